@@ -1,0 +1,31 @@
+//! Integer kernels for int8 residual networks.
+//!
+//! Every kernel here computes exactly what [`arithmetic`] specifies, whatever the
+//! instruction set: `generic` is the scalar reference that always ships, the others
+//! (NEON, AVX2, AVX-512) must produce the same bytes. Tensors are NHWC with batch 1,
+//! so an activation is a `[height][width][channels]` slice of `i8`.
+//!
+//! The crate is `no_std` with `alloc` and has no dependencies. The feature `std`
+//! (default) adds CPU detection; without it only [`Isa::Generic`] is available.
+#![cfg_attr(not(feature = "std"), no_std)]
+extern crate alloc;
+
+pub mod arithmetic;
+mod average;
+mod convolution;
+mod error;
+mod generic;
+mod isa;
+mod linear;
+mod parallel;
+mod pool;
+mod shape;
+
+pub use average::{GlobalAverage, MAX_AVERAGE_FRACTION_BITS};
+pub use convolution::{Convolution, ConvolutionParameters};
+pub use error::KernelError;
+pub use isa::Isa;
+pub use linear::{Linear, LinearParameters};
+pub use parallel::{Parallel, Sequential};
+pub use pool::MaxPool;
+pub use shape::{ConvolutionShape, PoolShape};

@@ -1,0 +1,1 @@
+//! int8 residual networks as tract operators.

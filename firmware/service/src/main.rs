@@ -1,0 +1,2 @@
+//! The `resightd` service.
+fn main() {}

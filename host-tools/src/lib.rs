@@ -1,0 +1,3 @@
+//! What the `resight` command line is made of: import, quantisation, evaluation.
+
+pub mod graph;

@@ -1,0 +1,2 @@
+//! The `resight` command line.
+fn main() {}
