@@ -1,3 +1,5 @@
 //! What the `resight` command line is made of: import, quantisation, evaluation.
 
 pub mod graph;
+pub mod import;
+pub mod reference;

@@ -1,0 +1,286 @@
+//! Elementary operations to the nodes of a [`FloatGraph`].
+//!
+//! An affine operation, a residual addition and a ReLU go into the convolution before them
+//! when nothing else uses what is in between, in this order: that is what one convolution of
+//! [`FloatConvolution`] computes. Where no convolution can take one, it becomes a depthwise
+//! 1x1 convolution of its own (batch normalisation before a convolution, for one).
+
+use std::collections::HashSet;
+
+use crate::graph::{FloatConvolution, FloatGraph, Node, Operator};
+
+use super::operators::{Kind, Operation};
+
+/// An operation that the graph cannot hold.
+pub(super) struct Refusal {
+    pub(super) node: String,
+    pub(super) operator: String,
+    pub(super) cause: String,
+}
+
+/// A node while more is folded into it.
+struct Folding {
+    node: Node,
+    /// Index of the last operation in it: the nodes' final order.
+    last: usize,
+    /// A shortcut that only selects positions and channels.
+    selection: bool,
+    /// ONNX operator, for errors.
+    operator: String,
+}
+
+impl Folding {
+    fn convolution(&mut self) -> Option<&mut FloatConvolution> {
+        match &mut self.node.operator {
+            Operator::Convolution(convolution) => Some(convolution),
+            _ => None,
+        }
+    }
+}
+
+/// What becomes of an operation.
+enum Step {
+    New(Operator),
+    Into(usize),
+}
+
+/// Folds `operations`; the result of the operation `output` is the network's.
+pub(super) fn fold(operations: Vec<Operation>, name: String, output: usize) -> Result<FloatGraph, Refusal> {
+    let uses = uses(&operations, output);
+    let shapes: Vec<[usize; 3]> = operations.iter().map(|o| o.shape).collect();
+    let mut nodes: Vec<Folding> = Vec::new();
+    // The node that holds an operation's result. An operation is only folded on when it has one
+    // use, so no other needs what was there before.
+    let mut holder = vec![0; operations.len()];
+    for (index, operation) in operations.into_iter().enumerate() {
+        if uses[index] == 0 {
+            continue;
+        }
+        let selection = matches!(operation.kind, Kind::Select { .. });
+        let inputs: Vec<usize> = operation.inputs.iter().map(|&input| holder[input]).collect();
+        let sole: Vec<bool> = operation.inputs.iter().map(|&input| uses[input] == 1).collect();
+        let step = match operation.kind {
+            Kind::Input => Step::New(Operator::Input),
+            Kind::MaxPool { kernel, stride, padding } => {
+                Step::New(Operator::MaxPool { kernel, stride, padding })
+            }
+            Kind::GlobalAverage => Step::New(Operator::GlobalAverage),
+            Kind::Convolution { weights, bias, kernel, stride, padding, dilation, groups } => {
+                Step::New(Operator::Convolution(FloatConvolution {
+                    weights,
+                    bias,
+                    kernel,
+                    stride,
+                    padding,
+                    dilation,
+                    groups,
+                    residual: false,
+                    relu: false,
+                }))
+            }
+            Kind::Affine { scale, offset } => affine(&mut nodes, inputs[0], sole[0], &scale, &offset),
+            Kind::Relu => relu(&mut nodes, inputs[0], sole[0], operation.shape[0]),
+            Kind::Add => add(&mut nodes, &inputs, &sole, operation.shape[0]),
+            Kind::Select { stride, before, .. } => {
+                let channels = shapes[operation.inputs[0]][0];
+                Step::New(Operator::Convolution(select(channels, operation.shape[0], before, stride)))
+            }
+        };
+        match step {
+            Step::Into(into) => {
+                holder[index] = into;
+                nodes[into].node.tensor = operation.tensor;
+                nodes[into].last = index;
+            }
+            Step::New(operator) => {
+                holder[index] = nodes.len();
+                nodes.push(Folding {
+                    node: Node {
+                        name: operation.name,
+                        operator,
+                        inputs,
+                        tensor: operation.tensor,
+                        shape: operation.shape,
+                    },
+                    last: index,
+                    selection,
+                    operator: operation.operator,
+                });
+            }
+        }
+    }
+    finish(nodes, name)
+}
+
+/// How often each operation's result is needed for the output; 0 for one that is not.
+fn uses(operations: &[Operation], output: usize) -> Vec<usize> {
+    let mut uses = vec![0; operations.len()];
+    uses[output] = 1;
+    for (index, operation) in operations.iter().enumerate().rev() {
+        if uses[index] > 0 {
+            for &input in &operation.inputs {
+                uses[input] += 1;
+            }
+        }
+    }
+    // The input stays, whatever becomes of it.
+    if let Some(input) = uses.first_mut() {
+        *input = (*input).max(1);
+    }
+    uses
+}
+
+fn affine(nodes: &mut [Folding], input: usize, sole: bool, scale: &[f64], offset: &[f64]) -> Step {
+    nodes[input].selection &= !sole;
+    if let Some(convolution) = nodes[input].convolution().filter(|c| sole && !c.relu && !c.residual) {
+        let per_output = convolution.weights.len() / scale.len();
+        for (weights, factor) in convolution.weights.chunks_exact_mut(per_output).zip(scale) {
+            for weight in weights {
+                *weight = (f64::from(*weight) * factor) as f32;
+            }
+        }
+        for ((bias, factor), offset) in convolution.bias.iter_mut().zip(scale).zip(offset) {
+            *bias = (f64::from(*bias) * factor + offset) as f32;
+        }
+        return Step::Into(input);
+    }
+    let as_f32 = |values: &[f64]| values.iter().map(|&v| v as f32).collect();
+    Step::New(Operator::Convolution(depthwise(as_f32(scale), as_f32(offset), [1, 1])))
+}
+
+fn relu(nodes: &mut [Folding], input: usize, sole: bool, channels: usize) -> Step {
+    if let Some(convolution) = nodes[input].convolution().filter(|c| sole && !c.relu) {
+        convolution.relu = true;
+        return Step::Into(input);
+    }
+    let mut convolution = identity(channels);
+    convolution.relu = true;
+    Step::New(Operator::Convolution(convolution))
+}
+
+fn add(nodes: &mut [Folding], inputs: &[usize], sole: &[bool], channels: usize) -> Step {
+    let mut open = Vec::new();
+    for position in 0..2 {
+        let node = &mut nodes[inputs[position]];
+        if node.convolution().is_some_and(|c| sole[position] && !c.relu && !c.residual) {
+            open.push((!node.selection, node.last, position));
+        }
+    }
+    // The later of two convolutions; a shortcut's selection only when there is no other, because
+    // as a residual it loses nothing to quantisation.
+    if let Some(&(_, _, position)) = open.iter().max() {
+        let into = inputs[position];
+        nodes[into].node.inputs.push(inputs[1 - position]);
+        if let Some(convolution) = nodes[into].convolution() {
+            convolution.residual = true;
+        }
+        return Step::Into(into);
+    }
+    let mut convolution = identity(channels);
+    convolution.residual = true;
+    Step::New(Operator::Convolution(convolution))
+}
+
+/// `scale[c] * x + bias[c]` of every stride-th position.
+fn depthwise(scale: Vec<f32>, bias: Vec<f32>, stride: [usize; 2]) -> FloatConvolution {
+    FloatConvolution {
+        groups: scale.len(),
+        weights: scale,
+        bias,
+        kernel: [1, 1],
+        stride,
+        padding: [0; 4],
+        dilation: [1, 1],
+        residual: false,
+        relu: false,
+    }
+}
+
+fn identity(channels: usize) -> FloatConvolution {
+    depthwise(vec![1.0; channels], vec![0.0; channels], [1, 1])
+}
+
+/// Every stride-th position of `inputs` channels, which come after `before` channels of zeros.
+fn select(inputs: usize, outputs: usize, before: usize, stride: [usize; 2]) -> FloatConvolution {
+    if inputs == outputs {
+        return depthwise(vec![1.0; inputs], vec![0.0; inputs], stride);
+    }
+    let mut weights = vec![0.0; inputs * outputs];
+    for channel in 0..inputs {
+        weights[(before + channel) * inputs + channel] = 1.0;
+    }
+    FloatConvolution {
+        weights,
+        bias: vec![0.0; outputs],
+        kernel: [1, 1],
+        stride,
+        padding: [0; 4],
+        dilation: [1, 1],
+        groups: 1,
+        residual: false,
+        relu: false,
+    }
+}
+
+/// Orders the nodes, makes the last one the linear layer, and checks the result.
+fn finish(mut nodes: Vec<Folding>, name: String) -> Result<FloatGraph, Refusal> {
+    // An absorbed addition moves its convolution behind the other operand.
+    let mut order: Vec<usize> = (0..nodes.len()).collect();
+    order.sort_by_key(|&index| nodes[index].last);
+    let mut place = vec![0; nodes.len()];
+    for (position, &index) in order.iter().enumerate() {
+        place[index] = position;
+    }
+    nodes.sort_by_key(|node| node.last);
+    for node in &mut nodes {
+        for input in &mut node.node.inputs {
+            *input = place[*input];
+        }
+    }
+    linear_last(&mut nodes)?;
+    let mut names = HashSet::new();
+    for folding in &mut nodes {
+        let parameters = match &folding.node.operator {
+            Operator::Convolution(FloatConvolution { weights, bias, .. })
+            | Operator::Linear { weights, bias } => Some((weights, bias)),
+            _ => None,
+        };
+        if parameters.is_some_and(|(w, b)| w.iter().chain(b).any(|v| !v.is_finite())) {
+            return Err(refusal(
+                folding,
+                "folding the normalisation into its weights overflows; the weights are unusable, train again",
+            ));
+        }
+        let base = folding.node.name.clone();
+        for number in 2.. {
+            if names.insert(folding.node.name.clone()) {
+                break;
+            }
+            folding.node.name = format!("{base}_{number}");
+        }
+    }
+    Ok(FloatGraph { name, nodes: nodes.into_iter().map(|folding| folding.node).collect() })
+}
+
+fn refusal(folding: &Folding, cause: &str) -> Refusal {
+    Refusal { node: folding.node.name.clone(), operator: folding.operator.clone(), cause: cause.into() }
+}
+
+/// Turns the last node, a 1x1 convolution of a 1x1 image, into the linear layer that it is.
+fn linear_last(nodes: &mut [Folding]) -> Result<(), Refusal> {
+    const CAUSE: &str = "the network must end in a plain fully connected layer (Gemm or MatMul) whose outputs are the logits; export it with its classifier";
+    let Some((last, before)) = nodes.split_last_mut() else {
+        return Err(Refusal { node: "(none)".into(), operator: "input".into(), cause: CAUSE.into() });
+    };
+    let single = |node: &Node| node.shape[1..] == [1, 1];
+    let from_single = last.node.inputs.first().is_some_and(|&input| single(&before[input].node));
+    let fits = from_single && single(&last.node);
+    match last.convolution() {
+        Some(c) if fits && c.kernel == [1, 1] && c.groups == 1 && !c.relu && !c.residual => {
+            let (weights, bias) = (std::mem::take(&mut c.weights), std::mem::take(&mut c.bias));
+            last.node.operator = Operator::Linear { weights, bias };
+            Ok(())
+        }
+        _ => Err(refusal(last, CAUSE)),
+    }
+}

@@ -1,0 +1,193 @@
+//! The f32 network run by tract: the reference for accuracy and the engine of calibration.
+
+use std::any::Any;
+use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use tract_onnx::pb::ModelProto;
+use tract_onnx::prelude::*;
+
+use crate::graph::Operator;
+use crate::import::Imported;
+
+/// Why the f32 network cannot be run.
+#[derive(Debug, thiserror::Error)]
+pub enum ReferenceError {
+    /// The image does not have the network's size.
+    #[error(
+        "{network}: the image has {found} values where {expected:?} (channels, height, width) are needed"
+    )]
+    Image {
+        /// The network's name.
+        network: String,
+        /// Values that were given.
+        found: usize,
+        /// `[channels, height, width]`.
+        expected: [usize; 3],
+    },
+    /// A tensor to observe is not in the network.
+    #[error("{network}: there is no tensor `{tensor}` to observe")]
+    Unknown {
+        /// The network's name.
+        network: String,
+        /// The tensor's name.
+        tensor: String,
+    },
+    /// The network has no nodes.
+    #[error("{network}: the network is empty")]
+    Empty {
+        /// The network's name.
+        network: String,
+    },
+    /// tract refuses the network, or fails while it runs.
+    #[error("{network}: tract cannot run the f32 network: {cause}")]
+    Tract {
+        /// The network's name.
+        network: String,
+        /// What tract says, in one line.
+        cause: String,
+    },
+}
+
+/// A runnable f32 network. Cheap to clone; clones and references run in parallel.
+#[derive(Clone)]
+pub struct Reference {
+    network: String,
+    /// `[channels, height, width]`.
+    input: [usize; 3],
+    plan: Arc<TypedRunnableModel>,
+    /// Position of each observed tensor among the plan's outputs, whose first is the logits;
+    /// `None` for the input image.
+    observed: Vec<Option<usize>>,
+}
+
+/// The results of one image.
+pub struct Observation {
+    outputs: TVec<TValue>,
+    observed: Vec<Option<usize>>,
+    image: Vec<f32>,
+}
+
+impl Reference {
+    /// Prepares the network for one image at a time. `observe` are names of ONNX tensors, as in
+    /// [`Node::tensor`](crate::graph::Node::tensor); repetitions are allowed.
+    ///
+    /// # Errors
+    /// [`ReferenceError::Unknown`] for a name that the network does not have,
+    /// [`ReferenceError::Tract`] where tract does not take the network.
+    pub fn new(imported: &Imported, observe: &[String]) -> Result<Reference, ReferenceError> {
+        let graph = &imported.graph;
+        let network = graph.name.clone();
+        let (Some(first), Some(last)) = (graph.nodes.first(), graph.nodes.last()) else {
+            return Err(ReferenceError::Empty { network });
+        };
+        let (input, input_tensor) = (first.shape, first.tensor.as_str());
+        debug_assert!(matches!(first.operator, Operator::Input));
+        let mut outputs = vec![last.tensor.as_str()];
+        let mut positions = HashMap::from([(outputs[0], 0)]);
+        let mut observed = Vec::with_capacity(observe.len());
+        for name in observe {
+            if name == input_tensor {
+                observed.push(None);
+                continue;
+            }
+            let position = *positions.entry(name).or_insert_with(|| {
+                outputs.push(name);
+                outputs.len() - 1
+            });
+            observed.push(Some(position));
+        }
+        let plan = guarded(&network, || prepare(&imported.proto, input, &outputs))?;
+        let plan = match plan {
+            Ok(plan) => plan,
+            Err(missing) => return Err(ReferenceError::Unknown { network, tensor: missing }),
+        };
+        Ok(Reference { network, input, plan, observed })
+    }
+
+    /// Runs the network on `image`, `[channels, height, width]`, normalised as it was trained.
+    ///
+    /// # Errors
+    /// [`ReferenceError::Image`] for an image of another size, [`ReferenceError::Tract`] where
+    /// tract fails.
+    pub fn run(&self, image: &[f32]) -> Result<Observation, ReferenceError> {
+        if image.len() != self.input.iter().product::<usize>() {
+            return Err(ReferenceError::Image {
+                network: self.network.clone(),
+                found: image.len(),
+                expected: self.input,
+            });
+        }
+        let [c, h, w] = self.input;
+        let outputs = guarded(&self.network, || {
+            let outputs = self.plan.run(tvec!(Tensor::from_shape(&[1, c, h, w], image)?.into_tvalue()))?;
+            for output in &outputs {
+                output.try_as_plain_ram()?.as_slice::<f32>()?;
+            }
+            Ok(outputs)
+        })?;
+        let image = if self.observed.contains(&None) { image.to_vec() } else { Vec::new() };
+        Ok(Observation { outputs, observed: self.observed.clone(), image })
+    }
+}
+
+impl Observation {
+    /// The values of the observed tensor at `index` of the names that were asked for,
+    /// `[channels, height, width]`.
+    ///
+    /// # Panics
+    /// Where `index` is not below the number of names.
+    pub fn tensor(&self, index: usize) -> &[f32] {
+        self.observed[index].map_or(&self.image, |position| self.output(position))
+    }
+
+    /// The logits, `[classes]`.
+    pub fn logits(&self) -> &[f32] {
+        self.output(0)
+    }
+
+    fn output(&self, position: usize) -> &[f32] {
+        // `run` has checked that each is a plain f32 tensor.
+        let plain = self.outputs[position].try_as_plain_ram();
+        plain.and_then(|plain| plain.as_slice::<f32>()).unwrap_or_default()
+    }
+}
+
+/// Builds tract's plan, or names the tensor that the network does not have.
+fn prepare(
+    proto: &ModelProto,
+    [c, h, w]: [usize; 3],
+    outputs: &[&str],
+) -> TractResult<Result<Arc<TypedRunnableModel>, String>> {
+    // Shapes stated in the file may have another batch size.
+    let onnx = tract_onnx::onnx().with_ignore_value_info(true).with_ignore_output_shapes(true);
+    let parsed = onnx.parse(proto, None)?;
+    let mut model = parsed.model;
+    let mut outlets = Vec::with_capacity(outputs.len());
+    for name in outputs {
+        match parsed.outlets_by_name.get(*name) {
+            Some(outlet) => outlets.push(*outlet),
+            None => return Ok(Err((*name).to_string())),
+        }
+    }
+    model.select_output_outlets(&outlets)?;
+    model.set_input_fact(0, f32::fact([1, c, h, w]).into())?;
+    Ok(Ok(model.into_optimized()?.into_runnable()?))
+}
+
+/// Turns tract's errors and panics into one-line errors.
+fn guarded<T>(network: &str, run: impl FnOnce() -> TractResult<T>) -> Result<T, ReferenceError> {
+    let cause = match catch_unwind(AssertUnwindSafe(run)) {
+        Ok(Ok(value)) => return Ok(value),
+        Ok(Err(error)) => format!("{error:#}"),
+        Err(panic) => panic_message(panic.as_ref()),
+    };
+    let cause = cause.split_whitespace().collect::<Vec<_>>().join(" ");
+    Err(ReferenceError::Tract { network: network.into(), cause })
+}
+
+fn panic_message(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("it panicked").into()
+}

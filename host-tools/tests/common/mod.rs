@@ -1,0 +1,149 @@
+//! A plain f32 evaluator of a float graph, and the comparison with tract.
+
+#![allow(dead_code, missing_docs, unreachable_pub)]
+
+use resight::graph::{FloatConvolution, FloatGraph, Operator};
+use resight::import::Imported;
+use resight::reference::Reference;
+
+/// The value of every node for one `[channels, height, width]` image.
+pub fn evaluate(graph: &FloatGraph, image: &[f32]) -> Vec<Vec<f32>> {
+    let mut values: Vec<Vec<f32>> = Vec::new();
+    for node in &graph.nodes {
+        let input =
+            |position: usize| (&values[node.inputs[position]], graph.nodes[node.inputs[position]].shape);
+        let result = match &node.operator {
+            Operator::Input => image.to_vec(),
+            Operator::Convolution(c) => {
+                let (x, shape) = input(0);
+                let residual = c.residual.then(|| input(1).0.as_slice());
+                assert_eq!(node.inputs.len(), 1 + usize::from(c.residual), "{}", node.name);
+                convolution(c, x, shape, node.shape, residual)
+            }
+            Operator::MaxPool { kernel, stride, padding } => {
+                let (x, shape) = input(0);
+                max_pool(x, shape, node.shape, *kernel, *stride, *padding)
+            }
+            Operator::GlobalAverage => {
+                let (x, [_, h, w]) = input(0);
+                x.chunks(h * w).map(|plane| plane.iter().sum::<f32>() / (h * w) as f32).collect()
+            }
+            Operator::Linear { weights, bias } => {
+                let (x, _) = input(0);
+                let rows = weights.chunks(x.len()).zip(bias);
+                rows.map(|(row, b)| b + row.iter().zip(x).map(|(w, v)| w * v).sum::<f32>()).collect()
+            }
+        };
+        assert_eq!(result.len(), node.shape.iter().product::<usize>(), "{}", node.name);
+        assert!(node.inputs.iter().all(|&i| i < values.len()), "{}", node.name);
+        values.push(result);
+    }
+    values
+}
+
+fn convolution(
+    c: &FloatConvolution,
+    x: &[f32],
+    [_, h, w]: [usize; 3],
+    [outputs, oh, ow]: [usize; 3],
+    residual: Option<&[f32]>,
+) -> Vec<f32> {
+    let per_group = c.weights.len() / (outputs * c.kernel[0] * c.kernel[1]);
+    let mut out = vec![0f32; outputs * oh * ow];
+    for o in 0..outputs {
+        let first = o / (outputs / c.groups) * per_group;
+        let plane = &mut out[o * oh * ow..(o + 1) * oh * ow];
+        plane.fill(c.bias[o]);
+        for i in 0..per_group {
+            for ky in 0..c.kernel[0] {
+                for kx in 0..c.kernel[1] {
+                    let weight = c.weights[((o * per_group + i) * c.kernel[0] + ky) * c.kernel[1] + kx];
+                    for oy in 0..oh {
+                        let Some(y) = (oy * c.stride[0] + ky * c.dilation[0]).checked_sub(c.padding[0])
+                        else {
+                            continue;
+                        };
+                        if y >= h {
+                            continue;
+                        }
+                        let row = &x[((first + i) * h + y) * w..][..w];
+                        for ox in 0..ow {
+                            let column = (ox * c.stride[1] + kx * c.dilation[1]).checked_sub(c.padding[1]);
+                            if let Some(value) = column.and_then(|column| row.get(column)) {
+                                plane[oy * ow + ox] += weight * value;
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+    if let Some(residual) = residual {
+        assert_eq!(residual.len(), out.len());
+        out.iter_mut().zip(residual).for_each(|(v, r)| *v += r);
+    }
+    if c.relu {
+        out.iter_mut().for_each(|v| *v = v.max(0.0));
+    }
+    out
+}
+
+fn max_pool(
+    x: &[f32],
+    [c, h, w]: [usize; 3],
+    [_, oh, ow]: [usize; 3],
+    kernel: [usize; 2],
+    stride: [usize; 2],
+    padding: [usize; 4],
+) -> Vec<f32> {
+    let mut out = vec![f32::NEG_INFINITY; c * oh * ow];
+    for (index, value) in out.iter_mut().enumerate() {
+        let (channel, oy, ox) = (index / (oh * ow), index / ow % oh, index % ow);
+        for ky in 0..kernel[0] {
+            for kx in 0..kernel[1] {
+                let y = (oy * stride[0] + ky).checked_sub(padding[0]).filter(|&y| y < h);
+                let column = (ox * stride[1] + kx).checked_sub(padding[1]).filter(|&x| x < w);
+                if let (Some(y), Some(column)) = (y, column) {
+                    *value = value.max(x[(channel * h + y) * w + column]);
+                }
+            }
+        }
+        assert!(value.is_finite());
+    }
+    out
+}
+
+/// Values from -1 to 1 that look random.
+pub fn image(length: usize, seed: u64) -> Vec<f32> {
+    let mut state = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    (0..length)
+        .map(|_| {
+            state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            (state >> 40) as f32 / (1u64 << 23) as f32 - 1.0
+        })
+        .collect()
+}
+
+/// Largest difference, relative to the largest magnitude of the expected values.
+pub fn relative_error(expected: &[f32], found: &[f32]) -> f32 {
+    assert_eq!(expected.len(), found.len());
+    let largest = expected.iter().fold(0f32, |m, v| m.max(v.abs()));
+    assert!(largest.is_finite());
+    let difference = expected.iter().zip(found).fold(0f32, |m, (e, f)| m.max((e - f).abs()));
+    difference / largest.max(1e-6)
+}
+
+/// Checks every node's value against what tract gives for the node's tensor.
+pub fn assert_equals_tract(imported: &Imported) {
+    let graph = &imported.graph;
+    let names: Vec<String> = graph.nodes.iter().map(|n| n.tensor.clone()).collect();
+    let reference = Reference::new(imported, &names).unwrap_or_else(|e| panic!("{e}"));
+    let image = image(graph.nodes[0].shape.iter().product(), 7);
+    let observation = reference.run(&image).unwrap_or_else(|e| panic!("{e}"));
+    let values = evaluate(graph, &image);
+    for (index, node) in graph.nodes.iter().enumerate() {
+        let error = relative_error(observation.tensor(index), &values[index]);
+        assert!(error < 1e-3, "{}: node {} differs by {error}", graph.name, node.name);
+    }
+    assert_eq!(observation.logits(), observation.tensor(graph.nodes.len() - 1));
+}
