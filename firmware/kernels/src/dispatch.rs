@@ -7,6 +7,8 @@ use crate::generic;
 #[cfg(target_arch = "aarch64")]
 use crate::neon::NeonDot;
 use crate::tiled::{Microkernel, Tiled};
+#[cfg(target_arch = "x86_64")]
+use crate::x86::{X86Avx2, X86Vnni};
 use crate::{ConvolutionParameters, Isa, KernelError};
 
 /// Whether kernels for it are built in and the running CPU has the instructions.
@@ -15,6 +17,10 @@ pub(crate) fn is_available(isa: Isa) -> bool {
         Isa::Generic => true,
         #[cfg(target_arch = "aarch64")]
         Isa::NeonDot => NeonDot::new().is_some(),
+        #[cfg(target_arch = "x86_64")]
+        Isa::X86Avx2 => X86Avx2::new().is_some(),
+        #[cfg(target_arch = "x86_64")]
+        Isa::X86Vnni => X86Vnni::new().is_some(),
         _ => false,
     }
 }
@@ -28,6 +34,10 @@ pub(crate) fn convolution(
         Isa::Generic => Ok(Box::new(generic::Convolution::new(parameters))),
         #[cfg(target_arch = "aarch64")]
         Isa::NeonDot => tiled::<NeonDot>(isa, parameters),
+        #[cfg(target_arch = "x86_64")]
+        Isa::X86Avx2 => tiled::<X86Avx2>(isa, parameters),
+        #[cfg(target_arch = "x86_64")]
+        Isa::X86Vnni => tiled::<X86Vnni>(isa, parameters),
         _ => Err(KernelError::Unavailable(isa.name())),
     }
 }

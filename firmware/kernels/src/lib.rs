@@ -24,6 +24,8 @@ mod parallel;
 mod pool;
 mod shape;
 mod tiled;
+#[cfg(target_arch = "x86_64")]
+mod x86;
 
 pub use average::{GlobalAverage, MAX_AVERAGE_FRACTION_BITS};
 pub use convolution::{Convolution, ConvolutionParameters};
