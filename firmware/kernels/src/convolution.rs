@@ -1,7 +1,9 @@
+use alloc::boxed::Box;
 use alloc::format;
+use core::fmt::Debug;
 
 use crate::arithmetic::{MAX_RESIDUAL_MULTIPLIER, MAX_SHIFT, accumulator_bound};
-use crate::generic;
+use crate::dispatch;
 use crate::{ConvolutionShape, Isa, KernelError, Parallel};
 
 /// What a convolution is made from. See [`arithmetic`](crate::arithmetic) for the formula.
@@ -49,7 +51,9 @@ impl ConvolutionParameters<'_> {
         if self.weights.contains(&i8::MIN) {
             return invalid("a weight is -128; weights stop at -127".into());
         }
-        let limit = i64::from(i32::MAX) >> self.shift;
+        // A Q8 number is no larger than its shifted accumulator; the residual is added to it.
+        let residual = self.residual_multiplier.unwrap_or(0) * 128;
+        let limit = i64::from(i32::MAX - residual) >> self.shift;
         for (channel, weights) in self.weights.chunks_exact(self.shape.depth()).enumerate() {
             if self.multiplier[channel] <= 0 {
                 return invalid(format!("the multiplier of channel {channel} is not positive"));
@@ -72,12 +76,26 @@ pub struct Convolution {
     shape: ConvolutionShape,
     residual: bool,
     isa: Isa,
-    body: Body,
+    body: Box<dyn Body>,
 }
 
-#[derive(Debug)]
-enum Body {
-    Generic(generic::Convolution),
+/// A convolution as one instruction set packs it.
+pub(crate) trait Body: Debug + Send + Sync {
+    /// The name of the kernel, `{isa}_{tile}`.
+    fn kernel(&self) -> &'static str;
+
+    /// Bytes of scratch memory with so many threads.
+    fn scratch_len(&self, threads: usize) -> usize;
+
+    /// Computes the output; the lengths of all buffers have been checked.
+    fn run(
+        &self,
+        parallel: &dyn Parallel,
+        input: &[i8],
+        residual: Option<&[i8]>,
+        output: &mut [i8],
+        scratch: &mut [u8],
+    ) -> Result<(), KernelError>;
 }
 
 impl Convolution {
@@ -88,9 +106,7 @@ impl Convolution {
     /// [`ConvolutionParameters::validate`] finds.
     pub fn new(isa: Isa, parameters: &ConvolutionParameters<'_>) -> Result<Self, KernelError> {
         parameters.validate()?;
-        let body = match isa.check()? {
-            _ => Body::Generic(generic::Convolution::new(parameters)),
-        };
+        let body = dispatch::convolution(isa.check()?, parameters)?;
         Ok(Self {
             shape: parameters.shape.clone(),
             residual: parameters.residual_multiplier.is_some(),
@@ -111,16 +127,12 @@ impl Convolution {
 
     /// The name of the kernel that runs, `{isa}_{tile}`.
     pub fn kernel(&self) -> &'static str {
-        match &self.body {
-            Body::Generic(_) => "generic",
-        }
+        self.body.kernel()
     }
 
     /// Bytes of scratch memory that [`run`](Self::run) needs with so many threads.
-    pub fn scratch_len(&self, _threads: usize) -> usize {
-        match &self.body {
-            Body::Generic(_) => 0,
-        }
+    pub fn scratch_len(&self, threads: usize) -> usize {
+        self.body.scratch_len(threads)
     }
 
     /// Computes the output.
@@ -146,9 +158,6 @@ impl Convolution {
         if scratch.len() < needed {
             return Err(KernelError::Length { what: "scratch", expected: needed, found: scratch.len() });
         }
-        match &self.body {
-            Body::Generic(body) => body.run(&self.shape, input, residual, output),
-        }
-        Ok(())
+        self.body.run(parallel, input, residual, output, scratch)
     }
 }

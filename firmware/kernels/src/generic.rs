@@ -3,11 +3,13 @@
 use alloc::vec::Vec;
 
 use crate::arithmetic::requantise;
-use crate::{ConvolutionParameters, ConvolutionShape};
+use crate::convolution::Body;
+use crate::{ConvolutionParameters, ConvolutionShape, KernelError, Parallel};
 
 /// A convolution of any kernel size, stride, padding, dilation and groups.
 #[derive(Debug)]
 pub(crate) struct Convolution {
+    shape: ConvolutionShape,
     weights: Vec<i8>,
     bias: Vec<i32>,
     multiplier: Vec<i32>,
@@ -19,6 +21,7 @@ pub(crate) struct Convolution {
 impl Convolution {
     pub(crate) fn new(parameters: &ConvolutionParameters<'_>) -> Self {
         Self {
+            shape: parameters.shape.clone(),
             weights: parameters.weights.to_vec(),
             bias: parameters.bias.to_vec(),
             multiplier: parameters.multiplier.to_vec(),
@@ -28,38 +31,8 @@ impl Convolution {
         }
     }
 
-    pub(crate) fn run(
-        &self,
-        shape: &ConvolutionShape,
-        input: &[i8],
-        residual: Option<&[i8]>,
-        output: &mut [i8],
-    ) {
-        let [_, width, channels] = shape.output();
-        let group_outputs = shape.output_channels / shape.groups;
-        for (pixel, output) in output.chunks_exact_mut(channels).enumerate() {
-            let (y, x) = (pixel / width, pixel % width);
-            for (channel, out) in output.iter_mut().enumerate() {
-                let accumulator = self.accumulate(shape, input, [y, x], channel, channel / group_outputs);
-                let residual = residual.map_or(0, |r| i32::from(r[pixel * channels + channel]));
-                *out = requantise(
-                    accumulator,
-                    self.shift,
-                    self.multiplier[channel],
-                    self.residual_multiplier * residual,
-                );
-            }
-        }
-    }
-
-    fn accumulate(
-        &self,
-        shape: &ConvolutionShape,
-        input: &[i8],
-        position: [usize; 2],
-        channel: usize,
-        group: usize,
-    ) -> i32 {
+    fn accumulate(&self, input: &[i8], position: [usize; 2], channel: usize, group: usize) -> i32 {
+        let shape = &self.shape;
         let [height, width, channels] = shape.input;
         let depth = shape.group_channels();
         let group = group * depth..(group + 1) * depth;
@@ -83,5 +56,41 @@ impl Convolution {
             }
         }
         sum
+    }
+}
+
+impl Body for Convolution {
+    fn kernel(&self) -> &'static str {
+        "generic"
+    }
+
+    fn scratch_len(&self, _threads: usize) -> usize {
+        0
+    }
+
+    fn run(
+        &self,
+        _parallel: &dyn Parallel,
+        input: &[i8],
+        residual: Option<&[i8]>,
+        output: &mut [i8],
+        _scratch: &mut [u8],
+    ) -> Result<(), KernelError> {
+        let [_, width, channels] = self.shape.output();
+        let group_outputs = self.shape.output_channels / self.shape.groups;
+        for (pixel, output) in output.chunks_exact_mut(channels).enumerate() {
+            let (y, x) = (pixel / width, pixel % width);
+            for (channel, out) in output.iter_mut().enumerate() {
+                let accumulator = self.accumulate(input, [y, x], channel, channel / group_outputs);
+                let residual = residual.map_or(0, |r| i32::from(r[pixel * channels + channel]));
+                *out = requantise(
+                    accumulator,
+                    self.shift,
+                    self.multiplier[channel],
+                    self.residual_multiplier * residual,
+                );
+            }
+        }
+        Ok(())
     }
 }

@@ -40,10 +40,7 @@ impl Isa {
 
     /// Whether kernels for it are built in and the running CPU has the instructions.
     pub fn is_available(self) -> bool {
-        match self {
-            Self::Generic => true,
-            _ => false,
-        }
+        crate::dispatch::is_available(self)
     }
 
     /// Those that [are available](Self::is_available).

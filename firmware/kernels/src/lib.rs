@@ -13,13 +13,19 @@ extern crate alloc;
 pub mod arithmetic;
 mod average;
 mod convolution;
+mod dispatch;
 mod error;
 mod generic;
 mod isa;
 mod linear;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 mod parallel;
 mod pool;
 mod shape;
+mod tiled;
+#[cfg(target_arch = "x86_64")]
+mod x86;
 
 pub use average::{GlobalAverage, MAX_AVERAGE_FRACTION_BITS};
 pub use convolution::{Convolution, ConvolutionParameters};

@@ -1,0 +1,198 @@
+//! Runs every layer of ResNet-50 or ResNet-101 v1.5 at 224 x 224 once, with random weights.
+//!
+//! For counting guest instructions per layer under QEMU: each layer is preceded by the mark
+//! that the plugin in `cross/counter` listens to. On real hardware the mark is a harmless
+//! system call, and the times are printed instead.
+//!
+//! Usage: `layers [--isa NAME] [--depth 50|101] [--threads N]`
+
+use std::ffi::{c_int, c_uint};
+use std::time::Instant;
+
+use resight_kernels::arithmetic::quantise_multipliers;
+use resight_kernels::{
+    Convolution, ConvolutionParameters, ConvolutionShape, GlobalAverage, Isa, KernelError, Linear,
+    LinearParameters, MaxPool, Parallel, PoolShape, Sequential,
+};
+
+unsafe extern "C" {
+    /// From the C library: std has no name for it.
+    fn getpriority(which: c_int, who: c_uint) -> c_int;
+}
+
+fn mark(id: usize) {
+    // SAFETY: takes two integers, touches no memory.
+    unsafe { getpriority(0x4d41_524b, id as c_uint) };
+}
+
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        self.0 >> 33
+    }
+
+    fn bytes(&mut self, n: usize) -> Vec<i8> {
+        (0..n).map(|_| (self.next() as i8).max(-127)).collect()
+    }
+}
+
+/// A thread for each part; only for a look at scaling, a pool is cheaper.
+struct Threads(usize);
+
+impl Parallel for Threads {
+    fn threads(&self) -> usize {
+        self.0
+    }
+
+    fn run(&self, parts: usize, task: &(dyn Fn(usize) + Sync)) {
+        std::thread::scope(|scope| {
+            for part in 1..parts {
+                scope.spawn(move || task(part));
+            }
+            task(0);
+        });
+    }
+}
+
+/// The kinds of layers, in the order in which they run.
+enum Layer {
+    Convolution(Box<Convolution>, bool),
+    MaxPool(MaxPool),
+    Average(GlobalAverage),
+    Linear(Linear),
+}
+
+fn convolution(
+    isa: Isa,
+    random: &mut Random,
+    size: usize,
+    channels: [usize; 2],
+    [kernel, stride]: [usize; 2],
+    residual: bool,
+) -> Result<Layer, KernelError> {
+    let shape = ConvolutionShape {
+        input: [size, size, channels[0]],
+        output_channels: channels[1],
+        kernel: [kernel; 2],
+        stride: [stride; 2],
+        padding: [kernel / 2; 4],
+        dilation: [1; 2],
+        groups: 1,
+    };
+    let spread = 73.0 * 73.0 * (shape.depth() as f64).sqrt();
+    let (shift, multiplier) =
+        quantise_multipliers(&vec![50.0 / spread; channels[1]]).expect("a positive multiplier");
+    let weights = random.bytes(shape.weights_len());
+    let parameters = ConvolutionParameters {
+        weights: &weights,
+        bias: &vec![100; channels[1]],
+        multiplier: &multiplier,
+        shift,
+        residual_multiplier: residual.then_some(200),
+        padding_value: &vec![-3; channels[0]],
+        shape,
+    };
+    Ok(Layer::Convolution(Box::new(Convolution::new(isa, &parameters)?), residual))
+}
+
+fn network(isa: Isa, depth: usize) -> Result<Vec<(String, Layer)>, KernelError> {
+    let random = &mut Random(1);
+    let mut layers = Vec::new();
+    layers.push(("stem".into(), convolution(isa, random, 224, [3, 64], [7, 2], false)?));
+    let shape = PoolShape { input: [112, 112, 64], kernel: [3; 2], stride: [2; 2], padding: [1; 4] };
+    layers.push(("max pool".into(), Layer::MaxPool(MaxPool::new(isa, shape)?)));
+    let blocks = [3, 4, if depth == 101 { 23 } else { 6 }, 3];
+    let mut inputs = 64;
+    for (stage, blocks) in blocks.into_iter().enumerate() {
+        let middle = 64 << stage;
+        for block in 0..blocks {
+            let mut add = |name: &str, layer| layers.push((format!("{}.{block}.{name}", stage + 1), layer));
+            let stride = if block == 0 && stage > 0 { 2 } else { 1 };
+            let after = 56 >> stage;
+            let before = after * stride;
+            let outputs = middle * 4;
+            if block == 0 {
+                add("shortcut", convolution(isa, random, before, [inputs, outputs], [1, stride], false)?);
+            }
+            add("reduce", convolution(isa, random, before, [inputs, middle], [1, 1], false)?);
+            add("spatial", convolution(isa, random, before, [middle; 2], [3, stride], false)?);
+            add("expand", convolution(isa, random, after, [middle, outputs], [1, 1], true)?);
+            inputs = outputs;
+        }
+    }
+    layers.push(("average".into(), Layer::Average(GlobalAverage::new(isa, [7, 7, 2048], 4)?)));
+    let parameters = LinearParameters {
+        inputs: 2048,
+        outputs: 1000,
+        weights: &random.bytes(2048 * 1000),
+        bias: &[7; 1000],
+        scale: &[1e-4; 1000],
+        input_limit: 128 << 4,
+    };
+    layers.push(("linear".into(), Layer::Linear(Linear::new(isa, &parameters)?)));
+    Ok(layers)
+}
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let (mut isa, mut depth, mut threads) = (None, 50, 1);
+    let mut arguments = std::env::args().skip(1);
+    while let (Some(name), Some(value)) = (arguments.next(), arguments.next()) {
+        match name.as_str() {
+            "--isa" => isa = Some(value),
+            "--depth" => depth = value.parse()?,
+            "--threads" => threads = value.parse()?,
+            _ => return Err(format!("unknown argument {name}").into()),
+        }
+    }
+    let isa = Isa::select(isa.as_deref())?;
+    let parallel: Box<dyn Parallel> =
+        if threads > 1 { Box::new(Threads(threads)) } else { Box::new(Sequential) };
+    let layers = network(isa, depth)?;
+    let random = &mut Random(2);
+    let largest = 112 * 112 * 64;
+    let mut buffers = [random.bytes(largest), random.bytes(largest), random.bytes(largest)];
+    let mut scratch = vec![0; 8 << 20];
+    let mut average = vec![0i16; 2048];
+    let mut logits = vec![0f32; 1000];
+    let mut rows = Vec::new();
+    for (index, (name, layer)) in layers.iter().enumerate() {
+        let [input, output, residual] = &mut buffers;
+        let start = Instant::now();
+        mark(index);
+        match layer {
+            Layer::Convolution(convolution, with_residual) => {
+                let shape = convolution.shape();
+                let (input_len, output_len) = (shape.input_len(), shape.output_len());
+                let residual = with_residual.then(|| &residual[..output_len]);
+                convolution.run(
+                    &*parallel,
+                    &input[..input_len],
+                    residual,
+                    &mut output[..output_len],
+                    &mut scratch,
+                )?;
+            }
+            Layer::MaxPool(pool) => {
+                pool.run(&*parallel, &input[..112 * 112 * 64], &mut output[..56 * 56 * 64])?;
+            }
+            Layer::Average(layer) => layer.run(&*parallel, &input[..7 * 7 * 2048], &mut average)?,
+            Layer::Linear(linear) => linear.run(&*parallel, &average, &mut logits)?,
+        }
+        mark(1 << 16);
+        rows.push((name, layer, start.elapsed()));
+        buffers.rotate_left(1);
+    }
+    for (index, (name, layer, time)) in rows.iter().enumerate() {
+        let (kernel, macs) = match layer {
+            Layer::Convolution(convolution, _) => (convolution.kernel(), convolution.shape().macs()),
+            Layer::Linear(linear) => (isa.name(), (linear.inputs() * linear.outputs()) as u64),
+            _ => (isa.name(), 0),
+        };
+        println!("{index}\t{name}\t{kernel}\t{macs}\t{}", time.as_micros());
+    }
+    let total: u128 = rows.iter().map(|row| row.2.as_micros()).sum();
+    eprintln!("ResNet-{depth}, {isa}, {threads} threads: {:.1} ms", total as f64 / 1000.0);
+    Ok(())
+}

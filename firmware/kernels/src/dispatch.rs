@@ -1,0 +1,51 @@
+//! The one place that says which kernel runs a layer on which instruction set.
+
+use alloc::boxed::Box;
+
+use crate::convolution::Body;
+use crate::generic;
+#[cfg(target_arch = "aarch64")]
+use crate::neon::NeonDot;
+use crate::tiled::{Microkernel, Tiled};
+#[cfg(target_arch = "x86_64")]
+use crate::x86::{X86Avx2, X86Vnni};
+use crate::{ConvolutionParameters, Isa, KernelError};
+
+/// Whether kernels for it are built in and the running CPU has the instructions.
+pub(crate) fn is_available(isa: Isa) -> bool {
+    match isa {
+        Isa::Generic => true,
+        #[cfg(target_arch = "aarch64")]
+        Isa::NeonDot => NeonDot::new().is_some(),
+        #[cfg(target_arch = "x86_64")]
+        Isa::X86Avx2 => X86Avx2::new().is_some(),
+        #[cfg(target_arch = "x86_64")]
+        Isa::X86Vnni => X86Vnni::new().is_some(),
+        _ => false,
+    }
+}
+
+/// Packs a convolution, whose parameters have been validated, for an instruction set.
+pub(crate) fn convolution(
+    isa: Isa,
+    parameters: &ConvolutionParameters<'_>,
+) -> Result<Box<dyn Body>, KernelError> {
+    match isa {
+        Isa::Generic => Ok(Box::new(generic::Convolution::new(parameters))),
+        #[cfg(target_arch = "aarch64")]
+        Isa::NeonDot => tiled::<NeonDot>(isa, parameters),
+        #[cfg(target_arch = "x86_64")]
+        Isa::X86Avx2 => tiled::<X86Avx2>(isa, parameters),
+        #[cfg(target_arch = "x86_64")]
+        Isa::X86Vnni => tiled::<X86Vnni>(isa, parameters),
+        _ => Err(KernelError::Unavailable(isa.name())),
+    }
+}
+
+fn tiled<M: Microkernel>(
+    isa: Isa,
+    parameters: &ConvolutionParameters<'_>,
+) -> Result<Box<dyn Body>, KernelError> {
+    let microkernel = M::new().ok_or(KernelError::Unavailable(isa.name()))?;
+    Ok(Box::new(Tiled::new(microkernel, parameters)))
+}

@@ -1,0 +1,30 @@
+//! Kernels for x86-64 hosts: what was measured on the host is what the board computes.
+
+mod avx2;
+mod vnni;
+
+pub(crate) use avx2::X86Avx2;
+pub(crate) use vnni::X86Vnni;
+
+/// Whether the running CPU has all of these features: known at build time, or asked with `std`.
+macro_rules! detected {
+    ($($feature:tt),*) => {{
+        #[cfg(feature = "std")]
+        let detected = $(std::arch::is_x86_feature_detected!($feature))&&*;
+        #[cfg(not(feature = "std"))]
+        let detected = $(cfg!(target_feature = $feature))&&*;
+        detected
+    }};
+}
+use detected;
+
+/// Calls `$function::<N>($tile)` with the `N` of 1 to `ROWS` that `$tile.rows` is.
+macro_rules! with_rows {
+    ($function:ident($tile:ident), $($count:literal)*) => {
+        match $tile.rows {
+            $($count => $function::<$count>($tile),)*
+            _ => $function::<ROWS>($tile),
+        }
+    };
+}
+use with_rows;

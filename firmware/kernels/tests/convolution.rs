@@ -1,0 +1,205 @@
+//! Every kernel of every instruction set against a plain reference: equality is exact.
+#![allow(missing_docs)]
+
+mod common;
+
+use common::{Case, Threads, Values, available, compare, report_skipped, resnet_layers, square};
+use proptest::prelude::*;
+use resight_kernels::{ConvolutionShape, Isa, Sequential};
+
+/// The shapes that once were, or could be, an edge of some kernel.
+fn table() -> Vec<ConvolutionShape> {
+    let mut table = vec![
+        square(1, 1, 1, 1, 1, 0),
+        square(7, 16, 16, 1, 1, 0),
+        square(7, 64, 32, 1, 1, 0),
+        square(5, 80, 48, 1, 1, 0),
+        square(7, 17, 19, 1, 1, 0),
+        square(7, 15, 33, 1, 2, 0),
+        square(7, 32, 64, 3, 1, 1),
+        square(8, 32, 20, 3, 1, 1),
+        square(9, 32, 16, 3, 1, 1),
+        square(10, 16, 32, 3, 1, 1),
+        square(11, 48, 40, 3, 1, 0),
+        square(3, 16, 16, 3, 1, 1),
+        square(1, 16, 16, 3, 1, 1),
+        square(2, 24, 12, 3, 1, 2),
+        square(14, 16, 16, 3, 2, 1),
+        square(13, 5, 7, 3, 2, 1),
+        square(23, 3, 64, 7, 2, 3),
+        square(20, 3, 30, 7, 2, 3),
+        square(9, 1, 1, 9, 1, 8),
+        square(4, 4, 4, 2, 3, 1),
+    ];
+    let grouped = |mut shape: ConvolutionShape, groups| {
+        shape.groups = groups;
+        shape
+    };
+    table.push(grouped(square(7, 32, 32, 3, 1, 1), 32));
+    table.push(grouped(square(6, 19, 19, 3, 1, 1), 19));
+    table.push(grouped(square(6, 19, 38, 5, 2, 2), 19));
+    table.push(grouped(square(6, 16, 16, 1, 1, 0), 16));
+    table.push(grouped(square(7, 128, 128, 3, 1, 1), 32));
+    table.push(grouped(square(7, 64, 96, 3, 2, 1), 2));
+    table.push(grouped(square(7, 30, 21, 3, 1, 1), 3));
+    let mut dilated = square(11, 16, 24, 3, 1, 2);
+    dilated.dilation = [2, 3];
+    table.push(dilated);
+    let mut dilated = square(12, 3, 5, 3, 1, 0);
+    dilated.dilation = [1, 2];
+    table.push(dilated);
+    let mut uneven = square(6, 32, 32, 3, 1, 1);
+    uneven.padding = [0, 2, 3, 1];
+    table.push(uneven);
+    let mut uneven = square(6, 16, 16, 3, 1, 0);
+    uneven.input = [3, 13, 16];
+    uneven.kernel = [1, 4];
+    uneven.stride = [2, 1];
+    uneven.padding = [1, 0, 0, 2];
+    table.push(uneven);
+    table
+}
+
+#[test]
+fn every_kernel_agrees_on_the_table() {
+    report_skipped();
+    for (index, shape) in table().iter().enumerate() {
+        for (v, values) in [Values::Uniform, Values::Extreme, Values::Saturating].into_iter().enumerate() {
+            for residual in [false, true] {
+                let seed = (index * 6 + v * 2 + usize::from(residual)) as u64;
+                Case::new(shape, values, residual, seed).check_all(seed);
+            }
+        }
+    }
+}
+
+#[test]
+fn every_number_of_rows_and_columns_agrees() {
+    report_skipped();
+    for pixels in 1..=25 {
+        for channels in [1, 3, 4, 8, 15, 16, 17, 31, 32, 33, 48, 64, 65] {
+            let mut shape = square(1, 16 * (1 + pixels % 5), channels, 1, 1, 0);
+            shape.input[1] = pixels;
+            let seed = (pixels * 100 + channels) as u64;
+            Case::new(&shape, Values::Uniform, pixels % 2 == 0, seed).check_all(seed);
+        }
+    }
+}
+
+/// Channels as they are, few pixels: affordable under emulation.
+#[test]
+fn every_resnet_layer_agrees_with_few_pixels() {
+    report_skipped();
+    for (index, (mut shape, residual)) in resnet_layers().into_iter().enumerate() {
+        shape.input[0] = shape.input[0].min(shape.kernel[0] + 1);
+        shape.input[1] = shape.input[1].min(shape.kernel[1] + 2);
+        let seed = 1000 + index as u64;
+        Case::new(&shape, Values::Uniform, residual, seed).check_all(seed);
+    }
+}
+
+/// The true sizes on every instruction set; the reference is computed for a sample of pixels.
+#[test]
+fn every_resnet_layer_agrees_at_its_true_size() {
+    report_skipped();
+    for (index, (shape, residual)) in resnet_layers().into_iter().enumerate() {
+        let seed = 2000 + index as u64;
+        let case = Case::new(&shape, Values::Uniform, residual, seed);
+        let pixels = case.pixels();
+        let sample: Vec<usize> = (0..pixels).filter(|p| *p < 2 || *p + 9 > pixels || p % 229 == 7).collect();
+        let expected: Vec<i8> = sample.iter().flat_map(|&pixel| case.plain_pixel(pixel)).collect();
+        for isa in available().into_iter().filter(|isa| *isa != Isa::Generic) {
+            let found = case.run(isa, &Sequential, index % 2);
+            let channels = shape.output_channels;
+            let found: Vec<i8> =
+                sample.iter().flat_map(|&pixel| &found[pixel * channels..][..channels]).copied().collect();
+            assert!(expected == found, "{isa}: {shape:?}, residual {residual}, seed {seed}");
+        }
+    }
+}
+
+#[test]
+fn one_to_eight_threads_give_identical_bytes() {
+    report_skipped();
+    for (index, shape) in [
+        square(28, 32, 48, 3, 1, 1),
+        square(7, 64, 200, 1, 1, 0),
+        square(2, 16, 16, 1, 1, 0),
+        square(31, 3, 64, 7, 2, 3),
+    ]
+    .iter()
+    .enumerate()
+    {
+        let case = Case::new(shape, Values::Uniform, true, index as u64);
+        let expected = case.plain();
+        for isa in available() {
+            for threads in 1..=8 {
+                let found = case.run(isa, &Threads { threads, twice: threads % 2 == 0 }, threads % 2);
+                compare(isa, &case, &expected, &found, index as u64);
+            }
+        }
+    }
+}
+
+#[test]
+fn wrong_lengths_are_errors() {
+    let case = Case::new(&square(5, 16, 16, 3, 1, 1), Values::Uniform, true, 0);
+    for isa in available() {
+        let convolution = resight_kernels::Convolution::new(isa, &case.parameters()).unwrap();
+        let mut output = vec![0; case.shape.output_len()];
+        let mut scratch = vec![0; convolution.scratch_len(1)];
+        let residual = case.residual.as_deref();
+        let mut run = |input: &[i8], residual: Option<&[i8]>, scratch: &mut [u8]| {
+            convolution.run(&Sequential, input, residual, &mut output, scratch)
+        };
+        assert!(run(&case.input, residual, &mut scratch).is_ok());
+        assert!(run(&case.input[1..], residual, &mut scratch).is_err());
+        assert!(run(&case.input, None, &mut scratch).is_err());
+        if !scratch.is_empty() {
+            let short = scratch.len() - 1;
+            assert!(run(&case.input, residual, &mut scratch[..short]).is_err());
+        }
+    }
+}
+
+fn shapes() -> impl Strategy<Value = ConvolutionShape> {
+    (
+        [1usize..14, 1..14],
+        [1usize..40, 1..40, 1..5],
+        [1usize..6, 1..6],
+        [1usize..4, 1..4],
+        [0usize..4, 0..4, 0..4, 0..4],
+        [1usize..3, 1..3],
+        any::<bool>(),
+    )
+        .prop_map(|(size, [inputs, outputs, groups], kernel, stride, padding, dilation, three)| {
+            // Every other case is the most common kernel.
+            let kernel = if three { [3, 3] } else { kernel };
+            let (stride, dilation) = if three { ([1, 1], [1, 1]) } else { (stride, dilation) };
+            let groups = if three { 1 } else { groups };
+            ConvolutionShape {
+                input: [size[0], size[1], inputs.next_multiple_of(groups)],
+                output_channels: outputs.next_multiple_of(groups),
+                kernel,
+                stride,
+                padding,
+                dilation,
+                groups,
+            }
+        })
+        .prop_filter("window fits", |shape| shape.validate().is_ok())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
+
+    #[test]
+    fn every_kernel_agrees_on_any_shape(
+        shape in shapes(),
+        values in prop_oneof![Just(Values::Uniform), Just(Values::Extreme), Just(Values::Saturating)],
+        residual in any::<bool>(),
+        seed in any::<u64>(),
+    ) {
+        Case::new(&shape, values, residual, seed).check_all(seed);
+    }
+}
