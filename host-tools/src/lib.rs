@@ -2,4 +2,5 @@
 
 pub mod graph;
 pub mod import;
+pub mod quantise;
 pub mod reference;

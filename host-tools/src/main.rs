@@ -1,2 +1,56 @@
-//! The `resight` command line.
-fn main() {}
+//! The `resight` command line. What it does lives in the library and in `commands`.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+mod commands;
+
+/// Quantise, evaluate and inspect int8 residual networks for Arm boards.
+#[derive(Debug, Parser)]
+#[command(name = "resight", version, max_term_width = 100, arg_required_else_help = true)]
+#[command(after_help = "\
+Exit codes: 0 success, 1 an error (one line on standard error), 2 wrong usage.
+The environment variable RESIGHT_ISA forces an instruction set, for example RESIGHT_ISA=generic.")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Turn an f32 ONNX network into an int8 model file.
+    Quantize(commands::quantize::Arguments),
+    /// Compare models on a folder of labelled images.
+    Evaluate(commands::evaluate::Arguments),
+    /// Classify images.
+    Classify(commands::classify::Arguments),
+    /// Show a model's layers, sizes, scales and kernels.
+    Inspect(commands::inspect::Arguments),
+    /// Measure how fast a model runs on this machine.
+    Bench(commands::bench::Arguments),
+    /// Write a ResNet with seeded random weights, for benchmarks without a download.
+    Synth(commands::synth::Arguments),
+}
+
+fn main() -> ExitCode {
+    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("warn,resight=info"))
+        .format_timestamp(None)
+        .format_target(false)
+        .init();
+    let result = match Cli::parse().command {
+        Command::Quantize(arguments) => arguments.run(),
+        Command::Evaluate(arguments) => arguments.run(),
+        Command::Classify(arguments) => arguments.run(),
+        Command::Inspect(arguments) => arguments.run(),
+        Command::Bench(arguments) => arguments.run(),
+        Command::Synth(arguments) => arguments.run(),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("resight: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

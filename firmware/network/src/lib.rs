@@ -3,16 +3,35 @@
 //! The host tools and the board use this crate alike, so what was measured on the host is,
 //! bit for bit, what the board computes.
 
+mod archive;
+mod classes;
 mod error;
+mod labels;
+mod model;
 pub mod nnef;
 pub mod operators;
+mod preprocessing;
 mod program;
+mod resize;
+mod threads;
 
 use std::env;
 
+pub use archive::{
+    Archive, ArchiveBuilder, Calibration, FORMAT_VERSION, GRAPH, Golden, Manifest, MemberInfo, Provenance,
+    sha256_of_file, sha256_of_image_files, write_atomically,
+};
+pub use classes::{Prediction, predictions, softmax, top_k};
 pub use error::NetworkError;
+pub use labels::{LabelledImage, Labels, image_files, labelled_images};
+pub use model::{Classifier, Model, ModelParts};
+pub use preprocessing::{
+    InputTable, MAX_IMAGE_SIDE, MAX_INPUT_SIDE, Preprocessing, Preprocessor, RgbImage, RgbView, decode,
+    decode_bytes,
+};
 pub use program::{Program, StepInfo};
 pub use resight_kernels::Isa;
+pub use threads::{ThreadError, ThreadPool, ThreadSettings};
 
 /// The environment variable that forces an instruction set.
 pub const ISA_VARIABLE: &str = "RESIGHT_ISA";

@@ -1,0 +1,113 @@
+//! One interface for f32 networks run by tract and int8 networks run by our kernels.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use resight_network::{Classifier, Labels, Model, Preprocessor, RgbImage, RgbView, isa_from_environment};
+
+use crate::import::import;
+use crate::quantise::default_preprocessing;
+use crate::reference::Reference;
+
+/// A network that turns a photograph into logits.
+pub enum AnyModel {
+    /// f32, run by tract.
+    Float(FloatModel),
+    /// int8, run by our kernels.
+    Int8(Arc<Model>, Box<Classifier>),
+}
+
+/// An f32 network with ImageNet's preprocessing for its input size.
+pub struct FloatModel {
+    reference: Arc<Reference>,
+    preprocessor: Preprocessor,
+    classes: usize,
+}
+
+impl AnyModel {
+    /// Loads an `.onnx` file as f32 and anything else as an int8 model file.
+    ///
+    /// # Errors
+    /// The file cannot be read or holds something else.
+    pub fn load(path: &Path, threads: usize) -> Result<Self> {
+        if path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("onnx")) {
+            let imported = import(path)?;
+            let preprocessing =
+                default_preprocessing(&imported.graph).with_context(|| path.display().to_string())?;
+            let classes = imported.graph.nodes.last().map_or(0, |node| node.shape[0]);
+            let reference = Arc::new(Reference::new(&imported, &[])?);
+            return Ok(Self::Float(FloatModel {
+                reference,
+                preprocessor: Preprocessor::new(&preprocessing)?,
+                classes,
+            }));
+        }
+        let model = Arc::new(Model::load(path)?);
+        let classifier = Classifier::new(&model, isa_from_environment()?, threads)
+            .with_context(|| path.display().to_string())?;
+        Ok(Self::Int8(model, Box::new(classifier)))
+    }
+
+    /// Another instance of the same model for another thread.
+    ///
+    /// # Errors
+    /// Those of [`load`](Self::load), although what loaded once loads again.
+    pub fn fork(&self) -> Result<Self> {
+        Ok(match self {
+            Self::Float(model) => Self::Float(FloatModel {
+                reference: model.reference.clone(),
+                preprocessor: Preprocessor::new(model.preprocessor.preprocessing())?,
+                classes: model.classes,
+            }),
+            Self::Int8(model, _) => {
+                Self::Int8(model.clone(), Box::new(Classifier::new(model, isa_from_environment()?, 1)?))
+            }
+        })
+    }
+
+    /// Whether it computes in f32.
+    pub fn is_float(&self) -> bool {
+        matches!(self, Self::Float(_))
+    }
+
+    /// Number of classes.
+    pub fn classes(&self) -> usize {
+        match self {
+            Self::Float(model) => model.classes,
+            Self::Int8(_, classifier) => classifier.classes(),
+        }
+    }
+
+    /// The name of a class; an ONNX file has only numbers.
+    pub fn name(&self, class: usize) -> String {
+        match self {
+            Self::Float(_) => format!("class {class}"),
+            Self::Int8(model, _) => model.labels().name(class).to_string(),
+        }
+    }
+
+    /// The labels, which an ONNX file does not have.
+    pub fn labels(&self) -> Option<&Labels> {
+        match self {
+            Self::Float(_) => None,
+            Self::Int8(model, _) => Some(model.labels()),
+        }
+    }
+
+    /// Computes the logits of one photograph of any size.
+    ///
+    /// # Errors
+    /// An image that preprocessing refuses, or an error of the network.
+    pub fn logits(&mut self, image: &RgbImage) -> Result<Vec<f32>> {
+        let view = RgbView::of(image)?;
+        Ok(match self {
+            Self::Float(model) => {
+                let mut input = vec![0.0; model.preprocessor.input_len()];
+                model.preprocessor.normalise(view, &mut input)?;
+                model.reference.run(&input)?.logits
+            }
+            Self::Int8(_, classifier) => classifier.classify(view)?.to_vec(),
+        })
+    }
+}

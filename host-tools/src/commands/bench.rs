@@ -1,0 +1,132 @@
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+use clap::Args;
+use resight_network::{Isa, Model, isa_from_environment, parallel};
+use serde_json::json;
+
+use super::{print_json, print_table};
+
+/// Arguments of `resight bench`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  resight bench resnet50.resight.tar --threads 2 --layers")]
+pub(crate) struct Arguments {
+    /// The model file.
+    model: PathBuf,
+    /// Threads to spread every layer over.
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    threads: usize,
+    /// Force an instruction set instead of the best one of this CPU.
+    #[arg(long, value_name = "NAME")]
+    isa: Option<String>,
+    /// Timed runs.
+    #[arg(long, default_value_t = 50, value_name = "N")]
+    runs: usize,
+    /// Show the time of each layer.
+    #[arg(long)]
+    layers: bool,
+    /// Print the result as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+impl Arguments {
+    pub(crate) fn run(self) -> Result<()> {
+        ensure!((1..=64).contains(&self.threads), "--threads must be between 1 and 64");
+        ensure!((1..=1_000_000).contains(&self.runs), "--runs must be between 1 and 1000000");
+        let isa = match &self.isa {
+            Some(name) => Isa::select(Some(name))?,
+            None => isa_from_environment()?,
+        };
+        let model = Model::load(&self.model)?;
+        let parallel = parallel(self.threads)?;
+        let mut program = model.compile(isa, self.threads)?;
+        let input: Vec<i8> =
+            (0..program.input_shape().iter().product()).map(|i: usize| (i * 37 % 251) as u8 as i8).collect();
+        // Warm until the clock and the caches have settled: three runs or half a second.
+        let warm = Instant::now();
+        let mut warm_runs = 0;
+        while warm_runs < 3 || warm.elapsed() < Duration::from_millis(500) {
+            program.run(&*parallel, &input)?;
+            warm_runs += 1;
+            if warm.elapsed() > Duration::from_secs(5) {
+                break;
+            }
+        }
+        let mut times = Vec::with_capacity(self.runs);
+        let mut layers = vec![0u64; program.steps().len()];
+        for _ in 0..self.runs {
+            let start = Instant::now();
+            if self.layers {
+                program.run_timed(&*parallel, &input, &mut layers)?;
+            } else {
+                program.run(&*parallel, &input)?;
+            }
+            times.push(start.elapsed().as_secs_f64() * 1e3);
+        }
+        times.sort_by(f64::total_cmp);
+        let at = |share: f64| times[((times.len() - 1) as f64 * share).round() as usize];
+        let steps = program.steps();
+        let macs: u64 = steps.iter().map(|step| step.macs).sum();
+        let layer_ms: Vec<f64> = layers.iter().map(|&ns| ns as f64 / 1e6 / self.runs as f64).collect();
+        if self.json {
+            let layers: Vec<_> = steps
+                .iter()
+                .zip(&layer_ms)
+                .filter(|_| self.layers)
+                .map(|(step, ms)| json!({ "name": step.name, "kernel": step.kernel, "macs": step.macs, "ms": ms }))
+                .collect();
+            return print_json(&json!({
+                "model": model.name(),
+                "isa": isa.name(),
+                "threads": self.threads,
+                "runs": self.runs,
+                "median_ms": at(0.5),
+                "minimum_ms": at(0.0),
+                "p10_ms": at(0.1),
+                "p90_ms": at(0.9),
+                "gmac_per_second": macs as f64 / at(0.5) / 1e6,
+                "layers": layers,
+            }));
+        }
+        if self.layers {
+            let total: f64 = layer_ms.iter().sum();
+            let rows: Vec<Vec<String>> = steps
+                .iter()
+                .zip(&layer_ms)
+                .map(|(step, ms)| {
+                    vec![
+                        step.name.clone(),
+                        step.operator.clone(),
+                        format!("{ms:.3}"),
+                        format!("{:.1}", ms / total * 100.0),
+                        if step.macs > 0 {
+                            format!("{:.1}", step.macs as f64 / ms / 1e6)
+                        } else {
+                            String::new()
+                        },
+                        step.kernel.clone(),
+                    ]
+                })
+                .collect();
+            print_table(&["layer", "operator", "ms", "%", "GMAC/s", "kernel"], &rows)?;
+            println!();
+        }
+        println!(
+            "{}: median {:.2} ms, minimum {:.2}, 10 % to 90 % {:.2} to {:.2}; {:.1} GMAC/s, {} thread{}, {isa}, {} runs",
+            model.name(),
+            at(0.5),
+            at(0.0),
+            at(0.1),
+            at(0.9),
+            macs as f64 / at(0.5) / 1e6,
+            self.threads,
+            if self.threads == 1 { "" } else { "s" },
+            self.runs
+        );
+        Ok(())
+    }
+}

@@ -1,0 +1,63 @@
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::Args;
+use resight::classifier::AnyModel;
+use resight_network::{decode, predictions};
+use serde_json::json;
+
+use super::print_json;
+
+/// Arguments of `resight classify`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  resight classify resnet50.resight.tar cat.png dog.jpg --top 3")]
+pub(crate) struct Arguments {
+    /// The model: a `.resight.tar` file, or an `.onnx` file to run in f32.
+    model: PathBuf,
+    /// Images to classify.
+    #[arg(required = true)]
+    images: Vec<PathBuf>,
+    /// How many classes to show.
+    #[arg(long, default_value_t = 5, value_name = "N")]
+    top: usize,
+    /// Print the result as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+impl Arguments {
+    pub(crate) fn run(self) -> Result<()> {
+        let mut model = AnyModel::load(&self.model, 1)?;
+        let mut results = vec![];
+        for path in &self.images {
+            let image = decode(path)?;
+            let logits = model.logits(&image)?;
+            let best = predictions(&logits, self.top);
+            if self.json {
+                let classes: Vec<_> = best
+                    .iter()
+                    .map(|p| {
+                        json!({
+                            "class": p.class,
+                            "name": model.name(p.class),
+                            "probability": p.probability,
+                            "logit": logits[p.class],
+                        })
+                    })
+                    .collect();
+                results.push(json!({ "image": path, "classes": classes }));
+                continue;
+            }
+            println!("{}", path.display());
+            for p in best {
+                println!("  {:6.2} %  {:>4}  {}", p.probability * 100.0, p.class, model.name(p.class));
+            }
+        }
+        if self.json {
+            print_json(&results)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,58 @@
+use std::path::PathBuf;
+
+use anyhow::{Result, ensure};
+use clap::Args;
+use resight::evaluate::evaluate;
+use resight_network::LabelledImages;
+
+use super::{Bars, print_json, print_table};
+
+/// Arguments of `resight evaluate`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  resight evaluate resnet50.onnx resnet50.resight.tar --images photos/ --json
+
+DIR/labels.txt holds `file class` lines. With an f32 model first, the others are compared with
+it: `agreement` is the share of images with the same best class, `sqnr_db` the signal to noise
+ratio 10*log10(sum(ref^2) / sum((ref - x)^2)) over all logits.")]
+pub(crate) struct Arguments {
+    /// Models: `.onnx` files run in f32, `.resight.tar` files in int8.
+    #[arg(required = true)]
+    models: Vec<PathBuf>,
+    /// Folder with images and `labels.txt`.
+    #[arg(long, value_name = "DIR")]
+    images: PathBuf,
+    /// Print the result as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+impl Arguments {
+    pub(crate) fn run(self) -> Result<()> {
+        let images = LabelledImages::read(&self.images)?;
+        ensure!(!images.is_empty(), "{}: no images", self.images.display());
+        let bars = Bars::new();
+        let results = evaluate(&self.models, &images, &|phase, done, total| bars.update(phase, done, total))?;
+        bars.finish();
+        if self.json {
+            return print_json(&results);
+        }
+        let optional =
+            |value: Option<f64>, digits: usize| value.map_or("-".to_owned(), |v| format!("{v:.digits$}"));
+        let rows: Vec<Vec<String>> = results
+            .iter()
+            .map(|r| {
+                vec![
+                    r.model.clone(),
+                    r.images.to_string(),
+                    format!("{:.2}", r.top1),
+                    format!("{:.2}", r.top5),
+                    optional(r.agreement, 2),
+                    optional(r.sqnr_db, 2),
+                ]
+            })
+            .collect();
+        print_table(&["model", "images", "top-1 %", "top-5 %", "agreement %", "SQNR dB"], &rows)
+    }
+}

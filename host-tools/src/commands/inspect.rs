@@ -1,0 +1,106 @@
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::Args;
+use resight_network::{Isa, Model, isa_from_environment};
+use serde_json::json;
+
+use super::{megabytes, print_json, print_table};
+
+/// Arguments of `resight inspect`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  resight inspect resnet50.resight.tar --isa generic")]
+pub(crate) struct Arguments {
+    /// The model file.
+    model: PathBuf,
+    /// Show the kernels of this instruction set instead of the best one of this CPU.
+    #[arg(long, value_name = "NAME")]
+    isa: Option<String>,
+    /// Print the result as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+impl Arguments {
+    pub(crate) fn run(self) -> Result<()> {
+        let isa = match &self.isa {
+            Some(name) => Isa::select(Some(name))?,
+            None => isa_from_environment()?,
+        };
+        let model = Model::load(&self.model)?;
+        let program = model.compile(isa, 1)?;
+        let steps = program.steps();
+        let macs: u64 = steps.iter().map(|step| step.macs).sum();
+        let weights: usize = steps.iter().map(|step| step.weight_bytes).sum();
+        let report = model.report();
+        let layer = |name: &str| {
+            let layers = report["layers"].as_array();
+            layers.and_then(|layers| layers.iter().find(|layer| layer["name"] == name)).cloned()
+        };
+        // Everything that a model file can hold runs in integers; `compile` refuses the rest.
+        let coverage = 100.0;
+        if self.json {
+            let steps: Vec<_> = steps
+                .iter()
+                .map(|step| {
+                    let mut value = serde_json::to_value(step).unwrap_or_default();
+                    value["quantisation"] = layer(&step.name).unwrap_or_default();
+                    value
+                })
+                .collect();
+            return print_json(&json!({
+                "name": model.name(),
+                "isa": isa.name(),
+                "input": program.input_shape(),
+                "classes": program.classes(),
+                "macs": macs,
+                "weight_bytes": weights,
+                "working_bytes": program.working_bytes(),
+                "int8_mac_coverage_percent": coverage,
+                "preprocessing": model.preprocessing(),
+                "provenance": model.provenance(),
+                "layers": steps,
+            }));
+        }
+        let rows: Vec<Vec<String>> = steps
+            .iter()
+            .map(|step| {
+                let layer = layer(&step.name);
+                let number = |key: &str| layer.as_ref().and_then(|layer| layer[key].as_f64());
+                let optional = |value: Option<f64>, digits: usize| {
+                    value.map_or(String::new(), |v| format!("{v:.digits$}"))
+                };
+                vec![
+                    step.name.clone(),
+                    step.operator.clone(),
+                    format!("{}x{}x{}", step.output[0], step.output[1], step.output[2]),
+                    if step.macs > 0 { format!("{:.1}", step.macs as f64 / 1e6) } else { String::new() },
+                    if step.weight_bytes > 0 { megabytes(step.weight_bytes as u64) } else { String::new() },
+                    optional(number("scale"), 5),
+                    optional(number("zero_point"), 0),
+                    optional(number("output_sqnr_db"), 1),
+                    step.kernel.clone(),
+                ]
+            })
+            .collect();
+        let header = ["layer", "operator", "output", "MMAC", "weights", "scale", "zero", "SQNR dB", "kernel"];
+        print_table(&header, &rows)?;
+        let [height, width, channels] = program.input_shape();
+        println!();
+        println!("{}: {height}x{width}x{channels} in, {} classes out", model.name(), program.classes());
+        println!(
+            "{:.3} GMAC, {coverage:.1} % of them in int8; {} of weights, {} of working memory; instruction set {isa}",
+            macs as f64 / 1e9,
+            megabytes(weights as u64),
+            megabytes(program.working_bytes() as u64),
+        );
+        let provenance = model.provenance();
+        println!(
+            "from {} (sha256 {}), calibrated by {} on {} images",
+            provenance.source, provenance.source_sha256, provenance.method, provenance.calibration_images
+        );
+        Ok(())
+    }
+}

@@ -1,0 +1,97 @@
+use std::fs;
+use std::path::PathBuf;
+use std::time::Instant;
+
+use anyhow::{Context, Result, ensure};
+use clap::Args;
+use resight::dataset;
+use resight::import::import;
+use resight::quantise::{Method, Options, default_preprocessing, quantise};
+use resight::save::save;
+use resight_network::Labels;
+use serde_json::json;
+
+use super::{Bars, megabytes, print_json, took};
+
+/// Arguments of `resight quantize`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  resight quantize resnet50.onnx --calibration photos/ --labels synset_words.txt -o resnet50.resight.tar
+
+A few hundred images that look like what the camera will see make a good calibration set. The
+result depends on the network, the images and the options alone, byte for byte.")]
+pub(crate) struct Arguments {
+    /// The f32 network.
+    model: PathBuf,
+    /// Folder of PNG or JPEG images to calibrate on.
+    #[arg(long, value_name = "DIR")]
+    calibration: PathBuf,
+    /// Class names, one a line, in the order of the classes.
+    #[arg(long, value_name = "FILE")]
+    labels: PathBuf,
+    /// The model file to write.
+    #[arg(short, long, value_name = "FILE")]
+    output: PathBuf,
+    /// How activation ranges are chosen: mse, minmax, percentile or entropy.
+    #[arg(long, default_value = "mse")]
+    method: Method,
+    /// With `--method percentile`: the share of values kept at either end, percent.
+    #[arg(long, default_value_t = 99.99, value_name = "PERCENT")]
+    percentile: f64,
+    /// Calibrate on this many images, the first by name, instead of all.
+    #[arg(long, value_name = "N")]
+    images: Option<usize>,
+    /// Print the result as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+impl Arguments {
+    pub(crate) fn run(self) -> Result<()> {
+        let start = Instant::now();
+        ensure!(self.images != Some(0), "--images must be at least 1");
+        ensure!(
+            self.percentile > 50.0 && self.percentile <= 100.0,
+            "--percentile must be above 50 and at most 100"
+        );
+        let method = match self.method {
+            Method::Percentile(_) => Method::Percentile(self.percentile),
+            other => other,
+        };
+        let labels = Labels::read(&self.labels)?;
+        let images = dataset::images(&self.calibration, self.images)?;
+        let imported = import(&self.model)?;
+        let preprocessing =
+            default_preprocessing(&imported.graph).with_context(|| format!("{}", self.model.display()))?;
+        let options = Options { method, preprocessing };
+        let bars = Bars::new();
+        let quantised =
+            quantise(&imported, &images, &options, &|phase, done, total| bars.update(phase, done, total))
+                .with_context(|| format!("{}", self.model.display()))?;
+        bars.finish();
+        save(&self.output, &self.model, &labels, &options, &quantised)?;
+        let bytes = fs::metadata(&self.output).map(|metadata| metadata.len()).unwrap_or(0);
+        let report = &quantised.report;
+        if self.json {
+            return print_json(&json!({
+                "output": self.output,
+                "bytes": bytes,
+                "seconds": start.elapsed().as_secs_f64(),
+                "report": report,
+            }));
+        }
+        println!(
+            "{}: {}, {} layers, {:.0} % of its multiplications in int8, {:.1} dB against f32 on {} of the {} images, {}",
+            self.output.display(),
+            megabytes(bytes),
+            report.layers.len(),
+            report.int8_mac_coverage_percent,
+            report.logits_sqnr_db,
+            images.len().min(8),
+            images.len(),
+            took(start)
+        );
+        Ok(())
+    }
+}

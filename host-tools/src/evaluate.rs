@@ -1,0 +1,104 @@
+//! Accuracy of models on labelled images, and their distance from f32.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use anyhow::{Context, Result};
+use rayon::prelude::*;
+use resight_network::{LabelledImages, decode, top_k};
+use serde::Serialize;
+
+use crate::classifier::AnyModel;
+use crate::quantise::{Progress, sqnr_db};
+
+/// How one model did.
+#[derive(Debug, Clone, Serialize)]
+pub struct Evaluation {
+    /// The model's file.
+    pub model: String,
+    /// Images evaluated.
+    pub images: usize,
+    /// Percent of the images whose best class is the label.
+    pub top1: f64,
+    /// Percent of the images whose label is among the five best classes.
+    pub top5: f64,
+    /// Percent of the images with the same best class as the first, f32, model.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub agreement: Option<f64>,
+    /// Signal to noise ratio of all logits against the first, f32, model, in decibel.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sqnr_db: Option<f64>,
+}
+
+/// Runs every model over every image.
+///
+/// # Errors
+/// A model or an image that cannot be read, and a label that a model has no class for.
+pub fn evaluate(models: &[PathBuf], images: &LabelledImages, progress: Progress<'_>) -> Result<Vec<Evaluation>> {
+    let mut reference: Option<Vec<Vec<f32>>> = None;
+    let mut results = vec![];
+    for (index, path) in models.iter().enumerate() {
+        let model = AnyModel::load(path, 1)?;
+        images.check_classes(model.classes())?;
+        let is_float = model.is_float();
+        let phase = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let done = AtomicUsize::new(0);
+        progress(&phase, 0, images.len());
+        // One model for each worker: running one changes its buffers.
+        let items: Vec<_> = images.iter().collect();
+        let logits: Vec<Vec<f32>> = items
+            .into_par_iter()
+            .map_init(
+                || model.fork(),
+                |model, (path, _)| -> Result<Vec<f32>> {
+                    let model = model.as_mut().map_err(|error| anyhow::anyhow!("{error:#}"))?;
+                    let logits = model.logits(&decode(path)?)?;
+                    progress(&phase, done.fetch_add(1, Ordering::Relaxed) + 1, images.len());
+                    Ok(logits)
+                },
+            )
+            .collect::<Result<_>>()
+            .with_context(|| format!("evaluating {}", path.display()))?;
+        let against = reference.as_ref().filter(|reference| reference[0].len() == logits[0].len());
+        results.push(score(path.display().to_string(), &logits, images, against));
+        if index == 0 && is_float {
+            reference = Some(logits);
+        }
+    }
+    Ok(results)
+}
+
+fn percent(count: usize, total: usize) -> f64 {
+    100.0 * count as f64 / total.max(1) as f64
+}
+
+fn score(
+    model: String,
+    logits: &[Vec<f32>],
+    images: &LabelledImages,
+    reference: Option<&Vec<Vec<f32>>>,
+) -> Evaluation {
+    let hits = |k: usize| {
+        let hit = |(row, (_, label)): (&Vec<f32>, (_, usize))| top_k(row, k).contains(&label);
+        percent(logits.iter().zip(images.iter()).filter(|&pair| hit(pair)).count(), logits.len())
+    };
+    let same = |reference: &Vec<Vec<f32>>| {
+        let same = reference.iter().zip(logits).filter(|(r, x)| top_k(r, 1) == top_k(x, 1)).count();
+        percent(same, logits.len())
+    };
+    let ratio = |reference: &Vec<Vec<f32>>| {
+        let pairs = reference.iter().flatten().zip(logits.iter().flatten());
+        let (signal, noise) = pairs.fold((0.0, 0.0), |(signal, noise), (&r, &x)| {
+            (signal + f64::from(r).powi(2), noise + (f64::from(r) - f64::from(x)).powi(2))
+        });
+        sqnr_db(signal, noise)
+    };
+    Evaluation {
+        model,
+        images: logits.len(),
+        top1: hits(1),
+        top5: hits(5),
+        agreement: reference.map(same),
+        sqnr_db: reference.map(ratio),
+    }
+}

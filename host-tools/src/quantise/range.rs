@@ -1,0 +1,264 @@
+//! From a histogram to the range that an int8 tensor covers.
+
+use std::str::FromStr;
+
+use resight_network::operators::Quantisation;
+
+use super::statistics::Histogram;
+
+/// How the range of an activation is chosen.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Method {
+    /// The smallest and the largest value seen.
+    MinMax,
+    /// Cuts off so many percent of the values at either end, for example 99.99.
+    Percentile(f64),
+    /// Least Kullback-Leibler divergence between the float and the quantised distribution
+    /// (Migacz, "8-bit inference with TensorRT", 2017).
+    Entropy,
+    /// Least mean squared error: rounding inside the range plus clipping outside.
+    Mse,
+}
+
+impl Method {
+    /// The name as on the command line.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::MinMax => "minmax",
+            Self::Percentile(_) => "percentile",
+            Self::Entropy => "entropy",
+            Self::Mse => "mse",
+        }
+    }
+}
+
+impl FromStr for Method {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "minmax" => Ok(Self::MinMax),
+            "percentile" => Ok(Self::Percentile(99.99)),
+            "entropy" => Ok(Self::Entropy),
+            "mse" => Ok(Self::Mse),
+            _ => Err(format!("unknown method `{text}`; expected mse, minmax, percentile or entropy")),
+        }
+    }
+}
+
+/// Steps of an int8 number.
+const STEPS: f64 = 255.0;
+/// Thresholds that a search tries on either side.
+const CANDIDATES: usize = 256;
+
+/// The range `[low, high]` that `method` chooses; it always contains zero.
+pub fn choose(method: Method, histogram: &Histogram) -> (f64, f64) {
+    let low = f64::from(histogram.minimum()).min(0.0);
+    let high = f64::from(histogram.maximum()).max(0.0);
+    if histogram.total() == 0 || low == high {
+        return (0.0, 1.0);
+    }
+    match method {
+        Method::MinMax => (low, high),
+        Method::Percentile(percentile) => cut(histogram, percentile, low, high),
+        Method::Entropy => entropy(histogram, low, high),
+        Method::Mse => mse(histogram, low, high),
+    }
+}
+
+/// Scale and zero point of a range that contains zero. Zero is always exactly representable.
+pub fn quantisation(low: f64, high: f64) -> Quantisation {
+    let scale = ((high - low) / STEPS).max(f64::from(f32::MIN_POSITIVE)) as f32;
+    let zero_point = (-128.0 - low / f64::from(scale)).round().clamp(-128.0, 127.0) as i32;
+    Quantisation { scale, zero_point }
+}
+
+fn cut(histogram: &Histogram, percentile: f64, low: f64, high: f64) -> (f64, f64) {
+    let allowed = (histogram.total() as f64 * (1.0 - percentile / 100.0)).max(0.0) as u64;
+    let half = histogram.width() / 2.0;
+    let edge = |bins: &mut dyn Iterator<Item = (f64, u64)>| {
+        let mut outside = 0;
+        for (centre, count) in bins {
+            outside += count;
+            if outside > allowed {
+                return centre;
+            }
+        }
+        0.0
+    };
+    let bins: Vec<(f64, u64)> = histogram.bins().collect();
+    let new_low = if low < 0.0 { (edge(&mut bins.iter().copied()) - half).clamp(low, 0.0) } else { 0.0 };
+    let new_high = if high > 0.0 { (edge(&mut bins.iter().rev().copied()) + half).clamp(0.0, high) } else { 0.0 };
+    if new_low == new_high { (low, high) } else { (new_low, new_high) }
+}
+
+/// Squared error of a range: uniform rounding noise inside, distance to the edge outside.
+/// Exact zeros cost nothing, as zero is representable.
+fn squared_error(bins: &[(f64, u64)], low: f64, high: f64) -> f64 {
+    let step = (high - low) / STEPS;
+    let rounding = step * step / 12.0;
+    bins.iter()
+        .map(|&(value, count)| {
+            let outside = value - value.clamp(low, high);
+            count as f64 * if outside == 0.0 { rounding } else { outside * outside + rounding }
+        })
+        .sum()
+}
+
+fn mse(histogram: &Histogram, low: f64, high: f64) -> (f64, f64) {
+    let bins: Vec<(f64, u64)> = histogram.bins().collect();
+    let mut best = (low, high);
+    // Alternating between the two edges converges in two rounds on every layer seen.
+    for _ in 0..2 {
+        best.1 = search(high, |edge| squared_error(&bins, best.0, edge));
+        best.0 = search(low, |edge| squared_error(&bins, edge, best.1));
+    }
+    if best.0 == best.1 { (low, high) } else { best }
+}
+
+/// The fraction of `edge` with the least cost.
+fn search(edge: f64, cost: impl Fn(f64) -> f64) -> f64 {
+    if edge == 0.0 {
+        return 0.0;
+    }
+    let candidates = (CANDIDATES / 16..=CANDIDATES).map(|i| edge * i as f64 / CANDIDATES as f64);
+    candidates.map(|edge| (cost(edge), edge)).min_by(|a, b| a.0.total_cmp(&b.0)).map_or(edge, |best| best.1)
+}
+
+fn entropy(histogram: &Histogram, low: f64, high: f64) -> (f64, f64) {
+    // One side of zero after the other, with the share of the steps that falls to it.
+    let side = |edge: f64| {
+        if edge == 0.0 {
+            return 0.0;
+        }
+        let sign = edge.signum();
+        let width = histogram.width();
+        let last = (edge.abs() / width).ceil() as usize;
+        let mut counts = vec![0.0; last + 1];
+        for (value, count) in histogram.bins().filter(|(value, _)| value.signum() == sign) {
+            let bin = (value.abs() / width) as usize;
+            counts[bin.min(last)] += count as f64;
+        }
+        let levels = ((edge.abs() / (high - low)) * (STEPS + 1.0)).round().max(2.0) as usize;
+        sign * divergence_threshold(&counts, levels) as f64 * width
+    };
+    let best = (side(low).max(low), side(high).min(high));
+    if best.0 == best.1 { (low, high) } else { best }
+}
+
+/// The number of leading bins to keep so that quantising them to `levels` levels diverges least.
+fn divergence_threshold(counts: &[f64], levels: usize) -> usize {
+    let mut best = (f64::INFINITY, counts.len());
+    if counts.len() <= levels {
+        return counts.len();
+    }
+    let step = ((counts.len() - levels) / CANDIDATES).max(1);
+    for threshold in (levels..=counts.len()).rev().step_by(step) {
+        let divergence = divergence(counts, threshold, levels);
+        if divergence < best.0 {
+            best = (divergence, threshold);
+        }
+    }
+    best.1
+}
+
+fn divergence(counts: &[f64], threshold: usize, levels: usize) -> f64 {
+    let outside: f64 = counts[threshold..].iter().sum();
+    let total: f64 = counts.iter().sum();
+    let inside: f64 = total - outside;
+    if total == 0.0 || inside == 0.0 {
+        return f64::INFINITY;
+    }
+    let mut sum = 0.0;
+    for level in 0..levels {
+        let range = level * threshold / levels..((level + 1) * threshold / levels).max(level * threshold / levels + 1);
+        let bins = &counts[range.start..range.end.min(threshold)];
+        let mass: f64 = bins.iter().sum();
+        let occupied = bins.iter().filter(|&&count| count > 0.0).count();
+        for (offset, &count) in bins.iter().enumerate() {
+            let last = range.start + offset == threshold - 1;
+            let p = (count + if last { outside } else { 0.0 }) / total;
+            // Where only the clipped tail falls into an empty bin, the quantised distribution
+            // has nothing; a small mass keeps the divergence finite.
+            let q = if count > 0.0 { mass / occupied as f64 / inside } else { 1e-9 };
+            if p > 0.0 {
+                sum += p * (p / q).ln();
+            }
+        }
+    }
+    sum
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A bell with one far outlier, as activations have.
+    fn outlier() -> Histogram {
+        let mut histogram = Histogram::default();
+        let values: Vec<f32> = (0..100_000)
+            .map(|i| {
+                let unit = (i as f32 + 0.5) / 100_000.0;
+                (unit / (1.0 - unit)).ln()
+            })
+            .collect();
+        assert!(histogram.add(&values));
+        assert!(histogram.add(&[100.0]));
+        histogram
+    }
+
+    #[test]
+    fn minimum_and_maximum_are_taken_as_they_are() {
+        let (low, high) = choose(Method::MinMax, &outlier());
+        assert!(low < -11.0 && high == 100.0, "{low} {high}");
+    }
+
+    #[test]
+    fn the_other_methods_cut_the_outlier() {
+        for method in [Method::Percentile(99.9), Method::Entropy, Method::Mse] {
+            let (low, high) = choose(method, &outlier());
+            assert!(high < 60.0 && high > 4.0 && low < -4.0, "{method:?}: {low} {high}");
+        }
+    }
+
+    #[test]
+    fn mse_beats_minimum_and_maximum() {
+        let histogram = outlier();
+        let bins: Vec<(f64, u64)> = histogram.bins().collect();
+        let error = |method| {
+            let (low, high) = choose(method, &histogram);
+            squared_error(&bins, low, high)
+        };
+        assert!(error(Method::Mse) < error(Method::MinMax));
+        assert!(error(Method::Mse) <= error(Method::Percentile(99.9)));
+    }
+
+    #[test]
+    fn a_positive_range_uses_all_steps() {
+        let q = quantisation(0.0, 2.55);
+        assert_eq!(q.zero_point, -128);
+        assert!((q.dequantise(127) - 2.55).abs() < 1e-6);
+        assert_eq!(q.dequantise(-128), 0.0);
+    }
+
+    #[test]
+    fn zero_is_exact_in_a_signed_range() {
+        let q = quantisation(-1.3, 2.9);
+        assert_eq!(q.dequantise(q.zero_point as i8), 0.0);
+    }
+
+    #[test]
+    fn an_empty_or_constant_tensor_gets_a_usable_range() {
+        let mut histogram = Histogram::default();
+        for method in [Method::MinMax, Method::Percentile(99.99), Method::Entropy, Method::Mse] {
+            assert_eq!(choose(method, &Histogram::default()), (0.0, 1.0));
+        }
+        assert!(histogram.add(&[0.0; 10]));
+        assert_eq!(choose(Method::Mse, &histogram), (0.0, 1.0));
+        assert!(histogram.add(&[3.0; 10]));
+        for method in [Method::MinMax, Method::Percentile(99.99), Method::Entropy, Method::Mse] {
+            let (low, high) = choose(method, &histogram);
+            assert!(low <= 0.0 && high >= 2.9, "{method:?}: {low} {high}");
+        }
+    }
+}
