@@ -1,0 +1,60 @@
+//! From logits to classes.
+
+/// One class of a result.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Prediction {
+    /// The class, counted from 0.
+    pub class: usize,
+    /// Its probability, `0..=1`.
+    pub probability: f32,
+}
+
+/// Turns logits into probabilities, in place.
+///
+/// `libm`'s exponential is used because it gives the same bits on every machine. Logits that
+/// are not finite are tolerated: NaN and negative infinity get probability zero, positive
+/// infinities share the whole.
+pub fn softmax(logits: &mut [f32]) {
+    let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    if largest == f32::NEG_INFINITY {
+        logits.fill(0.0);
+        return;
+    }
+    let mut sum = 0.0;
+    for logit in logits.iter_mut() {
+        // The difference of two infinities is NaN.
+        let exponential = if *logit == largest { 1.0 } else { libm::expf(*logit - largest) };
+        *logit = if exponential.is_nan() { 0.0 } else { exponential };
+        sum += *logit;
+    }
+    for logit in logits.iter_mut() {
+        *logit /= sum;
+    }
+}
+
+/// The classes of the `count` largest values, largest first; of equal values the lower class
+/// comes first. NaN ranks below everything. Fewer when there are fewer values.
+pub fn top_k(values: &[f32], count: usize) -> Vec<usize> {
+    let mut best: Vec<usize> = Vec::with_capacity(count.min(values.len()) + 1);
+    let rank = |class: usize| if values[class].is_nan() { f32::NEG_INFINITY } else { values[class] };
+    for class in 0..values.len() {
+        // `best` is short: insertion is cheaper than sorting everything.
+        let position = best.iter().position(|&other| rank(other) < rank(class)).unwrap_or(best.len());
+        if position < count {
+            best.insert(position, class);
+            best.truncate(count);
+        }
+    }
+    best
+}
+
+/// The `count` most probable classes for `logits`, most probable first.
+pub fn predictions(logits: &[f32], count: usize) -> Vec<Prediction> {
+    let mut probabilities = logits.to_vec();
+    softmax(&mut probabilities);
+    // Ranked by logit: distinct logits may round to equal probabilities.
+    top_k(logits, count)
+        .into_iter()
+        .map(|class| Prediction { class, probability: probabilities[class] })
+        .collect()
+}

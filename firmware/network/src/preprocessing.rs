@@ -1,0 +1,441 @@
+//! From an image to the input of a network.
+//!
+//! The transform is torchvision's for evaluation, the same bytes: the shorter side resized
+//! (bilinear, antialiased), the centre cropped, normalised per channel. An int8 network
+//! takes its input through a table of 256 entries per channel; by default `value - 128`, so
+//! that a step of the input is exactly one grey level and nothing is lost, with mean and
+//! standard deviation folded into the first convolution.
+
+use std::fs;
+use std::io::{Cursor, Read};
+use std::path::Path;
+
+use image::{DynamicImage, ImageFormat, ImageReader, Limits};
+use serde::{Deserialize, Serialize};
+
+pub use image::RgbImage;
+
+use crate::error::{NetworkError, printable};
+use crate::resize::{Crop, Resizer};
+
+/// Longest side of an image that is decoded or preprocessed, in pixels.
+pub const MAX_IMAGE_SIDE: u32 = 16384;
+
+/// Largest side that an image is resized or cropped to, in pixels.
+pub const MAX_INPUT_SIDE: u32 = 4096;
+
+/// Most bytes that decoding one image may take.
+const MAX_IMAGE_MEMORY: u64 = 512 << 20;
+
+/// Largest image file, in bytes.
+const MAX_IMAGE_FILE: u64 = 256 << 20;
+
+/// How an image becomes the input of a network: the member `preprocessing.json`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Preprocessing {
+    /// Length that the shorter side is resized to, in pixels, `1..=4096`.
+    pub resize_shorter: u32,
+    /// Height and width of the centre crop, in pixels, each `1..=resize_shorter`.
+    pub crop: [u32; 2],
+    /// Mean of red, green and blue, of values in `0..=1`.
+    pub mean: [f32; 3],
+    /// Standard deviation of red, green and blue, of values in `0..=1`.
+    pub standard_deviation: [f32; 3],
+}
+
+impl Default for Preprocessing {
+    /// What the `ImageNet` networks of torchvision were trained for.
+    fn default() -> Self {
+        Preprocessing {
+            resize_shorter: 256,
+            crop: [224, 224],
+            mean: [0.485, 0.456, 0.406],
+            standard_deviation: [0.229, 0.224, 0.225],
+        }
+    }
+}
+
+impl Preprocessing {
+    /// The `ImageNet` statistics for a network whose input is `height` x `width`.
+    ///
+    /// The shorter side keeps `ImageNet`'s ratio of 256 to 224 to the larger side of the crop,
+    /// except for inputs up to 64 pixels: such images (CIFAR) come in the size that the
+    /// network takes.
+    pub fn for_input(height: u32, width: u32) -> Self {
+        let larger = height.max(width);
+        let resize_shorter = if larger <= 64 {
+            larger
+        } else {
+            (u64::from(larger) * 256 / 224).min(u64::from(u32::MAX)) as u32
+        };
+        Preprocessing { resize_shorter, crop: [height, width], ..Preprocessing::default() }
+    }
+
+    /// Checks every value.
+    ///
+    /// # Errors
+    /// A side of zero or above [`MAX_INPUT_SIDE`], a crop larger than the resized image, a
+    /// mean that is not finite, a standard deviation that is not finite and positive.
+    pub fn validate(&self) -> Result<(), NetworkError> {
+        let refuse = |cause: String| Err(NetworkError::Preprocessing(cause));
+        if !(1..=MAX_INPUT_SIDE).contains(&self.resize_shorter) {
+            return refuse(format!("resize_shorter is {}, not 1 to {MAX_INPUT_SIDE}", self.resize_shorter));
+        }
+        if self.crop.iter().any(|side| !(1..=self.resize_shorter).contains(side)) {
+            return refuse(format!(
+                "a crop of {} x {} does not lie within the resized shorter side, {}",
+                self.crop[0], self.crop[1], self.resize_shorter
+            ));
+        }
+        if !self.mean.iter().all(|mean| mean.is_finite()) {
+            return refuse(format!("the mean {:?} is not finite", self.mean));
+        }
+        // A subnormal would make an infinity of the quotient.
+        if !self.standard_deviation.iter().all(|deviation| deviation.is_normal() && *deviation > 0.0) {
+            return refuse(format!(
+                "the standard deviation {:?} is not finite and positive",
+                self.standard_deviation
+            ));
+        }
+        Ok(())
+    }
+
+    /// Reads and checks `preprocessing.json`; `file` is for the message.
+    ///
+    /// # Errors
+    /// Anything that is not JSON of this structure, or fails [`validate`](Self::validate).
+    pub fn from_json(file: &str, json: &[u8]) -> Result<Self, NetworkError> {
+        let content = |cause: String| NetworkError::Content { file: file.to_string(), cause };
+        let result: Self =
+            serde_json::from_slice(json).map_err(|error| content(printable(&error.to_string())))?;
+        result.validate().map_err(|error| content(error.to_string()))?;
+        Ok(result)
+    }
+
+    /// The content of `preprocessing.json`.
+    #[expect(clippy::missing_panics_doc, reason = "numbers and arrays always serialise")]
+    pub fn to_json(&self) -> Vec<u8> {
+        let mut json = serde_json::to_vec_pretty(self).expect("numbers and arrays only");
+        json.push(b'\n');
+        json
+    }
+
+    /// Height and width of an image of `size` (height and width) after resizing.
+    fn resized(&self, size: [u32; 2]) -> [u32; 2] {
+        let (shorter, longer) = (size[0].min(size[1]), size[0].max(size[1]));
+        let target = self.resize_shorter;
+        let other = (u64::from(target) * u64::from(longer) / u64::from(shorter)) as u32;
+        if size[0] <= size[1] { [target, other] } else { [other, target] }
+    }
+
+    /// Where the crop lies in an image of `size` (height and width) after resizing.
+    fn crop_of(&self, size: [u32; 2]) -> Crop {
+        let resized = self.resized(size);
+        let margin = |axis: usize| {
+            // Half the difference, a half rounded to the even number as Python does.
+            let difference = resized[axis] - self.crop[axis];
+            let half = difference / 2;
+            half + (difference & half & 1)
+        };
+        Crop { resized, origin: [margin(0), margin(1)], size: self.crop }
+    }
+
+    /// What `value` of `channel` becomes for a float network: `(value / 255 - mean) / deviation`
+    /// in f32, in this order, as torchvision computes it.
+    fn normalise(&self, channel: usize, value: u8) -> f32 {
+        (f32::from(value) / 255.0 - self.mean[channel]) / self.standard_deviation[channel]
+    }
+}
+
+/// What each grey level of each channel becomes at the input of an int8 network.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InputTable([[i8; 256]; 3]);
+
+impl Default for InputTable {
+    /// `value - 128`: no grey level is lost, and the network's first convolution holds mean
+    /// and standard deviation.
+    fn default() -> Self {
+        InputTable([std::array::from_fn(|value| (value as i32 - 128) as i8); 3])
+    }
+}
+
+impl InputTable {
+    /// A table of its own for red, green and blue.
+    pub fn new(table: [[i8; 256]; 3]) -> Self {
+        InputTable(table)
+    }
+
+    /// The table of a network whose input is the normalised image, quantised with `scale` and
+    /// `zero_point`: `saturate(round(normalised / scale) + zero_point)`, halves rounded to
+    /// even, as ONNX `QuantizeLinear` does.
+    ///
+    /// # Errors
+    /// A scale that is not finite and positive, or invalid preprocessing.
+    pub fn quantising(
+        preprocessing: &Preprocessing,
+        scale: f32,
+        zero_point: i8,
+    ) -> Result<Self, NetworkError> {
+        preprocessing.validate()?;
+        if !scale.is_normal() || scale <= 0.0 {
+            return Err(NetworkError::Preprocessing(format!(
+                "the input's scale {scale} is not finite and positive"
+            )));
+        }
+        Ok(InputTable(std::array::from_fn(|channel| {
+            std::array::from_fn(|value| {
+                let steps = (preprocessing.normalise(channel, value as u8) / scale).round_ties_even();
+                // The cast to i8 saturates.
+                (steps + f32::from(zero_point)) as i8
+            })
+        })))
+    }
+
+    /// The entries: channel (red, green, blue), then grey level.
+    pub fn entries(&self) -> &[[i8; 256]; 3] {
+        &self.0
+    }
+}
+
+/// An RGB image that somebody else owns: `[height, width, 3]` bytes without gaps.
+#[derive(Debug, Clone, Copy)]
+pub struct RgbView<'a> {
+    pixels: &'a [u8],
+    height: u32,
+    width: u32,
+}
+
+impl<'a> RgbView<'a> {
+    /// A view of `pixels`, `[height, width, 3]`.
+    ///
+    /// # Errors
+    /// A side of zero or above [`MAX_IMAGE_SIDE`], or a slice of another length.
+    pub fn new(pixels: &'a [u8], height: u32, width: u32) -> Result<Self, NetworkError> {
+        if ![height, width].iter().all(|side| (1..=MAX_IMAGE_SIDE).contains(side)) {
+            return Err(NetworkError::Preprocessing(format!(
+                "an image of {width} x {height} pixels; each side must be 1 to {MAX_IMAGE_SIDE}"
+            )));
+        }
+        if pixels.len() as u64 != u64::from(height) * u64::from(width) * 3 {
+            return Err(NetworkError::Preprocessing(format!(
+                "{} bytes for an RGB image of {width} x {height} pixels",
+                pixels.len()
+            )));
+        }
+        Ok(RgbView { pixels, height, width })
+    }
+
+    /// A view of a decoded image.
+    ///
+    /// # Errors
+    /// See [`new`](Self::new).
+    pub fn of(image: &'a RgbImage) -> Result<Self, NetworkError> {
+        RgbView::new(image.as_raw(), image.height(), image.width())
+    }
+}
+
+/// Preprocesses images, and keeps its buffers: once warm, images of one size cost no
+/// allocation.
+#[derive(Debug, Clone)]
+pub struct Preprocessor {
+    preprocessing: Preprocessing,
+    table: InputTable,
+    normalised: Box<[[f32; 256]; 3]>,
+    resizer: Resizer,
+    pixels: Vec<u8>,
+}
+
+impl Preprocessor {
+    /// A preprocessor with the [default table](InputTable::default).
+    ///
+    /// # Errors
+    /// See [`Preprocessing::validate`].
+    pub fn new(preprocessing: &Preprocessing) -> Result<Self, NetworkError> {
+        Self::with_table(preprocessing, InputTable::default())
+    }
+
+    /// A preprocessor with a table of its own.
+    ///
+    /// # Errors
+    /// See [`Preprocessing::validate`].
+    pub fn with_table(preprocessing: &Preprocessing, table: InputTable) -> Result<Self, NetworkError> {
+        preprocessing.validate()?;
+        let [height, width] = preprocessing.crop;
+        Ok(Preprocessor {
+            preprocessing: preprocessing.clone(),
+            table,
+            normalised: Box::new(std::array::from_fn(|channel| {
+                std::array::from_fn(|value| preprocessing.normalise(channel, value as u8))
+            })),
+            resizer: Resizer::default(),
+            pixels: vec![0; height as usize * width as usize * 3],
+        })
+    }
+
+    /// What it was made from.
+    pub fn preprocessing(&self) -> &Preprocessing {
+        &self.preprocessing
+    }
+
+    /// Number of values of one input: `height * width * 3` of the crop.
+    pub fn input_len(&self) -> usize {
+        self.pixels.len()
+    }
+
+    /// Resizes and crops: RGB bytes, `[height, width, 3]`.
+    pub fn crop(&mut self, image: RgbView<'_>) -> &[u8] {
+        let size = [image.height, image.width];
+        let crop = self.preprocessing.crop_of(size);
+        self.resizer.resize(image.pixels, size, crop, &mut self.pixels);
+        &self.pixels
+    }
+
+    /// The input of a float network: normalised, `[3, height, width]`.
+    ///
+    /// # Errors
+    /// An `output` whose length is not [`input_len`](Self::input_len).
+    pub fn normalise(&mut self, image: RgbView<'_>, output: &mut [f32]) -> Result<(), NetworkError> {
+        self.expect_len(output.len())?;
+        self.crop(image);
+        let planes = output.chunks_exact_mut(self.pixels.len() / 3);
+        for (channel, (plane, table)) in planes.zip(self.normalised.iter()).enumerate() {
+            let values = self.pixels.iter().skip(channel).step_by(3);
+            for (output, &value) in plane.iter_mut().zip(values) {
+                *output = table[usize::from(value)];
+            }
+        }
+        Ok(())
+    }
+
+    /// The input of an int8 network: through the table, `[height, width, 3]`.
+    ///
+    /// # Errors
+    /// An `output` whose length is not [`input_len`](Self::input_len).
+    pub fn quantise(&mut self, image: RgbView<'_>, output: &mut [i8]) -> Result<(), NetworkError> {
+        self.expect_len(output.len())?;
+        self.crop(image);
+        for (output, pixel) in output.chunks_exact_mut(3).zip(self.pixels.chunks_exact(3)) {
+            for ((output, &value), table) in output.iter_mut().zip(pixel).zip(&self.table.0) {
+                *output = table[usize::from(value)];
+            }
+        }
+        Ok(())
+    }
+
+    fn expect_len(&self, len: usize) -> Result<(), NetworkError> {
+        if len == self.pixels.len() {
+            return Ok(());
+        }
+        Err(NetworkError::Preprocessing(format!("room for {len} values, an input has {}", self.pixels.len())))
+    }
+}
+
+/// Reads a PNG or JPEG file as RGB.
+///
+/// Grey is spread to three channels, palettes are looked up, alpha is dropped (not blended),
+/// of 16 bits the upper 8 are kept: what Pillow's `convert("RGB")` does, except that Pillow
+/// saturates 16-bit grey instead. Orientation tags and colour profiles are not applied, as
+/// there.
+///
+/// # Errors
+/// A file that cannot be read or is over 256 MiB, any other format, damaged or truncated
+/// data, an image with a side over [`MAX_IMAGE_SIDE`] or that takes over 512 MiB.
+pub fn decode(path: &Path) -> Result<RgbImage, NetworkError> {
+    let name = path.display().to_string();
+    let refuse = |cause: String| NetworkError::Image { file: name.clone(), cause };
+    let metadata = fs::metadata(path).map_err(|error| NetworkError::file(path, "read", error))?;
+    if !metadata.is_file() {
+        return Err(refuse("not a regular file".to_string()));
+    }
+    let file = fs::File::open(path).map_err(|error| NetworkError::file(path, "read", error))?;
+    let mut bytes = Vec::new();
+    file.take(MAX_IMAGE_FILE + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|error| NetworkError::file(path, "read", error))?;
+    if bytes.len() as u64 > MAX_IMAGE_FILE {
+        return Err(refuse(format!("the file is over {} MiB", MAX_IMAGE_FILE >> 20)));
+    }
+    decode_bytes(&name, &bytes)
+}
+
+/// Decodes PNG or JPEG data as [`decode`] does; `file` is for the message.
+///
+/// # Errors
+/// See [`decode`].
+pub fn decode_bytes(file: &str, bytes: &[u8]) -> Result<RgbImage, NetworkError> {
+    let refuse = |cause: &str| NetworkError::Image { file: file.to_string(), cause: printable(cause) };
+    if bytes.is_empty() {
+        return Err(refuse("the file is empty"));
+    }
+    let format = image::guess_format(bytes).ok();
+    let Some(format @ (ImageFormat::Png | ImageFormat::Jpeg)) = format else {
+        return Err(refuse("neither PNG nor JPEG"));
+    };
+    // The decoder fills what is missing with grey and reports nothing.
+    if format == ImageFormat::Jpeg && !jpeg_is_complete(bytes) {
+        return Err(refuse("the JPEG data is truncated"));
+    }
+    let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
+    let mut limits = Limits::no_limits();
+    limits.max_image_width = Some(MAX_IMAGE_SIDE);
+    limits.max_image_height = Some(MAX_IMAGE_SIDE);
+    limits.max_alloc = Some(MAX_IMAGE_MEMORY);
+    reader.limits(limits);
+    let image = reader.decode().map_err(|error| refuse(&error.to_string()))?;
+    let image = to_rgb(image);
+    if image.width() == 0 || image.height() == 0 {
+        return Err(refuse("the image has no pixels"));
+    }
+    Ok(image)
+}
+
+fn to_rgb(image: DynamicImage) -> RgbImage {
+    let upper = |value: u16| (value >> 8) as u8;
+    let (width, height) = (image.width(), image.height());
+    let pixels = |bytes: Vec<u8>| {
+        RgbImage::from_raw(width, height, bytes).expect("three bytes for each pixel of the source")
+    };
+    match image {
+        DynamicImage::ImageLuma16(image) => {
+            pixels(image.into_raw().iter().flat_map(|&grey| [upper(grey); 3]).collect())
+        }
+        DynamicImage::ImageLumaA16(image) => {
+            pixels(image.into_raw().chunks_exact(2).flat_map(|pixel| [upper(pixel[0]); 3]).collect())
+        }
+        DynamicImage::ImageRgb16(image) => pixels(image.into_raw().into_iter().map(upper).collect()),
+        DynamicImage::ImageRgba16(image) => pixels(
+            image
+                .into_raw()
+                .chunks_exact(4)
+                .flat_map(|pixel| [upper(pixel[0]), upper(pixel[1]), upper(pixel[2])])
+                .collect(),
+        ),
+        eight_bits => eight_bits.into_rgb8(),
+    }
+}
+
+/// Whether an end-of-image marker follows the first scan. (One may lie before it, in an
+/// embedded thumbnail; none can lie within a scan.)
+fn jpeg_is_complete(bytes: &[u8]) -> bool {
+    const START_OF_SCAN: u8 = 0xda;
+    const END_OF_IMAGE: [u8; 2] = [0xff, 0xd9];
+    let mut position = 2;
+    while let Some(&[marker, kind, high, low]) = bytes.get(position..position + 4) {
+        if marker != 0xff {
+            // Not a segment: leave the judgement to the decoder.
+            return true;
+        }
+        if kind == 0xff {
+            // A fill byte before a marker.
+            position += 1;
+            continue;
+        }
+        position += 2 + usize::from(u16::from_be_bytes([high, low]));
+        if kind == START_OF_SCAN {
+            let scan = bytes.get(position..).unwrap_or_default();
+            return scan.windows(2).any(|pair| pair == END_OF_IMAGE);
+        }
+    }
+    false
+}
