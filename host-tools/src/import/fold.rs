@@ -1,6 +1,6 @@
 //! Elementary operations to the nodes of a [`FloatGraph`].
 //!
-//! An affine operation, a residual addition and a ReLU go into the convolution before them
+//! An affine operation, a residual addition and a `Relu` go into the convolution before them
 //! when nothing else uses what is in between, in this order: that is what one convolution of
 //! [`FloatConvolution`] computes. Where no convolution can take one, it becomes a depthwise
 //! 1x1 convolution of its own (batch normalisation before a convolution, for one).

@@ -8,7 +8,7 @@
 //! 1. `file`: bytes to a protobuf of bounded size;
 //! 2. `operators`: ONNX nodes to a small list of elementary operations, with constants,
 //!    shape computations, padding, flattening and dropout already resolved;
-//! 3. `fold`: batch normalisation, residual addition and ReLU into the convolutions.
+//! 3. `fold`: batch normalisation, residual addition and `Relu` into the convolutions.
 
 mod constant;
 mod file;

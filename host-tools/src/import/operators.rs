@@ -280,9 +280,8 @@ fn input(graph: &GraphProto, initialisers: &HashMap<String, usize>) -> Result<(S
         return Err(format!("the network has {} inputs; only one image is supported", inputs.len()));
     };
     let name = printable(&input.name);
-    let tensor = match input.r#type.as_ref().and_then(|t| t.value.as_ref()) {
-        Some(TypeValue::TensorType(tensor)) => tensor,
-        None => return Err(format!("the input `{name}` is no tensor; export with one image as input")),
+    let Some(TypeValue::TensorType(tensor)) = input.r#type.as_ref().and_then(|t| t.value.as_ref()) else {
+        return Err(format!("the input `{name}` is no tensor; export with one image as input"));
     };
     if !is_float(i64::from(tensor.elem_type)) {
         let found = DataType::try_from(tensor.elem_type).map_or("an unknown type", |t| t.as_str_name());
@@ -752,6 +751,7 @@ impl Importer<'_> {
         if scale.iter().chain(&offset).any(|&v| !(v as f32).is_finite()) {
             return Err("its scale or offset is not finite".into());
         }
+        #[expect(clippy::float_cmp, reason = "only exactly nothing may be left out")]
         if scale.iter().all(|&s| s == 1.0) && offset.iter().all(|&o| o == 0.0) {
             return Ok(Value::Data(data));
         }
@@ -768,7 +768,7 @@ impl Importer<'_> {
         self.value_of(node, Kind::Relu, vec![data.operation], shape, data.flat)
     }
 
-    /// Whether a ReLU would change nothing.
+    /// Whether a `Relu` would change nothing.
     fn is_non_negative(&self, mut operation: usize) -> bool {
         loop {
             let Operation { kind, inputs, .. } = &self.operations[operation];
