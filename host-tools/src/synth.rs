@@ -127,6 +127,7 @@ pub enum Shortcut {
 }
 
 /// How a residual network is built.
+#[expect(clippy::struct_excessive_bools, reason = "independent properties of a network")]
 #[derive(Debug, Clone)]
 pub struct Design {
     /// The graph's name.
@@ -150,7 +151,7 @@ pub struct Design {
     /// Whether a bottleneck's stride is on its first 1x1 convolution (v1) instead of its 3x3
     /// (v1.5).
     pub stride_first: bool,
-    /// Batch normalisation and ReLU before each convolution (v2); implies
+    /// Batch normalisation and `Relu` before each convolution (v2); implies
     /// [`batch_normalisation`](Self::batch_normalisation).
     pub preactivation: bool,
     /// Whether batch normalisation is kept as nodes of its own.
@@ -162,7 +163,7 @@ pub struct Design {
 }
 
 impl Default for Design {
-    /// ResNet-50 v1.5 with batch normalisation folded, in opset 13.
+    /// `ResNet`-50 v1.5 with batch normalisation folded, in opset 13.
     fn default() -> Self {
         Design {
             name: "resnet50".into(),
@@ -366,7 +367,7 @@ impl Builder {
         vec![[inner, 1, first, 1], [inner, 3, second, design.groups], [width * 4, 1, 1, 1]]
     }
 
-    /// A block of v1 or v1.5: the ReLU comes after the addition.
+    /// A block of v1 or v1.5: the `Relu` comes after the addition.
     fn block(
         &mut self,
         design: &Design,
@@ -398,7 +399,7 @@ impl Builder {
         self.relu(&main, &format!("{name}.relu"))
     }
 
-    /// A block of v2: batch normalisation and ReLU come before each convolution, and the sum
+    /// A block of v2: batch normalisation and `Relu` come before each convolution, and the sum
     /// goes on as it is.
     fn block_v2(
         &mut self,
@@ -606,7 +607,7 @@ struct Random {
 }
 
 impl Random {
-    /// SplitMix64: Steele, Lea, Flood 2014, "Fast splittable pseudorandom number generators".
+    /// `SplitMix64`: Steele, Lea, Flood 2014, "Fast splittable pseudorandom number generators".
     fn next(&mut self) -> u64 {
         self.state = self.state.wrapping_add(0x9e3779b97f4a7c15);
         let mut z = self.state;
@@ -692,7 +693,7 @@ fn value_info(name: &str, dims: &[Option<i64>]) -> ValueInfoProto {
 mod tests {
     use super::*;
 
-    /// The first numbers of SplitMix64 for the seed 1234567, as its authors publish them.
+    /// The first numbers of `SplitMix64` for the seed 1234567, as its authors publish them.
     #[test]
     fn the_generator_is_splitmix64() {
         let mut random = Random { state: 1234567, spare: None };

@@ -199,8 +199,10 @@ pub(super) fn elementary(mut proto: ModelProto, path: &Path) -> Result<Elementar
     Ok(Elementary { name, operations: importer.operations, output: result, proto })
 }
 
-/// The node with its float tensors in f32, and no cast to other floats.
+/// The node with its float tensors in f32, and no cast to other floats. It has no name: names
+/// need not be unique in ONNX, and tract takes the output's instead.
 fn in_f32(mut node: NodeProto) -> NodeProto {
+    node.name.clear();
     let is_cast = node.op_type == "Cast";
     for attribute in &mut node.attribute {
         if is_cast && attribute.name == "to" && is_float(attribute.i) {
@@ -948,7 +950,11 @@ impl Importer<'_> {
         match (node.op_type.as_str(), position) {
             ("Add" | "Sum", _) => self.affine(node, data, ones, constant),
             ("Sub", 1) => self.affine(node, data, ones, constant.iter().map(|c| -c).collect()),
-            ("Sub", _) => self.affine(node, data, vec![-1.0; channels], constant),
+            // tract 0.23.9 folds it into a convolution before with the wrong sign, so there would
+            // be no reference.
+            ("Sub", _) => {
+                Err("subtracting a result of the network from a constant is not supported; multiply by -1 and add".into())
+            }
             ("Mul", _) => self.affine(node, data, constant, zeros),
             ("Div", 1) => self.affine(node, data, constant.iter().map(|c| 1.0 / c).collect(), zeros),
             _ => Err("dividing by a result of the network is not supported".into()),
