@@ -896,7 +896,11 @@ fn damaged_graphs_are_refused() {
     for axis in 1..4 {
         set_dimension(graph(&mut huge), axis, DimensionValue::DimValue(60000));
     }
-    file_refused(huge, "elements");
+    file_refused(huge.clone(), "elements");
+    for (axis, size) in [(1, 3), (2, 10000), (3, 10000)] {
+        set_dimension(graph(&mut huge), axis, DimensionValue::DimValue(size));
+    }
+    file_refused(huge, "use a smaller image");
     let mut integers = tiny();
     let Some(TypeValue::TensorType(tensor)) =
         &mut graph(&mut integers).input[0].r#type.as_mut().unwrap().value
@@ -1014,6 +1018,14 @@ fn memory_is_bounded_before_decoding() {
     }
     let nested = ModelProto { graph: Some(nested), ..Default::default() };
     bytes_refused(&nested.encode_to_vec(), "nested");
+    // A window of few bytes whose weights would take a gigabyte.
+    let window = vec![
+        integers("kernel_shape", &[8192, 8192]),
+        integers("pads", &[4096; 4]),
+        integer("count_include_pad", 1),
+    ];
+    let proto = with_node(13, node("AveragePool", "a", &["conv_out"], window), vec![]);
+    refused(proto, "a", "weights; use a smaller one");
     // A sparse file above the limit.
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("hostile.onnx");
