@@ -4,3 +4,4 @@ pub mod graph;
 pub mod import;
 pub mod quantise;
 pub mod reference;
+pub mod synth;

@@ -211,6 +211,7 @@ mod tests {
     use super::*;
 
     #[test]
+    #[expect(clippy::float_cmp, reason = "the conversion is exact")]
     fn half_precision_converts() {
         assert_eq!(from_f16(0x3c00), 1.0);
         assert_eq!(from_f16(0xc000), -2.0);

@@ -1,11 +1,11 @@
 //! Elementary operations to the nodes of a [`FloatGraph`].
 //!
-//! An affine operation, a residual addition and a ReLU go into the convolution before them
+//! An affine operation, a residual addition and a `Relu` go into the convolution before them
 //! when nothing else uses what is in between, in this order: that is what one convolution of
 //! [`FloatConvolution`] computes. Where no convolution can take one, it becomes a depthwise
 //! 1x1 convolution of its own (batch normalisation before a convolution, for one).
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use crate::graph::{FloatConvolution, FloatGraph, Node, Operator};
 
@@ -238,7 +238,9 @@ fn finish(mut nodes: Vec<Folding>, name: String) -> Result<FloatGraph, Refusal> 
         }
     }
     linear_last(&mut nodes)?;
-    let mut names = HashSet::new();
+    let mut names: HashSet<String> = HashSet::new();
+    // The last number that was appended to a name, so that many equal names take no longer.
+    let mut numbers: HashMap<String, usize> = HashMap::new();
     for folding in &mut nodes {
         let parameters = match &folding.node.operator {
             Operator::Convolution(FloatConvolution { weights, bias, .. })
@@ -252,10 +254,9 @@ fn finish(mut nodes: Vec<Folding>, name: String) -> Result<FloatGraph, Refusal> 
             ));
         }
         let base = folding.node.name.clone();
-        for number in 2.. {
-            if names.insert(folding.node.name.clone()) {
-                break;
-            }
+        while !names.insert(folding.node.name.clone()) {
+            let number = numbers.entry(base.clone()).or_insert(1);
+            *number += 1;
             folding.node.name = format!("{base}_{number}");
         }
     }

@@ -3,12 +3,22 @@
 //! The protobuf is read node by node, so that every error can name the ONNX node. What the
 //! int8 network cannot hold is an error; nothing is left in float in silence.
 //!
-//! Read are the standard operators of opset 7 to 22 that residual networks are exported
-//! with: see the [crate's README](crate) for the list. The steps:
+//! Opset 7 to 22 is read, NCHW, with a symbolic or a fixed batch:
+//! - `Conv` (two dimensions, any groups, strides, dilations, padding), `Gemm`, `MatMul`;
+//! - `BatchNormalization` in inference; `Add`, `Sub`, `Mul`, `Div` with constants per channel;
+//! - `Relu`, and `Clip` where it is the same; `Add` and `Sum` of two results;
+//! - `MaxPool`, `GlobalAveragePool`, `AveragePool`, `ReduceMean` over the image;
+//! - `Pad` with zeros before a convolution; `Slice` of every n-th position and `Pad` of channels
+//!   (the shortcuts of the CIFAR networks);
+//! - `Flatten`, `Reshape`, `Squeeze`, `Unsqueeze` of 1x1 images, with the computations of shapes
+//!   that exporters write for them;
+//! - `Identity`, `Dropout`, `Cast` between floats, `Constant`; a final `Softmax` is left out.
+//!
+//! The steps:
 //! 1. `file`: bytes to a protobuf of bounded size;
 //! 2. `operators`: ONNX nodes to a small list of elementary operations, with constants,
 //!    shape computations, padding, flattening and dropout already resolved;
-//! 3. `fold`: batch normalisation, residual addition and ReLU into the convolutions.
+//! 3. `fold`: batch normalisation, residual addition and `Relu` into the convolutions.
 
 mod constant;
 mod file;
@@ -26,8 +36,12 @@ use crate::graph::FloatGraph;
 pub const MAX_FILE_BYTES: u64 = 2 << 30;
 /// Largest dimension of any tensor.
 pub const MAX_DIMENSION: usize = 1 << 16;
-/// Largest number of elements of any tensor.
+/// Largest number of elements of a constant tensor.
 pub const MAX_ELEMENTS: usize = 1 << 30;
+/// Largest number of elements of the input and of any result, 256 MiB in f32.
+pub const MAX_ACTIVATIONS: usize = 1 << 26;
+/// Largest number of weights and other constants of all nodes together, 1 GiB in f32.
+pub const MAX_WEIGHTS: usize = 1 << 28;
 /// Standard ONNX operator sets that are understood.
 pub const OPERATOR_SETS: std::ops::RangeInclusive<i64> = 7..=22;
 
@@ -132,4 +146,14 @@ fn elements(dimensions: &[usize]) -> Result<usize, String> {
             .ok_or_else(|| format!("a tensor {dimensions:?} has more than {MAX_ELEMENTS} elements"))?;
     }
     Ok(product)
+}
+
+/// Refuses a `[channels, height, width]` that is too large to compute with.
+fn check_activation(shape: &[usize; 3]) -> Result<(), String> {
+    match elements(shape)? {
+        count if count > MAX_ACTIVATIONS => {
+            Err(format!("a result {shape:?} has more than {MAX_ACTIVATIONS} elements; use a smaller image"))
+        }
+        _ => Ok(()),
+    }
 }

@@ -15,7 +15,7 @@ use tract_onnx::pb::{
 
 use super::constant::{self, Constant};
 use super::shape::{Array, normalise_axes};
-use super::{ImportError, MAX_DIMENSION, OPERATOR_SETS, elements, printable};
+use super::{ImportError, MAX_DIMENSION, MAX_WEIGHTS, OPERATOR_SETS, check_activation, elements, printable};
 
 /// Most weights of the 0/1 matrix that a shortcut with channel padding becomes.
 const MAX_SELECTION: usize = 1 << 24;
@@ -145,6 +145,7 @@ pub(super) fn elementary(mut proto: ModelProto, path: &Path) -> Result<Elementar
         tensors: std::mem::take(&mut graph.initializer),
         folder: path.parent().unwrap_or(Path::new("")),
         external: 0,
+        weights: 0,
         values: HashMap::new(),
         used: HashSet::new(),
         operations: Vec::new(),
@@ -199,8 +200,10 @@ pub(super) fn elementary(mut proto: ModelProto, path: &Path) -> Result<Elementar
     Ok(Elementary { name, operations: importer.operations, output: result, proto })
 }
 
-/// The node with its float tensors in f32, and no cast to other floats.
+/// The node with its float tensors in f32, and no cast to other floats. It has no name: names
+/// need not be unique in ONNX, and tract takes the output's instead.
 fn in_f32(mut node: NodeProto) -> NodeProto {
+    node.name.clear();
     let is_cast = node.op_type == "Cast";
     for attribute in &mut node.attribute {
         if is_cast && attribute.name == "to" && is_float(attribute.i) {
@@ -280,9 +283,8 @@ fn input(graph: &GraphProto, initialisers: &HashMap<String, usize>) -> Result<(S
         return Err(format!("the network has {} inputs; only one image is supported", inputs.len()));
     };
     let name = printable(&input.name);
-    let tensor = match input.r#type.as_ref().and_then(|t| t.value.as_ref()) {
-        Some(TypeValue::TensorType(tensor)) => tensor,
-        None => return Err(format!("the input `{name}` is no tensor; export with one image as input")),
+    let Some(TypeValue::TensorType(tensor)) = input.r#type.as_ref().and_then(|t| t.value.as_ref()) else {
+        return Err(format!("the input `{name}` is no tensor; export with one image as input"));
     };
     if !is_float(i64::from(tensor.elem_type)) {
         let found = DataType::try_from(tensor.elem_type).map_or("an unknown type", |t| t.as_str_name());
@@ -305,7 +307,7 @@ fn input(graph: &GraphProto, initialisers: &HashMap<String, usize>) -> Result<(S
     if shape.contains(&0) {
         return Err(format!("the input `{name}` has the dimensions {}; {remedy}", shown(&dims)));
     }
-    elements(&shape).map_err(|cause| format!("the input `{name}`: {cause}; {remedy}"))?;
+    check_activation(&shape).map_err(|cause| format!("the input `{name}`: {cause}; {remedy}"))?;
     Ok((input.name.clone(), shape))
 }
 
@@ -396,6 +398,8 @@ struct Importer<'a> {
     folder: &'a Path,
     /// Bytes of external data read so far.
     external: u64,
+    /// Weights and other constants of the nodes so far.
+    weights: usize,
     /// What nodes made so far.
     values: HashMap<String, Value>,
     /// Initialisers that were read.
@@ -500,7 +504,13 @@ impl Importer<'_> {
     fn optional(&mut self, node: &NodeProto, position: usize) -> Result<Option<Value>, String> {
         let Some(name) = node.input.get(position).filter(|name| !name.is_empty()) else { return Ok(None) };
         if let Some(value) = self.values.get(name) {
-            return Ok(Some(value.clone()));
+            let value = value.clone();
+            match &value {
+                Value::Float(array) => self.charge(array.data.len())?,
+                Value::Integer(array) => self.charge(array.data.len())?,
+                _ => {}
+            }
+            return Ok(Some(value));
         }
         let Some(&index) = self.initialisers.get(name) else {
             return Err(format!("its input `{}` does not exist", printable(name)));
@@ -511,7 +521,12 @@ impl Importer<'_> {
         if constant::is_external(tensor) {
             constant::load_external(tensor, self.folder, &mut self.external).map_err(named)?;
         }
-        Ok(Some(match constant::read(tensor).map_err(named)? {
+        let constant = constant::read(tensor).map_err(named)?;
+        let count = match &constant {
+            Constant::Float(array) => array.data.len(),
+            Constant::Integer(array) => array.data.len(),
+        };
+        let value = match constant {
             Constant::Float(array) => {
                 if constant::is_other_float(tensor) {
                     *tensor = constant::to_proto(name, &array);
@@ -519,7 +534,20 @@ impl Importer<'_> {
                 Value::Float(array)
             }
             Constant::Integer(array) => Value::Integer(array),
-        }))
+        };
+        self.charge(count)?;
+        Ok(Some(value))
+    }
+
+    /// Counts constants that a node takes: a small file can name large ones often.
+    fn charge(&mut self, count: usize) -> Result<(), String> {
+        self.weights = self.weights.saturating_add(count);
+        if self.weights > MAX_WEIGHTS {
+            return Err(format!(
+                "with it the network has more than {MAX_WEIGHTS} weights; use a smaller one"
+            ));
+        }
+        Ok(())
     }
 
     /// An input that is a result of the network, without padding around it.
@@ -625,7 +653,9 @@ impl Importer<'_> {
         inputs: Vec<usize>,
         shape: [usize; 3],
     ) -> Result<Data, String> {
-        elements(&shape)?;
+        check_activation(&shape)?;
+        // Scale and offset in f64, of the operation or of the convolution that it becomes.
+        self.charge(4 * shape[0])?;
         self.operations.push(Operation {
             kind,
             inputs,
@@ -657,7 +687,7 @@ impl Importer<'_> {
     fn padded(&self, data: Data) -> Result<[usize; 3], String> {
         let [c, h, w] = self.shape_of(data);
         let shape = [c, h + data.padding[0] + data.padding[2], w + data.padding[1] + data.padding[3]];
-        elements(&shape).map(|_| shape)
+        check_activation(&shape).map(|()| shape)
     }
 
     /// Channels, height and width of an input that is an image, with pending padding.
@@ -752,6 +782,7 @@ impl Importer<'_> {
         if scale.iter().chain(&offset).any(|&v| !(v as f32).is_finite()) {
             return Err("its scale or offset is not finite".into());
         }
+        #[expect(clippy::float_cmp, reason = "only exactly nothing may be left out")]
         if scale.iter().all(|&s| s == 1.0) && offset.iter().all(|&o| o == 0.0) {
             return Ok(Value::Data(data));
         }
@@ -768,7 +799,7 @@ impl Importer<'_> {
         self.value_of(node, Kind::Relu, vec![data.operation], shape, data.flat)
     }
 
-    /// Whether a ReLU would change nothing.
+    /// Whether a `Relu` would change nothing.
     fn is_non_negative(&self, mut operation: usize) -> bool {
         loop {
             let Operation { kind, inputs, .. } = &self.operations[operation];
@@ -842,7 +873,9 @@ impl Importer<'_> {
             );
         }
         // The same weight for each position of the window: a convolution per channel.
-        let area = elements(&[channels, window.kernel[0], window.kernel[1]])? / channels;
+        let count = elements(&[channels, window.kernel[0], window.kernel[1]])?;
+        self.charge(count)?;
+        let area = count / channels;
         let kind = Kind::Convolution {
             weights: vec![1.0 / area as f32; area * channels],
             bias: vec![0.0; channels],
@@ -948,7 +981,11 @@ impl Importer<'_> {
         match (node.op_type.as_str(), position) {
             ("Add" | "Sum", _) => self.affine(node, data, ones, constant),
             ("Sub", 1) => self.affine(node, data, ones, constant.iter().map(|c| -c).collect()),
-            ("Sub", _) => self.affine(node, data, vec![-1.0; channels], constant),
+            // tract 0.23.9 folds it into a convolution before with the wrong sign, so there would
+            // be no reference.
+            ("Sub", _) => {
+                Err("subtracting a result of the network from a constant is not supported; multiply by -1 and add".into())
+            }
             ("Mul", _) => self.affine(node, data, constant, zeros),
             ("Div", 1) => self.affine(node, data, constant.iter().map(|c| 1.0 / c).collect(), zeros),
             _ => Err("dividing by a result of the network is not supported".into()),
@@ -1187,7 +1224,6 @@ impl Importer<'_> {
         }
         let [c, h, w] = self.shape_of(data);
         let shape = [c + channels[0] + channels[1], h.div_ceil(stride[0]), w.div_ceil(stride[1])];
-        elements(&shape)?;
         let before = &self.operations[data.operation];
         // Two selections in a row are one from the first one's input.
         let (kind, source) = match before.kind {
@@ -1205,6 +1241,7 @@ impl Importer<'_> {
         if inputs != shape[0] && inputs * shape[0] > MAX_SELECTION {
             return Err(format!("widening {inputs} channels to {} takes too many weights", shape[0]));
         }
+        self.charge(if inputs == shape[0] { 0 } else { inputs * shape[0] })?;
         self.push(node, kind, vec![source], shape)
     }
 

@@ -80,10 +80,14 @@ fn convolution(
     }
     if let Some(residual) = residual {
         assert_eq!(residual.len(), out.len());
-        out.iter_mut().zip(residual).for_each(|(v, r)| *v += r);
+        for (value, residual) in out.iter_mut().zip(residual) {
+            *value += residual;
+        }
     }
     if c.relu {
-        out.iter_mut().for_each(|v| *v = v.max(0.0));
+        for value in &mut out {
+            *value = value.max(0.0);
+        }
     }
     out
 }
