@@ -168,8 +168,16 @@ unsafe fn compute<const N: usize>(tile: &Tile) {
         }
     }
     if tile.shift & PLAIN != 0 {
-        // SAFETY: passed on.
-        unsafe { finish_plain(&rows, tile) };
+        // A copy: what is lent to a function would live in memory during the loop above.
+        let mut memory = [[[0; 16]; 2]; N];
+        // SAFETY: a vector is 16 numbers; the rest is passed on.
+        unsafe {
+            each_row!(row < N, {
+                _mm512_storeu_si512(memory[row][0].as_mut_ptr().cast(), rows[row][0]);
+                _mm512_storeu_si512(memory[row][1].as_mut_ptr().cast(), rows[row][1]);
+            });
+            finish_plain(&memory, tile);
+        }
         return;
     }
     if tile.shift != 0 {
@@ -257,12 +265,10 @@ unsafe fn finish<const N: usize, const RESIDUAL: bool>(rows: [[__m512i; 2]; N], 
 /// As [`finish`].
 #[cold]
 #[inline(never)]
-unsafe fn finish_plain(rows: &[[__m512i; 2]], tile: &Tile) {
+unsafe fn finish_plain(rows: &[[[i32; 16]; 2]], tile: &Tile) {
     for (index, row) in rows.iter().enumerate() {
         for (part, accumulators) in row.iter().enumerate() {
-            // SAFETY: a vector is 16 numbers.
-            let accumulators: [i32; 16] = unsafe { core::mem::transmute(*accumulators) };
-            for (even, accumulator) in EVEN.into_iter().zip(accumulators) {
+            for (even, &accumulator) in EVEN.into_iter().zip(accumulators) {
                 let column = even as usize + part;
                 // SAFETY: an element of the multipliers, of each row of residual and of output.
                 unsafe {
