@@ -5,7 +5,7 @@ use alloc::boxed::Box;
 use crate::convolution::Body;
 use crate::generic;
 #[cfg(target_arch = "aarch64")]
-use crate::neon::NeonDot;
+use crate::neon::{NeonDot, NeonI8mm, NeonMlal};
 use crate::tiled::{Microkernel, Tiled};
 #[cfg(target_arch = "x86_64")]
 use crate::x86::{X86Avx2, X86Vnni};
@@ -16,7 +16,11 @@ pub(crate) fn is_available(isa: Isa) -> bool {
     match isa {
         Isa::Generic => true,
         #[cfg(target_arch = "aarch64")]
+        Isa::NeonMlal => NeonMlal::new().is_some(),
+        #[cfg(target_arch = "aarch64")]
         Isa::NeonDot => NeonDot::new().is_some(),
+        #[cfg(target_arch = "aarch64")]
+        Isa::NeonI8mm => NeonI8mm::new().is_some(),
         #[cfg(target_arch = "x86_64")]
         Isa::X86Avx2 => X86Avx2::new().is_some(),
         #[cfg(target_arch = "x86_64")]
@@ -33,7 +37,11 @@ pub(crate) fn convolution(
     match isa {
         Isa::Generic => Ok(Box::new(generic::Convolution::new(parameters))),
         #[cfg(target_arch = "aarch64")]
+        Isa::NeonMlal => tiled::<NeonMlal>(isa, parameters),
+        #[cfg(target_arch = "aarch64")]
         Isa::NeonDot => tiled::<NeonDot>(isa, parameters),
+        #[cfg(target_arch = "aarch64")]
+        Isa::NeonI8mm => tiled::<NeonI8mm>(isa, parameters),
         #[cfg(target_arch = "x86_64")]
         Isa::X86Avx2 => tiled::<X86Avx2>(isa, parameters),
         #[cfg(target_arch = "x86_64")]

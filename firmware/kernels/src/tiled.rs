@@ -14,6 +14,7 @@ use alloc::vec::Vec;
 use core::fmt::Debug;
 use core::sync::atomic::{AtomicU64, Ordering};
 
+use crate::arithmetic::accumulator_bound;
 use crate::convolution::Body;
 use crate::{ConvolutionParameters, ConvolutionShape, KernelError, Parallel};
 
@@ -57,6 +58,12 @@ pub(crate) trait Microkernel: Copy + Debug + Send + Sync + 'static {
     /// multiple of `DEPTH`), into `depth * COLUMNS * WEIGHT_BYTES` bytes.
     fn pack_weights(weight: &dyn Fn(usize, usize) -> i8, depth: usize, packed: &mut [u8]);
 
+    /// Rewrites a layer's multipliers and shift into what [`tile`](Self::tile) reads. No accumulator
+    /// is larger than `bound`.
+    fn prepare_scale(_multiplier: &mut [i32], shift: u32, _bound: i64) -> u32 {
+        shift
+    }
+
     /// Packs `depth` (a multiple of `DEPTH`) activations of each row into
     /// `depth * ROWS * ACTIVATION_BYTES` bytes at `panel`. The panel of a longer row is the
     /// concatenation of the panels of its segments.
@@ -88,7 +95,7 @@ pub(crate) struct Tile {
     pub(crate) bias: *const i32,
     /// `COLUMNS` of them.
     pub(crate) multiplier: *const i32,
-    /// Left shift of the accumulators, mostly 0.
+    /// Left shift of the accumulators, mostly 0, or what `prepare_scale` made of it.
     pub(crate) shift: u32,
     /// The first of `rows` rows of `COLUMNS` elements, or null.
     pub(crate) residual: *const i8,
@@ -146,6 +153,7 @@ impl<M: Microkernel> Tiled<M> {
         let mut weights = Lines::new(tiles * tile_bytes.next_multiple_of(ALIGNMENT));
         let mut bias = vec![0; tiles * M::COLUMNS];
         let mut multiplier = vec![0; tiles * M::COLUMNS];
+        let mut bound = 0;
         for index in 0..tiles {
             let (group, first) = (index / column_tiles, index % column_tiles * M::COLUMNS);
             let channel =
@@ -171,8 +179,10 @@ impl<M: Microkernel> Tiled<M> {
                 let offset = M::ACTIVATION_OFFSET.wrapping_mul(sum);
                 bias[index * M::COLUMNS + column] = parameters.bias[output].wrapping_sub(offset);
                 multiplier[index * M::COLUMNS + column] = parameters.multiplier[output];
+                bound = bound.max(accumulator_bound(row.iter().copied(), parameters.bias[output]));
             }
         }
+        let shift = M::prepare_scale(&mut multiplier, parameters.shift, bound);
         Self {
             microkernel,
             groups,
@@ -183,7 +193,7 @@ impl<M: Microkernel> Tiled<M> {
             weights,
             bias,
             multiplier,
-            shift: parameters.shift,
+            shift,
             residual_multiplier: parameters.residual_multiplier.unwrap_or(0),
             padding_value: parameters.padding_value.to_vec(),
             shape,
@@ -223,7 +233,10 @@ impl<M: Microkernel> Tiled<M> {
             .unwrap_or((1, 1));
         let (row_parts, column_parts) = (row_parts.min(rows), column_parts.min(columns));
         let most = rows.div_ceil(row_parts);
-        let fitting = (BLOCK_BYTES / self.panel_bytes()).clamp(1, most);
+        // What a row tile touches in a column part, besides its panel: output and residual.
+        let columns_bytes = self.shape.output_channels.div_ceil(column_parts);
+        let touched = M::ROWS * columns_bytes * if self.residual_multiplier > 0 { 2 } else { 1 };
+        let fitting = (BLOCK_BYTES / (self.panel_bytes() + touched)).clamp(1, most);
         let block = most.div_ceil(most.div_ceil(fitting));
         let part_bytes = (block * self.panel_bytes() + self.gather_bytes()).next_multiple_of(ALIGNMENT);
         Plan { rows, columns, row_parts, column_parts, block, part_bytes }

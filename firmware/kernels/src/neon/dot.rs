@@ -82,28 +82,32 @@ pub(super) unsafe fn interleave<const N: usize>(rows: &[*const i8], depth: usize
 /// Two vectors of four channels, at one quarter of a step: `$rows` are the activations and the
 /// two accumulators of each row.
 macro_rules! half {
-    ($lane:literal, $offset:literal, $step:literal, $([$activation:tt $first:tt $second:tt])*) => {
+    ($lane:literal, $weights:literal, $([$activation:tt $first:tt $second:tt])*) => {
         concat!(
-            "ldp q6, q7, [{weights}, #", $step, " * 256 + ", $offset, "]\n",
+            "ldp q6, q7, [{weights}", $weights, "\n",
             $("sdot ", $first, ".4s, v6.16b, ", $activation, ".4b[", $lane, "]\n",)*
             $("sdot ", $second, ".4s, v7.16b, ", $activation, ".4b[", $lane, "]\n",)*
         )
     };
 }
 
-/// 16 of depth.
+/// 16 of depth; `$panel` and `$weights` are where they lie relative to the pointers. The first
+/// load of each moves its pointer.
 macro_rules! step {
-    ($step:literal, [$($load:literal)*], $([$activation:tt $a:tt $b:tt $c:tt $d:tt])*) => {
+    (
+        [$($load:literal)*],
+        $([$activation:tt $a:tt $b:tt $c:tt $d:tt])*
+    ) => {
         concat!(
-            $($load, " + ", $step, " * 96]\n",)*
-            half!("0", "0", $step, $([$activation $a $b])*),
-            half!("0", "32", $step, $([$activation $c $d])*),
-            half!("1", "64", $step, $([$activation $a $b])*),
-            half!("1", "96", $step, $([$activation $c $d])*),
-            half!("2", "128", $step, $([$activation $a $b])*),
-            half!("2", "160", $step, $([$activation $c $d])*),
-            half!("3", "192", $step, $([$activation $a $b])*),
-            half!("3", "224", $step, $([$activation $c $d])*),
+            $($load, "\n",)*
+            half!("0", "], #256", $([$activation $a $b])*),
+            half!("0", ", #-224]", $([$activation $c $d])*),
+            half!("1", ", #-192]", $([$activation $a $b])*),
+            half!("1", ", #-160]", $([$activation $c $d])*),
+            half!("2", ", #-128]", $([$activation $a $b])*),
+            half!("2", ", #-96]", $([$activation $c $d])*),
+            half!("3", ", #-64]", $([$activation $a $b])*),
+            half!("3", ", #-32]", $([$activation $c $d])*),
         )
     };
 }
@@ -124,20 +128,16 @@ macro_rules! tile {
                 asm!(
                     "cbz {fours}, 3f",
                     "2:",
-                    step!("0", $loads, $([$activation $a $b $c $d])*),
-                    step!("1", $loads, $([$activation $a $b $c $d])*),
-                    step!("2", $loads, $([$activation $a $b $c $d])*),
-                    step!("3", $loads, $([$activation $a $b $c $d])*),
-                    "add {panel}, {panel}, #4 * 96",
-                    "add {weights}, {weights}, #4 * 256",
+                    step!($loads, $([$activation $a $b $c $d])*),
+                    step!($loads, $([$activation $a $b $c $d])*),
+                    step!($loads, $([$activation $a $b $c $d])*),
+                    step!($loads, $([$activation $a $b $c $d])*),
                     "subs {fours}, {fours}, #1",
                     "b.ne 2b",
                     "3:",
                     "cbz {ones}, 5f",
                     "4:",
-                    step!("0", $loads, $([$activation $a $b $c $d])*),
-                    "add {panel}, {panel}, #96",
-                    "add {weights}, {weights}, #256",
+                    step!($loads, $([$activation $a $b $c $d])*),
                     "subs {ones}, {ones}, #1",
                     "b.ne 4b",
                     "5:",
@@ -161,30 +161,30 @@ macro_rules! tile {
     };
 }
 
-tile!(tile_6, 6, ["ldp q0, q1, [{panel}, #0" "ldp q2, q3, [{panel}, #32" "ldp q4, q5, [{panel}, #64"],
+tile!(tile_6, 6, ["ldp q0, q1, [{panel}], #96" "ldp q2, q3, [{panel}, #-64]" "ldp q4, q5, [{panel}, #-32]"],
     [0 "v0" "v8" "v9" "v10" "v11"]
     [1 "v1" "v12" "v13" "v14" "v15"]
     [2 "v2" "v16" "v17" "v18" "v19"]
     [3 "v3" "v20" "v21" "v22" "v23"]
     [4 "v4" "v24" "v25" "v26" "v27"]
     [5 "v5" "v28" "v29" "v30" "v31"]);
-tile!(tile_5, 5, ["ldp q0, q1, [{panel}, #0" "ldp q2, q3, [{panel}, #32" "ldr q4, [{panel}, #64"],
+tile!(tile_5, 5, ["ldp q0, q1, [{panel}], #96" "ldp q2, q3, [{panel}, #-64]" "ldr q4, [{panel}, #-32]"],
     [0 "v0" "v8" "v9" "v10" "v11"]
     [1 "v1" "v12" "v13" "v14" "v15"]
     [2 "v2" "v16" "v17" "v18" "v19"]
     [3 "v3" "v20" "v21" "v22" "v23"]
     [4 "v4" "v24" "v25" "v26" "v27"]);
-tile!(tile_4, 4, ["ldp q0, q1, [{panel}, #0" "ldp q2, q3, [{panel}, #32"],
+tile!(tile_4, 4, ["ldp q0, q1, [{panel}], #96" "ldp q2, q3, [{panel}, #-64]"],
     [0 "v0" "v8" "v9" "v10" "v11"]
     [1 "v1" "v12" "v13" "v14" "v15"]
     [2 "v2" "v16" "v17" "v18" "v19"]
     [3 "v3" "v20" "v21" "v22" "v23"]);
-tile!(tile_3, 3, ["ldp q0, q1, [{panel}, #0" "ldr q2, [{panel}, #32"],
+tile!(tile_3, 3, ["ldp q0, q1, [{panel}], #96" "ldr q2, [{panel}, #-64]"],
     [0 "v0" "v8" "v9" "v10" "v11"]
     [1 "v1" "v12" "v13" "v14" "v15"]
     [2 "v2" "v16" "v17" "v18" "v19"]);
-tile!(tile_2, 2, ["ldp q0, q1, [{panel}, #0"],
+tile!(tile_2, 2, ["ldp q0, q1, [{panel}], #96"],
     [0 "v0" "v8" "v9" "v10" "v11"]
     [1 "v1" "v12" "v13" "v14" "v15"]);
-tile!(tile_1, 1, ["ldr q0, [{panel}, #0"],
+tile!(tile_1, 1, ["ldr q0, [{panel}], #96"],
     [0 "v0" "v8" "v9" "v10" "v11"]);

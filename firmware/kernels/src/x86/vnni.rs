@@ -7,13 +7,19 @@
 //! Activations become unsigned while they are packed (see
 //! [`ACTIVATION_OFFSET`](Microkernel::ACTIVATION_OFFSET)).
 //!
+//! Of the 64-bit products of the epilogue only the upper halves are needed, because the
+//! multipliers are stored shifted left by one or more: `floor(a * 2m / 2^32)` is the Q8 number
+//! `floor(a * m / 2^31)` of [`arithmetic`](crate::arithmetic). It may saturate to 16 bits before it is
+//! rounded, which then is an addition and taking the upper byte.
+//!
 //! One accumulator of a row has the even channels, the other one the odd channels: this is
-//! the order in which a vector of 32 residuals, widened to 16 bits, feeds `vpdpwssd`.
+//! the order in which a vector of 32 residuals, widened to 16 bits, feeds `vpdpwssds`. Within
+//! each 128-bit lane they are in the order that `vshufps` undoes when it joins upper halves.
 
 use core::arch::x86_64::*;
 
-use super::{detected, with_rows};
-use crate::arithmetic::FRACTION_BITS;
+use super::{detected, each_row, with_rows};
+use crate::arithmetic::{FRACTION_BITS, requantise};
 use crate::tiled::{Microkernel, Tile};
 
 const ROWS: usize = 14;
@@ -22,9 +28,11 @@ const DEPTH: usize = 32;
 /// Bytes of the weights of four depths.
 const STEP_BYTES: usize = 4 * COLUMNS;
 
-/// The shift of a layer up to which the upper halves of the 64-bit products keep all the
-/// fractional bits that rounding needs.
-const MAX_HIGH_SHIFT: u32 = 31 - (32 - (FRACTION_BITS - 1));
+/// The channels of a row's first accumulator; those of the second one are their successors.
+const EVEN: [i32; 16] = [0, 4, 2, 6, 8, 12, 10, 14, 16, 20, 18, 22, 24, 28, 26, 30];
+
+/// In `Tile::shift`: the multipliers are as they came, the rest is their shift.
+const PLAIN: u32 = 1 << 31;
 
 /// Proof that the CPU has AVX-512 with VNNI.
 #[derive(Debug, Clone, Copy)]
@@ -44,12 +52,23 @@ impl Microkernel for X86Vnni {
     fn pack_weights(weight: &dyn Fn(usize, usize) -> i8, depth: usize, packed: &mut [u8]) {
         let mut packed = packed.iter_mut();
         for k in (0..depth).step_by(4) {
-            for column in (0..COLUMNS).step_by(2).chain((1..COLUMNS).step_by(2)) {
+            for column in EVEN.into_iter().chain(EVEN.map(|even| even + 1)) {
                 for (k, byte) in (k..k + 4).zip(&mut packed) {
-                    *byte = weight(k, column) as u8;
+                    *byte = weight(k, column as usize) as u8;
                 }
             }
         }
+    }
+
+    fn prepare_scale(multiplier: &mut [i32], shift: u32, bound: i64) -> u32 {
+        let largest = multiplier.iter().copied().max().unwrap_or(0).max(1);
+        let left = (shift + 1).min(largest.leading_zeros() - 1);
+        let rest = shift + 1 - left;
+        if bound << rest > i64::from(i32::MAX) {
+            return shift | PLAIN;
+        }
+        multiplier.iter_mut().for_each(|multiplier| *multiplier <<= left);
+        rest
     }
 
     unsafe fn pack_rows(self, rows: &[*const i8], depth: usize, panel: *mut u8) {
@@ -72,38 +91,50 @@ impl Microkernel for X86Vnni {
 unsafe fn pack_rows(rows: &[*const i8], depth: usize, panel: *mut u8) {
     let rows: &[*const i8; ROWS] = rows.try_into().expect("as many rows as the tile has");
     let sign = _mm512_set1_epi8(i8::MIN);
-    for (index, row) in rows.iter().enumerate() {
-        // SAFETY: `depth` bytes of the row, and its 32 of every `ROWS * 32` bytes of the panel.
+    let mut panel = panel;
+    let mut k = 0;
+    while k + 2 * DEPTH <= depth {
+        // SAFETY: 64 bytes of each row, two times 32 bytes of each row of the panel.
         unsafe {
-            let mut row = row.cast::<u8>();
-            let mut panel = panel.add(index * DEPTH);
-            for _ in 0..depth / (2 * DEPTH) {
-                let bytes = _mm512_xor_si512(_mm512_loadu_si512(row.cast()), sign);
-                _mm256_storeu_si256(panel.cast(), _mm512_castsi512_si256(bytes));
-                panel = panel.add(ROWS * DEPTH);
-                _mm256_storeu_si256(panel.cast(), _mm512_extracti64x4_epi64::<1>(bytes));
-                panel = panel.add(ROWS * DEPTH);
-                row = row.add(2 * DEPTH);
-            }
-            if !depth.is_multiple_of(2 * DEPTH) {
-                let sign = _mm512_castsi512_si256(sign);
-                _mm256_storeu_si256(panel.cast(), _mm256_xor_si256(_mm256_loadu_si256(row.cast()), sign));
-            }
+            each_row!(row < ROWS, {
+                let bytes = _mm512_xor_si512(_mm512_loadu_si512(rows[row].add(k).cast()), sign);
+                let first = panel.add(row * DEPTH);
+                _mm256_storeu_si256(first.cast(), _mm512_castsi512_si256(bytes));
+                let second = first.add(ROWS * DEPTH);
+                _mm256_storeu_si256(second.cast(), _mm512_extracti64x4_epi64::<1>(bytes));
+            });
+            panel = panel.add(2 * ROWS * DEPTH);
+        }
+        k += 2 * DEPTH;
+    }
+    if k < depth {
+        let sign = _mm512_castsi512_si256(sign);
+        // SAFETY: the last 32 bytes of each row.
+        unsafe {
+            each_row!(row < ROWS, {
+                let bytes = _mm256_xor_si256(_mm256_loadu_si256(rows[row].add(k).cast()), sign);
+                _mm256_storeu_si256(panel.add(row * DEPTH).cast(), bytes);
+            });
         }
     }
 }
 
-/// The even and the odd elements of `COLUMNS` constants.
+/// `COLUMNS` constants in the order of the two accumulators of a row.
 ///
 /// # Safety
 /// The CPU has AVX-512; `from` is good for reading 32 elements.
 #[inline]
 #[target_feature(enable = "avx512f")]
 unsafe fn even_odd(from: *const i32) -> [__m512i; 2] {
-    let even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+    // SAFETY: 16 and 32 elements.
+    let (even, low, high) = unsafe {
+        (
+            _mm512_loadu_si512(EVEN.as_ptr().cast()),
+            _mm512_loadu_si512(from.cast()),
+            _mm512_loadu_si512(from.add(16).cast()),
+        )
+    };
     let odd = _mm512_add_epi32(even, _mm512_set1_epi32(1));
-    // SAFETY: 32 elements.
-    let (low, high) = unsafe { (_mm512_loadu_si512(from.cast()), _mm512_loadu_si512(from.add(16).cast())) };
     [_mm512_permutex2var_epi32(low, even, high), _mm512_permutex2var_epi32(low, odd, high)]
 }
 
@@ -136,116 +167,122 @@ unsafe fn compute<const N: usize>(tile: &Tile) {
             weights = weights.add(DEPTH * COLUMNS);
         }
     }
+    if tile.shift & PLAIN != 0 {
+        // A copy: what is lent to a function would live in memory during the loop above.
+        let mut memory = [[[0; 16]; 2]; N];
+        // SAFETY: a vector is 16 numbers; the rest is passed on.
+        unsafe {
+            each_row!(row < N, {
+                _mm512_storeu_si512(memory[row][0].as_mut_ptr().cast(), rows[row][0]);
+                _mm512_storeu_si512(memory[row][1].as_mut_ptr().cast(), rows[row][1]);
+            });
+            finish_plain(&memory, tile);
+        }
+        return;
+    }
+    if tile.shift != 0 {
+        let count = _mm_cvtsi32_si128(tile.shift as i32);
+        each_row!(row < N, {
+            rows[row][0] = _mm512_sll_epi32(rows[row][0], count);
+            rows[row][1] = _mm512_sll_epi32(rows[row][1], count);
+        });
+    }
     // SAFETY: passed on.
     unsafe {
         if tile.residual.is_null() {
-            finish(rows, tile);
+            finish::<N, false>(rows, tile);
         } else {
-            finish_residual(rows, tile);
+            finish::<N, true>(rows, tile);
         }
     }
 }
 
-/// The 64-bit products of the even and of the odd elements with their multipliers.
+/// The upper halves of the 64-bit products of accumulators and multipliers, in each 128-bit
+/// lane those of elements 0, 2, 1, 3.
 #[inline]
 #[target_feature(enable = "avx512f")]
-fn products(accumulators: __m512i, multiplier: __m512i) -> [__m512i; 2] {
+fn multiply(accumulators: __m512i, multiplier: __m512i) -> __m512i {
     let odd = _mm512_castps_si512(_mm512_movehdup_ps(_mm512_castsi512_ps(accumulators)));
-    [_mm512_mul_epi32(accumulators, multiplier), _mm512_mul_epi32(odd, _mm512_srli_epi64::<32>(multiplier))]
+    let even = _mm512_mul_epi32(accumulators, multiplier);
+    let odd = _mm512_mul_epi32(odd, _mm512_srli_epi64::<32>(multiplier));
+    _mm512_castps_si512(_mm512_shuffle_ps::<0xDD>(_mm512_castsi512_ps(even), _mm512_castsi512_ps(odd)))
 }
 
-/// The upper 32 bits of each product, in each 128-bit lane those of the even elements first.
-#[inline]
-#[target_feature(enable = "avx512f")]
-fn upper_halves([even, odd]: [__m512i; 2]) -> __m512i {
-    let (even, odd) = (_mm512_castsi512_ps(even), _mm512_castsi512_ps(odd));
-    _mm512_castps_si512(_mm512_shuffle_ps::<0xDD>(even, odd))
-}
-
-/// Requantises and stores rows without a residual.
-///
-/// With `p` the 64-bit product, the formula of [`arithmetic`](crate::arithmetic) is
-/// `floor((p + 2^(38-shift)) / 2^(39-shift))`. Both constants are whole multiples of `2^32` for
-/// shifts up to 6, so it is `floor((h + 2^(6-shift)) / 2^(7-shift))` of the upper half
-/// `h = floor(p / 2^32)`, and `h` may saturate to 16 bits first, because shifting right by
-/// at most 7 bits leaves a saturated one beyond the range of an int8.
+/// Requantises rows, adds the residual if there is one, and stores.
 ///
 /// # Safety
-/// The CPU has AVX-512, and what [`Tile`] says about its fields.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-unsafe fn finish<const N: usize>(mut rows: [[__m512i; 2]; N], tile: &Tile) {
-    let high_shift = tile.shift.min(MAX_HIGH_SHIFT);
-    if tile.shift != high_shift {
-        let count = _mm_cvtsi32_si128((tile.shift - high_shift) as i32);
-        for accumulators in rows.as_flattened_mut() {
-            *accumulators = _mm512_sll_epi32(*accumulators, count);
-        }
-    }
-    let half = _mm512_set1_epi16(1 << (MAX_HIGH_SHIFT - high_shift));
-    let count = _mm_cvtsi32_si128((MAX_HIGH_SHIFT + 1 - high_shift) as i32);
-    // SAFETY: 32 multipliers.
-    let multiplier = unsafe { even_odd(tile.multiplier) };
-    let order = _mm256_setr_epi8(
-        0, 4, 2, 6, 1, 5, 3, 7, 8, 12, 10, 14, 9, 13, 11, 15, //
-        0, 4, 2, 6, 1, 5, 3, 7, 8, 12, 10, 14, 9, 13, 11, 15,
-    );
-    for (index, row) in rows.iter().enumerate() {
-        let words = _mm512_packs_epi32(
-            upper_halves(products(row[0], multiplier[0])),
-            upper_halves(products(row[1], multiplier[1])),
-        );
-        let words = _mm512_adds_epi16(words, half);
-        let bytes = _mm512_cvtsepi16_epi8(_mm512_sra_epi16(words, count));
-        // SAFETY: 32 elements of each row of output.
-        unsafe {
-            let output = tile.output.add(index * tile.stride);
-            _mm256_storeu_si256(output.cast(), _mm256_shuffle_epi8(bytes, order));
-        }
-    }
-}
-
-/// Requantises, adds the residual and stores.
-///
-/// `vpdpwssds` saturates where the sum would not fit 32 bits. Then the last line is computed as `floor((floor(t / 128) + 1) / 2)`: the same, but
-/// the sum cannot overflow.
-///
-/// # Safety
-/// The CPU has AVX-512 with VNNI, and what [`Tile`] says about its fields; there is a residual.
+/// The CPU has AVX-512 with VNNI, and what [`Tile`] says about its fields.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-unsafe fn finish_residual<const N: usize>(rows: [[__m512i; 2]; N], tile: &Tile) {
-    // The product shifted right by `31 - shift`, from both halves of a 64-bit lane.
-    let down = _mm_cvtsi32_si128((31 - tile.shift) as i32);
-    let up = _mm_cvtsi32_si128((1 + tile.shift) as i32);
+unsafe fn finish<const N: usize, const RESIDUAL: bool>(rows: [[__m512i; 2]; N], tile: &Tile) {
     // SAFETY: 32 multipliers.
     let multiplier = unsafe { even_odd(tile.multiplier) };
+    // A pair of residuals times these is the first or the second of them times the multiplier.
     let factor =
         [_mm512_set1_epi32(tile.residual_multiplier), _mm512_set1_epi32(tile.residual_multiplier << 16)];
-    let one = _mm512_set1_epi16(1);
-    let order = _mm256_setr_epi8(
-        0, 4, 1, 5, 2, 6, 3, 7, 8, 12, 9, 13, 10, 14, 11, 15, //
-        0, 4, 1, 5, 2, 6, 3, 7, 8, 12, 9, 13, 10, 14, 11, 15,
-    );
-    for (index, row) in rows.iter().enumerate() {
-        // SAFETY: 32 elements of each row of residual.
-        let residual = unsafe {
-            let residual = tile.residual.add(index * tile.stride);
-            _mm512_cvtepi8_epi16(_mm256_loadu_si256(residual.cast()))
-        };
-        let mut t = [residual; 2];
-        for part in 0..2 {
-            let [even, odd] = products(row[part], multiplier[part]);
-            let (even, odd) = (_mm512_srl_epi64(even, down), _mm512_sll_epi64(odd, up));
-            let product = _mm512_mask_blend_epi32(0xAAAA, even, odd);
-            t[part] = _mm512_srai_epi32::<7>(_mm512_dpwssds_epi32(product, residual, factor[part]));
+    let half = _mm512_set1_epi16(1 << (FRACTION_BITS - 1));
+    // From each lane with 8 numbers of two rows, alternating and the even ones first, to their order.
+    let order = _mm512_broadcast_i32x4(_mm_setr_epi8(0, 8, 2, 10, 4, 12, 6, 14, 1, 9, 3, 11, 5, 13, 7, 15));
+    let lanes = _mm512_setr_epi64(0, 2, 4, 6, 1, 3, 5, 7);
+    let mut upper = half;
+    each_row!(row < N, {
+        let (mut even, mut odd) =
+            (multiply(rows[row][0], multiplier[0]), multiply(rows[row][1], multiplier[1]));
+        if RESIDUAL {
+            // SAFETY: 32 elements of each row of residual.
+            let residual = unsafe {
+                let residual = tile.residual.add(row * tile.stride);
+                _mm512_cvtepi8_epi16(_mm256_loadu_si256(residual.cast()))
+            };
+            even = _mm512_dpwssds_epi32(even, residual, factor[0]);
+            odd = _mm512_dpwssds_epi32(odd, residual, factor[1]);
         }
-        let words = _mm512_adds_epi16(_mm512_packs_epi32(t[0], t[1]), one);
-        let bytes = _mm512_cvtsepi16_epi8(_mm512_srai_epi16::<1>(words));
-        // SAFETY: 32 elements of each row of output.
-        unsafe {
-            let output = tile.output.add(index * tile.stride);
-            _mm256_storeu_si256(output.cast(), _mm256_shuffle_epi8(bytes, order));
+        // The upper bytes are the result.
+        let words = _mm512_adds_epi16(_mm512_packs_epi32(even, odd), half);
+        let last = row + 1 == N;
+        if row % 2 == 0 {
+            upper = _mm512_srli_epi16::<8>(words);
+        }
+        if row % 2 == 1 || last {
+            let both = _mm512_mask_blend_epi8(0xAAAA_AAAA_AAAA_AAAA, upper, words);
+            let both = _mm512_permutexvar_epi64(lanes, _mm512_shuffle_epi8(both, order));
+            // SAFETY: 32 elements of each row of output.
+            unsafe {
+                let output = tile.output.add((row - row % 2) * tile.stride);
+                _mm256_storeu_si256(output.cast(), _mm512_castsi512_si256(both));
+                if row % 2 == 1 {
+                    let output = output.add(tile.stride);
+                    _mm256_storeu_si256(output.cast(), _mm512_extracti64x4_epi64::<1>(both));
+                }
+            }
+        }
+    });
+}
+
+/// As [`finish`], for the rare layer with multipliers as they came.
+///
+/// # Safety
+/// As [`finish`].
+#[cold]
+#[inline(never)]
+unsafe fn finish_plain(rows: &[[[i32; 16]; 2]], tile: &Tile) {
+    for (index, row) in rows.iter().enumerate() {
+        for (part, accumulators) in row.iter().enumerate() {
+            for (even, &accumulator) in EVEN.into_iter().zip(accumulators) {
+                let column = even as usize + part;
+                // SAFETY: an element of the multipliers, of each row of residual and of output.
+                unsafe {
+                    let offset = index * tile.stride + column;
+                    let residual =
+                        if tile.residual.is_null() { 0 } else { i32::from(*tile.residual.add(offset)) };
+                    *tile.output.add(offset) = requantise(
+                        accumulator,
+                        tile.shift & !PLAIN,
+                        *tile.multiplier.add(column),
+                        tile.residual_multiplier * residual,
+                    );
+                }
+            }
         }
     }
 }
