@@ -1,10 +1,13 @@
 //! One interface for f32 networks run by tract and int8 networks run by our kernels.
 
+use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use resight_network::{Classifier, Labels, Model, Preprocessor, RgbImage, RgbView, isa_from_environment};
+use resight_network::{
+    Classifier, Labels, Model, Preprocessor, RgbImage, RgbView, ThreadSettings, isa_from_environment,
+};
 
 use crate::import::import;
 use crate::quantise::default_preprocessing;
@@ -25,12 +28,17 @@ pub struct FloatModel {
     classes: usize,
 }
 
+fn one_thread(model: &Model) -> Result<Classifier> {
+    let settings = ThreadSettings { threads: Some(NonZeroUsize::MIN), pin: false };
+    Ok(Classifier::new(model, isa_from_environment()?, settings)?)
+}
+
 impl AnyModel {
     /// Loads an `.onnx` file as f32 and anything else as an int8 model file.
     ///
     /// # Errors
     /// The file cannot be read or holds something else.
-    pub fn load(path: &Path, threads: usize) -> Result<Self> {
+    pub fn load(path: &Path) -> Result<Self> {
         if path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("onnx")) {
             let imported = import(path)?;
             let preprocessing =
@@ -44,8 +52,7 @@ impl AnyModel {
             }));
         }
         let model = Arc::new(Model::load(path)?);
-        let classifier = Classifier::new(&model, isa_from_environment()?, threads)
-            .with_context(|| path.display().to_string())?;
+        let classifier = one_thread(&model)?;
         Ok(Self::Int8(model, Box::new(classifier)))
     }
 
@@ -60,9 +67,7 @@ impl AnyModel {
                 preprocessor: Preprocessor::new(model.preprocessor.preprocessing())?,
                 classes: model.classes,
             }),
-            Self::Int8(model, _) => {
-                Self::Int8(model.clone(), Box::new(Classifier::new(model, isa_from_environment()?, 1)?))
-            }
+            Self::Int8(model, _) => Self::Int8(model.clone(), Box::new(one_thread(model)?)),
         })
     }
 
@@ -83,7 +88,7 @@ impl AnyModel {
     pub fn name(&self, class: usize) -> String {
         match self {
             Self::Float(_) => format!("class {class}"),
-            Self::Int8(model, _) => model.labels().name(class).to_string(),
+            Self::Int8(model, _) => model.labels().name(class).unwrap_or_default().to_owned(),
         }
     }
 
@@ -105,7 +110,7 @@ impl AnyModel {
             Self::Float(model) => {
                 let mut input = vec![0.0; model.preprocessor.input_len()];
                 model.preprocessor.normalise(view, &mut input)?;
-                model.reference.run(&input)?.logits
+                model.reference.run(&input)?.logits().to_vec()
             }
             Self::Int8(_, classifier) => classifier.classify(view)?.to_vec(),
         })

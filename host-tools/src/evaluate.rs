@@ -1,11 +1,11 @@
 //! Accuracy of models on labelled images, and their distance from f32.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::{Context, Result};
 use rayon::prelude::*;
-use resight_network::{LabelledImages, decode, top_k};
+use resight_network::{LabelledImage, decode, labelled_images, top_k};
 use serde::Serialize;
 
 use crate::classifier::AnyModel;
@@ -34,25 +34,24 @@ pub struct Evaluation {
 ///
 /// # Errors
 /// A model or an image that cannot be read, and a label that a model has no class for.
-pub fn evaluate(models: &[PathBuf], images: &LabelledImages, progress: Progress<'_>) -> Result<Vec<Evaluation>> {
+pub fn evaluate(models: &[PathBuf], folder: &Path, progress: Progress<'_>) -> Result<Vec<Evaluation>> {
     let mut reference: Option<Vec<Vec<f32>>> = None;
     let mut results = vec![];
     for (index, path) in models.iter().enumerate() {
-        let model = AnyModel::load(path, 1)?;
-        images.check_classes(model.classes())?;
+        let model = AnyModel::load(path)?;
+        let images = labelled_images(folder, model.classes())?;
         let is_float = model.is_float();
         let phase = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let done = AtomicUsize::new(0);
         progress(&phase, 0, images.len());
         // One model for each worker: running one changes its buffers.
-        let items: Vec<_> = images.iter().collect();
-        let logits: Vec<Vec<f32>> = items
-            .into_par_iter()
+        let logits: Vec<Vec<f32>> = images
+            .par_iter()
             .map_init(
                 || model.fork(),
-                |model, (path, _)| -> Result<Vec<f32>> {
+                |model, image| -> Result<Vec<f32>> {
                     let model = model.as_mut().map_err(|error| anyhow::anyhow!("{error:#}"))?;
-                    let logits = model.logits(&decode(path)?)?;
+                    let logits = model.logits(&decode(&image.path)?)?;
                     progress(&phase, done.fetch_add(1, Ordering::Relaxed) + 1, images.len());
                     Ok(logits)
                 },
@@ -60,7 +59,7 @@ pub fn evaluate(models: &[PathBuf], images: &LabelledImages, progress: Progress<
             .collect::<Result<_>>()
             .with_context(|| format!("evaluating {}", path.display()))?;
         let against = reference.as_ref().filter(|reference| reference[0].len() == logits[0].len());
-        results.push(score(path.display().to_string(), &logits, images, against));
+        results.push(score(path.display().to_string(), &logits, &images, against));
         if index == 0 && is_float {
             reference = Some(logits);
         }
@@ -75,12 +74,12 @@ fn percent(count: usize, total: usize) -> f64 {
 fn score(
     model: String,
     logits: &[Vec<f32>],
-    images: &LabelledImages,
+    images: &[LabelledImage],
     reference: Option<&Vec<Vec<f32>>>,
 ) -> Evaluation {
     let hits = |k: usize| {
-        let hit = |(row, (_, label)): (&Vec<f32>, (_, usize))| top_k(row, k).contains(&label);
-        percent(logits.iter().zip(images.iter()).filter(|&pair| hit(pair)).count(), logits.len())
+        let hits = logits.iter().zip(images).filter(|(row, image)| top_k(row, k).contains(&image.class));
+        percent(hits.count(), logits.len())
     };
     let same = |reference: &Vec<Vec<f32>>| {
         let same = reference.iter().zip(logits).filter(|(r, x)| top_k(r, 1) == top_k(x, 1)).count();

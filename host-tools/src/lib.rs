@@ -1,7 +1,10 @@
 //! What the `resight` command line is made of: import, quantisation, evaluation.
 
+pub mod classifier;
+pub mod evaluate;
 pub mod graph;
 pub mod import;
 pub mod quantise;
 pub mod reference;
+pub mod save;
 pub mod synth;

@@ -7,7 +7,9 @@ use resight_kernels::{Isa, Parallel};
 use tract_nnef::internal::*;
 
 use crate::archive::{Archive, ArchiveBuilder, Golden, Provenance};
-use crate::{Labels, NetworkError, Preprocessing, Preprocessor, Program, RgbView, ThreadPool, ThreadSettings, nnef};
+use crate::{
+    Labels, NetworkError, Preprocessing, Preprocessor, Program, RgbView, ThreadPool, ThreadSettings, nnef,
+};
 
 /// The program that writes model files, with its version.
 const TOOL: &str = concat!("resight ", env!("CARGO_PKG_VERSION"));
@@ -150,7 +152,9 @@ impl Model {
         };
         match (&*shape(input)?, &*shape(output)?) {
             (&[1, height, width, channels], &[1, classes]) => Ok(([height, width, channels], classes)),
-            (input, output) => bail!("a network takes an image and gives logits, not {input:?} to {output:?}"),
+            (input, output) => {
+                bail!("a network takes an image and gives logits, not {input:?} to {output:?}")
+            }
         }
     }
 

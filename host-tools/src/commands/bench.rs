@@ -1,9 +1,10 @@
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use clap::Args;
-use resight_network::{Isa, Model, isa_from_environment, parallel};
+use resight_network::{Isa, Model, ThreadPool, ThreadSettings, isa_from_environment};
 use serde_json::json;
 
 use super::{print_json, print_table};
@@ -17,8 +18,11 @@ pub(crate) struct Arguments {
     /// The model file.
     model: PathBuf,
     /// Threads to spread every layer over.
-    #[arg(long, default_value_t = 1, value_name = "N")]
-    threads: usize,
+    #[arg(long, default_value = "1", value_name = "N")]
+    threads: NonZeroUsize,
+    /// Bind each thread to a core, the fastest cores first.
+    #[arg(long)]
+    pin: bool,
     /// Force an instruction set instead of the best one of this CPU.
     #[arg(long, value_name = "NAME")]
     isa: Option<String>,
@@ -35,22 +39,21 @@ pub(crate) struct Arguments {
 
 impl Arguments {
     pub(crate) fn run(self) -> Result<()> {
-        ensure!((1..=64).contains(&self.threads), "--threads must be between 1 and 64");
         ensure!((1..=1_000_000).contains(&self.runs), "--runs must be between 1 and 1000000");
         let isa = match &self.isa {
             Some(name) => Isa::select(Some(name))?,
             None => isa_from_environment()?,
         };
         let model = Model::load(&self.model)?;
-        let parallel = parallel(self.threads)?;
-        let mut program = model.compile(isa, self.threads)?;
+        let pool = ThreadPool::new(ThreadSettings { threads: Some(self.threads), pin: self.pin })?;
+        let mut program = model.compile(isa, self.threads.get())?;
         let input: Vec<i8> =
             (0..program.input_shape().iter().product()).map(|i: usize| (i * 37 % 251) as u8 as i8).collect();
         // Warm until the clock and the caches have settled: three runs or half a second.
         let warm = Instant::now();
         let mut warm_runs = 0;
         while warm_runs < 3 || warm.elapsed() < Duration::from_millis(500) {
-            program.run(&*parallel, &input)?;
+            pool.install(|| program.run(&pool, &input).map(|_| ()))?;
             warm_runs += 1;
             if warm.elapsed() > Duration::from_secs(5) {
                 break;
@@ -61,9 +64,9 @@ impl Arguments {
         for _ in 0..self.runs {
             let start = Instant::now();
             if self.layers {
-                program.run_timed(&*parallel, &input, &mut layers)?;
+                pool.install(|| program.run_timed(&pool, &input, &mut layers).map(|_| ()))?;
             } else {
-                program.run(&*parallel, &input)?;
+                pool.install(|| program.run(&pool, &input).map(|_| ()))?;
             }
             times.push(start.elapsed().as_secs_f64() * 1e3);
         }
@@ -124,7 +127,7 @@ impl Arguments {
             at(0.9),
             macs as f64 / at(0.5) / 1e6,
             self.threads,
-            if self.threads == 1 { "" } else { "s" },
+            if self.threads.get() == 1 { "" } else { "s" },
             self.runs
         );
         Ok(())

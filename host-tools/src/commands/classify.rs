@@ -29,7 +29,7 @@ pub(crate) struct Arguments {
 
 impl Arguments {
     pub(crate) fn run(self) -> Result<()> {
-        let mut model = AnyModel::load(&self.model, 1)?;
+        let mut model = AnyModel::load(&self.model)?;
         let mut results = vec![];
         for path in &self.images {
             let image = decode(path)?;

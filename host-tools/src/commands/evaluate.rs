@@ -1,9 +1,8 @@
 use std::path::PathBuf;
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use clap::Args;
 use resight::evaluate::evaluate;
-use resight_network::LabelledImages;
 
 use super::{Bars, print_json, print_table};
 
@@ -30,10 +29,9 @@ pub(crate) struct Arguments {
 
 impl Arguments {
     pub(crate) fn run(self) -> Result<()> {
-        let images = LabelledImages::read(&self.images)?;
-        ensure!(!images.is_empty(), "{}: no images", self.images.display());
         let bars = Bars::new();
-        let results = evaluate(&self.models, &images, &|phase, done, total| bars.update(phase, done, total))?;
+        let results =
+            evaluate(&self.models, &self.images, &|phase, done, total| bars.update(phase, done, total))?;
         bars.finish();
         if self.json {
             return print_json(&results);

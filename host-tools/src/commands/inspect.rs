@@ -97,10 +97,10 @@ impl Arguments {
             megabytes(program.working_bytes() as u64),
         );
         let provenance = model.provenance();
-        println!(
-            "from {} (sha256 {}), calibrated by {} on {} images",
-            provenance.source, provenance.source_sha256, provenance.method, provenance.calibration_images
-        );
+        let calibration = provenance.calibration.as_ref().map_or(String::new(), |calibration| {
+            format!(", calibrated by {} on {} images", calibration.method, calibration.images)
+        });
+        println!("from {} (sha256 {}){calibration}", provenance.source, provenance.source_sha256);
         Ok(())
     }
 }

@@ -7,7 +7,7 @@ pub(crate) mod inspect;
 pub(crate) mod quantize;
 pub(crate) mod synth;
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
@@ -101,11 +101,6 @@ pub(crate) fn megabytes(bytes: u64) -> String {
     } else {
         format!("{:.1} kB", bytes as f64 / 1e3)
     }
-}
-
-/// Whether standard output is a terminal.
-pub(crate) fn interactive() -> bool {
-    io::stdout().is_terminal()
 }
 
 /// Time since `start`, for the summary line.

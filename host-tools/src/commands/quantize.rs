@@ -4,11 +4,10 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
-use resight::dataset;
 use resight::import::import;
 use resight::quantise::{Method, Options, default_preprocessing, quantise};
 use resight::save::save;
-use resight_network::Labels;
+use resight_network::{Labels, image_files};
 use serde_json::json;
 
 use super::{Bars, megabytes, print_json, took};
@@ -60,7 +59,8 @@ impl Arguments {
             other => other,
         };
         let labels = Labels::read(&self.labels)?;
-        let images = dataset::images(&self.calibration, self.images)?;
+        let mut images = image_files(&self.calibration)?;
+        images.truncate(self.images.unwrap_or(usize::MAX));
         let imported = import(&self.model)?;
         let preprocessing =
             default_preprocessing(&imported.graph).with_context(|| format!("{}", self.model.display()))?;

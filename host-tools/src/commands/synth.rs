@@ -2,7 +2,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Args;
-use resight::synth::{Architecture, write};
+use resight::synth::{Architecture, synth, write};
 
 /// Arguments of `resight synth`.
 #[derive(Debug, Args)]
@@ -25,7 +25,7 @@ pub(crate) struct Arguments {
 
 impl Arguments {
     pub(crate) fn run(self) -> Result<()> {
-        write(&self.output, self.architecture, self.seed)?;
+        write(&synth(self.architecture, self.seed), &self.output)?;
         println!("{}", self.output.display());
         Ok(())
     }

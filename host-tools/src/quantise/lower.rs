@@ -2,7 +2,9 @@
 
 use std::collections::HashMap;
 
-use resight_kernels::arithmetic::{MAX_RESIDUAL_MULTIPLIER, MAX_SHIFT, accumulator_bound, quantise_multipliers};
+use resight_kernels::arithmetic::{
+    MAX_RESIDUAL_MULTIPLIER, MAX_SHIFT, accumulator_bound, quantise_multipliers,
+};
 use resight_kernels::{ConvolutionShape, MAX_AVERAGE_FRACTION_BITS, PoolShape};
 use resight_network::Preprocessing;
 use resight_network::operators::{Convolution, GlobalAverage, Linear, MaxPool, Quantisation};
@@ -215,7 +217,9 @@ impl Lowering<'_> {
         let residual_quantisation = match &residual {
             None => None,
             Some((_, Encoding::Tensor(quantisation))) => Some(*quantisation),
-            Some(_) => return Err(at(node, &"the image itself cannot be a residual; put a convolution between")),
+            Some(_) => {
+                return Err(at(node, &"the image itself cannot be a residual; put a convolution between"));
+            }
         };
         let calibration = self.calibration(id, node)?;
         let means = self.calibrated.get(&node.inputs[0]).map(|c| c.means.as_slice());
@@ -233,7 +237,15 @@ impl Lowering<'_> {
                 return Err(at(node, &"no output scale lets its accumulators fit 32 bits"));
             }
             let output = Quantisation { scale: wanted as f32, zero_point };
-            match quantise_rows(&shape, &rows, &convolution.bias, &encoding, residual_quantisation, means, output) {
+            match quantise_rows(
+                &shape,
+                &rows,
+                &convolution.bias,
+                &encoding,
+                residual_quantisation,
+                means,
+                output,
+            ) {
                 Some(quantised) => break quantised,
                 None => wanted *= 1.25,
             }
@@ -310,7 +322,8 @@ impl Lowering<'_> {
             });
             noise.add(&row, &quantised, f64::from(scale));
             let sum: i64 = quantised.iter().map(|&w| i64::from(w)).sum();
-            let folded = (f64::from(bias) + correction) / f64::from(scale) - sum as f64 * encoding.zero_point(0);
+            let folded =
+                (f64::from(bias) + correction) / f64::from(scale) - sum as f64 * encoding.zero_point(0);
             biases.push(folded.round() as i32);
             scales.push(scale);
             packed.extend(quantised);
@@ -337,7 +350,11 @@ impl Lowering<'_> {
 }
 
 /// Weights in units of the input's int8 steps, `[output channel][kernel y][kernel x][channel]`.
-fn real_weights(shape: &ConvolutionShape, convolution: &FloatConvolution, encoding: &Encoding) -> Vec<Vec<f64>> {
+fn real_weights(
+    shape: &ConvolutionShape,
+    convolution: &FloatConvolution,
+    encoding: &Encoding,
+) -> Vec<Vec<f64>> {
     let depth = shape.group_channels();
     let taps = shape.kernel[0] * shape.kernel[1];
     let group_outputs = shape.output_channels / shape.groups;
@@ -426,9 +443,7 @@ fn quantise_rows(
         let quantised = quantise_row(row, row_scale);
         let channel = |i: usize| first + i % depth;
         let correction = means.map_or(0.0, |means| {
-            bias_correction(row, &quantised, row_scale, |i| {
-                means[channel(i)] / encoding.scale(channel(i))
-            })
+            bias_correction(row, &quantised, row_scale, |i| means[channel(i)] / encoding.scale(channel(i)))
         });
         noise.add(row, &quantised, row_scale);
         let multiplier = row_scale / scale;
@@ -482,7 +497,8 @@ pub(super) fn unique_names(graph: &FloatGraph) -> Vec<String> {
         .iter()
         .map(|node| {
             let base: String = node.name.trim_matches('/').chars().map(clean).take(100).collect();
-            let base = if base.starts_with(|c: char| c.is_ascii_alphabetic()) { base } else { format!("n_{base}") };
+            let base =
+                if base.starts_with(|c: char| c.is_ascii_alphabetic()) { base } else { format!("n_{base}") };
             let count = seen.entry(base.clone()).or_default();
             *count += 1;
             if *count == 1 { base } else { format!("{base}__{count}") }

@@ -50,16 +50,6 @@ pub enum QuantiseError {
         /// Channels that it takes.
         channels: usize,
     },
-    /// There are more or fewer labels than classes.
-    #[error("the network has {classes} classes, {file} has {labels} labels")]
-    Labels {
-        /// Classes of the network.
-        classes: usize,
-        /// Labels in the file.
-        labels: usize,
-        /// The file.
-        file: String,
-    },
     /// One layer does not fit the int8 arithmetic.
     #[error("layer `{layer}`: {cause}")]
     Layer {
@@ -211,7 +201,10 @@ fn calibrate(
     let done = AtomicUsize::new(0);
     let empty = || -> Vec<TensorStatistics> {
         let channels = |id: usize| graph.nodes[id].shape[0];
-        std::iter::once(0).chain(observed.iter().copied()).map(|id| TensorStatistics::new(channels(id))).collect()
+        std::iter::once(0)
+            .chain(observed.iter().copied())
+            .map(|id| TensorStatistics::new(channels(id)))
+            .collect()
     };
     progress("calibrating", 0, images.len());
     let statistics = images
@@ -219,7 +212,8 @@ fn calibrate(
         .try_fold(empty, |mut statistics, path| {
             let (image, _) = load(path, options)?;
             let values = reference.run(&image)?;
-            let tensors = std::iter::once(image.as_slice()).chain((0..observed.len()).map(|index| values.tensor(index)));
+            let tensors = std::iter::once(image.as_slice())
+                .chain((0..observed.len()).map(|index| values.tensor(index)));
             for (index, tensor) in tensors.enumerate() {
                 if !statistics[index].add(tensor) {
                     let id = index.checked_sub(1).map_or(0, |index| observed[index]);
@@ -296,7 +290,8 @@ fn compare(
         let logits = program
             .run_observed(&Sequential, &input, |step, output| {
                 let name = steps[step].as_str();
-                if let (Some(&index), Some(&(scale, zero_point))) = (positions.get(name), encodings.get(name)) {
+                if let (Some(&index), Some(&(scale, zero_point))) = (positions.get(name), encodings.get(name))
+                {
                     let channels = graph.nodes[observed[index]].shape[0];
                     noise[index] = layer_noise(values.tensor(index), output, channels, scale, zero_point);
                 }

@@ -88,7 +88,8 @@ fn cut(histogram: &Histogram, percentile: f64, low: f64, high: f64) -> (f64, f64
     };
     let bins: Vec<(f64, u64)> = histogram.bins().collect();
     let new_low = if low < 0.0 { (edge(&mut bins.iter().copied()) - half).clamp(low, 0.0) } else { 0.0 };
-    let new_high = if high > 0.0 { (edge(&mut bins.iter().rev().copied()) + half).clamp(0.0, high) } else { 0.0 };
+    let new_high =
+        if high > 0.0 { (edge(&mut bins.iter().rev().copied()) + half).clamp(0.0, high) } else { 0.0 };
     if new_low == new_high { (low, high) } else { (new_low, new_high) }
 }
 
@@ -171,7 +172,8 @@ fn divergence(counts: &[f64], threshold: usize, levels: usize) -> f64 {
     }
     let mut sum = 0.0;
     for level in 0..levels {
-        let range = level * threshold / levels..((level + 1) * threshold / levels).max(level * threshold / levels + 1);
+        let range = level * threshold / levels
+            ..((level + 1) * threshold / levels).max(level * threshold / levels + 1);
         let bins = &counts[range.start..range.end.min(threshold)];
         let mass: f64 = bins.iter().sum();
         let occupied = bins.iter().filter(|&&count| count > 0.0).count();
