@@ -1,0 +1,273 @@
+//! The command line as a person uses it, on small synthetic networks and generated pictures.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// A folder with a tiny network, pictures, labels and helpers to run `resight` in it.
+struct Workshop(TempDir);
+
+impl Workshop {
+    fn new() -> Self {
+        let workshop = Self(tempfile::tempdir().unwrap());
+        workshop.ok(&["synth", "tiny-bottleneck", "-o", "net.onnx", "--seed", "3"]);
+        fs::create_dir(workshop.path("pictures")).unwrap();
+        let mut labels = String::new();
+        for index in 0..12u32 {
+            let name = format!("{index:02}.png");
+            let picture = image::RgbImage::from_fn(48, 40, |x, y| {
+                let wave = |a: u32, b: u32| ((x * a + y * b + index * 29) % 256) as u8;
+                image::Rgb([wave(5, 3), wave(2 + index, 7), wave(11, 1 + index)])
+            });
+            picture.save(workshop.path("pictures").join(&name)).unwrap();
+            labels.push_str(&format!("{name} {}\n", index % 10));
+        }
+        fs::write(workshop.path("pictures/labels.txt"), labels).unwrap();
+        let names: String = (0..10).map(|class| format!("n{class:08} thing_{class}\n")).collect();
+        fs::write(workshop.path("names.txt"), names).unwrap();
+        workshop
+    }
+
+    /// One that has quantised its network already.
+    fn with_model() -> Self {
+        let workshop = Self::new();
+        workshop.quantize("model.resight.tar", &[]);
+        workshop
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_resight"));
+        command.args(arguments).current_dir(self.0.path()).env_remove("RESIGHT_ISA").env_remove("RUST_LOG");
+        command
+    }
+
+    fn run(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().unwrap()
+    }
+
+    /// Runs and expects success; gives standard output.
+    fn ok(&self, arguments: &[&str]) -> String {
+        text(self.run(arguments), arguments)
+    }
+
+    fn json(&self, arguments: &[&str]) -> Value {
+        serde_json::from_str(&self.ok(arguments)).unwrap()
+    }
+
+    fn quantize(&self, output: &str, more: &[&str]) -> String {
+        let mut arguments =
+            vec!["quantize", "net.onnx", "--calibration", "pictures", "--labels", "names.txt", "-o", output];
+        arguments.extend(more);
+        self.ok(&arguments)
+    }
+
+    /// Runs and expects exit code 1 and one line on standard error that holds every word.
+    fn fails(&self, arguments: &[&str], words: &[&str]) {
+        let output = self.run(arguments);
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {error}");
+        assert_eq!(error.trim_end().lines().count(), 1, "{arguments:?}: {error}");
+        for word in words {
+            assert!(error.contains(word), "{arguments:?}: `{word}` is not in: {error}");
+        }
+    }
+
+    fn files(&self) -> Vec<String> {
+        let entries = fs::read_dir(self.0.path()).unwrap();
+        let mut names: Vec<String> =
+            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+}
+
+fn text(output: Output, arguments: &[&str]) -> String {
+    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn quantize_evaluate_classify_inspect_bench() {
+    let workshop = Workshop::with_model();
+    let result =
+        workshop.json(&["evaluate", "net.onnx", "model.resight.tar", "--images", "pictures", "--json"]);
+    assert_eq!(result[0]["images"], 12);
+    assert!(result[0].get("agreement").is_none(), "the f32 model is not compared with itself");
+    assert!(result[1]["agreement"].as_f64().unwrap() >= 75.0, "{result}");
+    assert!(result[1]["sqnr_db"].as_f64().unwrap() > 20.0, "{result}");
+    assert!(result[1]["top5"].as_f64() >= result[1]["top1"].as_f64());
+
+    let result = workshop.json(&["classify", "model.resight.tar", "pictures/00.png", "--top", "3", "--json"]);
+    let classes = result[0]["classes"].as_array().unwrap();
+    assert_eq!(classes.len(), 3);
+    assert!(classes[0]["name"].as_str().unwrap().starts_with("thing "), "{result}");
+    assert!(classes[0]["probability"].as_f64() >= classes[1]["probability"].as_f64());
+    let shown = workshop.ok(&["classify", "model.resight.tar", "pictures/00.png"]);
+    assert_eq!(shown.lines().count(), 6, "{shown}");
+
+    let result = workshop.json(&["inspect", "model.resight.tar", "--json"]);
+    assert_eq!(result["int8_mac_coverage_percent"], 100.0);
+    assert_eq!(result["input"], serde_json::json!([32, 32, 3]));
+    let layers = result["layers"].as_array().unwrap();
+    let convolution = layers.iter().find(|layer| layer["operator"] == "3x3 convolution").unwrap();
+    assert!(convolution["quantisation"]["scale"].as_f64().unwrap() > 0.0, "{convolution}");
+    let macs: u64 = layers.iter().map(|layer| layer["macs"].as_u64().unwrap()).sum();
+    assert_eq!(result["macs"].as_u64(), Some(macs));
+
+    let result =
+        workshop.json(&["bench", "model.resight.tar", "--runs", "3", "--layers", "--threads", "2", "--json"]);
+    assert!(result["median_ms"].as_f64().unwrap() > 0.0);
+    assert_eq!(result["layers"].as_array().unwrap().len(), layers.len());
+}
+
+#[test]
+fn every_method_works_and_they_differ() {
+    let workshop = Workshop::new();
+    let models: Vec<Vec<u8>> = ["mse", "minmax", "percentile", "entropy"]
+        .iter()
+        .map(|method| {
+            let mut more = vec!["--method", method];
+            if *method == "percentile" {
+                more.extend(["--percentile", "99"]);
+            }
+            workshop.quantize("x.resight.tar", &more);
+            fs::read(workshop.path("x.resight.tar")).unwrap()
+        })
+        .collect();
+    assert!(models.windows(2).all(|pair| pair[0] != pair[1]));
+}
+
+#[test]
+fn the_same_input_gives_the_same_bytes_whatever_the_threads_and_kernels() {
+    let workshop = Workshop::new();
+    let quantize = |output: &str, threads: &str, isa: Option<&str>| {
+        let arguments =
+            ["quantize", "net.onnx", "--calibration", "pictures", "--labels", "names.txt", "-o", output];
+        let mut command = workshop.command(&arguments);
+        command.env("RAYON_NUM_THREADS", threads);
+        if let Some(isa) = isa {
+            command.env("RESIGHT_ISA", isa);
+        }
+        text(command.output().unwrap(), &arguments);
+        fs::read(workshop.path(output)).unwrap()
+    };
+    let first = quantize("a.resight.tar", "1", None);
+    assert_eq!(first, quantize("a.resight.tar", "4", None));
+    assert_eq!(first, quantize("a.resight.tar", "3", Some("generic")));
+}
+
+#[test]
+fn forcing_kernels_gives_the_same_logits() {
+    let workshop = Workshop::with_model();
+    let arguments = ["classify", "model.resight.tar", "pictures/03.png", "--top", "10", "--json"];
+    let expected = workshop.ok(&arguments);
+    for isa in ["generic", "neon_mlal", "neon_dot", "neon_i8mm", "x86_avx2", "x86_vnni"] {
+        let output = workshop.command(&arguments).env("RESIGHT_ISA", isa).output().unwrap();
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        if output.status.success() {
+            assert_eq!(String::from_utf8(output.stdout).unwrap(), expected, "{isa}");
+        } else {
+            assert!(error.contains("this CPU cannot run"), "{isa}: {error}");
+            println!("skipped: {isa} (not available on this CPU)");
+        }
+    }
+    let output = workshop.command(&arguments).env("RESIGHT_ISA", "sse9").output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("sse9"));
+}
+
+#[test]
+fn wrong_usage_is_exit_code_2_and_help_shows_examples() {
+    let workshop = Workshop(tempfile::tempdir().unwrap());
+    for arguments in [
+        &["quantise"][..],
+        &["quantize"],
+        &["bench", "x", "--threads", "0"],
+        &["quantize", "x", "--method", "magic"],
+    ] {
+        assert_eq!(workshop.run(arguments).status.code(), Some(2), "{arguments:?}");
+    }
+    for command in ["quantize", "evaluate", "classify", "inspect", "bench", "synth"] {
+        let help = workshop.ok(&[command, "--help"]);
+        assert!(help.contains("Example:") && help.contains(&format!("resight {command}")), "{help}");
+    }
+}
+
+#[test]
+fn bad_model_files_are_refused_in_one_line() {
+    let workshop = Workshop::with_model();
+    let model = fs::read(workshop.path("model.resight.tar")).unwrap();
+    let mut altered = model.clone();
+    let middle = altered.len() / 2;
+    altered[middle] ^= 1;
+    fs::write(workshop.path("altered.resight.tar"), altered).unwrap();
+    fs::write(workshop.path("short.resight.tar"), &model[..model.len() / 3]).unwrap();
+    fs::write(workshop.path("foreign.resight.tar"), b"PK\x03\x04 not a model").unwrap();
+    fs::write(workshop.path("empty.resight.tar"), b"").unwrap();
+    for name in ["altered", "short", "foreign", "empty", "missing"] {
+        let file = format!("{name}.resight.tar");
+        workshop.fails(&["inspect", &file], &[&file]);
+        workshop.fails(&["classify", &file, "pictures/00.png"], &[&file]);
+    }
+    workshop.fails(&["inspect", "net.onnx"], &["net.onnx", "resight quantize"]);
+    workshop.fails(&["inspect", "pictures"], &["pictures"]);
+}
+
+#[test]
+fn bad_onnx_files_are_refused_in_one_line_and_leave_nothing_behind() {
+    let workshop = Workshop::new();
+    let onnx = fs::read(workshop.path("net.onnx")).unwrap();
+    fs::write(workshop.path("short.onnx"), &onnx[..onnx.len() / 2]).unwrap();
+    fs::write(workshop.path("foreign.onnx"), b"hello").unwrap();
+    fs::write(workshop.path("empty.onnx"), b"").unwrap();
+    let before = workshop.files();
+    for file in ["short.onnx", "foreign.onnx", "empty.onnx", "missing.onnx", "pictures"] {
+        let arguments =
+            ["quantize", file, "--calibration", "pictures", "--labels", "names.txt", "-o", "x.resight.tar"];
+        workshop.fails(&arguments, &[file]);
+    }
+    assert_eq!(workshop.files(), before);
+}
+
+#[test]
+fn bad_images_labels_and_folders_are_named() {
+    let workshop = Workshop::with_model();
+    fs::write(workshop.path("rubbish.png"), b"not a picture").unwrap();
+    workshop.fails(&["classify", "model.resight.tar", "rubbish.png"], &["rubbish.png"]);
+    workshop.fails(&["classify", "model.resight.tar", "nothing.png"], &["nothing.png"]);
+    fs::create_dir(workshop.path("bare")).unwrap();
+    let quantize = |calibration, labels| {
+        ["quantize", "net.onnx", "--calibration", calibration, "--labels", labels, "-o", "x.resight.tar"]
+    };
+    workshop.fails(&quantize("bare", "names.txt"), &["bare"]);
+    workshop.fails(&quantize("nowhere", "names.txt"), &["nowhere"]);
+    workshop.fails(&quantize("pictures", "nowhere.txt"), &["nowhere.txt"]);
+    fs::write(workshop.path("three.txt"), "a\nb\nc\n").unwrap();
+    workshop.fails(&quantize("pictures", "three.txt"), &["10 classes", "3 labels"]);
+    assert!(!workshop.path("x.resight.tar").exists());
+    workshop.fails(&["evaluate", "model.resight.tar", "--images", "bare"], &["labels.txt"]);
+    fs::write(workshop.path("bare/labels.txt"), "a.png 3\n").unwrap();
+    workshop
+        .fails(&["evaluate", "model.resight.tar", "--images", "bare"], &["labels.txt", "line 1", "a.png"]);
+    fs::write(workshop.path("pictures/labels.txt"), "00.png 10\n").unwrap();
+    workshop.fails(&["evaluate", "model.resight.tar", "--images", "pictures"], &["line 1", "10"]);
+}
+
+#[test]
+fn an_output_that_cannot_be_written_leaves_the_old_file() {
+    let workshop = Workshop::with_model();
+    let before = fs::read(workshop.path("model.resight.tar")).unwrap();
+    let arguments = ["quantize", "net.onnx", "--calibration", "pictures", "--labels", "names.txt", "-o"];
+    let with = |output| [&arguments[..], &[output]].concat();
+    workshop.fails(&with("no/such/folder/x.resight.tar"), &["no/such/folder"]);
+    workshop.fails(&with("pictures"), &["pictures"]);
+    assert_eq!(fs::read(workshop.path("model.resight.tar")).unwrap(), before);
+    assert!(Path::new(&workshop.path("pictures")).is_dir());
+}
