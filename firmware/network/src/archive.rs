@@ -16,7 +16,8 @@
 //! Identical members give identical files. Reading checks everything before anything is
 //! handed out: what passes is whole and as it was written.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
 use std::fs;
 use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
 use std::ops::Range;
@@ -71,6 +72,8 @@ pub struct Manifest {
     pub name: String,
     /// Every member but the manifest and the signature, in the order of their names.
     pub members: Vec<MemberInfo>,
+    /// sha256 of this manifest with this field empty, so that an altered name is noticed too.
+    pub sha256: String,
 }
 
 /// One member in a [`Manifest`].
@@ -154,10 +157,23 @@ impl Manifest {
                 format!("member {next} stands after {name}, out of order")
             }));
         }
+        if manifest.sha256 != manifest.digest() {
+            return Err(wrong("its own sha256 is wrong".to_string()));
+        }
+        if manifest.to_json() != json {
+            return Err(wrong("it is not written as resight writes it".to_string()));
+        }
         Ok(manifest)
     }
 
-    fn to_json(&self) -> Vec<u8> {
+    /// What [`sha256`](Self::sha256) must be.
+    pub fn digest(&self) -> String {
+        sha256_hex(&Manifest { sha256: String::new(), ..self.clone() }.to_json())
+    }
+
+    /// The content of `manifest.json`.
+    #[expect(clippy::missing_panics_doc, reason = "strings and numbers always serialise")]
+    pub fn to_json(&self) -> Vec<u8> {
         let mut json = serde_json::to_vec_pretty(self).expect("strings and numbers only");
         json.push(b'\n');
         json
@@ -200,7 +216,7 @@ pub struct Golden {
 }
 
 /// A model file in memory, checked. It keeps the file's bytes and hands out slices of them.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Archive {
     file: String,
     bytes: Vec<u8>,
@@ -214,6 +230,17 @@ struct Entry {
     /// Headers, content and padding.
     whole: Range<usize>,
     content: Range<usize>,
+}
+
+impl fmt::Debug for Archive {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Without the megabytes.
+        formatter
+            .debug_struct("Archive")
+            .field("file", &self.file)
+            .field("manifest", &self.manifest)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Archive {
@@ -465,7 +492,7 @@ fn is_tensor(name: &str) -> bool {
 
 /// Slices, read one after the other.
 struct Parts<'a> {
-    parts: std::collections::VecDeque<&'a [u8]>,
+    parts: VecDeque<&'a [u8]>,
 }
 
 impl Read for Parts<'_> {
@@ -782,7 +809,8 @@ impl ArchiveBuilder {
     /// # Errors
     /// A member of its name is there already.
     pub fn add_golden(&mut self, golden: &Golden) -> Result<(), NetworkError> {
-        let index = (0..).find(|index| !self.members.contains_key(&golden_input(*index))).unwrap_or(0);
+        let present = |name: &&String| name.starts_with("golden/") && name.ends_with(".input.bin");
+        let index = self.members.keys().filter(present).count();
         let input: Vec<u8> = golden.input.iter().map(|value| value.cast_unsigned()).collect();
         let logits: Vec<u8> = golden.logits.iter().flat_map(|value| value.to_le_bytes()).collect();
         self.add(&golden_input(index), input)?;
@@ -814,13 +842,15 @@ impl ArchiveBuilder {
             size: content.len() as u64,
             sha256: sha256_hex(content),
         });
-        let manifest = Manifest {
+        let mut manifest = Manifest {
             format: FORMAT_NAME.to_string(),
             version: FORMAT_VERSION,
             tool: self.tool.clone(),
             name: self.name.clone(),
             members: members.collect(),
+            sha256: String::new(),
         };
+        manifest.sha256 = manifest.digest();
         // What is written must be readable.
         Manifest::from_json(&self.name, &manifest.to_json())
     }
@@ -953,5 +983,7 @@ fn sha256_hex(bytes: &[u8]) -> String {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+    digits.map(|digit| char::from(DIGITS[usize::from(digit)])).collect()
 }

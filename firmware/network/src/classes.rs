@@ -23,7 +23,7 @@ pub fn softmax(logits: &mut [f32]) {
     let mut sum = 0.0;
     for logit in logits.iter_mut() {
         // The difference of two infinities is NaN.
-        let exponential = if *logit == largest { 1.0 } else { libm::expf(*logit - largest) };
+        let exponential = if *logit >= largest { 1.0 } else { libm::expf(*logit - largest) };
         *logit = if exponential.is_nan() { 0.0 } else { exponential };
         sum += *logit;
     }

@@ -66,7 +66,7 @@ impl Labels {
             {
                 return Err(wrong(format!("{id} stands in line {other} already")));
             }
-            let name = name.replace('_', " ").trim().to_string();
+            let name = name.replace(['_', '\t'], " ").trim().to_string();
             if name.is_empty() {
                 return Err(wrong("a class without a name".to_string()));
             }
@@ -103,6 +103,9 @@ impl Labels {
     pub fn find(&self, pattern: &str) -> Vec<usize> {
         let fold = |text: &str| text.trim().replace('_', " ").to_lowercase();
         let pattern: Vec<char> = fold(pattern).chars().collect();
+        if pattern.is_empty() {
+            return Vec::new();
+        }
         let fits = |text: &str| matches(&pattern, &fold(text).chars().collect::<Vec<_>>());
         let classes = self.0.iter().enumerate().filter(|(_, label)| {
             label.wordnet_id.as_deref().is_some_and(fits)
@@ -144,9 +147,9 @@ fn matches(pattern: &[char], text: &[char]) -> bool {
     pattern[in_pattern..].iter().all(|character| *character == '*')
 }
 
-/// Splits `n01440764 tench`.
+/// Splits `n01440764 tench` or `n01440764_tench`.
 fn split_id(line: &str) -> Option<(&str, &str)> {
-    let (id, name) = line.split_once([' ', '\t']).unwrap_or((line, ""));
+    let (id, name) = line.split_once([' ', '\t', '_']).unwrap_or((line, ""));
     let digits = id.strip_prefix('n')?;
     (digits.len() == 8 && digits.bytes().all(|digit| digit.is_ascii_digit())).then_some((id, name))
 }
@@ -266,7 +269,11 @@ fn read_text(path: &Path) -> Result<Vec<u8>, NetworkError> {
 
 /// The lines of a text, trimmed, without the blank ones at the end.
 fn text_lines(file: &str, text: &[u8]) -> Result<Vec<String>, NetworkError> {
-    let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
+    let mut text = text;
+    // Files put together from others have several.
+    while let Some(rest) = text.strip_prefix(b"\xef\xbb\xbf") {
+        text = rest;
+    }
     let mut lines = Vec::new();
     for (index, line) in text.split(|byte| *byte == b'\n').enumerate() {
         let wrong = |cause: &str| NetworkError::Line {

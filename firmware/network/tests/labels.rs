@@ -1,0 +1,205 @@
+//! Labels and folders of labelled images.
+
+use std::fs;
+use std::path::Path;
+
+use proptest::prelude::*;
+use resight_network::{Labels, NetworkError, image_files, labelled_images};
+
+fn parse(text: &[u8]) -> Result<Labels, String> {
+    Labels::parse("labels.txt", text).map_err(|error| {
+        let message = error.to_string();
+        assert!(message.starts_with("labels.txt") && !message.contains('\n'), "{message}");
+        message
+    })
+}
+
+#[test]
+fn labels_with_wordnet_ids() {
+    let text = b"n01440764 tench, Tinca tinca\nn01484850\tgreat_white_shark\n";
+    let labels = parse(text).unwrap();
+    assert_eq!(labels.len(), 2);
+    assert!(!labels.is_empty());
+    assert_eq!(labels.name(0), Some("tench, Tinca tinca"));
+    assert_eq!(labels.name(1), Some("great white shark"));
+    assert_eq!(labels.name(2), None);
+    assert_eq!(labels.wordnet_id(1), Some("n01484850"));
+    assert_eq!(labels.wordnet_id(2), None);
+    assert_eq!(parse(labels.to_text().as_bytes()).unwrap(), labels);
+}
+
+#[test]
+fn plain_labels_in_any_text_file() {
+    let plain = parse(b"cat\ntraffic_light\n").unwrap();
+    assert_eq!(plain.name(1), Some("traffic light"));
+    assert_eq!(plain.wordnet_id(1), None);
+    for text in [
+        "cat\r\ntraffic_light\r\n",
+        "\u{feff}cat\ntraffic_light",
+        "cat\ntraffic_light\n\n  \n\r\n",
+        "  cat \n\ttraffic light\t\n",
+    ] {
+        assert_eq!(parse(text.as_bytes()).unwrap(), plain, "{text:?}");
+    }
+    assert_eq!(parse("naïve\n猫\n".as_bytes()).unwrap().name(1), Some("猫"));
+    // Words that only begin like an id.
+    assert_eq!(parse(b"n0144 x\nnight\n").unwrap().name(0), Some("n0144 x"));
+}
+
+#[test]
+fn wrong_labels_are_refused_with_file_and_line() {
+    for (text, expected) in [
+        (b"".as_slice(), "labels.txt: no labels"),
+        (b"\n \r\n", "labels.txt: no labels"),
+        (b"\xef\xbb\xbf", "labels.txt: no labels"),
+        (b"cat\n\ndog\n", "labels.txt, line 2: a blank line"),
+        (b"cat\nd\xf6g\n", "labels.txt, line 2: not UTF-8"),
+        (b"cat\nd\0g\n", "labels.txt, line 2: control characters"),
+        (b"n01440764 tench\ndog\n", "labels.txt, line 2: `dog`: either every line"),
+        (b"dog\nn01440764 tench\n", "labels.txt, line 2: `n01440764 tench`: either every line"),
+        (b"n01440764 a\nn01440765 b\nn01440764 c\n", "labels.txt, line 3: n01440764 stands in line 1"),
+        (b"n01440764\n", "labels.txt, line 1: a class without a name"),
+        (b"cat\n_\n", "labels.txt, line 2: a class without a name"),
+    ] {
+        let message = parse(text).unwrap_err();
+        assert!(message.starts_with(expected), "{message}");
+    }
+    let missing = Labels::read(Path::new("no/labels.txt")).unwrap_err();
+    assert!(matches!(missing, NetworkError::File { .. }), "{missing}");
+    let folder = tempfile::tempdir().unwrap();
+    assert!(Labels::read(folder.path()).unwrap_err().to_string().contains("not a regular file"));
+    let huge = folder.path().join("huge.txt");
+    fs::File::create(&huge).unwrap().set_len((16 << 20) + 1).unwrap();
+    assert!(Labels::read(&huge).unwrap_err().to_string().contains("over 16 MiB"));
+    fs::write(&huge, "cat\n").unwrap();
+    assert_eq!(Labels::read(&huge).unwrap().len(), 1);
+}
+
+#[test]
+fn patterns_find_classes() {
+    let labels = parse(
+        b"n01440764 tench, Tinca tinca\nn02012849 crane\nn02124075 Egyptian_cat\nn03126707 crane\nn02127052 lynx, catamount\n",
+    )
+    .unwrap();
+    for (pattern, expected) in [
+        ("tench", [0].as_slice()),
+        ("TINCA tinca", &[0]),
+        ("tench, tinca_tinca", &[0]),
+        ("crane", &[1, 3]),
+        ("n03126707", &[3]),
+        ("N03126707", &[3]),
+        ("egyptian cat", &[2]),
+        ("cat", &[]),
+        ("*cat", &[2]),
+        ("*cat*", &[2, 4]),
+        ("cat*", &[4]),
+        ("n02*", &[1, 2, 4]),
+        ("*n*n*", &[0, 4]),
+        ("*", &[0, 1, 2, 3, 4]),
+        ("**", &[0, 1, 2, 3, 4]),
+        ("", &[]),
+        ("tench*x", &[]),
+    ] {
+        assert_eq!(labels.find(pattern), expected, "{pattern:?}");
+    }
+}
+
+/// A folder with two images and this `labels.txt`.
+fn folder(labels: Option<&[u8]>) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["b.png", "a b.JPG", "notes.md"] {
+        fs::write(folder.path().join(name), "x").unwrap();
+    }
+    if let Some(labels) = labels {
+        fs::write(folder.path().join("labels.txt"), labels).unwrap();
+    }
+    folder
+}
+
+#[test]
+fn labelled_folders_are_read_in_order() {
+    let folder = folder(Some(b"\xef\xbb\xbfb.png 3\r\na b.JPG\t 0\n\n"));
+    let images = labelled_images(folder.path(), 4).unwrap();
+    let found: Vec<_> = images.iter().map(|image| (image.path.clone(), image.class)).collect();
+    assert_eq!(found, [(folder.path().join("b.png"), 3), (folder.path().join("a b.JPG"), 0)]);
+}
+
+#[test]
+fn mislabelled_folders_are_refused_with_file_and_line() {
+    for (labels, expected) in [
+        (Some(b"".as_slice()), "labels.txt: no images"),
+        (Some(b"\n\n"), "labels.txt: no images"),
+        (Some(b"b.png\n"), "labels.txt, line 1: `b.png` is not `file class`"),
+        (Some(b"b.png cat\n"), "labels.txt, line 1: the class `cat` is not a number"),
+        (Some(b"b.png -1\n"), "labels.txt, line 1: the class `-1` is not a number"),
+        (Some(b"b.png 1.0\n"), "labels.txt, line 1: the class `1.0` is not a number"),
+        (Some(b"b.png 99999999999999999999999\n"), "is not a number"),
+        (
+            Some(b"a b.JPG 1\n\nb.png 10\n"),
+            "labels.txt, line 3: class 10, but the network has classes 0 to 9",
+        ),
+        (Some(b"b.png 1\nc.png 2\n"), "labels.txt, line 2: the image c.png is missing"),
+        (Some(b"b.png 1\na b.JPG 1\nb.png 2\n"), "labels.txt, line 3: b.png stands in line 1 already"),
+        (Some(b"../b.png 1\n"), "labels.txt, line 1: `../b.png` is not a file in this folder"),
+        (Some(b"/etc/passwd 1\n"), "labels.txt, line 1: `/etc/passwd` is not a file in this folder"),
+        (Some(b". 1\n"), "labels.txt, line 1: `.` is not a file in this folder"),
+        (Some(b"\xff 1\n"), "labels.txt, line 1: not UTF-8"),
+        (None, "labels.txt: missing"),
+    ] {
+        let folder = folder(labels);
+        let message = labelled_images(folder.path(), 10).unwrap_err().to_string();
+        assert!(message.contains(expected), "{message}");
+        assert!(message.contains(folder.path().to_str().unwrap()) && !message.contains('\n'), "{message}");
+    }
+    let folder = folder(None);
+    assert!(
+        labelled_images(&folder.path().join("none"), 10).unwrap_err().to_string().contains("cannot read")
+    );
+    let file = folder.path().join("b.png");
+    assert!(labelled_images(&file, 10).unwrap_err().to_string().contains("not a folder"));
+    fs::create_dir(folder.path().join("labels.txt")).unwrap();
+    assert!(labelled_images(folder.path(), 10).unwrap_err().to_string().contains("not a regular file"));
+}
+
+#[test]
+fn image_files_are_listed_by_name() {
+    let folder = folder(Some(b""));
+    fs::create_dir(folder.path().join("folder.png")).unwrap();
+    let files = image_files(folder.path()).unwrap();
+    assert_eq!(files, [folder.path().join("a b.JPG"), folder.path().join("b.png")]);
+    let empty = tempfile::tempdir().unwrap();
+    assert!(image_files(empty.path()).unwrap_err().to_string().contains("no .png, .jpg or .jpeg files"));
+    assert!(image_files(&files[0]).unwrap_err().to_string().contains("not a folder"));
+    assert!(image_files(&empty.path().join("none")).unwrap_err().to_string().contains("cannot read"));
+}
+
+proptest! {
+    #[test]
+    fn arbitrary_text_never_panics_and_what_parses_survives(
+        text in prop::collection::vec(prop_oneof![Just(b'\n'), Just(b' '), Just(b'n'), b'0'..=b'9', any::<u8>()], 0..200),
+        pattern in "[a-n0-9*_ ]{0,8}",
+    ) {
+        if let Ok(labels) = parse(&text) {
+            prop_assert!(!labels.is_empty());
+            labels.find(&pattern);
+            prop_assert_eq!(parse(labels.to_text().as_bytes()).unwrap(), labels);
+        }
+    }
+
+    #[test]
+    fn a_pattern_with_stars_fits_what_it_was_made_from(
+        parts in prop::collection::vec("[a-c]{0,3}", 1..5),
+        fill in prop::collection::vec("[a-c]{0,3}", 4),
+    ) {
+        let text: String = parts
+            .iter()
+            .enumerate()
+            .map(|(index, part)| if index == 0 { part.clone() } else { format!("{}{part}", fill[index - 1]) })
+            .collect();
+        prop_assume!(!text.is_empty());
+        let labels = parse(text.as_bytes()).unwrap();
+        prop_assert_eq!(labels.find(&parts.join("*")), [0], "{} {}", parts.join("*"), text);
+        let missing = format!("{}d", parts.join("*"));
+        prop_assert!(labels.find(&missing).is_empty());
+    }
+}
