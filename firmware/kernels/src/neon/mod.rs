@@ -4,6 +4,7 @@ mod dot;
 mod epilogue;
 mod i8mm;
 mod mlal;
+mod panel;
 mod winograd;
 
 pub(crate) use dot::NeonDot;
