@@ -50,14 +50,19 @@ impl Microkernel for NeonDot {
         // SAFETY: owning a value proves that the CPU has `sdot`; the rest is passed on.
         unsafe {
             match tile.rows {
-                6.. => tile_6(tile),
-                5 => tile_5(tile),
-                4 => tile_4(tile),
-                3 => tile_3(tile),
-                2 => tile_2(tile),
-                _ => tile_1(tile),
+                6.. => tile_6(tile, 1),
+                5 => tile_5(tile, 1),
+                4 => tile_4(tile, 1),
+                3 => tile_3(tile, 1),
+                2 => tile_2(tile, 1),
+                _ => tile_1(tile, 1),
             }
         }
+    }
+
+    unsafe fn sweep(self, tile: &Tile, tiles: usize) {
+        // SAFETY: as in `tile`.
+        unsafe { tile_6(tile, tiles) };
     }
 }
 
@@ -92,11 +97,13 @@ macro_rules! tile {
         /// # Safety
         /// The CPU has `sdot`, and what [`Tile`] says about its fields.
         #[target_feature(enable = "dotprod")]
-        unsafe fn $name(tile: &Tile) {
-            // SAFETY: 16 biases.
-            let mut rows: [[int32x4_t; 4]; $count] = unsafe { epilogue::start(tile.bias) };
-            // SAFETY: reads `depth * 6` bytes of the panel and `depth * 16` of the weights.
+        unsafe fn $name(tile: &Tile, tiles: usize) {
+            let mut tile = *tile;
+            for _ in 0..tiles {
+            // SAFETY: 16 biases; reads `depth * 6` bytes of the panel, which end where the next
+            // panel starts, and `depth * 16` of the weights; then `$count` rows are stored.
             unsafe {
+                let mut rows: [[int32x4_t; 4]; $count] = epilogue::start(tile.bias);
                 asm!(
                     "cbz {eights}, 3f",
                     "2:",
@@ -117,7 +124,7 @@ macro_rules! tile {
                     "subs {ones}, {ones}, #1",
                     "b.ne 4b",
                     "5:",
-                    panel = inout(reg) tile.panel => _,
+                    panel = inout(reg) tile.panel,
                     weights = inout(reg) tile.weights => _,
                     eights = inout(reg) tile.depth / (8 * DEPTH) => _,
                     ones = inout(reg) tile.depth / DEPTH % 8 => _,
@@ -132,7 +139,9 @@ macro_rules! tile {
                     out("v3") _, out("v4") _, out("v5") _, out("v6") _,
                     options(nostack, readonly),
                 );
-                epilogue::finish(rows, tile);
+                epilogue::finish(rows, &tile);
+                epilogue::next::<$count>(&mut tile);
+            }
             }
         }
     };

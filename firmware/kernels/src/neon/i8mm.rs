@@ -50,14 +50,19 @@ impl Microkernel for NeonI8mm {
         // SAFETY: owning a value proves that the CPU has `smmla`; the rest is passed on.
         unsafe {
             match tile.rows {
-                6.. => tile_3_pairs::<6>(tile),
-                5 => tile_3_pairs::<5>(tile),
-                4 => tile_2_pairs::<4>(tile),
-                3 => tile_2_pairs::<3>(tile),
-                2 => tile_1_pair::<2>(tile),
-                _ => tile_1_pair::<1>(tile),
+                6.. => tile_3_pairs::<6>(tile, 1),
+                5 => tile_3_pairs::<5>(tile, 1),
+                4 => tile_2_pairs::<4>(tile, 1),
+                3 => tile_2_pairs::<3>(tile, 1),
+                2 => tile_1_pair::<2>(tile, 1),
+                _ => tile_1_pair::<1>(tile, 1),
             }
         }
+    }
+
+    unsafe fn sweep(self, tile: &Tile, tiles: usize) {
+        // SAFETY: as in `tile`.
+        unsafe { tile_3_pairs::<ROWS>(tile, tiles) };
     }
 }
 
@@ -127,11 +132,13 @@ macro_rules! tile {
         /// # Safety
         /// The CPU has `smmla`, and what [`Tile`] says about its fields.
         #[target_feature(enable = "i8mm")]
-        unsafe fn $name<const ROWS: usize>(tile: &Tile) {
-            // SAFETY: 16 biases.
-            let mut pairs: [[int32x4_t; 8]; $pairs] = unsafe { start(tile.bias) };
-            // SAFETY: reads `depth * 6` bytes of the panel and `depth * 16` of the weights.
+        unsafe fn $name<const ROWS: usize>(tile: &Tile, tiles: usize) {
+            let mut tile = *tile;
+            for _ in 0..tiles {
+            // SAFETY: 16 biases; reads `depth * 6` bytes of the panel, which end where the next
+            // panel starts, and `depth * 16` of the weights; then `ROWS` rows are stored.
             unsafe {
+                let mut pairs: [[int32x4_t; 8]; $pairs] = start(tile.bias);
                 asm!(
                     "cbz {eights}, 3f",
                     "2:",
@@ -152,7 +159,7 @@ macro_rules! tile {
                     "subs {ones}, {ones}, #1",
                     "b.ne 4b",
                     "5:",
-                    panel = inout(reg) tile.panel => _,
+                    panel = inout(reg) tile.panel,
                     weights = inout(reg) tile.weights => _,
                     eights = inout(reg) tile.depth / (8 * DEPTH) => _,
                     ones = inout(reg) tile.depth / DEPTH % 8 => _,
@@ -171,7 +178,9 @@ macro_rules! tile {
                     out("v3") _, out("v4") _, out("v5") _, out("v6") _,
                     options(nostack, readonly),
                 );
-                epilogue::finish::<ROWS>(untangle(&pairs), tile);
+                epilogue::finish::<ROWS>(untangle(&pairs), &tile);
+                epilogue::next::<ROWS>(&mut tile);
+            }
             }
         }
     };
