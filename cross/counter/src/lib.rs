@@ -80,8 +80,8 @@ fn class(word: u32) -> Option<usize> {
     if is(0x9f00_0400, 0x0f00_0000) && matches!(word >> 12 & 15, 2 | 6 | 10) {
         return Some(3);
     }
-    // SADALP, UADALP.
-    if is(0x9f3f_fc00, 0x0e20_6800) {
+    // SADALP, SADDLP and their unsigned twins.
+    if is(0x9f3f_bc00, 0x0e20_2800) {
         return Some(4);
     }
     load_or_store(word)
@@ -209,6 +209,7 @@ mod tests {
             (0x0f42_2020, Some(3)), // smlal v0.4s, v1.4h, v2.h[0]
             (0x4f52_2820, Some(3)), // smlal2 v0.4s, v1.8h, v2.h[5]
             (0x4e60_6820, Some(4)), // sadalp v0.4s, v1.8h
+            (0x4e60_2820, Some(4)), // saddlp v0.4s, v1.8h
             (0xad40_0400, Some(5)), // ldp q0, q1, [x0]
             (0x3dc0_0400, Some(5)), // ldr q0, [x0, #16]
             (0xb980_0001, Some(5)), // ldrsw x1, [x0]

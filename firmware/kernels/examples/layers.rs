@@ -34,7 +34,13 @@ impl Random {
     }
 
     fn bytes(&mut self, n: usize) -> Vec<i8> {
-        (0..n).map(|_| (self.next() as i8).max(-127)).collect()
+        (0..n).map(|_| self.next() as i8).collect()
+    }
+
+    /// About normal, as trained weights are, with a standard deviation of 37.
+    fn weights(&mut self, n: usize) -> Vec<i8> {
+        let mut weight = || self.bytes(4).iter().map(|&b| i32::from(b)).sum::<i32>() / 4;
+        (0..n).map(|_| weight().max(-127) as i8).collect()
     }
 }
 
@@ -84,7 +90,7 @@ fn convolution(
     let spread = 73.0 * 73.0 * (shape.depth() as f64).sqrt();
     let (shift, multiplier) =
         quantise_multipliers(&vec![50.0 / spread; channels[1]]).expect("a positive multiplier");
-    let weights = random.bytes(shape.weights_len());
+    let weights = random.weights(shape.weights_len());
     let parameters = ConvolutionParameters {
         weights: &weights,
         bias: &vec![100; channels[1]],
@@ -126,7 +132,7 @@ fn network(isa: Isa, depth: usize) -> Result<Vec<(String, Layer)>, KernelError> 
     let parameters = LinearParameters {
         inputs: 2048,
         outputs: 1000,
-        weights: &random.bytes(2048 * 1000),
+        weights: &random.weights(2048 * 1000),
         bias: &[7; 1000],
         scale: &[1e-4; 1000],
         input_limit: 128 << 4,

@@ -5,7 +5,7 @@ use alloc::boxed::Box;
 use crate::convolution::Body;
 use crate::generic;
 #[cfg(target_arch = "aarch64")]
-use crate::neon::{NeonDot, NeonI8mm, NeonMlal};
+use crate::neon::{NeonDot, NeonI8mm, NeonMlal, Winograd};
 use crate::tiled::{Microkernel, Tiled};
 #[cfg(target_arch = "x86_64")]
 use crate::x86::{X86Avx2, X86Vnni};
@@ -37,7 +37,10 @@ pub(crate) fn convolution(
     match isa {
         Isa::Generic => Ok(Box::new(generic::Convolution::new(parameters))),
         #[cfg(target_arch = "aarch64")]
-        Isa::NeonMlal => tiled::<NeonMlal>(isa, parameters),
+        Isa::NeonMlal => match Winograd::new(parameters) {
+            Some(winograd) => Ok(Box::new(winograd)),
+            None => tiled::<NeonMlal>(isa, parameters),
+        },
         #[cfg(target_arch = "aarch64")]
         Isa::NeonDot => tiled::<NeonDot>(isa, parameters),
         #[cfg(target_arch = "aarch64")]

@@ -78,6 +78,25 @@ pub(crate) trait Microkernel: Copy + Debug + Send + Sync + 'static {
     /// # Safety
     /// Everything [`Tile`] says about its fields holds.
     unsafe fn tile(self, tile: &Tile);
+
+    /// Computes `tiles` tiles of `ROWS` rows, one below the other, their panels one after the
+    /// other.
+    ///
+    /// # Safety
+    /// As [`tile`](Self::tile) for each of them.
+    #[inline(always)]
+    unsafe fn sweep(self, tile: &Tile, tiles: usize) {
+        let mut tile = *tile;
+        for _ in 0..tiles {
+            // SAFETY: passed on.
+            unsafe { self.tile(&tile) };
+            tile.panel = tile.panel.wrapping_add(tile.depth * Self::ROWS * Self::ACTIVATION_BYTES);
+            tile.output = tile.output.wrapping_add(Self::ROWS * tile.stride);
+            if !tile.residual.is_null() {
+                tile.residual = tile.residual.wrapping_add(Self::ROWS * tile.stride);
+            }
+        }
+    }
 }
 
 /// What a micro-kernel needs for one tile.
@@ -277,30 +296,28 @@ impl<M: Microkernel> Tiled<M> {
                     let channel = column % self.column_tiles * M::COLUMNS;
                     let width = M::COLUMNS.min(self.group_outputs - channel);
                     let channel = group * self.group_outputs + channel;
-                    for row in block.clone() {
-                        let first = row * M::ROWS;
-                        let offset = first * self.shape.output_channels + channel;
-                        // SAFETY: panels, weights and constants of this tile lie within their
-                        // buffers, and so do `rows` rows of `width` elements of output and
-                        // residual; `store` narrows the tile to them.
-                        unsafe {
-                            let tile = Tile {
-                                panel: scratch.add((row - block.start) * panel_bytes),
-                                weights: self.weights.as_ptr().add(column * tile_bytes),
-                                depth: self.depth,
-                                rows: M::ROWS.min(pixels - first),
-                                bias: self.bias.as_ptr().add(column * M::COLUMNS),
-                                multiplier: self.multiplier.as_ptr().add(column * M::COLUMNS),
-                                shift: self.shift,
-                                residual: buffers
-                                    .residual
-                                    .map_or(core::ptr::null(), |residual| residual.as_ptr().add(offset)),
-                                residual_multiplier: self.residual_multiplier,
-                                output: buffers.output.get().add(offset),
-                                stride: self.shape.output_channels,
-                            };
-                            self.store(&tile, width);
-                        }
+                    let offset = block.start * M::ROWS * self.shape.output_channels + channel;
+                    // SAFETY: panels, weights and constants lie within their buffers, and so do
+                    // rows of `width` elements of output and residual; `store` narrows the
+                    // tiles to them.
+                    unsafe {
+                        let tile = Tile {
+                            panel: scratch,
+                            weights: self.weights.as_ptr().add(column * tile_bytes),
+                            depth: self.depth,
+                            rows: M::ROWS,
+                            bias: self.bias.as_ptr().add(column * M::COLUMNS),
+                            multiplier: self.multiplier.as_ptr().add(column * M::COLUMNS),
+                            shift: self.shift,
+                            residual: buffers
+                                .residual
+                                .map_or(core::ptr::null(), |residual| residual.as_ptr().add(offset)),
+                            residual_multiplier: self.residual_multiplier,
+                            output: buffers.output.get().add(offset),
+                            stride: self.shape.output_channels,
+                        };
+                        let rows = (block.len() * M::ROWS).min(pixels - block.start * M::ROWS);
+                        self.store(&tile, rows, width);
                     }
                 }
                 column = group_end;
@@ -308,25 +325,46 @@ impl<M: Microkernel> Tiled<M> {
         }
     }
 
-    /// Runs the micro-kernel, through a temporary tile where the columns are ragged.
+    /// Runs the micro-kernel on `rows` rows, through a temporary tile where the columns are
+    /// ragged.
     ///
     /// # Safety
-    /// As [`Microkernel::tile`], but rows of output and residual have only `width` elements.
-    #[inline(always)]
-    unsafe fn store(&self, tile: &Tile, width: usize) {
-        if width == M::COLUMNS {
-            // SAFETY: passed on.
-            unsafe { self.microkernel.tile(tile) };
-        } else {
-            // SAFETY: passed on.
-            unsafe { self.store_ragged(tile, width) };
+    /// As [`Microkernel::sweep`], but there are `rows` rows of output and residual, and they
+    /// have only `width` elements.
+    unsafe fn store(&self, tile: &Tile, rows: usize, width: usize) {
+        let (full, rest) = (rows / M::ROWS, rows % M::ROWS);
+        let at = |index: usize, rows: usize| {
+            let mut tile = *tile;
+            tile.rows = rows;
+            tile.panel = tile.panel.wrapping_add(index * self.panel_bytes());
+            tile.output = tile.output.wrapping_add(index * M::ROWS * tile.stride);
+            if !tile.residual.is_null() {
+                tile.residual = tile.residual.wrapping_add(index * M::ROWS * tile.stride);
+            }
+            tile
+        };
+        // SAFETY: passed on; the last tile has only `rest` rows.
+        unsafe {
+            if width < M::COLUMNS {
+                for index in 0..full {
+                    self.store_ragged(&at(index, M::ROWS), width);
+                }
+                if rest > 0 {
+                    self.store_ragged(&at(full, rest), width);
+                }
+            } else {
+                self.microkernel.sweep(tile, full);
+                if rest > 0 {
+                    self.microkernel.tile(&at(full, rest));
+                }
+            }
         }
     }
 
-    /// The ragged half of [`store`](Self::store).
+    /// Computes one tile whose rows of output and residual have only `width` elements.
     ///
     /// # Safety
-    /// As `store`.
+    /// As [`Microkernel::tile`] otherwise.
     #[cold]
     #[inline(never)]
     unsafe fn store_ragged(&self, tile: &Tile, width: usize) {
@@ -385,6 +423,14 @@ impl<M: Microkernel> Tiled<M> {
                 }
             }
         }
+        let inside = |[y, x]: [isize; 2]| {
+            let fits = |origin: isize, axis: usize, size: usize| {
+                let window = shape.dilation[axis] * (shape.kernel[axis] - 1) + 1;
+                origin >= 0 && origin as usize + window <= size
+            };
+            fits(y, 0, height) && fits(x, 1, width)
+        };
+        let interior = origins[..M::ROWS].iter().all(|&origin| inside(origin));
         let tap = |origin: [isize; 2], ky: usize, kx: usize| {
             let y = (origin[0] + (ky * shape.dilation[0]) as isize) as usize;
             let x = (origin[1] + (kx * shape.dilation[1]) as isize) as usize;
@@ -412,12 +458,23 @@ impl<M: Microkernel> Tiled<M> {
             unsafe { self.microkernel.pack_rows(&pointers[..M::ROWS], self.depth, panel) };
             return;
         }
+        let mut bases = [input; MAX_ROWS];
+        for (base, [y, x]) in bases[..M::ROWS].iter_mut().zip(origins) {
+            *base = input.wrapping_offset((y * width as isize + x) * channels as isize);
+        }
         let mut panel = panel;
         for ky in 0..shape.kernel[0] {
             for kx in 0..shape.kernel[1] {
                 let mut pointers = [padding; MAX_ROWS];
-                for (pointer, &origin) in pointers[..M::ROWS].iter_mut().zip(&origins) {
-                    *pointer = tap(origin, ky, kx);
+                if interior {
+                    let offset = (ky * shape.dilation[0] * width + kx * shape.dilation[1]) * channels;
+                    for (pointer, base) in pointers[..M::ROWS].iter_mut().zip(bases) {
+                        *pointer = base.wrapping_add(offset);
+                    }
+                } else {
+                    for (pointer, &origin) in pointers[..M::ROWS].iter_mut().zip(&origins) {
+                        *pointer = tap(origin, ky, kx);
+                    }
                 }
                 // SAFETY: each pointer is to the channels of a group, in the image or in the
                 // padding, and the panels of the taps follow each other.
@@ -442,6 +499,9 @@ impl<M: Microkernel> Tiled<M> {
         let shape = &self.shape;
         let kernel = shape.kernel;
         let mut end = row;
+        let filled = kernel[0] * kernel[1] * self.group_inputs;
+        // SAFETY: what is padded is less than a depth step.
+        unsafe { row.add(filled).write_bytes(0, self.depth - filled) };
         // Taps next to each other in the image are one run of memory.
         let contiguous = self.groups == 1
             && shape.dilation[1] == 1
@@ -453,19 +513,16 @@ impl<M: Microkernel> Tiled<M> {
             unsafe {
                 if contiguous && y < shape.input[0] {
                     let run = kernel[1] * self.group_inputs;
-                    end.copy_from_nonoverlapping(tap(origin, ky, 0), run);
+                    copy_run(tap(origin, ky, 0), end, run);
                     end = end.add(run);
                 } else {
                     for kx in 0..kernel[1] {
-                        end.copy_from_nonoverlapping(tap(origin, ky, kx), self.group_inputs);
+                        copy_run(tap(origin, ky, kx), end, self.group_inputs);
                         end = end.add(self.group_inputs);
                     }
                 }
             }
         }
-        let filled = kernel[0] * kernel[1] * self.group_inputs;
-        // SAFETY: the rest of the row.
-        unsafe { end.write_bytes(0, self.depth - filled) };
     }
 }
 
@@ -562,6 +619,30 @@ pub(crate) fn align(scratch: &mut [u8], len: usize) -> Result<&mut [u8], KernelE
     let found = scratch.len();
     let error = KernelError::Length { what: "scratch", expected: len + ALIGNMENT - 1, found };
     scratch.get_mut(skip..skip.saturating_add(len)).ok_or(error)
+}
+
+/// Copies a short run without a call: the last 16 bytes overlap those before them.
+///
+/// # Safety
+/// `len` bytes can be read and written, and do not overlap.
+#[inline(always)]
+unsafe fn copy_run(from: *const i8, to: *mut i8, len: usize) {
+    // SAFETY: every access is within the first `len` bytes.
+    unsafe {
+        if len < 16 {
+            for index in 0..len {
+                to.add(index).write(from.add(index).read());
+            }
+            return;
+        }
+        let copy = |at: usize| to.add(at).cast::<[u8; 16]>().write(from.add(at).cast::<[u8; 16]>().read());
+        let mut at = 0;
+        while at + 16 < len {
+            copy(at);
+            at += 16;
+        }
+        copy(len - 16);
+    }
 }
 
 /// How many groups are computed as one, with zeros off the diagonal: as many as fill a tile.

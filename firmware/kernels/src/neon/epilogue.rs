@@ -62,6 +62,15 @@ pub(super) unsafe fn finish<const ROWS: usize>(mut rows: [[int32x4_t; 4]; ROWS],
     }
 }
 
+/// Moves output and residual of a tile to the next `ROWS` rows.
+#[inline(always)]
+pub(super) fn next<const ROWS: usize>(tile: &mut Tile) {
+    tile.output = tile.output.wrapping_add(ROWS * tile.stride);
+    if !tile.residual.is_null() {
+        tile.residual = tile.residual.wrapping_add(ROWS * tile.stride);
+    }
+}
+
 #[inline(always)]
 fn narrow(low: int32x4_t, high: int32x4_t) -> int16x8_t {
     // SAFETY: NEON belongs to aarch64.

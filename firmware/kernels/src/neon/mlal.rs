@@ -11,8 +11,7 @@
 use core::arch::aarch64::{int32x4_t, vaddq_s32, vdupq_n_s32, vpaddq_s32};
 use core::arch::asm;
 
-use super::dot::interleave;
-use super::epilogue;
+use super::{epilogue, panel};
 use crate::tiled::{Microkernel, Tile};
 
 const ROWS: usize = 4;
@@ -50,7 +49,7 @@ impl Microkernel for NeonMlal {
 
     unsafe fn pack_rows(self, rows: &[*const i8], depth: usize, panel: *mut u8) {
         // SAFETY: `depth` bytes of each row, `depth * ROWS` of the panel.
-        unsafe { interleave::<ROWS>(rows, depth, panel) };
+        unsafe { panel::interleave(rows, depth, panel) };
     }
 
     unsafe fn tile(self, tile: &Tile) {

@@ -4,10 +4,13 @@ mod dot;
 mod epilogue;
 mod i8mm;
 mod mlal;
+mod panel;
+mod winograd;
 
 pub(crate) use dot::NeonDot;
 pub(crate) use i8mm::NeonI8mm;
 pub(crate) use mlal::NeonMlal;
+pub(crate) use winograd::Winograd;
 
 /// Whether the running CPU has a feature: known at build time, or asked with `std`.
 macro_rules! detected {
