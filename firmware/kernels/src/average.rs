@@ -1,6 +1,11 @@
 use alloc::format;
 
+use crate::dispatch::Vectors;
+use crate::tiled::split;
 use crate::{Isa, KernelError, Parallel};
+
+/// Channels that are summed at a time: a cache line.
+const CHANNELS: usize = 64;
 
 /// Most fractional bits of an average: `128 * 2^7` still fits `i16`.
 pub const MAX_AVERAGE_FRACTION_BITS: u32 = 7;
@@ -15,6 +20,7 @@ pub const MAX_AVERAGE_FRACTION_BITS: u32 = 7;
 pub struct GlobalAverage {
     input: [usize; 3],
     fraction_bits: u32,
+    vectors: Vectors,
 }
 
 impl GlobalAverage {
@@ -34,7 +40,7 @@ impl GlobalAverage {
                 "an average with {fraction_bits} fractional bits does not fit 16 bits"
             )));
         }
-        Ok(Self { input, fraction_bits })
+        Ok(Self { input, fraction_bits, vectors: Vectors::new(isa) })
     }
 
     /// Input `[height, width, channels]`.
@@ -46,17 +52,38 @@ impl GlobalAverage {
     ///
     /// # Errors
     /// [`KernelError::Length`] when a buffer has another length than the shape asks for.
-    pub fn run(&self, _parallel: &dyn Parallel, input: &[i8], output: &mut [i16]) -> Result<(), KernelError> {
+    pub fn run(&self, parallel: &dyn Parallel, input: &[i8], output: &mut [i16]) -> Result<(), KernelError> {
         let [height, width, channels] = self.input;
-        let positions = (height * width) as i64;
         KernelError::check("input", height * width * channels, input.len())?;
         KernelError::check("output", channels, output.len())?;
-        const BLOCK: usize = 64;
-        for (block, output) in output.chunks_mut(BLOCK).enumerate() {
-            let mut sums = [0i32; BLOCK];
-            for pixel in input.chunks_exact(channels) {
-                for (sum, &value) in sums.iter_mut().zip(&pixel[block * BLOCK..]) {
-                    *sum += i32::from(value);
+        // Whole cache lines are worth a thread only if there are enough of them.
+        let parts = if channels.is_multiple_of(CHANNELS) { parallel.threads() } else { 1 };
+        let unit = if parts > 1 { CHANNELS } else { channels };
+        split(parallel, parts, output, unit, &|first, averages| {
+            self.vectors.run(|| self.channels(input, first * unit, averages));
+        });
+        Ok(())
+    }
+
+    /// Computes the averages of the channels from `first` on.
+    #[inline(always)]
+    fn channels(&self, input: &[i8], first: usize, output: &mut [i16]) {
+        let [height, width, channels] = self.input;
+        let positions = (height * width) as i64;
+        for (block, output) in output.chunks_mut(CHANNELS).enumerate() {
+            let start = first + block * CHANNELS;
+            let mut sums = [0i32; CHANNELS];
+            if output.len() == CHANNELS {
+                for pixel in input.chunks_exact(channels) {
+                    for (sum, &value) in sums.iter_mut().zip(&pixel[start..start + CHANNELS]) {
+                        *sum += i32::from(value);
+                    }
+                }
+            } else {
+                for pixel in input.chunks_exact(channels) {
+                    for (sum, &value) in sums.iter_mut().zip(&pixel[start..]) {
+                        *sum += i32::from(value);
+                    }
                 }
             }
             for (out, &sum) in output.iter_mut().zip(&sums) {
@@ -64,6 +91,5 @@ impl GlobalAverage {
                 *out = scaled.div_euclid(2 * positions) as i16;
             }
         }
-        Ok(())
     }
 }

@@ -60,3 +60,31 @@ fn tiled<M: Microkernel>(
     let microkernel = M::new().ok_or(KernelError::Unavailable(isa.name()))?;
     Ok(Box::new(Tiled::new(microkernel, parameters)))
 }
+
+/// What the layers without a micro-kernel of their own are compiled for: max pool, average, linear.
+/// Their loops are plain enough for the compiler to vectorise; on aarch64 it may always use NEON.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Vectors {
+    #[cfg(target_arch = "x86_64")]
+    avx2: Option<X86Avx2>,
+}
+
+impl Vectors {
+    #[cfg_attr(not(target_arch = "x86_64"), expect(unused_variables))]
+    pub(crate) fn new(isa: Isa) -> Self {
+        Self {
+            #[cfg(target_arch = "x86_64")]
+            avx2: matches!(isa, Isa::X86Avx2 | Isa::X86Vnni).then(X86Avx2::new).flatten(),
+        }
+    }
+
+    /// Calls `body`, whose loops must be `inline(always)`.
+    #[inline(always)]
+    pub(crate) fn run<R>(self, body: impl FnOnce() -> R) -> R {
+        #[cfg(target_arch = "x86_64")]
+        if let Some(avx2) = self.avx2 {
+            return avx2.vectorise(body);
+        }
+        body()
+    }
+}

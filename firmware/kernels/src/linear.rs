@@ -1,6 +1,8 @@
 use alloc::format;
 use alloc::vec::Vec;
 
+use crate::dispatch::Vectors;
+use crate::tiled::split;
 use crate::{Isa, KernelError, Parallel};
 
 /// What a linear layer is made from.
@@ -33,6 +35,7 @@ pub struct Linear {
     bias: Vec<i32>,
     scale: Vec<f32>,
     input_limit: i16,
+    vectors: Vectors,
 }
 
 impl Linear {
@@ -73,6 +76,7 @@ impl Linear {
             bias: bias.to_vec(),
             scale: scale.to_vec(),
             input_limit,
+            vectors: Vectors::new(isa),
         })
     }
 
@@ -91,22 +95,26 @@ impl Linear {
     /// # Errors
     /// [`KernelError::Length`] when a buffer has another length than the layer, and
     /// [`KernelError::Invalid`] when an input is larger than the declared limit.
-    pub fn run(
-        &self,
-        _parallel: &dyn Parallel,
-        input: &[i16],
-        output: &mut [f32],
-    ) -> Result<(), KernelError> {
+    pub fn run(&self, parallel: &dyn Parallel, input: &[i16], output: &mut [f32]) -> Result<(), KernelError> {
         KernelError::check("input", self.inputs, input.len())?;
         KernelError::check("output", self.outputs, output.len())?;
         if input.iter().any(|a| a.unsigned_abs() > self.input_limit.unsigned_abs()) {
             return Err(KernelError::Invalid("an input of a linear layer is above its limit".into()));
         }
-        for (index, (out, row)) in output.iter_mut().zip(self.weights.chunks_exact(self.inputs)).enumerate() {
+        split(parallel, parallel.threads(), output, 1, &|first, logits| {
+            self.vectors.run(|| self.rows(input, first, logits));
+        });
+        Ok(())
+    }
+
+    /// Computes the logits from `first` on.
+    #[inline(always)]
+    fn rows(&self, input: &[i16], first: usize, output: &mut [f32]) {
+        let rows = self.weights[first * self.inputs..].chunks_exact(self.inputs);
+        for (index, (out, row)) in (first..).zip(output.iter_mut().zip(rows)) {
             let products = row.iter().zip(input).map(|(&w, &a)| i32::from(w) * i32::from(a));
             let sum = self.bias[index] + products.sum::<i32>();
             *out = sum as f32 * self.scale[index];
         }
-        Ok(())
     }
 }

@@ -1,10 +1,18 @@
+use core::ops::Range;
+
+use crate::dispatch::Vectors;
+use crate::tiled::split;
 use crate::{Isa, KernelError, Parallel, PoolShape};
+
+/// Channels that are compared at a time: a cache line.
+const CHANNELS: usize = 64;
 
 /// Maximum over windows of an NHWC image; padding never wins. Scale and zero point pass
 /// through unchanged.
 #[derive(Debug)]
 pub struct MaxPool {
     shape: PoolShape,
+    vectors: Vectors,
 }
 
 impl MaxPool {
@@ -15,7 +23,7 @@ impl MaxPool {
     pub fn new(isa: Isa, shape: PoolShape) -> Result<Self, KernelError> {
         shape.validate()?;
         isa.check()?;
-        Ok(Self { shape })
+        Ok(Self { shape, vectors: Vectors::new(isa) })
     }
 
     /// The geometry.
@@ -27,27 +35,57 @@ impl MaxPool {
     ///
     /// # Errors
     /// [`KernelError::Length`] when a buffer has another length than the shape asks for.
-    pub fn run(&self, _parallel: &dyn Parallel, input: &[i8], output: &mut [i8]) -> Result<(), KernelError> {
+    pub fn run(&self, parallel: &dyn Parallel, input: &[i8], output: &mut [i8]) -> Result<(), KernelError> {
         let [height, width, channels] = self.shape.input;
         let [output_height, output_width, _] = self.shape.output();
         KernelError::check("input", height * width * channels, input.len())?;
         KernelError::check("output", output_height * output_width * channels, output.len())?;
-        let range = |position: usize, axis: usize, size: usize| {
-            let start = position * self.shape.stride[axis];
-            let end = (start + self.shape.kernel[axis]).saturating_sub(self.shape.padding[axis]).min(size);
-            start.saturating_sub(self.shape.padding[axis])..end
-        };
+        split(parallel, parallel.threads(), output, output_width * channels, &|first, rows| {
+            self.vectors.run(|| self.rows(input, first, rows));
+        });
+        Ok(())
+    }
+
+    /// Positions of the input, along an axis, that the window of an output position covers.
+    fn window(&self, position: usize, axis: usize) -> Range<usize> {
+        let start = position * self.shape.stride[axis];
+        let end = (start + self.shape.kernel[axis]).saturating_sub(self.shape.padding[axis]);
+        start.saturating_sub(self.shape.padding[axis])..end.min(self.shape.input[axis])
+    }
+
+    /// Computes whole rows of the output, from `first` on.
+    #[inline(always)]
+    fn rows(&self, input: &[i8], first: usize, output: &mut [i8]) {
+        let [_, width, channels] = self.shape.input;
+        let output_width = self.shape.output()[1];
         for (pixel, output) in output.chunks_exact_mut(channels).enumerate() {
-            output.fill(i8::MIN);
-            for y in range(pixel / output_width, 0, height) {
-                for x in range(pixel % output_width, 1, width) {
-                    let start = (y * width + x) * channels;
-                    for (out, &value) in output.iter_mut().zip(&input[start..start + channels]) {
-                        *out = (*out).max(value);
+            let rows = self.window(first + pixel / output_width, 0);
+            let columns = self.window(pixel % output_width, 1);
+            let mut blocks = output.chunks_exact_mut(CHANNELS);
+            let mut channel = 0;
+            for block in &mut blocks {
+                let mut largest = [i8::MIN; CHANNELS];
+                for y in rows.clone() {
+                    for x in columns.clone() {
+                        let values = &input[(y * width + x) * channels + channel..][..CHANNELS];
+                        for (largest, &value) in largest.iter_mut().zip(values) {
+                            *largest = (*largest).max(value);
+                        }
+                    }
+                }
+                block.copy_from_slice(&largest);
+                channel += CHANNELS;
+            }
+            let rest = blocks.into_remainder();
+            rest.fill(i8::MIN);
+            for y in rows {
+                for x in columns.clone() {
+                    let values = &input[(y * width + x) * channels + channel..][..rest.len()];
+                    for (largest, &value) in rest.iter_mut().zip(values) {
+                        *largest = (*largest).max(value);
                     }
                 }
             }
         }
-        Ok(())
     }
 }

@@ -248,7 +248,10 @@ impl<M: Microkernel> Tiled<M> {
         // The most balanced grid; with equal balance the one that packs fewest pixels twice.
         let (row_parts, column_parts) = (1..=threads)
             .map(|column_parts| (threads / column_parts, column_parts))
-            .min_by_key(|&(r, c)| (rows.div_ceil(r) * columns.div_ceil(c), c))
+            .min_by_key(|&(r, c)| {
+                let pixels = (rows.div_ceil(r) * M::ROWS).min(self.pixels());
+                (pixels * columns.div_ceil(c), c)
+            })
             .unwrap_or((1, 1));
         let (row_parts, column_parts) = (row_parts.min(rows), column_parts.min(columns));
         let most = rows.div_ceil(row_parts);
@@ -454,7 +457,7 @@ impl<M: Microkernel> Tiled<M> {
                     }
                 }
             }
-            // SAFETY: each row was gathered with its padding.
+            // SAFETY: each row was gathered.
             unsafe { self.microkernel.pack_rows(&pointers[..M::ROWS], self.depth, panel) };
             return;
         }
@@ -486,7 +489,8 @@ impl<M: Microkernel> Tiled<M> {
         }
     }
 
-    /// Copies the window at `origin` to contiguous memory, zeros behind it.
+    /// Copies the window at `origin` to contiguous memory. What is left behind it does not
+    /// matter: it meets zero weights.
     ///
     /// # Safety
     /// `row` is good for writing `depth` elements; `tap` gives pointers to the channels of a group.
@@ -498,15 +502,19 @@ impl<M: Microkernel> Tiled<M> {
     ) {
         let shape = &self.shape;
         let kernel = shape.kernel;
-        let mut end = row;
-        let filled = kernel[0] * kernel[1] * self.group_inputs;
-        // SAFETY: what is padded is less than a depth step.
-        unsafe { row.add(filled).write_bytes(0, self.depth - filled) };
         // Taps next to each other in the image are one run of memory.
         let contiguous = self.groups == 1
             && shape.dilation[1] == 1
             && origin[1] >= 0
             && origin[1] as usize + kernel[1] <= shape.input[1];
+        let last = origin[0] + (shape.dilation[0] * (kernel[0] - 1)) as isize;
+        if contiguous && origin[0] >= 0 && (last as usize) < shape.input[0] {
+            let step = shape.dilation[0] * shape.input[1] * self.group_inputs;
+            // SAFETY: the whole window is inside of the image.
+            unsafe { copy_runs(tap(origin, 0, 0), step, row, kernel[1] * self.group_inputs, kernel[0]) };
+            return;
+        }
+        let mut end = row;
         for ky in 0..kernel[0] {
             let y = (origin[0] + (ky * shape.dilation[0]) as isize) as usize;
             // SAFETY: a run stays within a row of the image; all copies together are the depth.
@@ -613,6 +621,27 @@ pub(crate) fn run_parts(parallel: &dyn Parallel, parts: usize, task: &(dyn Fn(us
     });
 }
 
+/// Splits `output` into `parts` ranges of whole units and calls `task` with the index of the first unit
+/// and the elements of each; `output` is a whole number of units long.
+pub(crate) fn split<T: Send>(
+    parallel: &dyn Parallel,
+    parts: usize,
+    output: &mut [T],
+    unit: usize,
+    task: &(dyn Fn(usize, &mut [T]) + Sync),
+) {
+    let units = output.len() / unit;
+    let parts = parts.min(units).clamp(1, MAX_PARTS);
+    let output = Shared::new(output);
+    run_parts(parallel, parts, &|part| {
+        let (start, end) = (part * units / parts, (part + 1) * units / parts);
+        // SAFETY: the ranges of different parts do not overlap, and each part runs once.
+        let range =
+            unsafe { core::slice::from_raw_parts_mut(output.get().add(start * unit), (end - start) * unit) };
+        task(start, range);
+    });
+}
+
 /// The aligned part of scratch memory, `len` bytes.
 pub(crate) fn align(scratch: &mut [u8], len: usize) -> Result<&mut [u8], KernelError> {
     let skip = scratch.as_ptr().align_offset(ALIGNMENT);
@@ -642,6 +671,18 @@ unsafe fn copy_run(from: *const i8, to: *mut i8, len: usize) {
             at += 16;
         }
         copy(len - 16);
+    }
+}
+
+/// Copies `count` runs of `len` bytes, `step` bytes apart, to contiguous memory.
+///
+/// # Safety
+/// All of the runs can be read and written, and do not overlap.
+#[inline(never)]
+unsafe fn copy_runs(from: *const i8, step: usize, to: *mut i8, len: usize, count: usize) {
+    for index in 0..count {
+        // SAFETY: one of the runs.
+        unsafe { copy_run(from.add(index * step), to.add(index * len), len) };
     }
 }
 

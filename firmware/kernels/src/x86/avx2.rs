@@ -19,6 +19,22 @@ const DEPTH: usize = 16;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct X86Avx2(());
 
+impl X86Avx2 {
+    /// Calls `body` compiled for AVX2, as far as it is inlined.
+    #[inline(always)]
+    pub(crate) fn vectorise<R>(self, body: impl FnOnce() -> R) -> R {
+        // SAFETY: owning a value proves that the CPU has AVX2.
+        unsafe { vectorise(body) }
+    }
+}
+
+/// # Safety
+/// The CPU has AVX2.
+#[target_feature(enable = "avx2")]
+unsafe fn vectorise<R>(body: impl FnOnce() -> R) -> R {
+    body()
+}
+
 impl Microkernel for X86Avx2 {
     const NAME: &'static str = "x86_avx2_6x16";
     const ROWS: usize = ROWS;
