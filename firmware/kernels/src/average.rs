@@ -31,7 +31,7 @@ impl GlobalAverage {
     /// [`MAX_AVERAGE_FRACTION_BITS`], or [`KernelError::Unavailable`].
     pub fn new(isa: Isa, input: [usize; 3], fraction_bits: u32) -> Result<Self, KernelError> {
         isa.check()?;
-        let positions = input[0].checked_mul(input[1]).unwrap_or(usize::MAX);
+        let positions = input[0].saturating_mul(input[1]);
         if positions == 0 || positions > 1 << 20 || input[2] == 0 || input[2] > 1 << 16 {
             return Err(KernelError::Invalid(format!("cannot average an image of {input:?}")));
         }

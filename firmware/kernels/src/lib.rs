@@ -8,6 +8,10 @@
 //! The crate is `no_std` with `alloc` and has no dependencies. The feature `std`
 //! (default) adds CPU detection; without it only [`Isa::Generic`] is available.
 #![cfg_attr(not(feature = "std"), no_std)]
+#![allow(
+    clippy::inline_always,
+    reason = "loops must be compiled inside of the function that enables their instructions"
+)]
 extern crate alloc;
 
 pub mod arithmetic;

@@ -23,6 +23,7 @@ impl X86Avx2 {
     /// Calls `body` compiled for AVX2, as far as it is inlined.
     #[inline(always)]
     pub(crate) fn vectorise<R>(self, body: impl FnOnce() -> R) -> R {
+        let Self(()) = self;
         // SAFETY: owning a value proves that the CPU has AVX2.
         unsafe { vectorise(body) }
     }

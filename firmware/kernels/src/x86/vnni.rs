@@ -67,7 +67,9 @@ impl Microkernel for X86Vnni {
         if bound << rest > i64::from(i32::MAX) {
             return shift | PLAIN;
         }
-        multiplier.iter_mut().for_each(|multiplier| *multiplier <<= left);
+        for multiplier in multiplier {
+            *multiplier <<= left;
+        }
         rest
     }
 
