@@ -19,6 +19,8 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// See it work: make a network and pictures, quantise, compare, measure.
+    Demo(commands::demo::Arguments),
     /// Turn an f32 ONNX network into an int8 model file.
     Quantize(commands::quantize::Arguments),
     /// Compare models on a folder of labelled images.
@@ -39,6 +41,7 @@ fn main() -> ExitCode {
         .format_target(false)
         .init();
     let result = match Cli::parse().command {
+        Command::Demo(arguments) => arguments.run(),
         Command::Quantize(arguments) => arguments.run(),
         Command::Evaluate(arguments) => arguments.run(),
         Command::Classify(arguments) => arguments.run(),

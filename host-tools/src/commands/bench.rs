@@ -38,6 +38,19 @@ pub(crate) struct Arguments {
 }
 
 impl Arguments {
+    /// The defaults with this file.
+    pub(crate) fn new(model: PathBuf) -> Self {
+        Self {
+            model,
+            threads: NonZeroUsize::MIN,
+            pin: false,
+            isa: None,
+            runs: 50,
+            layers: false,
+            json: false,
+        }
+    }
+
     pub(crate) fn run(self) -> Result<()> {
         ensure!((1..=1_000_000).contains(&self.runs), "--runs must be between 1 and 1000000");
         let isa = match &self.isa {

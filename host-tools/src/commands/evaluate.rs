@@ -28,6 +28,11 @@ pub(crate) struct Arguments {
 }
 
 impl Arguments {
+    /// The defaults with these files.
+    pub(crate) fn new(models: Vec<PathBuf>, images: PathBuf) -> Self {
+        Self { models, images, json: false }
+    }
+
     pub(crate) fn run(self) -> Result<()> {
         let bars = Bars::new();
         let results =

@@ -47,6 +47,12 @@ pub(crate) struct Arguments {
 }
 
 impl Arguments {
+    /// The defaults with these files.
+    pub(crate) fn new(model: PathBuf, calibration: PathBuf, labels: PathBuf, output: PathBuf) -> Self {
+        let (method, percentile) = (Method::Mse, 99.99);
+        Self { model, calibration, labels, output, method, percentile, images: None, json: false }
+    }
+
     pub(crate) fn run(self) -> Result<()> {
         let start = Instant::now();
         ensure!(self.images != Some(0), "--images must be at least 1");
