@@ -131,6 +131,10 @@ pub(crate) struct Tile {
 pub(crate) struct Tiled<M> {
     microkernel: M,
     shape: ConvolutionShape,
+    /// Output `[height, width]`.
+    output: [usize; 2],
+    /// Rows and columns of the image that a window covers, from its first tap to its last.
+    window: [usize; 2],
     /// Groups after merging small ones.
     groups: usize,
     /// Input channels of a merged group.
@@ -204,6 +208,8 @@ impl<M: Microkernel> Tiled<M> {
         let shift = M::prepare_scale(&mut multiplier, parameters.shift, bound);
         Self {
             microkernel,
+            output: [shape.output()[0], shape.output()[1]],
+            window: [0, 1].map(|axis| shape.dilation[axis] * (shape.kernel[axis] - 1) + 1),
             groups,
             group_inputs,
             group_outputs,
@@ -220,8 +226,7 @@ impl<M: Microkernel> Tiled<M> {
     }
 
     fn pixels(&self) -> usize {
-        let [height, width, _] = self.shape.output();
-        height * width
+        self.output[0] * self.output[1]
     }
 
     /// Bytes of the panel of one tile.
@@ -407,7 +412,7 @@ impl<M: Microkernel> Tiled<M> {
     ) {
         let shape = &self.shape;
         let [height, width, channels] = shape.input;
-        let output_width = shape.output()[1];
+        let output_width = self.output[1];
         let first_channel = group * self.group_inputs;
         let padding = self.padding_value[first_channel..].as_ptr();
         let input = input[first_channel..].as_ptr();
@@ -427,11 +432,7 @@ impl<M: Microkernel> Tiled<M> {
             }
         }
         let inside = |[y, x]: [isize; 2]| {
-            let fits = |origin: isize, axis: usize, size: usize| {
-                let window = shape.dilation[axis] * (shape.kernel[axis] - 1) + 1;
-                origin >= 0 && origin as usize + window <= size
-            };
-            fits(y, 0, height) && fits(x, 1, width)
+            y >= 0 && x >= 0 && y as usize + self.window[0] <= height && x as usize + self.window[1] <= width
         };
         let interior = origins[..M::ROWS].iter().all(|&origin| inside(origin));
         let tap = |origin: [isize; 2], ky: usize, kx: usize| {

@@ -242,7 +242,7 @@ impl Winograd {
                                 multiply(
                                     ROWS.min(count - first),
                                     input.add(layout.slot(component, first) + depth * ROWS),
-                                    weights.add(component * channels * COLUMNS),
+                                    weights.add(component * 8 * COLUMNS),
                                     channels,
                                     products.add(slot * COLUMNS),
                                     depth > 0,
@@ -439,7 +439,7 @@ struct Layout {
     group: usize,
     /// Transformed input: `[component][tiles / 6][input channels / 8][6 tiles][8]` of i16.
     input: usize,
-    /// Transformed weights: `[component][input channels of a block][16]` of i16.
+    /// Transformed weights: `[input channels of a block / 8][component][8][16]` of i16.
     weights: usize,
     /// Products: `[component][tile][16]` of i32.
     products: usize,
@@ -566,13 +566,13 @@ fn input_points<const N: usize>(d: [int16x8_t; N]) -> [int16x8_t; N] {
     v
 }
 
-/// Transforms `[input channel][3][3][16]` of int8 to `[component][input channel][16]`.
+/// Transforms `[input channel][3][3][16]` of int8 to `[input channel / 8][component][8][16]`.
 ///
 /// # Safety
 /// `to` has room for all components.
 unsafe fn transform_weights(weights: &[i8], to: *mut i16) {
-    let channels = weights.len() / (9 * COLUMNS);
     for (channel, taps) in weights.chunks_exact(9 * COLUMNS).enumerate() {
+        let to = to.wrapping_add((channel / 8 * COMPONENTS * 8 + channel % 8) * COLUMNS);
         for half in 0..2 {
             // SAFETY: nine times 16 weights; one row of 16 in each component.
             unsafe {
@@ -585,8 +585,7 @@ unsafe fn transform_weights(weights: &[i8], to: *mut i16) {
                 for row in 0..POINTS {
                     let line = weight_points([middle[0][row], middle[1][row], middle[2][row]]);
                     for (column, vector) in line.into_iter().enumerate() {
-                        let component = row * POINTS + column;
-                        vst1q_s16(to.add((component * channels + channel) * COLUMNS + half * 8), vector);
+                        vst1q_s16(to.add((row * POINTS + column) * 8 * COLUMNS + half * 8), vector);
                     }
                 }
             }
@@ -725,11 +724,14 @@ macro_rules! product {
                     channel!("5", $([$activation $a $b $c $d])*),
                     channel!("6", $([$activation $a $b $c $d])*),
                     channel!("7", $([$activation $a $b $c $d])*),
+                    "add {weights}, {weights}, {next}",
                     "subs {steps}, {steps}, #1",
                     "b.ne 2b",
                     input = inout(reg) input => _,
                     weights = inout(reg) weights => _,
                     steps = inout(reg) channels / 8 => _,
+                    // From the end of one component to the next 8 channels of it.
+                    next = in(reg) (COMPONENTS - 1) * 8 * COLUMNS * size_of::<i16>(),
                     $(
                         inout($a) rows[$index][0],
                         inout($b) rows[$index][1],
@@ -779,7 +781,8 @@ product!(product_1, 1, ["ldr q0, [{input}], #96"],
 /// The products of `rows` tiles with 16 output channels, summed over the input channels.
 ///
 /// # Safety
-/// `input` has `channels / 8` times `[6 tiles][8]`, `weights` has `channels` times 16, and
+/// `input` has `channels / 8` times `[6 tiles][8]`, `weights` a component of `[8][16]` for each
+/// 8 channels, and
 /// `products` `rows` times 16, initialised where they are to be added to; `channels` is a
 /// positive multiple of 8.
 unsafe fn multiply(
