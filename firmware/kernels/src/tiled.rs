@@ -18,8 +18,8 @@ use crate::arithmetic::accumulator_bound;
 use crate::convolution::Body;
 use crate::{ConvolutionParameters, ConvolutionShape, KernelError, Parallel};
 
-/// Bytes of panels that are kept while the weights pass by: half of the smallest common
-/// second-level cache.
+/// Bytes of panels, output and residual that stay while the weights pass by: half of the
+/// smallest common second-level cache.
 const BLOCK_BYTES: usize = 256 << 10;
 /// Parts of a layer are claimed in one `u64`.
 const MAX_PARTS: usize = 64;
@@ -53,6 +53,12 @@ pub(crate) trait Microkernel: Copy + Debug + Send + Sync + 'static {
 
     /// The kernel, when the running CPU has its instructions.
     fn new() -> Option<Self>;
+
+    /// Row tiles that stay in the caches while `weights` bytes pass by. Each has a panel of
+    /// `panel` bytes and writes and reads `touched` bytes of output and residual.
+    fn block_tiles(panel: usize, touched: usize, _weights: usize) -> usize {
+        BLOCK_BYTES / (panel + touched)
+    }
 
     /// Packs the weights of one column tile, `weight(k, column)`, for `k` below `depth` (a
     /// multiple of `DEPTH`), into `depth * COLUMNS * WEIGHT_BYTES` bytes.
@@ -263,7 +269,8 @@ impl<M: Microkernel> Tiled<M> {
         // What a row tile touches in a column part, besides its panel: output and residual.
         let columns_bytes = self.shape.output_channels.div_ceil(column_parts);
         let touched = M::ROWS * columns_bytes * if self.residual_multiplier > 0 { 2 } else { 1 };
-        let fitting = (BLOCK_BYTES / (self.panel_bytes() + touched)).clamp(1, most);
+        let weights = columns * self.depth * M::COLUMNS * M::WEIGHT_BYTES;
+        let fitting = M::block_tiles(self.panel_bytes(), touched, weights).clamp(1, most);
         let block = most.div_ceil(most.div_ceil(fitting));
         let part_bytes = (block * self.panel_bytes() + self.gather_bytes()).next_multiple_of(ALIGNMENT);
         Plan { rows, columns, row_parts, column_parts, block, part_bytes }

@@ -49,8 +49,10 @@ const ROWS: usize = 6;
 const COLUMNS: usize = 16;
 /// Input channels whose weights are transformed at once.
 const DEPTH_BLOCK: usize = 128;
-/// Bytes of transformed input that are kept while the weights pass by.
-const BLOCK_BYTES: usize = 320 << 10;
+/// Bytes of transformed input that are kept while the weights pass by,
+const BLOCK_BYTES: usize = 160 << 10;
+/// but at least this many tiles, or transforming the weights would cost too much.
+const MIN_TILES: usize = 16;
 /// The inverse of 9 modulo 2^32.
 const INVERSE_9: i32 = 0x38e3_8e39;
 /// An output must stay below this for its upper bits to be known.
@@ -381,7 +383,7 @@ fn pairs(vertical: Segment, horizontal: Segment) -> impl Iterator<Item = (usize,
 
 /// Tiles whose transformed input fits a block.
 fn block_tiles(inputs: usize) -> usize {
-    (BLOCK_BYTES / (COMPONENTS * inputs * size_of::<i16>())).clamp(1, 1 << 12)
+    (BLOCK_BYTES / (COMPONENTS * inputs * size_of::<i16>())).clamp(MIN_TILES, 1 << 12)
 }
 
 impl Body for Winograd {
