@@ -48,7 +48,7 @@ const ROWS: usize = 6;
 /// Output channels of a column block.
 const COLUMNS: usize = 16;
 /// Input channels whose weights are transformed at once.
-const DEPTH_BLOCK: usize = 128;
+const DEPTH_BLOCK: usize = 64;
 /// Bytes of transformed input that are kept while the weights pass by,
 const BLOCK_BYTES: usize = 160 << 10;
 /// but at least this many tiles, or transforming the weights would cost too much.
