@@ -5,14 +5,22 @@
 //! `id total dot mmla multiply_long adalp loads stores`. Lines go to the file `out=FILE`, or to
 //! standard error. One guest thread only: the counters are not atomic.
 //!
+//! With `l1=KIB:WAYS`, `l2=…` and `l3=…` all loads and stores after the first mark go through a
+//! model of the data caches, and three columns more say what crossed, in bytes: `l1_fill l2_fill
+//! memory` (reads and writes of memory together).
+//!
 //! Speaks version 1 of the plugin interface (QEMU 4.2 to 8.1, so Debian 12's 7.2), and declares
 //! the few functions it needs itself.
+
+mod cache;
 
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::fs::File;
 use std::io::Write;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+
+use cache::Caches;
 
 type Id = u64;
 
@@ -26,6 +34,7 @@ pub struct Instruction {
     _private: [u8; 0],
 }
 
+type MemoryCallback = extern "C" fn(u32, u32, u64, *mut c_void);
 type SyscallCallback = extern "C" fn(Id, u32, i64, u64, u64, u64, u64, u64, u64, u64, u64);
 
 unsafe extern "C" {
@@ -34,6 +43,15 @@ unsafe extern "C" {
     fn qemu_plugin_register_vcpu_syscall_cb(id: Id, callback: SyscallCallback);
     fn qemu_plugin_tb_n_insns(block: *const Block) -> usize;
     fn qemu_plugin_tb_get_insn(block: *const Block, index: usize) -> *mut Instruction;
+    fn qemu_plugin_register_vcpu_mem_cb(
+        instruction: *mut Instruction,
+        callback: MemoryCallback,
+        flags: c_int,
+        access: c_int,
+        data: *mut c_void,
+    );
+    fn qemu_plugin_mem_is_store(info: u32) -> bool;
+    fn qemu_plugin_mem_size_shift(info: u32) -> u32;
     fn qemu_plugin_insn_data(instruction: *const Instruction) -> *const c_void;
 }
 
@@ -43,6 +61,10 @@ pub static qemu_plugin_version: c_int = 1;
 
 /// `QEMU_PLUGIN_INLINE_ADD_U64`.
 const ADD: c_int = 0;
+/// `QEMU_PLUGIN_CB_NO_REGS`.
+const NO_REGISTERS: c_int = 0;
+/// `QEMU_PLUGIN_MEM_RW`.
+const READ_AND_WRITE: c_int = 3;
 /// `getpriority` on aarch64.
 const GETPRIORITY: i64 = 141;
 /// "MARK".
@@ -53,13 +75,20 @@ const HEADER: &str = "id\ttotal\tdot\tmmla\tmultiply_long\tadalp\tloads\tstores"
 
 static COUNTS: [AtomicU64; CLASSES] = [const { AtomicU64::new(0) }; CLASSES];
 
+/// The counts, and what crossed the caches in lines.
+type Counts = ([u64; CLASSES], [u64; 3]);
+
 struct State {
     out: Option<File>,
     /// The id of the last mark and the counts at it.
-    last: Option<(u64, [u64; CLASSES])>,
+    last: Option<(u64, Counts)>,
+    caches: Option<Caches>,
 }
 
-static STATE: Mutex<State> = Mutex::new(State { out: None, last: None });
+static STATE: Mutex<State> = Mutex::new(State { out: None, last: None, caches: None });
+/// Whether there are caches to model, and whether a mark has started it.
+static MODELLED: AtomicBool = AtomicBool::new(false);
+static STARTED: AtomicBool = AtomicBool::new(false);
 
 /// The class of an A64 instruction other than the total: an index into the counts. Bit
 /// patterns from the Arm Architecture Reference Manual, C4.
@@ -109,8 +138,14 @@ extern "C" fn translate(_id: Id, block: *mut Block) {
     unsafe {
         let instructions = qemu_plugin_tb_n_insns(block);
         counts[0] = instructions as u64;
+        let modelled = MODELLED.load(Relaxed);
         for index in 0..instructions {
-            let data = qemu_plugin_insn_data(qemu_plugin_tb_get_insn(block, index));
+            let instruction = qemu_plugin_tb_get_insn(block, index);
+            if modelled {
+                let none = std::ptr::null_mut();
+                qemu_plugin_register_vcpu_mem_cb(instruction, memory, NO_REGISTERS, READ_AND_WRITE, none);
+            }
+            let data = qemu_plugin_insn_data(instruction);
             if let Some(class) = class(data.cast::<u32>().read_unaligned()) {
                 counts[class] += 1;
             }
@@ -118,6 +153,19 @@ extern "C" fn translate(_id: Id, block: *mut Block) {
         for (total, count) in COUNTS.iter().zip(counts).filter(|(_, count)| *count > 0) {
             qemu_plugin_register_vcpu_tb_exec_inline(block, ADD, total.as_ptr().cast(), count);
         }
+    }
+}
+
+extern "C" fn memory(_cpu: u32, info: u32, address: u64, _data: *mut c_void) {
+    if !STARTED.load(Relaxed) {
+        return;
+    }
+    let Ok(mut state) = STATE.lock() else { return };
+    if let Some(caches) = &mut state.caches {
+        // SAFETY: questions about the access that QEMU reports.
+        let (write, size) =
+            unsafe { (qemu_plugin_mem_is_store(info), 1 << qemu_plugin_mem_size_shift(info)) };
+        caches.access(address, size, write);
     }
 }
 
@@ -139,10 +187,17 @@ extern "C" fn syscall(
     }
     let now = [0, 1, 2, 3, 4, 5, 6].map(|class: usize| COUNTS[class].load(Relaxed));
     let Ok(mut state) = STATE.lock() else { return };
-    if let Some((id, before)) = state.last.replace((who, now)) {
+    STARTED.store(true, Relaxed);
+    let crossed = state.caches.as_ref().map(|c| [c.misses[0], c.misses[1], c.memory]);
+    if let Some((id, (before, crossed_before))) =
+        state.last.replace((who, (now, crossed.unwrap_or_default())))
+    {
         let mut line = id.to_string();
         for (now, before) in now.iter().zip(before) {
             line.push_str(&format!("\t{}", now - before));
+        }
+        for (now, before) in crossed.iter().flatten().zip(crossed_before) {
+            line.push_str(&format!("\t{}", (now - before) * 64));
         }
         print(&mut state, &line);
     }
@@ -168,22 +223,37 @@ pub unsafe extern "C" fn qemu_plugin_install(
     arguments: *const *const c_char,
 ) -> c_int {
     let Ok(mut state) = STATE.lock() else { return 1 };
+    let mut sizes: Vec<(u64, usize)> = Vec::new();
     for index in 0..usize::try_from(count).unwrap_or(0) {
         // SAFETY: QEMU passes `count` C strings.
         let argument = unsafe { CStr::from_ptr(*arguments.add(index)) }.to_string_lossy();
-        let Some(path) = argument.strip_prefix("out=") else {
-            eprintln!("counter: unknown argument `{argument}`, expected out=FILE");
-            return 1;
+        let understood = match argument.split_once('=') {
+            Some(("out", path)) => File::create(path).map(|file| state.out = Some(file)).is_ok(),
+            Some(("l1" | "l2" | "l3", size)) => match size.split_once(':') {
+                Some((kib, ways)) => kib.parse().ok().zip(ways.parse().ok()).is_some_and(|size| {
+                    sizes.push(size);
+                    true
+                }),
+                None => false,
+            },
+            _ => false,
         };
-        match File::create(path) {
-            Ok(file) => state.out = Some(file),
-            Err(error) => {
-                eprintln!("counter: cannot write {path}: {error}");
-                return 1;
-            }
+        if !understood {
+            eprintln!("counter: cannot use `{argument}`; expected out=FILE, a writable file, or l1=KIB:WAYS");
+            return 1;
         }
     }
-    print(&mut state, HEADER);
+    if sizes.iter().any(|&(kib, ways)| ways == 0 || kib << 4 < ways as u64) {
+        eprintln!("counter: a cache must have at least one line in each way");
+        return 1;
+    }
+    let mut header = HEADER.to_string();
+    if !sizes.is_empty() {
+        header.push_str("\tl1_fill\tl2_fill\tmemory");
+        state.caches = Some(Caches::new(&sizes));
+        MODELLED.store(true, Relaxed);
+    }
+    print(&mut state, &header);
     // SAFETY: called while the plugin is being installed, with its own id.
     unsafe {
         qemu_plugin_register_vcpu_tb_trans_cb(id, translate);

@@ -18,8 +18,8 @@ use crate::arithmetic::accumulator_bound;
 use crate::convolution::Body;
 use crate::{ConvolutionParameters, ConvolutionShape, KernelError, Parallel};
 
-/// Bytes of panels that are kept while the weights pass by: half of the smallest common
-/// second-level cache.
+/// Bytes of panels, output and residual that stay while the weights pass by: half of the
+/// smallest common second-level cache.
 const BLOCK_BYTES: usize = 256 << 10;
 /// Parts of a layer are claimed in one `u64`.
 const MAX_PARTS: usize = 64;
@@ -53,6 +53,12 @@ pub(crate) trait Microkernel: Copy + Debug + Send + Sync + 'static {
 
     /// The kernel, when the running CPU has its instructions.
     fn new() -> Option<Self>;
+
+    /// Row tiles that stay in the caches while `weights` bytes pass by. Each has a panel of
+    /// `panel` bytes and writes and reads `touched` bytes of output and residual.
+    fn block_tiles(panel: usize, touched: usize, _weights: usize) -> usize {
+        BLOCK_BYTES / (panel + touched)
+    }
 
     /// Packs the weights of one column tile, `weight(k, column)`, for `k` below `depth` (a
     /// multiple of `DEPTH`), into `depth * COLUMNS * WEIGHT_BYTES` bytes.
@@ -131,6 +137,10 @@ pub(crate) struct Tile {
 pub(crate) struct Tiled<M> {
     microkernel: M,
     shape: ConvolutionShape,
+    /// Output `[height, width]`.
+    output: [usize; 2],
+    /// Rows and columns of the image that a window covers, from its first tap to its last.
+    window: [usize; 2],
     /// Groups after merging small ones.
     groups: usize,
     /// Input channels of a merged group.
@@ -204,6 +214,8 @@ impl<M: Microkernel> Tiled<M> {
         let shift = M::prepare_scale(&mut multiplier, parameters.shift, bound);
         Self {
             microkernel,
+            output: [shape.output()[0], shape.output()[1]],
+            window: [0, 1].map(|axis| shape.dilation[axis] * (shape.kernel[axis] - 1) + 1),
             groups,
             group_inputs,
             group_outputs,
@@ -220,8 +232,7 @@ impl<M: Microkernel> Tiled<M> {
     }
 
     fn pixels(&self) -> usize {
-        let [height, width, _] = self.shape.output();
-        height * width
+        self.output[0] * self.output[1]
     }
 
     /// Bytes of the panel of one tile.
@@ -258,7 +269,8 @@ impl<M: Microkernel> Tiled<M> {
         // What a row tile touches in a column part, besides its panel: output and residual.
         let columns_bytes = self.shape.output_channels.div_ceil(column_parts);
         let touched = M::ROWS * columns_bytes * if self.residual_multiplier > 0 { 2 } else { 1 };
-        let fitting = (BLOCK_BYTES / (self.panel_bytes() + touched)).clamp(1, most);
+        let weights = columns * self.depth * M::COLUMNS * M::WEIGHT_BYTES;
+        let fitting = M::block_tiles(self.panel_bytes(), touched, weights).clamp(1, most);
         let block = most.div_ceil(most.div_ceil(fitting));
         let part_bytes = (block * self.panel_bytes() + self.gather_bytes()).next_multiple_of(ALIGNMENT);
         Plan { rows, columns, row_parts, column_parts, block, part_bytes }
@@ -407,7 +419,7 @@ impl<M: Microkernel> Tiled<M> {
     ) {
         let shape = &self.shape;
         let [height, width, channels] = shape.input;
-        let output_width = shape.output()[1];
+        let output_width = self.output[1];
         let first_channel = group * self.group_inputs;
         let padding = self.padding_value[first_channel..].as_ptr();
         let input = input[first_channel..].as_ptr();
@@ -427,11 +439,7 @@ impl<M: Microkernel> Tiled<M> {
             }
         }
         let inside = |[y, x]: [isize; 2]| {
-            let fits = |origin: isize, axis: usize, size: usize| {
-                let window = shape.dilation[axis] * (shape.kernel[axis] - 1) + 1;
-                origin >= 0 && origin as usize + window <= size
-            };
-            fits(y, 0, height) && fits(x, 1, width)
+            y >= 0 && x >= 0 && y as usize + self.window[0] <= height && x as usize + self.window[1] <= width
         };
         let interior = origins[..M::ROWS].iter().all(|&origin| inside(origin));
         let tap = |origin: [isize; 2], ky: usize, kx: usize| {

@@ -141,6 +141,24 @@ fn one_to_eight_threads_give_identical_bytes() {
     }
 }
 
+/// The exact Winograd kernel needs sums below 2^25; others must be computed directly.
+#[cfg(target_arch = "aarch64")]
+#[test]
+fn winograd_is_taken_when_it_is_exact_and_pays() {
+    let kernel = |shape: &ConvolutionShape, weight: i8| {
+        let mut case = Case::new(shape, Values::Uniform, false, 0);
+        case.weights.fill(weight);
+        resight_kernels::Convolution::new(Isa::NeonMlal, &case.parameters()).unwrap().kernel()
+    };
+    assert_eq!(kernel(&square(14, 256, 256, 3, 1, 1), 50), "neon_mlal_winograd_4x4");
+    assert_eq!(kernel(&square(14, 256, 256, 3, 1, 1), 127), "neon_mlal_4x16");
+    assert_eq!(kernel(&square(2, 256, 256, 3, 1, 1), 50), "neon_mlal_4x16");
+    assert_eq!(kernel(&square(14, 256, 256, 3, 2, 1), 50), "neon_mlal_4x16");
+    // 9 x 400 x 72 x 128 is just below 2^25, 9 x 400 x 73 x 128 just above.
+    assert_eq!(kernel(&square(14, 400, 16, 3, 1, 1), 72), "neon_mlal_winograd_4x4");
+    assert_eq!(kernel(&square(14, 400, 16, 3, 1, 1), 73), "neon_mlal_4x16");
+}
+
 #[test]
 fn wrong_lengths_are_errors() {
     let case = Case::new(&square(5, 16, 16, 3, 1, 1), Values::Uniform, true, 0);
@@ -188,6 +206,41 @@ fn shapes() -> impl Strategy<Value = ConvolutionShape> {
             }
         })
         .prop_filter("window fits", |shape| shape.validate().is_ok())
+}
+
+/// 3x3 of stride 1 with whole column blocks: what Winograd tiles, their edges included.
+fn three_by_three() -> impl Strategy<Value = ConvolutionShape> {
+    ([2usize..24, 2..24], [1usize..5, 1..4], [0usize..3, 0..3, 0..3, 0..3])
+        .prop_map(|(size, [inputs, outputs], padding)| ConvolutionShape {
+            input: [size[0], size[1], inputs * 16],
+            output_channels: outputs * 16,
+            kernel: [3, 3],
+            stride: [1, 1],
+            padding,
+            dilation: [1, 1],
+            groups: 1,
+        })
+        .prop_filter("window fits", |shape| shape.validate().is_ok())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 60, ..ProptestConfig::default() })]
+
+    #[test]
+    fn every_kernel_agrees_on_3x3(
+        shape in three_by_three(),
+        values in prop_oneof![Just(Values::Uniform), Just(Values::Extreme), Just(Values::Saturating)],
+        residual in any::<bool>(),
+        threads in 1usize..5,
+        seed in any::<u64>(),
+    ) {
+        let case = Case::new(&shape, values, residual, seed);
+        let expected = case.plain();
+        for isa in available() {
+            let found = case.run(isa, &Threads { threads, twice: false }, threads % 2);
+            compare(isa, &case, &expected, &found, seed);
+        }
+    }
 }
 
 proptest! {

@@ -30,6 +30,10 @@ impl Microkernel for NeonI8mm {
         detected!("i8mm").then_some(Self(()))
     }
 
+    fn block_tiles(panel: usize, _touched: usize, weights: usize) -> usize {
+        super::block_tiles(panel, ROWS, weights)
+    }
+
     fn pack_weights(weight: &dyn Fn(usize, usize) -> i8, depth: usize, packed: &mut [u8]) {
         let mut packed = packed.iter_mut();
         for k in (0..depth).step_by(8) {

@@ -34,6 +34,10 @@ impl Microkernel for NeonMlal {
         Some(Self(()))
     }
 
+    fn block_tiles(panel: usize, _touched: usize, weights: usize) -> usize {
+        super::block_tiles(panel, ROWS, weights)
+    }
+
     fn pack_weights(weight: &dyn Fn(usize, usize) -> i8, depth: usize, packed: &mut [u8]) {
         let mut packed = packed.iter_mut();
         for block in (0..COLUMNS).step_by(BLOCK) {

@@ -23,3 +23,19 @@ macro_rules! detected {
     }};
 }
 use detected;
+
+/// Row tiles of a block, see [`Microkernel::block_tiles`](crate::tiled::Microkernel::block_tiles).
+///
+/// For a first-level cache of 32 KiB and a second-level one of 512 KiB per core, or 1 MiB for
+/// four, which is what the boards have. Small weights may pass by often; large ones come from
+/// DRAM. A column tile touches a quarter of a line of output and of residual: the lines must stay
+/// until the next three have passed.
+fn block_tiles(panel: usize, rows: usize, weights: usize) -> usize {
+    const LINE: usize = 64;
+    let bytes: usize = match weights >> 10 {
+        0..=16 => 16 << 10,
+        17..=512 => 128 << 10,
+        _ => 256 << 10,
+    };
+    bytes / (panel + rows * 2 * LINE)
+}

@@ -48,9 +48,11 @@ const ROWS: usize = 6;
 /// Output channels of a column block.
 const COLUMNS: usize = 16;
 /// Input channels whose weights are transformed at once.
-const DEPTH_BLOCK: usize = 128;
-/// Bytes of transformed input that are kept while the weights pass by.
-const BLOCK_BYTES: usize = 320 << 10;
+const DEPTH_BLOCK: usize = 64;
+/// Bytes of transformed input that are kept while the weights pass by,
+const BLOCK_BYTES: usize = 160 << 10;
+/// but at least this many tiles, or transforming the weights would cost too much.
+const MIN_TILES: usize = 16;
 /// The inverse of 9 modulo 2^32.
 const INVERSE_9: i32 = 0x38e3_8e39;
 /// An output must stay below this for its upper bits to be known.
@@ -242,7 +244,7 @@ impl Winograd {
                                 multiply(
                                     ROWS.min(count - first),
                                     input.add(layout.slot(component, first) + depth * ROWS),
-                                    weights.add(component * channels * COLUMNS),
+                                    weights.add(component * 8 * COLUMNS),
                                     channels,
                                     products.add(slot * COLUMNS),
                                     depth > 0,
@@ -381,7 +383,7 @@ fn pairs(vertical: Segment, horizontal: Segment) -> impl Iterator<Item = (usize,
 
 /// Tiles whose transformed input fits a block.
 fn block_tiles(inputs: usize) -> usize {
-    (BLOCK_BYTES / (COMPONENTS * inputs * size_of::<i16>())).clamp(1, 1 << 12)
+    (BLOCK_BYTES / (COMPONENTS * inputs * size_of::<i16>())).clamp(MIN_TILES, 1 << 12)
 }
 
 impl Body for Winograd {
@@ -439,7 +441,7 @@ struct Layout {
     group: usize,
     /// Transformed input: `[component][tiles / 6][input channels / 8][6 tiles][8]` of i16.
     input: usize,
-    /// Transformed weights: `[component][input channels of a block][16]` of i16.
+    /// Transformed weights: `[input channels of a block / 8][component][8][16]` of i16.
     weights: usize,
     /// Products: `[component][tile][16]` of i32.
     products: usize,
@@ -566,13 +568,13 @@ fn input_points<const N: usize>(d: [int16x8_t; N]) -> [int16x8_t; N] {
     v
 }
 
-/// Transforms `[input channel][3][3][16]` of int8 to `[component][input channel][16]`.
+/// Transforms `[input channel][3][3][16]` of int8 to `[input channel / 8][component][8][16]`.
 ///
 /// # Safety
 /// `to` has room for all components.
 unsafe fn transform_weights(weights: &[i8], to: *mut i16) {
-    let channels = weights.len() / (9 * COLUMNS);
     for (channel, taps) in weights.chunks_exact(9 * COLUMNS).enumerate() {
+        let to = to.wrapping_add((channel / 8 * COMPONENTS * 8 + channel % 8) * COLUMNS);
         for half in 0..2 {
             // SAFETY: nine times 16 weights; one row of 16 in each component.
             unsafe {
@@ -585,8 +587,7 @@ unsafe fn transform_weights(weights: &[i8], to: *mut i16) {
                 for row in 0..POINTS {
                     let line = weight_points([middle[0][row], middle[1][row], middle[2][row]]);
                     for (column, vector) in line.into_iter().enumerate() {
-                        let component = row * POINTS + column;
-                        vst1q_s16(to.add((component * channels + channel) * COLUMNS + half * 8), vector);
+                        vst1q_s16(to.add((row * POINTS + column) * 8 * COLUMNS + half * 8), vector);
                     }
                 }
             }
@@ -725,11 +726,14 @@ macro_rules! product {
                     channel!("5", $([$activation $a $b $c $d])*),
                     channel!("6", $([$activation $a $b $c $d])*),
                     channel!("7", $([$activation $a $b $c $d])*),
+                    "add {weights}, {weights}, {next}",
                     "subs {steps}, {steps}, #1",
                     "b.ne 2b",
                     input = inout(reg) input => _,
                     weights = inout(reg) weights => _,
                     steps = inout(reg) channels / 8 => _,
+                    // From the end of one component to the next 8 channels of it.
+                    next = in(reg) (COMPONENTS - 1) * 8 * COLUMNS * size_of::<i16>(),
                     $(
                         inout($a) rows[$index][0],
                         inout($b) rows[$index][1],
@@ -779,7 +783,8 @@ product!(product_1, 1, ["ldr q0, [{input}], #96"],
 /// The products of `rows` tiles with 16 output channels, summed over the input channels.
 ///
 /// # Safety
-/// `input` has `channels / 8` times `[6 tiles][8]`, `weights` has `channels` times 16, and
+/// `input` has `channels / 8` times `[6 tiles][8]`, `weights` a component of `[8][16]` for each
+/// 8 channels, and
 /// `products` `rows` times 16, initialised where they are to be added to; `channels` is a
 /// positive multiple of 8.
 unsafe fn multiply(
