@@ -28,6 +28,7 @@ use sha2::{Digest, Sha256};
 use tar::{EntryType, Header};
 
 use crate::error::{NetworkError, printable};
+use crate::graph_text::check_graph;
 use crate::labels::Labels;
 use crate::preprocessing::Preprocessing;
 
@@ -334,11 +335,14 @@ impl Archive {
         Ok(archive)
     }
 
-    /// Checks what tract would trust: tensors whose header promises another size.
+    /// Checks what tract would trust: the text of the graph and the headers of tensors.
     fn check_network(&self) -> Result<(), NetworkError> {
         for (name, entry) in &self.members {
             if name != GRAPH && name.ends_with(&format!("/{GRAPH}")) {
                 return Err(self.wrong(name, "a network within the network"));
+            }
+            if name == GRAPH {
+                check_graph(&self.bytes[entry.content.clone()]).map_err(|cause| self.wrong(name, cause))?;
             }
             if is_tensor(name) {
                 check_tensor(&self.bytes[entry.content.clone()]).map_err(|cause| self.wrong(name, cause))?;
@@ -759,14 +763,19 @@ impl ArchiveBuilder {
     /// An archive that holds anything but one graph and its tensors.
     pub fn add_network(&mut self, tar: &[u8]) -> Result<(), NetworkError> {
         for (name, entry) in parse_tar(&self.name, tar)? {
-            if name != GRAPH && !is_tensor(&name) {
-                return Err(NetworkError::Member {
-                    file: self.name.clone(),
-                    member: printable(&name),
-                    cause: "neither a graph nor a tensor".to_string(),
-                });
-            }
-            self.add(&name, &tar[entry.content])?;
+            let content = &tar[entry.content];
+            // What is written must be readable.
+            let checked = match name.as_str() {
+                GRAPH => check_graph(content),
+                _ if is_tensor(&name) => check_tensor(content),
+                _ => Err("neither a graph nor a tensor".to_string()),
+            };
+            checked.map_err(|cause| NetworkError::Member {
+                file: self.name.clone(),
+                member: printable(&name),
+                cause,
+            })?;
+            self.add(&name, content)?;
         }
         Ok(())
     }

@@ -38,7 +38,10 @@ impl Labels {
     /// between others (the classes after it would shift), ids on some lines only, an id that
     /// occurs twice, an id without a name.
     pub fn parse(file: &str, text: &[u8]) -> Result<Self, NetworkError> {
-        let lines = text_lines(file, text)?;
+        let mut lines = text_lines(file, text)?;
+        for line in &mut lines {
+            *line = line.replace(['_', '\t'], " ").trim().to_string();
+        }
         if lines.is_empty() {
             return Err(content(file, "no labels in it: one class per line is expected"));
         }
@@ -66,7 +69,7 @@ impl Labels {
             {
                 return Err(wrong(format!("{id} stands in line {other} already")));
             }
-            let name = name.replace(['_', '\t'], " ").trim().to_string();
+            let name = name.trim().to_string();
             if name.is_empty() {
                 return Err(wrong("a class without a name".to_string()));
             }
@@ -147,9 +150,9 @@ fn matches(pattern: &[char], text: &[char]) -> bool {
     pattern[in_pattern..].iter().all(|character| *character == '*')
 }
 
-/// Splits `n01440764 tench` or `n01440764_tench`.
+/// Splits `n01440764 tench`.
 fn split_id(line: &str) -> Option<(&str, &str)> {
-    let (id, name) = line.split_once([' ', '\t', '_']).unwrap_or((line, ""));
+    let (id, name) = line.split_once(' ').unwrap_or((line, ""));
     let digits = id.strip_prefix('n')?;
     (digits.len() == 8 && digits.bytes().all(|digit| digit.is_ascii_digit())).then_some((id, name))
 }
@@ -269,11 +272,6 @@ fn read_text(path: &Path) -> Result<Vec<u8>, NetworkError> {
 
 /// The lines of a text, trimmed, without the blank ones at the end.
 fn text_lines(file: &str, text: &[u8]) -> Result<Vec<String>, NetworkError> {
-    let mut text = text;
-    // Files put together from others have several.
-    while let Some(rest) = text.strip_prefix(b"\xef\xbb\xbf") {
-        text = rest;
-    }
     let mut lines = Vec::new();
     for (index, line) in text.split(|byte| *byte == b'\n').enumerate() {
         let wrong = |cause: &str| NetworkError::Line {
@@ -281,7 +279,10 @@ fn text_lines(file: &str, text: &[u8]) -> Result<Vec<String>, NetworkError> {
             line: index + 1,
             cause: cause.to_string(),
         };
-        let line = str::from_utf8(line).map_err(|_| wrong("not UTF-8 text"))?.trim();
+        let line = str::from_utf8(line).map_err(|_| wrong("not UTF-8 text"))?;
+        // A byte order mark; files put together from others have several.
+        let line = line.replace('\u{feff}', "");
+        let line = line.trim();
         if line.chars().any(|character| character.is_control() && character != '\t') {
             return Err(wrong("control characters: this is no text file"));
         }

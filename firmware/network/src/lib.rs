@@ -6,6 +6,7 @@
 mod archive;
 mod classes;
 mod error;
+mod graph_text;
 mod labels;
 mod model;
 pub mod nnef;

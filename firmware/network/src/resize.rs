@@ -165,3 +165,49 @@ fn narrow(columns: &Axis, row: &[u8], output: &mut [u8]) {
 fn to_byte(accumulator: i32) -> u8 {
     (accumulator >> WEIGHT_BITS).clamp(0, 255) as u8
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Where the buffers lie and how large they are: a new allocation changes it.
+    fn buffers(resizer: &Resizer) -> impl PartialEq + std::fmt::Debug + use<> {
+        let axis = |axis: &Axis| {
+            let taps = (axis.taps.as_ptr(), axis.taps.capacity());
+            let weights = (axis.weights.as_ptr(), axis.weights.capacity());
+            (taps, weights, axis.unrounded.as_ptr(), axis.unrounded.capacity())
+        };
+        let narrowed = (resizer.narrowed.as_ptr(), resizer.narrowed.capacity());
+        let accumulators = (resizer.accumulators.as_ptr(), resizer.accumulators.capacity());
+        (axis(&resizer.rows), axis(&resizer.columns), narrowed, accumulators)
+    }
+
+    #[test]
+    fn once_warm_nothing_is_allocated() {
+        let crop = Crop { resized: [40, 53], origin: [4, 10], size: [32, 32] };
+        let (source, mut output) = (vec![7; 60 * 80 * 3], vec![0; 32 * 32 * 3]);
+        let mut resizer = Resizer::default();
+        resizer.resize(&source, [60, 80], crop, &mut output);
+        let warm = buffers(&resizer);
+        resizer.resize(&source, [60, 80], crop, &mut output);
+        assert_eq!(buffers(&resizer), warm);
+        // Nor for a smaller image, whose weights are other ones.
+        let smaller = Crop { resized: [40, 40], origin: [4, 4], size: [32, 32] };
+        resizer.resize(&source[..50 * 50 * 3], [50, 50], smaller, &mut output);
+        resizer.resize(&source, [60, 80], crop, &mut output);
+        assert_eq!(buffers(&resizer), warm);
+    }
+
+    #[test]
+    fn the_weights_of_a_pixel_sum_to_one() {
+        for (input, output) in [(300, 224), (224, 300), (1, 9), (9, 1), (1080, 256), (7, 7)] {
+            let mut axis = Axis::default();
+            axis.prepare(Part { input, output, start: 0, length: output });
+            for (first, weights) in axis.iter() {
+                assert!(first + weights.len() <= input as usize);
+                let error = weights.iter().sum::<i32>() - (1 << WEIGHT_BITS);
+                assert!(error.unsigned_abs() as usize <= weights.len(), "{input} to {output}");
+            }
+        }
+    }
+}

@@ -580,6 +580,90 @@ fn tensors_that_promise_another_size_are_refused() {
     assert!(refusal(&model_of(&[("sub/graph.nnef", b"")])).contains("a network within the network"));
 }
 
+/// A graph with this body, in every other respect as tract writes it.
+fn graph_of(body: &str) -> String {
+    format!(
+        "version 1.0;\n\nextension tract_registry resight;\nextension tract_registry tract_core;\n\n\
+         fragment tract_core_properties(\n) -> (properties: (string, tensor<scalar>)[])\n{{\n  \
+         properties = [(\"tract_nnef_ser_version\", \"0.23.9\"), (\"format\", \"beta1\")];\n}}\n\n\
+         graph network(input) -> (logits) {{\n{body}}}\n"
+    )
+}
+
+#[test]
+fn networks_that_resight_writes_are_accepted() {
+    for body in [
+        "",
+        "  input = tract_core_external(shape = [1, 32, 32, 3], datum_type = \"I8\");\n",
+        "  w = variable<scalar>(label = \"w\", shape = [16]);\n",
+        "  i\"layer1.0/conv\" = resight_f(input = input, residual = [], weights = i\"a \\\" b\", shift = -1, \
+         scale = 0.0125, more = 1e-10, zero_point = -128, many = [i\"x\", y]);\n",
+    ] {
+        let graph = graph_of(body);
+        Archive::from_bytes(FILE, model_of(&[("graph.nnef", graph.as_bytes())])).unwrap();
+        let mut builder = ArchiveBuilder::new("m", "t");
+        builder.add_network(&archive_of(&[("graph.nnef", graph.as_bytes())])).unwrap();
+    }
+}
+
+#[test]
+fn any_other_text_of_a_network_is_refused_with_its_line() {
+    let body = |body: &str| graph_of(&format!("{body}\n"));
+    let nested = |open: &str, close: &str| {
+        body(&format!("x = resight_f(x = {}1{});", open.repeat(100_000), close.repeat(100_000)))
+    };
+    for (graph, expected) in [
+        (String::new(), "line 1: version is expected, found the end"),
+        ("version 1.0".to_string(), "line 1: ; is expected, found the end"),
+        // What tract's parser takes for ever, or the whole stack, to read.
+        (nested("(", ")"), "line 13: a name, a number or a string is expected, found `((("),
+        (nested("[", "]"), "line 13: a name, a number or a string is expected, found `[[["),
+        (nested("-", ""), "a name, a number or a string is expected, found `---"),
+        (nested("!", ""), "a name, a number or a string is expected, found `!!!"),
+        (nested("f(x = ", ")"), "line 13: ) is expected, found `(x = f("),
+        (nested("1 + ", ""), "line 13: ) is expected, found `+ 1"),
+        // Fragments that call themselves.
+        (
+            "version 1.0;\nfragment f(x: scalar) -> (y: scalar) { y = f(x); }\ngraph n(a) -> (b) {}"
+                .to_string(),
+            "line 2: tract_core_properties is expected, found `f(x: scalar)",
+        ),
+        (graph_of("").replace("\"beta1\"", "f()"), "line 9: a string is expected, found `f()"),
+        // Operators of the standard library make tensors of any size.
+        (
+            body("x = tile(input = input, repeats = [1000000]);"),
+            "line 13: an operator of resight is expected",
+        ),
+        (body("x = tract_core_range(start = 0, end = 1);"), "an operator of resight is expected"),
+        (body("x = resight_f(x = \"a\nb\");"), "is expected, found `\"a"),
+        (body("x = resight_f(x = 'a');"), "is expected, found `'a'"),
+        (body("x = resight_f(x = \"a"), "a name, a number or a string is expected, found `\"a"),
+        (body("x = resight_f(x = \"it's\");"), "is expected, found `\"it's"),
+        (body("# comment"), "a name is expected, found `# comment"),
+        (body("[x, y] = resight_f();"), "a name is expected, found `[x, y]"),
+        (body("1x = resight_f();"), "a name is expected, found `1x"),
+        (body("x = resight_f(x = 1.);"), "is expected, found `1.)"),
+        (body("x = resight_f(1);"), "a name is expected, found `1)"),
+        (body("x = resight_f() y"), "; is expected, found `y"),
+        (body("naïve = resight_f();"), "= is expected, found `ïve"),
+        (graph_of("") + "graph", "line 14: the end is expected, found `graph"),
+    ] {
+        for message in [
+            refusal(&model_of(&[("graph.nnef", graph.as_bytes())])),
+            ArchiveBuilder::new(FILE, "t")
+                .add_network(&archive_of(&[("graph.nnef", graph.as_bytes())]))
+                .unwrap_err()
+                .to_string(),
+        ] {
+            let start = format!("{FILE}: member graph.nnef: line ");
+            assert!(message.starts_with(&start) && message.contains(expected), "{expected}: {message}");
+        }
+    }
+    assert!(refusal(&model_of(&[("graph.nnef", b"\xff")])).contains("not UTF-8"));
+    let long = vec![b' '; (4 << 20) + 1];
+    assert!(refusal(&model_of(&[("graph.nnef", &long)])).contains("over 4 MiB of text"));
+}
+
 #[test]
 fn members_cannot_be_added_twice_and_networks_hold_nothing_else() {
     let mut twice = builder();
