@@ -16,7 +16,7 @@ use crate::reference::Reference;
 /// A network that turns a photograph into logits.
 pub enum AnyModel {
     /// f32, run by tract.
-    Float(FloatModel),
+    Float(Box<FloatModel>),
     /// int8, run by our kernels.
     Int8(Arc<Model>, Box<Classifier>),
 }
@@ -45,11 +45,11 @@ impl AnyModel {
                 default_preprocessing(&imported.graph).with_context(|| path.display().to_string())?;
             let classes = imported.graph.nodes.last().map_or(0, |node| node.shape[0]);
             let reference = Arc::new(Reference::new(&imported, &[])?);
-            return Ok(Self::Float(FloatModel {
+            return Ok(Self::Float(Box::new(FloatModel {
                 reference,
                 preprocessor: Preprocessor::new(&preprocessing)?,
                 classes,
-            }));
+            })));
         }
         let model = Arc::new(Model::load(path)?);
         let classifier = one_thread(&model)?;
@@ -62,11 +62,11 @@ impl AnyModel {
     /// Those of [`load`](Self::load), although what loaded once loads again.
     pub fn fork(&self) -> Result<Self> {
         Ok(match self {
-            Self::Float(model) => Self::Float(FloatModel {
+            Self::Float(model) => Self::Float(Box::new(FloatModel {
                 reference: model.reference.clone(),
                 preprocessor: Preprocessor::new(model.preprocessor.preprocessing())?,
                 classes: model.classes,
-            }),
+            })),
             Self::Int8(model, _) => Self::Int8(model.clone(), Box::new(one_thread(model)?)),
         })
     }

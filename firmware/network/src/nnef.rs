@@ -123,6 +123,7 @@ fn dump_convolution(ast: &mut IntoAst<'_>, node: &TypedNode, op: &Convolution) -
     )))
 }
 
+#[allow(clippy::unnecessary_wraps, reason = "the registry's signature")]
 fn dump_max_pool(ast: &mut IntoAst<'_>, node: &TypedNode, op: &MaxPool) -> Dumped {
     Ok(Some(invocation(
         "resight_max_pool",
@@ -136,6 +137,7 @@ fn dump_max_pool(ast: &mut IntoAst<'_>, node: &TypedNode, op: &MaxPool) -> Dumpe
     )))
 }
 
+#[allow(clippy::unnecessary_wraps, reason = "the registry's signature")]
 fn dump_global_average(ast: &mut IntoAst<'_>, node: &TypedNode, op: &GlobalAverage) -> Dumped {
     let arguments = [("input", input(ast, node, 0)), ("fraction_bits", numeric(op.fraction_bits))];
     Ok(Some(invocation("resight_global_average", &[], &arguments)))

@@ -115,6 +115,7 @@ pub(crate) trait Packable: TypedOp {
     fn pack(&self, isa: Isa, input: &[usize]) -> TractResult<Layer>;
 }
 
+#[allow(clippy::needless_pass_by_value, reason = "the shape that map_err wants")]
 fn kernel_error(error: KernelError) -> TractError {
     format_err!("{error}")
 }
@@ -270,15 +271,11 @@ fn evaluate<O: Packable>(
     packed: &mut Option<Arc<Layer>>,
     inputs: &[TValue],
 ) -> TractResult<TVec<TValue>> {
-    let layer = match packed {
-        Some(layer) => layer.clone(),
-        None => {
-            let isa = crate::isa_from_environment().map_err(|error| format_err!("{error}"))?;
-            let layer = Arc::new(op.pack(isa, inputs[0].shape())?);
-            *packed = Some(layer.clone());
-            layer
-        }
-    };
+    if packed.is_none() {
+        let isa = crate::isa_from_environment().map_err(|error| format_err!("{error}"))?;
+        *packed = Some(Arc::new(op.pack(isa, inputs[0].shape())?));
+    }
+    let layer = packed.as_ref().context("the operator was packed above")?;
     Ok(tvec!(layer.run_tensors(inputs)?.into_tvalue()))
 }
 

@@ -49,7 +49,7 @@ fn convolution(
         padding: [kernel / 2; 4],
         dilation: [1, 1],
         groups: 1,
-        output: Quantisation { scale: 0.123456789, zero_point: -128 },
+        output: Quantisation { scale: 0.12345679, zero_point: -128 },
     }
 }
 
@@ -125,7 +125,7 @@ fn nnef_keeps_names_and_scales_exactly() {
     let loaded = through_nnef(&network());
     let node = loaded.node_by_name("layer1.1.conv2").unwrap();
     let op = node.op_as::<Convolution>().unwrap();
-    assert_eq!(op.output.scale.to_bits(), 0.123456789f32.to_bits());
+    assert_eq!(op.output.scale.to_bits(), 0.12345679f32.to_bits());
     assert_eq!(op.residual_multiplier, Some(200));
 }
 
@@ -139,7 +139,7 @@ fn writing_twice_gives_the_same_bytes() {
 fn running_again_gives_the_same_result() {
     let mut program = Program::compile(&network(), Isa::Generic, 1).unwrap();
     let first = program.run(&Sequential, &input()).unwrap().to_vec();
-    program.run(&Sequential, &vec![127; 9 * 7 * 3]).unwrap();
+    program.run(&Sequential, &[127; 9 * 7 * 3]).unwrap();
     assert_eq!(program.run(&Sequential, &input()).unwrap(), first);
 }
 

@@ -77,7 +77,7 @@ impl Arguments {
                 .with_context(|| format!("{}", self.model.display()))?;
         bars.finish();
         save(&self.output, &self.model, &labels, &options, &quantised)?;
-        let bytes = fs::metadata(&self.output).map(|metadata| metadata.len()).unwrap_or(0);
+        let bytes = fs::metadata(&self.output).map_or(0, |metadata| metadata.len());
         let report = &quantised.report;
         if self.json {
             return print_json(&json!({

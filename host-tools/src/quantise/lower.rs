@@ -1,6 +1,7 @@
 //! From a float graph and its ranges to the int8 graph.
 
 use std::collections::HashMap;
+use std::hash::BuildHasher;
 
 use resight_kernels::arithmetic::{
     MAX_RESIDUAL_MULTIPLIER, MAX_SHIFT, accumulator_bound, quantise_multipliers,
@@ -107,7 +108,7 @@ pub struct Lowered {
 /// Names the layer that the int8 arithmetic cannot hold.
 pub fn lower(
     graph: &FloatGraph,
-    calibrated: &HashMap<NodeId, Calibrated>,
+    calibrated: &HashMap<NodeId, Calibrated, impl BuildHasher>,
     preprocessing: &Preprocessing,
 ) -> Result<Lowered, QuantiseError> {
     Lowering {
@@ -121,16 +122,16 @@ pub fn lower(
     .run(preprocessing)
 }
 
-struct Lowering<'a> {
+struct Lowering<'a, S> {
     graph: &'a FloatGraph,
-    calibrated: &'a HashMap<NodeId, Calibrated>,
+    calibrated: &'a HashMap<NodeId, Calibrated, S>,
     names: Vec<String>,
     model: TypedModel,
     values: Vec<(OutletId, Encoding)>,
     layers: Vec<LayerReport>,
 }
 
-impl Lowering<'_> {
+impl<S: BuildHasher> Lowering<'_, S> {
     fn run(mut self, preprocessing: &Preprocessing) -> Result<Lowered, QuantiseError> {
         for (id, node) in self.graph.nodes.iter().enumerate() {
             let name = self.names[id].clone();

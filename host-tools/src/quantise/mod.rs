@@ -81,6 +81,7 @@ pub enum QuantiseError {
 }
 
 impl QuantiseError {
+    #[allow(clippy::needless_pass_by_value, reason = "the shape that map_err wants")]
     fn tract(error: tract_onnx::prelude::TractError) -> Self {
         Self::Graph(format!("{error:#}"))
     }
