@@ -477,14 +477,13 @@ impl<M: Microkernel> Tiled<M> {
         for ky in 0..shape.kernel[0] {
             for kx in 0..shape.kernel[1] {
                 let mut pointers = [padding; MAX_ROWS];
-                if interior {
-                    let offset = (ky * shape.dilation[0] * width + kx * shape.dilation[1]) * channels;
-                    for (pointer, base) in pointers[..M::ROWS].iter_mut().zip(bases) {
+                let (down, right) = (ky * shape.dilation[0], kx * shape.dilation[1]);
+                let offset = (down * width + right) * channels;
+                for ((pointer, base), [y, x]) in pointers[..M::ROWS].iter_mut().zip(bases).zip(origins) {
+                    // A negative position becomes a huge one.
+                    let (y, x) = (y.wrapping_add_unsigned(down), x.wrapping_add_unsigned(right));
+                    if interior || ((y as usize) < height) & ((x as usize) < width) {
                         *pointer = base.wrapping_add(offset);
-                    }
-                } else {
-                    for (pointer, &origin) in pointers[..M::ROWS].iter_mut().zip(&origins) {
-                        *pointer = tap(origin, ky, kx);
                     }
                 }
                 // SAFETY: each pointer is to the channels of a group, in the image or in the

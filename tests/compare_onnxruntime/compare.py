@@ -1,0 +1,209 @@
+#!/usr/bin/env python3
+"""Times resight against onnxruntime's int8 on the same random ResNet, on this machine.
+
+Both run the same ONNX network, each quantised by its own tool: onnxruntime statically, in operator
+form, with uint8 activations and per-channel int8 weights of the full range. They take turns
+within one run, so that what else the machine does meets both. Prints the ratio of the medians;
+below 1 resight is faster.
+
+Needs Python 3.9 or later, Linux or macOS, and network access at the first run, for a virtual
+environment with onnxruntime, onnx, numpy and pillow. Example:
+
+    cargo build --release
+    python3 tests/compare_onnxruntime/compare.py --threads 1 2
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+import venv
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+PACKAGES = ["onnxruntime>=1.20", "onnx", "numpy", "pillow"]
+
+
+def arguments():
+    parser = argparse.ArgumentParser(
+        description=__doc__.split("\n\n")[0], epilog="See the top of the script for more."
+    )
+    parser.add_argument("--resight", type=Path, default=REPOSITORY / "target/release/resight", metavar="FILE")
+    parser.add_argument("--architecture", default="resnet50", help="what `resight synth` makes")
+    parser.add_argument("--onnx", type=Path, metavar="FILE", help="an f32 network instead of a synthetic one")
+    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2], metavar="N")
+    parser.add_argument("--rounds", type=int, default=12, help="turns of each")
+    parser.add_argument("--runs", type=int, default=20, help="inferences of a turn")
+    parser.add_argument("--folder", type=Path, default=REPOSITORY / "target/compare_onnxruntime", metavar="DIR")
+    parser.add_argument("--at-most", type=float, metavar="RATIO", help="fail when a ratio of medians is above")
+    parser.add_argument("--json", action="store_true")
+    return parser.parse_args()
+
+
+def enter_environment(folder):
+    """Starts this script again within its virtual environment, made first where it is missing."""
+    environment = folder / "venv"
+    python = environment / "bin/python"
+    if Path(sys.prefix).resolve() == environment.resolve():
+        return
+    marker = environment / "complete"
+    if not marker.exists():
+        print(f"installing {', '.join(PACKAGES)} in {environment}", file=sys.stderr)
+        venv.create(environment, with_pip=True, clear=True)
+        subprocess.run([python, "-m", "pip", "install", "--quiet", *PACKAGES], check=True)
+        marker.touch()
+    os.execv(python, [str(python), *sys.argv])
+
+
+def run(command):
+    result = subprocess.run([str(part) for part in command], capture_output=True, text=True)
+    if result.returncode != 0:
+        sys.exit(f"{' '.join(map(str, command))}\n{result.stderr.strip()}")
+    return result.stdout
+
+
+def write_images(folder):
+    """Random images to calibrate on: both tools only need ranges."""
+    import numpy
+    from PIL import Image
+
+    folder.mkdir(parents=True, exist_ok=True)
+    random = numpy.random.default_rng(7)
+    for index in range(4):
+        small = random.integers(0, 256, (16, 16, 3), dtype=numpy.uint8)
+        Image.fromarray(small).resize((256, 256), Image.Resampling.BICUBIC).save(folder / f"{index}.png")
+
+
+def quantise_by_onnxruntime(source, target, images):
+    import numpy
+    import onnx
+    from onnxruntime.quantization import (
+        CalibrationDataReader,
+        QuantFormat,
+        QuantType,
+        quant_pre_process,
+        quantize_static,
+    )
+    from PIL import Image
+
+    name = onnx.load(source, load_external_data=False).graph.input[0].name
+
+    class Images(CalibrationDataReader):
+        def __init__(self):
+            self.paths = iter(sorted(images.glob("*.png")))
+
+        def get_next(self):
+            path = next(self.paths, None)
+            if path is None:
+                return None
+            pixels = numpy.asarray(Image.open(path).resize((224, 224)), dtype=numpy.float32) / 255
+            mean, deviation = numpy.float32([0.485, 0.456, 0.406]), numpy.float32([0.229, 0.224, 0.225])
+            return {name: ((pixels - mean) / deviation).transpose(2, 0, 1)[None]}
+
+    prepared = target.with_suffix(".prepared.onnx")
+    quant_pre_process(source, prepared)
+    quantize_static(
+        prepared,
+        target,
+        Images(),
+        quant_format=QuantFormat.QOperator,
+        activation_type=QuantType.QUInt8,
+        weight_type=QuantType.QInt8,
+        per_channel=True,
+        reduce_range=False,
+    )
+
+
+def onnxruntime_session(path, threads):
+    import numpy
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    pixels = numpy.random.default_rng(1).standard_normal((1, 3, 224, 224)).astype(numpy.float32)
+    feed = {session.get_inputs()[0].name: pixels}
+
+    def turn(runs):
+        times = []
+        # As `resight bench`: half a second for the clock and the caches.
+        warm = time.perf_counter() + 0.5
+        while time.perf_counter() < warm:
+            session.run(None, feed)
+        for _ in range(runs):
+            start = time.perf_counter()
+            session.run(None, feed)
+            times.append((time.perf_counter() - start) * 1e3)
+        return statistics.median(times), min(times)
+
+    return turn
+
+
+def main():
+    options = arguments()
+    enter_environment(options.folder)
+    if not options.resight.exists():
+        sys.exit(f"{options.resight} does not exist; run `cargo build --release` or pass --resight")
+    import onnxruntime
+
+    folder = options.folder
+    images = folder / "images"
+    write_images(images)
+    source = options.onnx
+    if source is None:
+        source = folder / f"{options.architecture}.onnx"
+        run([options.resight, "synth", options.architecture, "-o", source])
+    quantised = folder / f"{source.stem}.int8.onnx"
+    model = folder / f"{source.stem}.resight.tar"
+    labels = folder / "labels.txt"
+    labels.write_text("".join(f"class {index}\n" for index in range(1000)))
+    quantise_by_onnxruntime(source, quantised, images)
+    run([options.resight, "quantize", source, "--calibration", images, "--labels", labels, "-o", model])
+
+    report, failed = [], False
+    for threads in options.threads:
+        turn = onnxruntime_session(quantised, threads)
+        theirs, ours, isa = [], [], None
+        for _ in range(options.rounds):
+            theirs.append(turn(options.runs))
+            command = [options.resight, "bench", model, "--threads", threads, "--runs", options.runs, "--json"]
+            result = json.loads(run(command))
+            ours.append((result["median_ms"], result["minimum_ms"]))
+            isa = result["isa"]
+        median = [statistics.median(pair[0] for pair in pairs) for pairs in (ours, theirs)]
+        minimum = [min(pair[1] for pair in pairs) for pairs in (ours, theirs)]
+        entry = {
+            "model": source.stem,
+            "threads": threads,
+            "isa": isa,
+            "onnxruntime": onnxruntime.__version__,
+            "resight_median_ms": median[0],
+            "onnxruntime_median_ms": median[1],
+            "ratio_of_medians": median[0] / median[1],
+            "resight_minimum_ms": minimum[0],
+            "onnxruntime_minimum_ms": minimum[1],
+            "ratio_of_minima": minimum[0] / minimum[1],
+        }
+        report.append(entry)
+        failed |= options.at_most is not None and entry["ratio_of_medians"] > options.at_most
+        if not options.json:
+            print(
+                f"{source.stem}, {threads} thread{'s' if threads > 1 else ''}: "
+                f"resight ({isa}) median {median[0]:.2f} ms, minimum {minimum[0]:.2f}; "
+                f"onnxruntime {onnxruntime.__version__} median {median[1]:.2f}, minimum {minimum[1]:.2f}; "
+                f"ratio {entry['ratio_of_medians']:.3f} (minima {entry['ratio_of_minima']:.3f})",
+                flush=True,
+            )
+    if options.json:
+        print(json.dumps(report, indent=2))
+    if failed:
+        sys.exit(f"a ratio of medians is above {options.at_most}")
+
+
+if __name__ == "__main__":
+    main()
