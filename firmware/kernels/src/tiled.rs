@@ -482,7 +482,7 @@ impl<M: Microkernel> Tiled<M> {
                 for ((pointer, base), [y, x]) in pointers[..M::ROWS].iter_mut().zip(bases).zip(origins) {
                     // A negative position becomes a huge one.
                     let (y, x) = (y.wrapping_add_unsigned(down), x.wrapping_add_unsigned(right));
-                    if interior || ((y as usize) < height) & ((x as usize) < width) {
+                    if interior || ((y as usize) < height && (x as usize) < width) {
                         *pointer = base.wrapping_add(offset);
                     }
                 }
