@@ -6,7 +6,7 @@
 //! | member | content |
 //! |---|---|
 //! | `graph.nnef`, `*.dat` | the network, as tract-nnef writes it |
-//! | `labels.txt` | see [`Labels`](crate::Labels) |
+//! | `labels.txt` | see [`Labels`] |
 //! | `preprocessing.json` | see [`Preprocessing`] |
 //! | `provenance.json` | see [`Provenance`] |
 //! | `report.json` | what quantisation found; any JSON |

@@ -776,6 +776,11 @@ fn child_that_writes_a_model() {
 #[cfg(unix)]
 #[test]
 fn a_full_disk_is_an_error_and_leaves_nothing() {
+    let itself = Command::new(std::env::current_exe().unwrap()).arg("--list").output();
+    if !itself.is_ok_and(|output| output.status.success()) {
+        println!("skipped: an emulated program cannot start itself here");
+        return;
+    }
     let folder = tempfile::tempdir().unwrap();
     // A limit on the size of files stands for a full disk: the system refuses a write in the
     // middle of the file.
