@@ -13,6 +13,7 @@ use resight_kernels::{
 };
 
 /// Name, size, channels in and out, kernel, stride, groups, with a residual.
+#[allow(clippy::type_complexity, reason = "a table, read once below")]
 const CONVOLUTIONS: [(&str, usize, [usize; 2], usize, usize, usize, bool); 9] = [
     ("stem", 224, [3, 64], 7, 2, 1, false),
     ("56 reduce", 56, [256, 64], 1, 1, 1, false),
