@@ -217,9 +217,11 @@ mod tests {
 
     #[test]
     fn the_other_methods_cut_the_outlier() {
-        for method in [Method::Percentile(99.9), Method::Entropy, Method::Mse] {
+        // One outlier in 100,000 is worth some of the range to the squared error, none to the others.
+        for (method, most) in [(Method::Percentile(99.9), 20.0), (Method::Entropy, 60.0), (Method::Mse, 95.0)]
+        {
             let (low, high) = choose(method, &outlier());
-            assert!(high < 60.0 && high > 4.0 && low < -4.0, "{method:?}: {low} {high}");
+            assert!(high < most && high > 4.0 && low < -4.0, "{method:?}: {low} {high}");
         }
     }
 
