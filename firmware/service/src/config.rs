@@ -527,7 +527,7 @@ impl<'i> Reader<'i> {
             match lines.iter().position(|other| other.name == line) {
                 Some(index) => indices.push(index),
                 None => {
-                    self.mistake(&at, &section.key("lines"), format!("there is no valid [[line]] `{line}`"))
+                    self.mistake(&at, &section.key("lines"), format!("there is no valid [[line]] `{line}`"));
                 }
             }
         }
