@@ -1,21 +1,89 @@
-//! The `resightd` service.
+//! The `resightd` service: camera frames in, lines out.
+
+mod board;
+mod config;
+mod convert;
+mod http;
+mod lines;
+mod metrics;
+mod notify;
+mod run;
+mod source;
+mod triggers;
 
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
-use anyhow::Result;
-use clap::Parser;
+use anyhow::{Context as _, Result, bail};
+use clap::{Args, Parser, Subcommand};
 use resight_network::{
     Classifier, Model, RgbView, ThreadSettings, decode, isa_from_environment, predictions,
 };
 
-/// Classify an image on this board with an int8 model file.
+/// Classify camera frames with an int8 network and switch lines by what they show.
 #[derive(Debug, Parser)]
-#[command(name = "resightd", version, arg_required_else_help = true)]
-#[command(after_help = "Example:\n  resightd --model resnet50.resight.tar --image cat.png")]
+#[command(name = "resightd", version, arg_required_else_help = true, args_conflicts_with_subcommands = true)]
+#[command(after_help = "Examples:\n  resightd run /etc/resight/resightd.toml\n  \
+    resightd --model resnet50.resight.tar --image cat.png")]
 struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    classify: Option<Classify>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the loop: frames in, lines and events out.
+    Run {
+        /// The configuration.
+        file: PathBuf,
+    },
+    /// Check a configuration, and the model that it names if it is there.
+    Check {
+        /// The configuration.
+        file: PathBuf,
+    },
+    /// Print a configuration.
+    Config {
+        /// The commented default.
+        #[arg(long, required = true)]
+        default: bool,
+    },
+    /// Classify one image.
+    Classify(Classify),
+    /// Run a model's golden vectors on this board.
+    SelfTest {
+        /// The model file.
+        #[arg(long, value_name = "FILE")]
+        model: PathBuf,
+        /// Compute threads; one for each fast core by default.
+        #[arg(long, value_name = "N")]
+        threads: Option<NonZeroUsize>,
+    },
+    /// Time a model on this board.
+    Bench {
+        /// The model file.
+        #[arg(long, value_name = "FILE")]
+        model: PathBuf,
+        /// Compute threads; one for each fast core by default.
+        #[arg(long, value_name = "N")]
+        threads: Option<NonZeroUsize>,
+        /// Bind each thread to one core.
+        #[arg(long)]
+        pin: bool,
+        /// How many times.
+        #[arg(long, default_value_t = 20, value_name = "N")]
+        runs: usize,
+    },
+    /// Show what this board has, and what to do about each problem.
+    Doctor,
+}
+
+#[derive(Debug, Args)]
+struct Classify {
     /// The model file.
     #[arg(long, value_name = "FILE")]
     model: PathBuf,
@@ -30,14 +98,20 @@ struct Cli {
     top: usize,
 }
 
-impl Cli {
+/// A model that has passed its self-test.
+fn tested(file: &Path, threads: Option<NonZeroUsize>) -> Result<(Model, Classifier, String)> {
+    let model = Model::load(file)?;
+    let isa = isa_from_environment()?;
+    let mut classifier = Classifier::new(&model, isa, ThreadSettings { threads, pin: false })?;
+    classifier.self_test(&model)?;
+    let passed = format!("{}: {} golden vectors reproduced by {isa}", model.name(), model.golden().len());
+    Ok((model, classifier, passed))
+}
+
+impl Classify {
     fn run(self) -> Result<()> {
-        let model = Model::load(&self.model)?;
-        let isa = isa_from_environment()?;
-        let mut classifier =
-            Classifier::new(&model, isa, ThreadSettings { threads: self.threads, pin: false })?;
-        classifier.self_test(&model)?;
-        log::info!("{}: {} golden vectors reproduced by {isa}", model.name(), model.golden().len());
+        let (model, mut classifier, passed) = tested(&self.model, self.threads)?;
+        log::info!("{passed}");
         let image = decode(&self.image)?;
         let start = Instant::now();
         let logits = classifier.classify(RgbView::of(&image)?)?;
@@ -51,6 +125,47 @@ impl Cli {
             );
         }
         Ok(())
+    }
+}
+
+impl Cli {
+    fn run(self) -> Result<()> {
+        match self.command {
+            Some(Command::Run { file }) => run::run(&file),
+            Some(Command::Check { file }) => {
+                match run::check(&file)? {
+                    None => println!("{}: valid", file.display()),
+                    Some(model) => println!(
+                        "{}: valid, but for the classes, because the model {} is missing",
+                        file.display(),
+                        model.display()
+                    ),
+                }
+                Ok(())
+            }
+            Some(Command::Config { .. }) => {
+                print!("{}", config::DEFAULT);
+                Ok(())
+            }
+            Some(Command::Classify(classify)) => classify.run(),
+            Some(Command::SelfTest { model, threads }) => {
+                println!("{}", tested(&model, threads)?.2);
+                Ok(())
+            }
+            Some(Command::Bench { model, threads, pin, runs }) => {
+                print!("{}", board::bench(&model, ThreadSettings { threads, pin }, runs)?);
+                Ok(())
+            }
+            Some(Command::Doctor) => {
+                let (text, healthy) = board::doctor();
+                print!("{text}");
+                if !healthy {
+                    bail!("there are problems, see above");
+                }
+                Ok(())
+            }
+            None => self.classify.context("a command or --model and --image are needed; see --help")?.run(),
+        }
     }
 }
 

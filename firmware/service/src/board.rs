@@ -1,0 +1,182 @@
+//! What board this is: for `bench`, `doctor` and the status.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+use resight_kernels::Parallel as _;
+use resight_network::{Isa, Model, Preprocessor, RgbView, ThreadPool, ThreadSettings, isa_from_environment};
+
+use crate::lines;
+
+/// Above this, boards begin to lower their clocks, degrees Celsius.
+const HOT: f64 = 80.0;
+
+fn read(path: impl AsRef<Path>) -> Option<String> {
+    let text = fs::read_to_string(path).ok()?;
+    Some(text.trim_matches(['\0', '\n', ' ']).to_owned())
+}
+
+fn entries(folder: &str, prefix: &str) -> Vec<PathBuf> {
+    let paths = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    let named =
+        |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(prefix));
+    let mut found: Vec<PathBuf> = paths.filter(named).collect();
+    found.sort();
+    found
+}
+
+/// The hottest thermal zone, degrees Celsius.
+pub(crate) fn temperature() -> Option<f64> {
+    let zones = entries("/sys/class/thermal", "thermal_zone");
+    let read = |zone: PathBuf| read(zone.join("temp"))?.parse::<f64>().ok().map(|milli| milli / 1e3);
+    zones.into_iter().filter_map(read).max_by(f64::total_cmp)
+}
+
+/// The present clock of the fastest core, MHz.
+fn clock() -> Option<u64> {
+    let cores = entries("/sys/devices/system/cpu", "cpu");
+    let read = |core: PathBuf| read(core.join("cpufreq/scaling_cur_freq"))?.parse::<u64>().ok();
+    cores.into_iter().filter_map(read).max().map(|kilohertz| kilohertz / 1000)
+}
+
+fn or_unknown(value: Option<String>) -> String {
+    value.unwrap_or_else(|| "unknown".into())
+}
+
+/// Times the network alone and preprocessing of a 640x480 image.
+///
+/// # Errors
+/// A model that cannot be used.
+pub(crate) fn bench(file: &Path, threads: ThreadSettings, runs: usize) -> Result<String> {
+    ensure!(runs > 0, "--runs must be at least 1");
+    let model = Model::load(file)?;
+    let isa = isa_from_environment()?;
+    let pool = ThreadPool::new(threads)?;
+    let mut program = model.compile(isa, pool.threads())?;
+    pool.install(|| model.self_test(&mut program, &pool))?;
+    let mut preprocessor = Preprocessor::new(model.preprocessing())?;
+    let mut input = vec![0; preprocessor.input_len()];
+    let (width, height) = (640u32, 480u32);
+    let image: Vec<u8> = (0..width * height * 3).map(|index| (index % 251) as u8).collect();
+    let (mut network, mut preparing) = (vec![], vec![]);
+    for _ in 0..runs {
+        let start = Instant::now();
+        preprocessor.quantise(RgbView::new(&image, height, width)?, &mut input)?;
+        preparing.push(start.elapsed());
+        let start = Instant::now();
+        pool.install(|| program.run(&pool, &input).map(|_| ()))?;
+        network.push(start.elapsed());
+    }
+    let times = |mut times: Vec<Duration>| {
+        times.sort_unstable();
+        let ms = |time: Duration| time.as_secs_f64() * 1e3;
+        format!("{:.3} ms median, {:.3} ms best", ms(times[times.len() / 2]), ms(times[0]))
+    };
+    Ok(format!(
+        "network        {}\npreprocessing  {} (640x480)\nthreads        {}\nkernels        {isa}\n\
+         temperature    {}\nclock          {}\n",
+        times(network),
+        times(preparing),
+        pool.threads(),
+        or_unknown(temperature().map(|celsius| format!("{celsius:.1} °C"))),
+        or_unknown(clock().map(|megahertz| format!("{megahertz} MHz"))),
+    ))
+}
+
+/// Describes the board, and for each problem what to do about it. `false` with any problem.
+pub(crate) fn doctor() -> (String, bool) {
+    let mut lines = vec![];
+    let mut problems = vec![];
+    let model = read("/proc/device-tree/model").or_else(|| read("/sys/class/dmi/id/product_name"));
+    lines.push(format!("board         {}", or_unknown(model)));
+    lines.push(format!("processor     {}", processor()));
+    let available = Isa::available().map(Isa::name).collect::<Vec<_>>().join(", ");
+    match isa_from_environment() {
+        Ok(isa) => lines.push(format!("kernels       {isa} (of {available})")),
+        Err(error) => {
+            lines.push(format!("kernels       none (of {available})"));
+            problems.push(error.to_string());
+        }
+    }
+    if cfg!(target_arch = "aarch64") && !Isa::NeonDot.is_available() {
+        problems
+            .push("this processor has no dot product: expect a fourth of the speed of a Cortex-A76".into());
+    }
+    let celsius = temperature();
+    lines.push(format!("temperature   {}", or_unknown(celsius.map(|celsius| format!("{celsius:.1} °C")))));
+    if celsius.is_some_and(|celsius| celsius >= HOT) {
+        problems.push(format!("at {HOT} °C and more boards lower their clocks: add a heat sink or a fan"));
+    }
+    lines.push(format!("clock         {}", or_unknown(clock().map(|megahertz| format!("{megahertz} MHz")))));
+    let governor = read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor");
+    lines.push(format!("governor      {}", or_unknown(governor.clone())));
+    if governor.as_deref() == Some("powersave") {
+        problems.push(
+            "the clock governor is powersave: write `performance` or `schedutil` to \
+             /sys/devices/system/cpu/cpu*/cpufreq/scaling_governor"
+                .into(),
+        );
+    }
+    let chips = entries("/dev", "gpiochip");
+    if chips.is_empty() {
+        lines.push("GPIO chips    none".into());
+        problems.push("no /dev/gpiochip*: only `backend = \"virtual\"` works for lines here".into());
+    }
+    let labels = lines::chips();
+    for chip in &chips {
+        let label = labels.iter().find(|(path, _)| path == chip).map(|(_, label)| label.as_str());
+        lines.push(format!("GPIO chip     {} {}", chip.display(), label.unwrap_or("(cannot be opened)")));
+        permission(chip, "gpio", &mut problems);
+    }
+    let cameras = entries("/dev", "video");
+    if cameras.is_empty() {
+        lines.push("cameras       none".into());
+        problems.push(
+            "no /dev/video*: plug a camera in, or send frames to standard input, for example with \
+             `rpicam-vid -t 0 --codec yuv420 -o - | resightd run FILE`"
+                .into(),
+        );
+    }
+    for camera in &cameras {
+        let name = camera.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let model = read(format!("/sys/class/video4linux/{name}/name"));
+        lines.push(format!("camera        {} {}", camera.display(), or_unknown(model)));
+        permission(camera, "video", &mut problems);
+    }
+    let healthy = problems.is_empty();
+    lines.extend(problems.into_iter().map(|problem| format!("problem: {problem}")));
+    (lines.join("\n") + "\n", healthy)
+}
+
+fn permission(device: &Path, group: &str, problems: &mut Vec<String>) {
+    if let Err(error) = File::options().read(true).write(true).open(device) {
+        let device = device.display();
+        problems.push(format!(
+            "{device} cannot be opened: {error}; add the user to its group with \
+             `usermod -a -G {group} USER`, or see who holds it with `fuser -v {device}`"
+        ));
+    }
+}
+
+fn processor() -> String {
+    let text = read("/proc/cpuinfo").unwrap_or_default();
+    let value = |key: &str| {
+        let line = text.lines().find(|line| line.starts_with(key))?;
+        line.split_once(':').map(|(_, value)| value.trim().to_owned())
+    };
+    let cores = text.lines().filter(|line| line.starts_with("processor")).count();
+    let arm = value("CPU part").map(|part| {
+        let known = [
+            ("0xd03", "Cortex-A53"),
+            ("0xd05", "Cortex-A55"),
+            ("0xd07", "Cortex-A57"),
+            ("0xd08", "Cortex-A72"),
+            ("0xd0b", "Cortex-A76"),
+            ("0xd42", "Cortex-A78AE"),
+        ];
+        known.iter().find(|(other, _)| *other == part).map_or(part, |(_, name)| (*name).to_owned())
+    });
+    format!("{cores} x {}", or_unknown(value("model name").or(arm)))
+}

@@ -1,0 +1,669 @@
+//! The loop: capture, latest frame, inference, triggers, lines.
+
+use std::io::{self, Write as _};
+use std::panic;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context as _, Result, bail};
+use resight_network::{Classifier, Labels, Model, RgbView, isa_from_environment, softmax};
+use serde_json::{Value, json};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+use crate::board;
+use crate::config::{Config, SourceConfig};
+use crate::http;
+use crate::lines::Lines;
+use crate::metrics::Metrics;
+use crate::notify::Notify;
+use crate::source::{self, Frame, Next, Source, SourceError};
+use crate::triggers::{Change, Triggers};
+
+/// Nothing waits longer than this without looking whether it should stop.
+const TICK: Duration = Duration::from_millis(50);
+
+/// Events that may wait for a slow reader.
+const EVENTS: usize = 256;
+
+/// Longest pause between two attempts to open a source.
+const MAX_BACKOFF: Duration = Duration::from_secs(5);
+
+/// How long events may take to be written at the end.
+const FLUSH: Duration = Duration::from_secs(1);
+
+/// A poisoned lock only guards counters and mailboxes, which are whole at any time.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Names that events and the status show.
+struct Names {
+    model: String,
+    isa: &'static str,
+    rules: Vec<String>,
+    labels: Labels,
+}
+
+/// Everything that a reload replaces, but the source.
+struct Engine {
+    classifier: Classifier,
+    probabilities: Vec<f32>,
+    triggers: Triggers,
+    changes: Vec<Change>,
+    stale: Duration,
+    names: Arc<Names>,
+}
+
+impl Engine {
+    /// Loads the model, runs its golden vectors and resolves the rules.
+    fn load(path: &Path, config: &Config) -> Result<Self> {
+        let model = Model::load(&config.model)?;
+        let rules = config.rules(path, model.labels())?;
+        let isa = isa_from_environment()?;
+        let mut classifier = Classifier::new(&model, isa, config.threads)?;
+        classifier.self_test(&model)?;
+        log::info!("{}: {} golden vectors reproduced by {isa}", model.name(), model.golden().len());
+        let names = Names {
+            model: model.name().to_owned(),
+            isa: isa.name(),
+            rules: rules.iter().map(|rule| rule.name.clone()).collect(),
+            labels: model.labels().clone(),
+        };
+        Ok(Self {
+            probabilities: vec![0.0; classifier.classes()],
+            classifier,
+            changes: Vec::with_capacity(rules.len()),
+            triggers: Triggers::new(rules),
+            stale: config.stale,
+            names: Arc::new(names),
+        })
+    }
+
+    fn classify(&mut self, frame: &Frame) -> Result<()> {
+        let logits = self.classifier.classify(RgbView::new(&frame.rgb, frame.height, frame.width)?)?;
+        self.probabilities.copy_from_slice(logits);
+        softmax(&mut self.probabilities);
+        Ok(())
+    }
+}
+
+/// One line of output, names still to be filled in.
+struct Event {
+    kind: EventKind,
+    monotonic: Duration,
+    wall: SystemTime,
+    frame: u64,
+    latency: Duration,
+    names: Arc<Names>,
+}
+
+enum EventKind {
+    Rule(Change),
+    Stale,
+    Recovered,
+}
+
+impl Event {
+    fn json(&self) -> Value {
+        let mut value = json!({
+            "monotonic_ms": self.monotonic.as_secs_f64() * 1e3,
+            "wall_ms": self.wall.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64,
+            "frame": self.frame,
+        });
+        match &self.kind {
+            EventKind::Rule(change) => {
+                value["event"] = json!(if change.active { "active" } else { "inactive" });
+                value["rule"] = json!(self.names.rules.get(change.rule));
+                value["class"] = json!(change.class);
+                value["name"] = json!(self.names.labels.name(change.class));
+                value["score"] = json!(change.score);
+                value["latency_ms"] = json!(self.latency.as_secs_f64() * 1e3);
+            }
+            EventKind::Stale => value["event"] = json!("stale"),
+            EventKind::Recovered => value["event"] = json!("recovered"),
+        }
+        value
+    }
+}
+
+/// The newest frame, between two threads.
+#[derive(Default)]
+struct Slot {
+    state: Mutex<SlotState>,
+    filled: Condvar,
+    emptied: Condvar,
+}
+
+#[derive(Default)]
+struct SlotState {
+    frame: Option<Frame>,
+    spare: Option<Frame>,
+    closed: bool,
+}
+
+enum Taken {
+    Frame,
+    Nothing,
+    Closed,
+}
+
+impl Slot {
+    /// Hands over a frame and gives another's memory. `true` if one that nobody took is lost.
+    fn put(&self, frame: &mut Frame) -> bool {
+        let mut state = lock(&self.state);
+        let (dropped, spare) = match state.frame.take() {
+            Some(old) => (true, old),
+            None => (false, state.spare.take().unwrap_or_else(Frame::new)),
+        };
+        state.frame = Some(std::mem::replace(frame, spare));
+        self.filled.notify_one();
+        dropped
+    }
+
+    /// Waits until the frame is taken, or for a moment. `true` if there is room.
+    fn wait_for_room(&self) -> bool {
+        let state = lock(&self.state);
+        let occupied = |state: &mut SlotState| state.frame.is_some();
+        let (state, _) =
+            self.emptied.wait_timeout_while(state, TICK, occupied).unwrap_or_else(PoisonError::into_inner);
+        state.frame.is_none()
+    }
+
+    fn take(&self, frame: &mut Frame, wait: Duration) -> Taken {
+        let state = lock(&self.state);
+        let idle = |state: &mut SlotState| state.frame.is_none() && !state.closed;
+        let (mut state, _) =
+            self.filled.wait_timeout_while(state, wait, idle).unwrap_or_else(PoisonError::into_inner);
+        match state.frame.take() {
+            Some(new) => {
+                state.spare = Some(std::mem::replace(frame, new));
+                self.emptied.notify_one();
+                Taken::Frame
+            }
+            None if state.closed => Taken::Closed,
+            None => Taken::Nothing,
+        }
+    }
+
+    fn close(&self) {
+        lock(&self.state).closed = true;
+        self.filled.notify_one();
+    }
+}
+
+type OpenSource = (SourceConfig, Box<dyn Source>, bool);
+
+/// What the threads share.
+pub(crate) struct Shared {
+    pub(crate) stop: AtomicBool,
+    start: Instant,
+    metrics: Mutex<Metrics>,
+    names: Mutex<Arc<Names>>,
+    lines: Arc<Lines>,
+    slot: Slot,
+    new_engine: Mutex<Option<Engine>>,
+    new_source: Mutex<Option<OpenSource>>,
+    notify: Notify,
+}
+
+impl Shared {
+    /// What `/status` shows.
+    pub(crate) fn status(&self) -> Value {
+        let metrics = lock(&self.metrics).clone();
+        let names = lock(&self.names).clone();
+        let mut value = metrics.json();
+        value["model"] = json!(names.model);
+        value["kernels"] = json!(names.isa);
+        value["uptime_s"] = json!(self.start.elapsed().as_secs_f64());
+        value["temperature_c"] = json!(board::temperature());
+        value["lines"] =
+            self.lines.levels().map(|(name, active)| (name.to_owned(), json!(active))).collect::<Value>();
+        if let Some((class, probability, frame)) = metrics.last {
+            let name = names.labels.name(class);
+            value["last"] =
+                json!({ "class": class, "name": name, "probability": probability, "frame": frame });
+        }
+        value
+    }
+
+    /// What `/metrics` shows.
+    pub(crate) fn prometheus(&self) -> String {
+        let metrics = lock(&self.metrics).clone();
+        metrics.prometheus(self.lines.levels())
+    }
+
+    /// Whether frames are being classified.
+    pub(crate) fn is_healthy(&self) -> bool {
+        !lock(&self.metrics).stale
+    }
+
+    fn stopping(&self) -> bool {
+        self.stop.load(Ordering::SeqCst)
+    }
+}
+
+/// Runs until a signal or the end of the frames.
+///
+/// # Errors
+/// A configuration, model, line or source that cannot be used at the start, and a thread that
+/// panicked. The lines are at their safe levels then.
+pub(crate) fn run(path: &Path) -> Result<()> {
+    // First of all: a signal during the start is not lost.
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).context("cannot handle signals")?;
+    let mut config = Config::load(path)?;
+    let lines = Arc::new(Lines::open(&config.lines)?);
+    make_safe_on_panic(&lines);
+    let engine = Engine::load(path, &config)?;
+    let (source, live) = source::open(&config.source)?;
+    let shared = Arc::new(Shared {
+        stop: AtomicBool::new(false),
+        start: Instant::now(),
+        metrics: Mutex::new(Metrics { stale: true, ..Metrics::default() }),
+        names: Mutex::new(engine.names.clone()),
+        lines: lines.clone(),
+        slot: Slot::default(),
+        new_engine: Mutex::new(None),
+        new_source: Mutex::new(Some((config.source.clone(), source, live))),
+        notify: Notify::from_environment(),
+    });
+    if let Some(address) = config.http {
+        http::start(address, shared.clone())?;
+    }
+    let (events, receiver) = sync_channel(EVENTS);
+    let writer = config.events.then(|| spawn("events", move || write_events(&receiver))).transpose()?;
+    let events = writer.is_some().then_some(events);
+    let capture = spawn("capture", {
+        let shared = shared.clone();
+        move || capture(&shared)
+    })?;
+    let inference = spawn("inference", {
+        let shared = shared.clone();
+        move || infer(&shared, engine, events)
+    })?;
+
+    while !inference.is_finished() && !shared.stopping() {
+        for signal in signals.pending() {
+            if signal == SIGHUP {
+                reload(path, &mut config, &shared);
+            } else {
+                log::info!("stopping: signal {signal}");
+                shared.stop.store(true, Ordering::SeqCst);
+            }
+        }
+        if capture.is_finished() {
+            // However it ended: what it handed over is still classified.
+            shared.slot.close();
+        }
+        thread::sleep(TICK);
+    }
+    let capture_ended = capture.is_finished();
+    shared.stop.store(true, Ordering::SeqCst);
+    // Not after the inference that may be running.
+    lines.seal();
+    shared.notify.send("STOPPING=1\nSTATUS=stopping");
+    let inference_result = inference.join();
+    // A decoder may be busy for a while, but nothing depends on it any more.
+    let capture_result = if capture_ended { capture.join() } else { Ok(()) };
+    if let Some(writer) = writer {
+        let deadline = Instant::now() + FLUSH;
+        while !writer.is_finished() && Instant::now() < deadline {
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+    if inference_result.is_err() || capture_result.is_err() {
+        bail!("a thread panicked; the lines are at their safe levels");
+    }
+    log::info!("{}", summary(&lock(&shared.metrics)));
+    Ok(())
+}
+
+fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<thread::JoinHandle<()>> {
+    thread::Builder::new()
+        .name(name.into())
+        .spawn(work)
+        .with_context(|| format!("cannot start thread {name}"))
+}
+
+fn summary(metrics: &Metrics) -> String {
+    let ms = |share| metrics.latency.quantile(share).as_secs_f64() * 1e3;
+    format!(
+        "{} frames, {} classified, {} dropped, {} corrupt; latency p50 {:.1} ms, p95 {:.1} ms, p99 {:.1} ms, \
+         max {:.1} ms",
+        metrics.frames,
+        metrics.inferences,
+        metrics.dropped,
+        metrics.corrupt,
+        ms(0.5),
+        ms(0.95),
+        ms(0.99),
+        ms(1.0)
+    )
+}
+
+/// Before the message of a panic, and before an abort: the safe levels.
+fn make_safe_on_panic(lines: &Arc<Lines>) {
+    let lines = lines.clone();
+    let message = panic::take_hook();
+    panic::set_hook(Box::new(move |information| {
+        if cfg!(panic = "abort") {
+            lines.seal();
+        } else if let Err((line, error)) = lines.make_safe() {
+            log::error!("line {line} cannot be put to its safe level: {error}");
+        }
+        message(information);
+    }));
+}
+
+/// Applies the configuration file anew, or keeps what runs.
+fn reload(path: &Path, config: &mut Config, shared: &Shared) {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    let microseconds = now.tv_sec * 1_000_000 + now.tv_nsec / 1000;
+    shared.notify.send(&format!("RELOADING=1\nMONOTONIC_USEC={microseconds}"));
+    match prepare(path, config) {
+        Ok((new, engine, source)) => {
+            *lock(&shared.new_engine) = Some(engine);
+            if let Some(source) = source {
+                *lock(&shared.new_source) = Some(source);
+            }
+            *config = new;
+            lock(&shared.metrics).reloads += 1;
+            log::info!("{}: reloaded", path.display());
+        }
+        Err(error) => {
+            lock(&shared.metrics).reloads_refused += 1;
+            log::error!("reload refused, the running configuration stays: {error:#}");
+        }
+    }
+    shared.notify.send("READY=1");
+}
+
+fn prepare(path: &Path, running: &Config) -> Result<(Config, Engine, Option<OpenSource>)> {
+    let config = Config::load(path)?;
+    if config.lines != running.lines || config.http != running.http || config.events != running.events {
+        bail!("{}: changes of [[line]] and [output] need a restart", path.display());
+    }
+    let engine = Engine::load(path, &config)?;
+    let source = if config.source == running.source {
+        None
+    } else {
+        let (source, live) = source::open(&config.source)?;
+        Some((config.source.clone(), source, live))
+    };
+    Ok((config, engine, source))
+}
+
+/// Every power of two: a fault that lasts does not fill the disk with messages.
+fn worth_logging(count: u64) -> bool {
+    count.is_power_of_two()
+}
+
+fn capture(shared: &Shared) {
+    let mut frame = Frame::new();
+    let mut number = 0;
+    let Some((mut config, source, mut live)) = lock(&shared.new_source).take() else { return };
+    let mut source = Some(source);
+    let mut backoff = TICK;
+    let mut retry_at = Instant::now();
+    while !shared.stopping() {
+        if let Some((new_config, new_source, new_live)) = lock(&shared.new_source).take() {
+            (config, source, live, backoff) = (new_config, Some(new_source), new_live, TICK);
+        }
+        if !live && !shared.slot.wait_for_room() {
+            continue;
+        }
+        let next = match &mut source {
+            Some(source) => source.next(&mut frame, TICK),
+            None if Instant::now() < retry_at => {
+                thread::sleep(TICK);
+                continue;
+            }
+            None => source::open(&config).map(|(opened, _)| {
+                log::info!("{}: the source is open again", config.path);
+                source = Some(opened);
+                Next::Nothing
+            }),
+        };
+        match next {
+            Ok(Next::Frame) => {
+                backoff = TICK;
+                number += 1;
+                frame.number = number;
+                let dropped = shared.slot.put(&mut frame);
+                let mut metrics = lock(&shared.metrics);
+                metrics.frames += 1;
+                metrics.dropped += u64::from(dropped);
+            }
+            Ok(Next::Nothing) => {}
+            Ok(Next::Corrupt(cause)) => {
+                let mut metrics = lock(&shared.metrics);
+                metrics.corrupt += 1;
+                if worth_logging(metrics.corrupt) {
+                    log::warn!("corrupt frame {}: {cause}", metrics.corrupt);
+                }
+            }
+            Ok(Next::End) => {
+                log::info!("{}: the frames are at their end", config.path);
+                return;
+            }
+            Err(error) => {
+                lose(shared, &error);
+                source = None;
+                retry_at = Instant::now() + backoff;
+                backoff = (backoff * 2).min(MAX_BACKOFF);
+            }
+        }
+    }
+}
+
+fn lose(shared: &Shared, error: &SourceError) {
+    let mut metrics = lock(&shared.metrics);
+    metrics.source_errors += 1;
+    if worth_logging(metrics.source_errors) {
+        log::error!("source lost ({} times): {error}", metrics.source_errors);
+    }
+}
+
+fn write_events(events: &Receiver<Event>) {
+    let mut output = io::stdout();
+    let mut broken = false;
+    for event in events {
+        let result = writeln!(output, "{}", event.json()).and_then(|()| output.flush());
+        if let Err(error) = &result
+            && !broken
+        {
+            log::error!("events cannot be written to standard output: {error}");
+        }
+        broken = result.is_err();
+    }
+}
+
+/// The state of the inference thread besides its engine.
+struct Loop<'a> {
+    shared: &'a Shared,
+    events: Option<SyncSender<Event>>,
+    frame: Frame,
+    last: Option<Instant>,
+    /// Whether the lines are left at their safe levels.
+    stale: bool,
+}
+
+fn infer(shared: &Shared, mut engine: Engine, events: Option<SyncSender<Event>>) {
+    let mut state = Loop { shared, events, frame: Frame::new(), last: None, stale: true };
+    while !shared.stopping() {
+        if let Some(mut new) = lock(&shared.new_engine).take() {
+            new.triggers.inherit(&engine.triggers);
+            *lock(&shared.names) = new.names.clone();
+            engine = new;
+        }
+        let now = shared.start.elapsed();
+        let due = engine.triggers.deadline().filter(|_| !state.stale);
+        let wait = due.map_or(TICK, |due| due.saturating_sub(now).min(TICK));
+        match shared.slot.take(&mut state.frame, wait) {
+            Taken::Frame => state.frame(&mut engine),
+            Taken::Nothing => {
+                if !state.stale {
+                    engine.triggers.advance(shared.start.elapsed(), |change| engine.changes.push(change));
+                    state.show(&mut engine, false);
+                }
+            }
+            Taken::Closed => return,
+        }
+        if !state.stale && state.last.is_some_and(|last| last.elapsed() > engine.stale) {
+            state.go_stale(&mut engine);
+        }
+    }
+}
+
+impl Loop<'_> {
+    fn frame(&mut self, engine: &mut Engine) {
+        let begin = Instant::now();
+        if let Err(error) = engine.classify(&self.frame) {
+            let mut metrics = lock(&self.shared.metrics);
+            metrics.inference_errors += 1;
+            if worth_logging(metrics.inference_errors) {
+                log::error!("frame {}: {error:#}", self.frame.number);
+            }
+            return;
+        }
+        let now = self.shared.start.elapsed();
+        let took = begin.elapsed();
+        engine.triggers.frame(now, &engine.probabilities, |change| engine.changes.push(change));
+        let first = self.last.replace(Instant::now()).is_none();
+        let recovered = std::mem::take(&mut self.stale) && !first;
+        if recovered {
+            log::info!("frames come again");
+            self.send(engine, EventKind::Recovered, Duration::ZERO);
+        }
+        self.show(engine, true);
+        let best = (0..engine.probabilities.len()).fold(0, |best, class| {
+            if engine.probabilities[class] > engine.probabilities[best] { class } else { best }
+        });
+        let inferences = {
+            let mut metrics = lock(&self.shared.metrics);
+            metrics.inferences += 1;
+            metrics.stale = false;
+            metrics.inference.add(took);
+            metrics.last = Some((best, engine.probabilities[best], self.frame.number));
+            metrics.inferences
+        };
+        if first {
+            self.shared.notify.send("READY=1\nSTATUS=classifying");
+            log::info!("ready: first frame classified in {:.1} ms", took.as_secs_f64() * 1e3);
+        }
+        self.shared.notify.send("WATCHDOG=1");
+        if inferences.is_multiple_of(256) {
+            let status = format!("STATUS={}", summary(&lock(&self.shared.metrics)));
+            self.shared.notify.send(&status);
+        }
+    }
+
+    /// Drives the lines, then reports what changed; because of a frame or of time alone.
+    fn show(&mut self, engine: &mut Engine, by_frame: bool) {
+        for line in 0..self.shared.lines.len() {
+            if let Err(error) = self.shared.lines.drive(line, engine.triggers.is_on(line)) {
+                let mut metrics = lock(&self.shared.metrics);
+                metrics.line_errors += 1;
+                if worth_logging(metrics.line_errors) {
+                    log::error!("line write failed ({} times): {error}", metrics.line_errors);
+                }
+            }
+        }
+        let latency = self.frame.arrival.elapsed();
+        if by_frame {
+            lock(&self.shared.metrics).latency.add(latency);
+        }
+        for change in &engine.changes {
+            self.send(engine, EventKind::Rule(*change), latency);
+        }
+        engine.changes.clear();
+    }
+
+    fn go_stale(&mut self, engine: &mut Engine) {
+        self.stale = true;
+        engine.triggers.reset();
+        if let Err((line, error)) = self.shared.lines.make_safe() {
+            lock(&self.shared.metrics).line_errors += 1;
+            log::error!("line {line} cannot be put to its safe level: {error}");
+        }
+        log::warn!("no frame for {} ms: lines are at their safe levels", engine.stale.as_millis());
+        {
+            let mut metrics = lock(&self.shared.metrics);
+            metrics.stale = true;
+            metrics.stale_periods += 1;
+        }
+        self.shared.notify.send("STATUS=no frames");
+        self.send(engine, EventKind::Stale, Duration::ZERO);
+    }
+
+    fn send(&self, engine: &Engine, kind: EventKind, latency: Duration) {
+        let event = Event {
+            kind,
+            monotonic: self.shared.start.elapsed(),
+            wall: SystemTime::now(),
+            frame: self.frame.number,
+            latency,
+            names: engine.names.clone(),
+        };
+        let lost = self.events.as_ref().is_some_and(|events| events.try_send(event).is_err());
+        let mut metrics = lock(&self.shared.metrics);
+        metrics.events += 1;
+        metrics.events_lost += u64::from(lost);
+    }
+}
+
+/// Everything that can be checked without devices: the configuration, the model if it is
+/// there, the rules against its labels. Gives what was not checked.
+///
+/// # Errors
+/// All mistakes of the configuration, or what is wrong with the model.
+pub(crate) fn check(path: &Path) -> Result<Option<PathBuf>> {
+    let config = Config::load(path)?;
+    if !config.model.exists() {
+        return Ok(Some(config.model));
+    }
+    let model = Model::load(&config.model)?;
+    config.rules(path, model.labels())?;
+    Ok(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn numbered(number: u64) -> Frame {
+        Frame { number, ..Frame::new() }
+    }
+
+    #[test]
+    fn the_newest_frame_wins_and_the_others_are_counted() {
+        let slot = Slot::default();
+        assert!(!slot.put(&mut numbered(1)));
+        assert!(slot.put(&mut numbered(2)));
+        assert!(!slot.wait_for_room());
+        slot.close();
+        let mut frame = Frame::new();
+        assert!(matches!(slot.take(&mut frame, Duration::ZERO), Taken::Frame));
+        assert_eq!(frame.number, 2);
+        assert!(slot.wait_for_room());
+        assert!(matches!(slot.take(&mut frame, Duration::ZERO), Taken::Closed));
+    }
+
+    #[test]
+    fn the_memory_of_frames_goes_round() {
+        let slot = Slot::default();
+        let (mut captured, mut taken) = (Frame::new(), Frame::new());
+        let mut pointers = std::collections::HashSet::new();
+        for _ in 0..20 {
+            captured.rgb.resize(3000, 0);
+            pointers.insert(captured.rgb.as_ptr());
+            slot.put(&mut captured);
+            assert!(matches!(slot.take(&mut taken, Duration::ZERO), Taken::Frame));
+        }
+        assert!(pointers.len() <= 3, "{}", pointers.len());
+    }
+}

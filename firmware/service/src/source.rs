@@ -1,0 +1,710 @@
+//! Where frames come from.
+
+use std::borrow::Cow;
+use std::fs::{self, File};
+use std::io::{self, Read, Seek};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use resight_network::{RgbView, decode, decode_bytes, image_files};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use crate::config::{SourceConfig, SourceKind};
+use crate::convert::{PixelFormat, Range};
+
+/// Largest JPEG frame and Y4M header, in bytes.
+const MAX_FRAME: usize = 64 << 20;
+
+/// The segment with the Huffman tables of ITU-T T.81, Annex K.3. Cameras that send MJPEG leave it out.
+const HUFFMAN_TABLES: &[u8] = include_bytes!("huffman.bin");
+
+/// Bytes read at a time.
+const CHUNK: usize = 256 << 10;
+
+/// An image from a source.
+#[derive(Debug)]
+pub(crate) struct Frame {
+    /// `[height][width][3]`.
+    pub(crate) rgb: Vec<u8>,
+    pub(crate) width: u32,
+    pub(crate) height: u32,
+    /// Counted from 1, corrupt frames left out.
+    pub(crate) number: u64,
+    /// When its last byte was read.
+    pub(crate) arrival: Instant,
+}
+
+impl Frame {
+    pub(crate) fn new() -> Self {
+        Self { rgb: vec![], width: 0, height: 0, number: 0, arrival: Instant::now() }
+    }
+}
+
+/// What a source has.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// A frame was written.
+    Frame,
+    /// Nothing within the time given.
+    Nothing,
+    /// A frame that cannot be used, and why.
+    Corrupt(String),
+    /// There will be no more.
+    End,
+}
+
+/// Frames, one after another. A camera is one more implementation.
+pub(crate) trait Source: Send {
+    /// Writes the next frame's pixels and size. Returns after `wait`, a little more at most.
+    ///
+    /// # Errors
+    /// What makes the source useless; it is opened again then.
+    fn next(&mut self, frame: &mut Frame, wait: Duration) -> Result<Next, SourceError>;
+}
+
+/// Why a source cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SourceError {
+    #[error("{path}: cannot {action} the source: {cause}")]
+    File { path: String, action: &'static str, cause: io::Error },
+    #[error("{path}: {cause}")]
+    Content { path: String, cause: String },
+}
+
+/// Opens a source. `live` is set when frames come on their own and must not be waited for.
+///
+/// # Errors
+/// A file that is missing or not what the configuration says.
+pub(crate) fn open(config: &SourceConfig) -> Result<(Box<dyn Source>, bool), SourceError> {
+    if config.kind == SourceKind::Images {
+        return Ok((Box::new(Images::open(config)?), config.rate.is_some()));
+    }
+    let stream = Stream::open(config)?;
+    let live = stream.kind != StreamKind::File || config.rate.is_some();
+    let content = |cause: String| SourceError::Content { path: config.path.clone(), cause };
+    let layout = match config.kind {
+        SourceKind::Mjpeg => Layout::Mjpeg,
+        SourceKind::Y4m => Layout::Y4m(None),
+        SourceKind::Raw { format, width, height, stride } => {
+            Layout::Raw { format, width, height, stride, bytes: format.frame_bytes(height, stride) }
+        }
+        SourceKind::Images => return Err(content("images are no stream".into())),
+    };
+    if config.rate.is_some() && stream.kind != StreamKind::File {
+        return Err(content("a rate is for files and folders; this comes at its own".into()));
+    }
+    Ok((Box::new(Video { stream, layout, pace: Pace::new(config.rate), seen: false }), live))
+}
+
+/// Keeps a rate.
+struct Pace {
+    interval: Option<Duration>,
+    due: Option<Instant>,
+}
+
+impl Pace {
+    fn new(rate: Option<f64>) -> Self {
+        Self { interval: rate.map(|rate| Duration::from_secs_f64(1.0 / rate)), due: None }
+    }
+
+    /// Waits for the next frame's time; `false` if that is not within `wait`.
+    fn reached(&mut self, wait: Duration) -> bool {
+        let Some(interval) = self.interval else { return true };
+        let now = Instant::now();
+        let due = self.due.unwrap_or(now);
+        let left = due.saturating_duration_since(now);
+        std::thread::sleep(left.min(wait));
+        if left > wait {
+            return false;
+        }
+        // Late by more than one frame: do not try to catch up.
+        self.due = Some((due + interval).max(now));
+        true
+    }
+}
+
+/// PNG and JPEG files.
+struct Images {
+    files: Vec<PathBuf>,
+    position: usize,
+    repeat: bool,
+    pace: Pace,
+}
+
+impl Images {
+    fn open(config: &SourceConfig) -> Result<Self, SourceError> {
+        let refuse = |cause: String| SourceError::Content { path: config.path.clone(), cause };
+        let files = if fs::metadata(&config.path).is_ok_and(|metadata| metadata.is_dir()) {
+            // The message names the folder already.
+            image_files(config.path.as_ref()).map_err(|error| refuse(error.to_string()))?
+        } else {
+            let paths = glob::glob(&config.path).map_err(|error| refuse(error.to_string()))?;
+            paths.filter_map(Result::ok).filter(|path| path.is_file()).collect()
+        };
+        if files.is_empty() {
+            return Err(refuse(
+                "no file fits this path; expected a folder of images, a file or a glob".into(),
+            ));
+        }
+        Ok(Self { files, position: 0, repeat: config.repeat, pace: Pace::new(config.rate) })
+    }
+}
+
+impl Source for Images {
+    fn next(&mut self, frame: &mut Frame, wait: Duration) -> Result<Next, SourceError> {
+        if self.position == self.files.len() {
+            if !self.repeat {
+                return Ok(Next::End);
+            }
+            self.position = 0;
+        }
+        if !self.pace.reached(wait) {
+            return Ok(Next::Nothing);
+        }
+        self.position += 1;
+        let image = match decode(&self.files[self.position - 1]) {
+            Ok(image) => image,
+            Err(error) => return Ok(Next::Corrupt(error.to_string())),
+        };
+        (frame.width, frame.height) = image.dimensions();
+        frame.rgb = image.into_raw();
+        frame.arrival = Instant::now();
+        Ok(Next::Frame)
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum StreamKind {
+    File,
+    Fifo,
+    Standard,
+}
+
+enum Handle {
+    File(File),
+    Standard(io::Stdin),
+}
+
+/// Bytes with a deadline.
+struct Stream {
+    path: String,
+    kind: StreamKind,
+    repeat: bool,
+    handle: Handle,
+    /// Read, not yet taken.
+    buffer: Vec<u8>,
+    /// Bytes of `buffer` that were taken.
+    taken: usize,
+    chunk: Vec<u8>,
+}
+
+impl Stream {
+    fn open(config: &SourceConfig) -> Result<Self, SourceError> {
+        let path = config.path.clone();
+        let (kind, handle) = if path == "-" {
+            (StreamKind::Standard, Handle::Standard(io::stdin()))
+        } else {
+            let failed = |cause| SourceError::File { path: path.clone(), action: "open", cause };
+            let file_type = fs::metadata(&path).map_err(failed)?.file_type();
+            let kind = if file_type.is_fifo() { StreamKind::Fifo } else { StreamKind::File };
+            if kind == StreamKind::File && !file_type.is_file() {
+                return Err(failed(io::Error::other("neither a file nor a FIFO")));
+            }
+            (kind, Handle::File(open_without_waiting(&path).map_err(failed)?))
+        };
+        Ok(Self {
+            path,
+            kind,
+            repeat: config.repeat,
+            handle,
+            buffer: vec![],
+            taken: 0,
+            chunk: vec![0; CHUNK],
+        })
+    }
+
+    fn bytes(&self) -> &[u8] {
+        &self.buffer[self.taken..]
+    }
+
+    fn take(&mut self, bytes: usize) {
+        self.taken += bytes;
+    }
+
+    /// Reads something more. `None` at the end of the bytes, `false` when nothing came in time.
+    fn more(&mut self, deadline: Instant) -> Result<Option<bool>, SourceError> {
+        self.buffer.drain(..self.taken);
+        self.taken = 0;
+        let failed = |cause| SourceError::File { path: self.path.clone(), action: "read", cause };
+        let left = deadline.saturating_duration_since(Instant::now());
+        let timeout = Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() };
+        let standard = io::stdin();
+        let handle: BorrowedFd<'_> = match &self.handle {
+            Handle::File(file) => file.as_fd(),
+            Handle::Standard(_) => standard.as_fd(),
+        };
+        match poll(&mut [PollFd::new(&handle, PollFlags::IN)], Some(&timeout)) {
+            Ok(0) | Err(rustix::io::Errno::INTR) => return Ok(Some(false)),
+            Ok(_) => {}
+            Err(error) => return Err(failed(error.into())),
+        }
+        let read = match &mut self.handle {
+            Handle::File(file) => file.read(&mut self.chunk),
+            Handle::Standard(input) => input.lock().read(&mut self.chunk),
+        };
+        match read {
+            Ok(0) => Ok(None),
+            Ok(bytes) => {
+                self.buffer.extend_from_slice(&self.chunk[..bytes]);
+                Ok(Some(true))
+            }
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
+                Ok(Some(false))
+            }
+            Err(error) => Err(failed(error)),
+        }
+    }
+
+    /// After the end of the bytes: whether others will follow.
+    fn restart(&mut self) -> Result<bool, SourceError> {
+        let path = self.path.clone();
+        let failed = |cause| SourceError::File { path: path.clone(), action: "reopen", cause };
+        self.buffer.clear();
+        self.taken = 0;
+        match (self.kind, &mut self.handle) {
+            (StreamKind::File, Handle::File(file)) if self.repeat => {
+                file.rewind().map_err(failed)?;
+                Ok(true)
+            }
+            (StreamKind::Fifo, handle) => {
+                // A new handle waits for the next writer; the old one would report the end for ever.
+                *handle = Handle::File(open_without_waiting(&path).map_err(failed)?);
+                Ok(true)
+            }
+            _ => Ok(false),
+        }
+    }
+}
+
+/// Opening a FIFO that nobody writes to would wait for ever.
+fn open_without_waiting(path: &str) -> io::Result<File> {
+    let flags = rustix::fs::OFlags::NONBLOCK | rustix::fs::OFlags::CLOEXEC;
+    File::options().read(true).custom_flags(flags.bits() as i32).open(path)
+}
+
+enum Layout {
+    Mjpeg,
+    Y4m(Option<Y4mHeader>),
+    Raw { format: PixelFormat, width: u32, height: u32, stride: u32, bytes: usize },
+}
+
+/// Frames out of a stream of bytes.
+struct Video {
+    stream: Stream,
+    layout: Layout,
+    pace: Pace,
+    /// Whether any frame was seen since the last start: an empty file must not spin.
+    seen: bool,
+}
+
+/// What the beginning of some bytes is.
+#[derive(Debug, PartialEq, Eq)]
+enum Piece {
+    /// A frame: of these bytes, the whole being so long.
+    Frame(std::ops::Range<usize>, usize),
+    /// Rubbish of this length.
+    Rubbish(usize),
+    /// Too little to tell.
+    More,
+}
+
+impl Source for Video {
+    fn next(&mut self, frame: &mut Frame, wait: Duration) -> Result<Next, SourceError> {
+        let deadline = Instant::now() + wait;
+        loop {
+            match self.piece()? {
+                Piece::Frame(range, whole) => {
+                    if !self.pace.reached(deadline.saturating_duration_since(Instant::now())) {
+                        return Ok(Next::Nothing);
+                    }
+                    frame.arrival = Instant::now();
+                    let result = self.convert(range, frame);
+                    self.stream.take(whole);
+                    self.seen = true;
+                    return Ok(result.map_or_else(Next::Corrupt, |()| Next::Frame));
+                }
+                Piece::Rubbish(bytes) => {
+                    self.stream.take(bytes);
+                    return Ok(Next::Corrupt(format!(
+                        "{}: {bytes} bytes belong to no frame",
+                        self.stream.path
+                    )));
+                }
+                Piece::More => match self.stream.more(deadline)? {
+                    Some(true) => {}
+                    Some(false) if Instant::now() < deadline => {}
+                    Some(false) => return Ok(Next::Nothing),
+                    None => {
+                        let rest = self.stream.bytes().len();
+                        if !self.stream.restart()? {
+                            return Ok(if rest > 0 { self.cut_off(rest) } else { Next::End });
+                        }
+                        if let Layout::Y4m(header) = &mut self.layout {
+                            *header = None;
+                        }
+                        if self.stream.kind == StreamKind::File && !std::mem::take(&mut self.seen) {
+                            let cause = "there is no frame in it".to_owned();
+                            return Err(SourceError::Content { path: self.stream.path.clone(), cause });
+                        }
+                        if rest > 0 {
+                            return Ok(self.cut_off(rest));
+                        }
+                    }
+                },
+            }
+        }
+    }
+}
+
+impl Video {
+    fn cut_off(&self, bytes: usize) -> Next {
+        Next::Corrupt(format!("{}: the last frame is cut off after {bytes} bytes", self.stream.path))
+    }
+
+    fn piece(&mut self) -> Result<Piece, SourceError> {
+        let refuse = |cause: String| SourceError::Content { path: self.stream.path.clone(), cause };
+        let bytes = self.stream.bytes();
+        let piece = match &mut self.layout {
+            Layout::Mjpeg => jpeg_piece(bytes),
+            Layout::Raw { bytes: needed, .. } if bytes.len() >= *needed => Piece::Frame(0..*needed, *needed),
+            Layout::Raw { .. } => return Ok(Piece::More),
+            Layout::Y4m(header) => {
+                let Some(end) = bytes.iter().take(4096).position(|byte| *byte == b'\n') else {
+                    if bytes.len() > 4096 {
+                        return Err(refuse("not Y4M: a header of over 4096 bytes".into()));
+                    }
+                    return Ok(Piece::More);
+                };
+                let Some(header) = header else {
+                    *header = Some(Y4mHeader::parse(&bytes[..end]).map_err(refuse)?);
+                    self.stream.take(end + 1);
+                    return self.piece();
+                };
+                let whole = end + 1 + header.bytes();
+                if !bytes.starts_with(b"FRAME") {
+                    return Err(refuse("a Y4M frame without its header".into()));
+                }
+                if bytes.len() >= whole { Piece::Frame(end + 1..whole, whole) } else { Piece::More }
+            }
+        };
+        if piece == Piece::More && self.stream.bytes().len() > MAX_FRAME {
+            return Ok(Piece::Rubbish(self.stream.bytes().len()));
+        }
+        Ok(piece)
+    }
+
+    fn convert(&self, range: std::ops::Range<usize>, frame: &mut Frame) -> Result<(), String> {
+        let bytes = &self.stream.bytes()[range];
+        match &self.layout {
+            Layout::Mjpeg => {
+                let bytes = with_huffman_tables(bytes);
+                let image = decode_bytes(&self.stream.path, &bytes).map_err(|error| error.to_string())?;
+                (frame.width, frame.height) = image.dimensions();
+                frame.rgb = image.into_raw();
+            }
+            Layout::Y4m(None) => return Err("no header".into()),
+            Layout::Y4m(Some(header)) => {
+                (frame.width, frame.height) = (header.width, header.height);
+                header.to_rgb(bytes, &mut frame.rgb);
+            }
+            &Layout::Raw { format, width, height, stride, .. } => {
+                (frame.width, frame.height) = (width, height);
+                format.to_rgb(bytes, width, height, stride, &mut frame.rgb);
+            }
+        }
+        // What the classifier will accept.
+        RgbView::new(&frame.rgb, frame.height, frame.width).map(|_| ()).map_err(|error| error.to_string())
+    }
+}
+
+/// The JPEG at the beginning of `bytes`: from the start of image to the end of image, or to
+/// the next start of image when it was cut off.
+fn jpeg_piece(bytes: &[u8]) -> Piece {
+    const START: [u8; 3] = [0xff, 0xd8, 0xff];
+    let start = bytes.windows(3).position(|window| window == START);
+    match start {
+        Some(0) => {}
+        Some(start) => return Piece::Rubbish(start),
+        // The start may be cut in two.
+        None if bytes.len() > CHUNK => return Piece::Rubbish(bytes.len() - 2),
+        None => return Piece::More,
+    }
+    let mut position = 2;
+    let cut_off = |at: usize| Piece::Frame(0..at, at);
+    loop {
+        let Some(&[marker, kind]) = bytes.get(position..position + 2) else { return Piece::More };
+        match (marker, kind) {
+            (0xff, 0xd9) => return Piece::Frame(0..position + 2, position + 2),
+            (0xff, 0xd8) => return cut_off(position),
+            (0xff, 0xff) => position += 1,
+            (0xff, 0xc0..=0xfe) if !(0xd0..=0xd7).contains(&kind) => {
+                let Some(&[high, low]) = bytes.get(position + 2..position + 4) else { return Piece::More };
+                let end = position + 2 + usize::from(u16::from_be_bytes([high, low])).max(2);
+                // A thumbnail may lie in an application's segment or in a comment, nowhere else.
+                let plain = !matches!(kind, 0xe0..=0xef | 0xfe);
+                let inside = &bytes[position..end.min(bytes.len())];
+                let start = inside.windows(3).position(|window| plain && window == START);
+                if let Some(start) = start {
+                    return cut_off(position + start);
+                }
+                position = end;
+            }
+            // Within a scan, or after rubbish: on to the next marker that is none of a scan's own.
+            _ => {
+                let from = position + 1;
+                let next = bytes.get(from..).unwrap_or_default().windows(2).position(|pair| {
+                    pair[0] == 0xff && pair[1] >= 0xc0 && pair[1] != 0xff && !(0xd0..=0xd7).contains(&pair[1])
+                });
+                let Some(next) = next else { return Piece::More };
+                position = from + next;
+            }
+        }
+    }
+}
+
+/// A JPEG, completed with the standard Huffman tables if it has none.
+fn with_huffman_tables(jpeg: &[u8]) -> Cow<'_, [u8]> {
+    let mut position = 2;
+    while let Some(&[0xff, kind, high, low]) = jpeg.get(position..position + 4) {
+        match kind {
+            // Tables of its own, or arithmetic coding.
+            0xc4 | 0xcc => return Cow::Borrowed(jpeg),
+            0xda => return Cow::Owned([&jpeg[..position], HUFFMAN_TABLES, &jpeg[position..]].concat()),
+            0xff => position += 1,
+            _ => position += 2 + usize::from(u16::from_be_bytes([high, low])),
+        }
+    }
+    Cow::Borrowed(jpeg)
+}
+
+/// The first line of a Y4M file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Y4mHeader {
+    width: u32,
+    height: u32,
+    /// By how much chroma is narrower and lower; `None` without chroma.
+    chroma: Option<(u32, u32)>,
+    range: Range,
+}
+
+impl Y4mHeader {
+    fn parse(line: &[u8]) -> Result<Self, String> {
+        let line = std::str::from_utf8(line).map_err(|_| "not Y4M: its header is no text")?;
+        let mut words = line.split(' ');
+        if words.next() != Some("YUV4MPEG2") {
+            return Err("not Y4M: it does not begin with YUV4MPEG2".into());
+        }
+        let mut header = Self { width: 0, height: 0, chroma: Some((2, 2)), range: Range::Limited };
+        for word in words {
+            match word.split_at_checked(1).unwrap_or_default() {
+                ("W", width) => header.width = width.parse().map_err(|_| format!("width `{width}`"))?,
+                ("H", height) => header.height = height.parse().map_err(|_| format!("height `{height}`"))?,
+                ("C", "420" | "420jpeg" | "420mpeg2" | "420paldv") => header.chroma = Some((2, 2)),
+                ("C", "422") => header.chroma = Some((2, 1)),
+                ("C", "444") => header.chroma = Some((1, 1)),
+                ("C", "mono") => header.chroma = None,
+                ("C", other) => {
+                    return Err(format!("Y4M colours `{other}`; expected 420, 422, 444 or mono with 8 bits"));
+                }
+                ("X", "COLORRANGE=FULL") => header.range = Range::Full,
+                _ => {}
+            }
+        }
+        if ![header.width, header.height].iter().all(|side| (1..=16384).contains(side)) {
+            return Err(format!("Y4M frames of {} x {}", header.width, header.height));
+        }
+        Ok(header)
+    }
+
+    fn chroma_size(&self) -> (usize, usize) {
+        self.chroma.map_or((0, 0), |(narrower, lower)| {
+            (self.width.div_ceil(narrower) as usize, self.height.div_ceil(lower) as usize)
+        })
+    }
+
+    fn bytes(&self) -> usize {
+        let (width, height) = self.chroma_size();
+        self.width as usize * self.height as usize + 2 * width * height
+    }
+
+    fn to_rgb(&self, frame: &[u8], rgb: &mut Vec<u8>) {
+        let width = self.width as usize;
+        let (luma, chroma) = frame.split_at(width * self.height as usize);
+        let (chroma_width, _) = self.chroma_size();
+        let (blue, red) = chroma.split_at(chroma.len() / 2);
+        let (narrower, lower) = self.chroma.unwrap_or((1, 1));
+        rgb.resize(luma.len() * 3, 0);
+        for (index, (pixel, y)) in rgb.chunks_exact_mut(3).zip(luma).enumerate() {
+            let at = index / width / lower as usize * chroma_width + index % width / narrower as usize;
+            let value = |plane: &[u8]| plane.get(at).copied().unwrap_or(128);
+            pixel.copy_from_slice(&self.range.rgb(*y, value(blue), value(red)));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+
+    const WAIT: Duration = Duration::from_millis(50);
+
+    fn config(kind: SourceKind, path: &std::path::Path) -> SourceConfig {
+        SourceConfig { kind, path: path.display().to_string(), repeat: false, rate: None }
+    }
+
+    fn jpeg(grey: u8) -> Vec<u8> {
+        let mut bytes = io::Cursor::new(vec![]);
+        let image = image::RgbImage::from_pixel(16, 8, image::Rgb([grey; 3]));
+        image.write_to(&mut bytes, image::ImageFormat::Jpeg).unwrap();
+        bytes.into_inner()
+    }
+
+    /// What comes until the end: the first value of each frame, or `None` for a corrupt one.
+    fn drain(source: &mut dyn Source) -> Vec<Option<u8>> {
+        let (mut frame, mut found) = (Frame::new(), vec![]);
+        loop {
+            match source.next(&mut frame, WAIT).unwrap() {
+                Next::Frame => found.push(Some(frame.rgb[0])),
+                Next::Corrupt(_) => found.push(None),
+                Next::Nothing => {}
+                Next::End => return found,
+            }
+        }
+    }
+
+    #[test]
+    fn rubbish_and_cut_off_jpegs_are_skipped() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.mjpeg");
+        let cut_off = &jpeg(90)[..300];
+        fs::write(
+            &path,
+            [&jpeg(60)[..], b"rubbish", &jpeg(120), cut_off, &jpeg(200), &cut_off[..40]].concat(),
+        )
+        .unwrap();
+        let mut source = open(&config(SourceKind::Mjpeg, &path)).unwrap().0;
+        assert_eq!(drain(&mut *source), [Some(60), None, Some(120), None, Some(200), None]);
+    }
+
+    #[test]
+    fn jpegs_without_huffman_tables_are_decoded() {
+        let mut bytes = jpeg(77);
+        while let Some(at) = bytes.windows(2).position(|pair| pair == [0xff, 0xc4]) {
+            let length = 2 + usize::from(u16::from_be_bytes([bytes[at + 2], bytes[at + 3]]));
+            bytes.drain(at..at + length);
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.mjpeg");
+        fs::write(&path, bytes).unwrap();
+        assert_eq!(drain(&mut *open(&config(SourceKind::Mjpeg, &path)).unwrap().0), [Some(77)]);
+    }
+
+    #[test]
+    fn y4m_frames_come_and_a_short_one_is_corrupt() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.y4m");
+        let frame = |y: u8| [&b"FRAME\n"[..], &[y; 15], &[128; 12]].concat();
+        fs::write(
+            &path,
+            [&b"YUV4MPEG2 W5 H3 F25:1 C420jpeg\n"[..], &frame(16), &frame(235), &frame(80)[..20]].concat(),
+        )
+        .unwrap();
+        let mut source = open(&config(SourceKind::Y4m, &path)).unwrap().0;
+        assert_eq!(drain(&mut *source), [Some(0), Some(255), None]);
+        for wrong in ["RIFF W5 H3", "YUV4MPEG2 W0 H3", "YUV4MPEG2 W5 H3 C420p10", "YUV4MPEG2 Wx H3"] {
+            assert!(Y4mHeader::parse(wrong.as_bytes()).is_err(), "{wrong}");
+        }
+        let header = Y4mHeader::parse(b"YUV4MPEG2 W4 H4 C422 XCOLORRANGE=FULL").unwrap();
+        assert_eq!((header.bytes(), header.range), (32, Range::Full));
+    }
+
+    #[test]
+    fn a_file_repeats_and_an_empty_one_does_not_spin() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.rgb");
+        fs::write(&path, [1, 2, 3, 4, 5, 6]).unwrap();
+        let kind = SourceKind::Raw { format: PixelFormat::Rgb24, width: 1, height: 1, stride: 3 };
+        let repeated = SourceConfig { repeat: true, ..config(kind, &path) };
+        let mut source = open(&repeated).unwrap().0;
+        let mut frame = Frame::new();
+        let values: Vec<u8> = (0..5)
+            .map(|_| {
+                assert_eq!(source.next(&mut frame, WAIT).unwrap(), Next::Frame);
+                frame.rgb[0]
+            })
+            .collect();
+        assert_eq!(values, [1, 4, 1, 4, 1]);
+        fs::write(&path, []).unwrap();
+        assert!(open(&repeated).unwrap().0.next(&mut frame, WAIT).is_err());
+    }
+
+    #[test]
+    fn a_fifo_is_never_waited_for_and_outlives_its_writer() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("frames");
+        rustix::fs::mknodat(
+            rustix::fs::CWD,
+            &path,
+            rustix::fs::FileType::Fifo,
+            rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR,
+            0,
+        )
+        .unwrap();
+        let kind = SourceKind::Raw { format: PixelFormat::Rgb24, width: 1, height: 1, stride: 3 };
+        let (mut source, live) = open(&config(kind, &path)).unwrap();
+        assert!(live);
+        let mut frame = Frame::new();
+        assert_eq!(source.next(&mut frame, WAIT).unwrap(), Next::Nothing);
+        for value in [10, 20] {
+            let mut writer = File::options().write(true).open(&path).unwrap();
+            // A frame and a part of one, which the next writer must not complete.
+            writer.write_all(&[value, 0, 0, 9]).unwrap();
+            drop(writer);
+            assert_eq!(source.next(&mut frame, WAIT).unwrap(), Next::Frame);
+            assert_eq!(frame.rgb[0], value);
+            assert!(matches!(source.next(&mut frame, WAIT).unwrap(), Next::Corrupt(_)));
+        }
+        assert_eq!(source.next(&mut frame, WAIT).unwrap(), Next::Nothing);
+    }
+
+    #[test]
+    fn a_folder_and_a_glob_give_images_and_skip_broken_ones() {
+        let folder = tempfile::tempdir().unwrap();
+        for grey in [10u8, 20] {
+            let image = image::RgbImage::from_pixel(3, 2, image::Rgb([grey; 3]));
+            image.save(folder.path().join(format!("{grey}.png"))).unwrap();
+        }
+        fs::write(folder.path().join("15.png"), b"nothing").unwrap();
+        let mut source = open(&config(SourceKind::Images, folder.path())).unwrap().0;
+        assert_eq!(drain(&mut *source), [Some(10), None, Some(20)]);
+        let mut source = open(&config(SourceKind::Images, &folder.path().join("2*.png"))).unwrap().0;
+        assert_eq!(drain(&mut *source), [Some(20)]);
+        assert!(open(&config(SourceKind::Images, &folder.path().join("*.gif"))).is_err());
+    }
+
+    #[test]
+    fn a_rate_is_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.rgb");
+        fs::write(&path, [0; 15]).unwrap();
+        let kind = SourceKind::Raw { format: PixelFormat::Rgb24, width: 1, height: 1, stride: 3 };
+        let (mut source, live) = open(&SourceConfig { rate: Some(50.0), ..config(kind, &path) }).unwrap();
+        let start = Instant::now();
+        assert_eq!(drain(&mut *source).len(), 5);
+        assert!(live && start.elapsed() >= Duration::from_millis(80), "{:?}", start.elapsed());
+    }
+}

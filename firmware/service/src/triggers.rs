@@ -1,0 +1,318 @@
+//! Rules: from the probabilities of a frame to the state of the lines.
+//!
+//! Pure: the time is passed in, nothing is read or written, nothing is allocated per frame.
+//!
+//! A rule looks at the sum of the probabilities of its classes. A frame is a hit when that is
+//! at least the threshold, and the rule is *met* while at least n of its last m frames are
+//! hits. It becomes active when it is met and its cooldown is over; it stays active for the
+//! hold time at least and until it is no longer met; then the cooldown begins. What a line sees of
+//! that depends on the mode.
+
+use std::time::Duration;
+
+use heapless::Deque;
+
+/// Longest history of a rule, in frames.
+pub(crate) const MAX_FRAMES: usize = 64;
+
+/// What a rule does to its lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// On while the rule is active.
+    Level,
+    /// On for this long from when the rule became active.
+    Pulse(Duration),
+    /// Changes each time the rule becomes active.
+    Toggle,
+}
+
+/// A rule, with its names resolved.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Rule {
+    /// Its name.
+    pub(crate) name: String,
+    /// The classes whose probabilities are added, without repetition.
+    pub(crate) classes: Vec<usize>,
+    /// What the sum must reach, `0..=1`.
+    pub(crate) threshold: f32,
+    /// Hits needed, `1..=frames`.
+    pub(crate) hits: usize,
+    /// Frames looked at, `1..=MAX_FRAMES`.
+    pub(crate) frames: usize,
+    /// Least time active.
+    pub(crate) hold: Duration,
+    /// Least time from the end of one activity to the next.
+    pub(crate) cooldown: Duration,
+    /// What the lines see.
+    pub(crate) mode: Mode,
+    /// Indices of the lines it acts on.
+    pub(crate) lines: Vec<usize>,
+}
+
+/// A rule became active or stopped being so.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Change {
+    /// Index of the rule.
+    pub(crate) rule: usize,
+    /// Whether it became active.
+    pub(crate) active: bool,
+    /// The most probable of the rule's classes in the latest frame.
+    pub(crate) class: usize,
+    /// The sum of its classes' probabilities in the latest frame.
+    pub(crate) score: f32,
+}
+
+#[derive(Debug, Clone, Default)]
+struct State {
+    history: Deque<bool, MAX_FRAMES>,
+    active_since: Option<Duration>,
+    ready_at: Duration,
+    pulse_until: Option<Duration>,
+    toggled: bool,
+    class: usize,
+    score: f32,
+}
+
+/// All rules with their states.
+#[derive(Debug, Default)]
+pub(crate) struct Triggers {
+    rules: Vec<Rule>,
+    states: Vec<State>,
+}
+
+impl Triggers {
+    pub(crate) fn new(rules: Vec<Rule>) -> Self {
+        let states = vec![State::default(); rules.len()];
+        Self { rules, states }
+    }
+
+    /// Takes over the states of the rules that are the same in `old`.
+    pub(crate) fn inherit(&mut self, old: &Self) {
+        for (rule, state) in self.rules.iter().zip(&mut self.states) {
+            if let Some(same) = old.rules.iter().position(|other| other == rule) {
+                *state = old.states[same].clone();
+            }
+        }
+    }
+
+    /// Forgets everything, as if just started, but for running cooldowns.
+    pub(crate) fn reset(&mut self) {
+        for state in &mut self.states {
+            *state = State { ready_at: state.ready_at, ..State::default() };
+        }
+    }
+
+    /// Takes the probabilities of a frame, one per class, and reports what changed.
+    pub(crate) fn frame(&mut self, now: Duration, probabilities: &[f32], report: impl FnMut(Change)) {
+        let probability = |class: usize| probabilities.get(class).copied().unwrap_or(0.0);
+        for (rule, state) in self.rules.iter().zip(&mut self.states) {
+            state.score = rule.classes.iter().map(|&class| probability(class)).sum();
+            let first = rule.classes.first().copied().unwrap_or(0);
+            let likelier = |best, &class| if probability(class) > probability(best) { class } else { best };
+            state.class = rule.classes.iter().fold(first, likelier);
+            while state.history.len() >= rule.frames.clamp(1, MAX_FRAMES) {
+                state.history.pop_front();
+            }
+            // There is room: at most MAX_FRAMES - 1 are left.
+            let _ = state.history.push_back(state.score >= rule.threshold);
+        }
+        self.advance(now, report);
+    }
+
+    /// Lets time pass: ends holds, pulses and cooldowns.
+    pub(crate) fn advance(&mut self, now: Duration, mut report: impl FnMut(Change)) {
+        for (index, (rule, state)) in self.rules.iter().zip(&mut self.states).enumerate() {
+            let met = state.history.iter().filter(|hit| **hit).count() >= rule.hits.max(1);
+            match state.active_since {
+                None if met && now >= state.ready_at => {
+                    state.active_since = Some(now);
+                    state.toggled = !state.toggled;
+                    if let Mode::Pulse(length) = rule.mode {
+                        state.pulse_until = Some(now + length);
+                    }
+                    report(Change { rule: index, active: true, class: state.class, score: state.score });
+                }
+                Some(since) if !met && now >= since + rule.hold => {
+                    state.active_since = None;
+                    state.ready_at = now + rule.cooldown;
+                    report(Change { rule: index, active: false, class: state.class, score: state.score });
+                }
+                _ => {}
+            }
+            state.pulse_until = state.pulse_until.filter(|end| now < *end);
+        }
+    }
+
+    /// When [`advance`](Self::advance) has something to do even if no frame comes.
+    pub(crate) fn deadline(&self) -> Option<Duration> {
+        let deadlines = self.rules.iter().zip(&self.states).flat_map(|(rule, state)| {
+            let met = state.history.iter().filter(|hit| **hit).count() >= rule.hits.max(1);
+            let change = match state.active_since {
+                None if met => Some(state.ready_at),
+                Some(since) if !met => Some(since + rule.hold),
+                _ => None,
+            };
+            [change, state.pulse_until]
+        });
+        deadlines.flatten().min()
+    }
+
+    /// Whether `line` is on: one of its rules says so.
+    pub(crate) fn is_on(&self, line: usize) -> bool {
+        self.rules.iter().zip(&self.states).any(|(rule, state)| {
+            rule.lines.contains(&line)
+                && match rule.mode {
+                    Mode::Level => state.active_since.is_some(),
+                    Mode::Pulse(_) => state.pulse_until.is_some(),
+                    Mode::Toggle => state.toggled,
+                }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn ms(value: u64) -> Duration {
+        Duration::from_millis(value)
+    }
+
+    fn rule() -> Rule {
+        Rule {
+            name: "cat".into(),
+            classes: vec![1, 2],
+            threshold: 0.5,
+            hits: 1,
+            frames: 1,
+            hold: ms(0),
+            cooldown: ms(0),
+            mode: Mode::Level,
+            lines: vec![0],
+        }
+    }
+
+    /// One frame each 10 ms, `#` with the class and `.` without; gives the line after each.
+    fn play(rule: Rule, frames: &str) -> String {
+        let mut triggers = Triggers::new(vec![rule]);
+        let mut now = ms(0);
+        let step = |frame| {
+            let cat = if frame == '#' { 0.4 } else { 0.1 };
+            triggers.frame(now, &[1.0 - 2.0 * cat, cat, cat], |_| ());
+            now += ms(10);
+            if triggers.is_on(0) { '#' } else { '.' }
+        };
+        frames.chars().map(step).collect()
+    }
+
+    #[test]
+    fn what_the_line_shows() {
+        let table = [
+            ("level follows", rule(), "..##.#..", "..##.#.."),
+            ("2 of 3", Rule { hits: 2, frames: 3, ..rule() }, ".#.#..##.", "...#...##"),
+            ("hold 30 ms", Rule { hold: ms(30), ..rule() }, ".#......", ".###...."),
+            ("hold is a minimum", Rule { hold: ms(20), ..rule() }, ".####...", ".####..."),
+            ("cooldown 30 ms", Rule { cooldown: ms(30), ..rule() }, "#.######", "#...####"),
+            ("pulse 20 ms", Rule { mode: Mode::Pulse(ms(20)), ..rule() }, ".######.#", ".##.....#"),
+            ("pulse outlasts", Rule { mode: Mode::Pulse(ms(30)), ..rule() }, "#.......", "###....."),
+            ("toggle", Rule { mode: Mode::Toggle, ..rule() }, ".##..#..#", ".####...#"),
+            ("threshold is inclusive", Rule { threshold: 0.8, ..rule() }, ".#", ".#"),
+            ("above the sum", Rule { threshold: 0.81, ..rule() }, ".#", ".."),
+        ];
+        for (name, rule, frames, expected) in table {
+            assert_eq!(play(rule, frames), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn lines_are_or_of_rules_and_rules_drive_several_lines() {
+        let other = Rule { name: "dog".into(), classes: vec![0], lines: vec![0, 1], ..rule() };
+        let mut triggers = Triggers::new(vec![rule(), other]);
+        triggers.frame(ms(0), &[0.0, 0.3, 0.6], |_| ());
+        assert_eq!([triggers.is_on(0), triggers.is_on(1)], [true, false]);
+        triggers.frame(ms(1), &[0.9, 0.0, 0.1], |_| ());
+        assert_eq!([triggers.is_on(0), triggers.is_on(1)], [true, true]);
+        triggers.frame(ms(2), &[0.4, 0.0, 0.1], |_| ());
+        assert_eq!([triggers.is_on(0), triggers.is_on(1)], [false, false]);
+    }
+
+    #[test]
+    fn changes_name_the_likeliest_class_and_the_sum() {
+        let mut triggers = Triggers::new(vec![rule()]);
+        let mut changes = vec![];
+        triggers.frame(ms(0), &[0.1, 0.25, 0.5], |change| changes.push(change));
+        triggers.frame(ms(0), &[0.1, 0.25, 0.5], |change| changes.push(change));
+        assert_eq!(changes, [Change { rule: 0, active: true, class: 2, score: 0.75 }]);
+    }
+
+    #[test]
+    fn time_alone_ends_a_pulse_at_its_deadline() {
+        let mut triggers = Triggers::new(vec![Rule { mode: Mode::Pulse(ms(25)), ..rule() }]);
+        triggers.frame(ms(100), &[0.0, 1.0, 0.0], |_| ());
+        assert_eq!(triggers.deadline(), Some(ms(125)));
+        triggers.advance(ms(124), |_| ());
+        assert!(triggers.is_on(0));
+        triggers.advance(ms(125), |_| ());
+        assert!(!triggers.is_on(0));
+        assert_eq!(triggers.deadline(), None);
+    }
+
+    #[test]
+    fn a_reset_forgets_and_the_same_rule_is_inherited() {
+        let toggle = Rule { mode: Mode::Toggle, ..rule() };
+        let mut old = Triggers::new(vec![toggle.clone()]);
+        old.frame(ms(0), &[0.0, 1.0, 0.0], |_| ());
+        let mut new = Triggers::new(vec![rule(), toggle]);
+        new.inherit(&old);
+        assert!(new.is_on(0));
+        new.reset();
+        assert!(!new.is_on(0));
+        let mut changed = Triggers::new(vec![Rule { threshold: 0.6, ..rule() }]);
+        changed.inherit(&old);
+        assert!(!changed.is_on(0));
+    }
+
+    proptest! {
+        /// Against the definition, written down without any state but the record of frames.
+        #[test]
+        fn n_of_m_is_what_it_says(
+            hits in prop::collection::vec(any::<bool>(), 1..200), frames in 1..=MAX_FRAMES, share in 0.0..1.0f64
+        ) {
+            let needed = 1 + (share * (frames - 1) as f64) as usize;
+            let text: String = hits.iter().map(|hit| if *hit { '#' } else { '.' }).collect();
+            let shown = play(Rule { hits: needed, frames, ..rule() }, &text);
+            for (index, shown) in shown.chars().enumerate() {
+                let last = &hits[(index + 1).saturating_sub(frames)..=index];
+                prop_assert_eq!(shown == '#', last.iter().filter(|hit| **hit).count() >= needed);
+            }
+        }
+
+        /// Whatever comes: no activity shorter than the hold, no pause shorter than the cooldown.
+        #[test]
+        fn hold_and_cooldown_are_kept(
+            steps in prop::collection::vec((0..40u64, any::<bool>()), 1..200),
+            hold in 0..100u64, cooldown in 0..100u64
+        ) {
+            let mut triggers =
+                Triggers::new(vec![Rule { hold: ms(hold), cooldown: ms(cooldown), ..rule() }]);
+            let (mut now, mut last) = (ms(0), None::<(bool, Duration)>);
+            for (pause, hit) in steps {
+                now += ms(pause);
+                let mut changed = None;
+                let cat = if hit { 1.0 } else { 0.0 };
+                triggers.frame(now, &[0.0, cat, 0.0], |change| changed = Some(change.active));
+                if let Some(active) = changed {
+                    if let Some((before, since)) = last {
+                        prop_assert_ne!(before, active);
+                        let least = ms(if before { hold } else { cooldown });
+                        prop_assert!(now >= since + least);
+                    }
+                    last = Some((active, now));
+                }
+                prop_assert_eq!(triggers.is_on(0), last.is_some_and(|(active, _)| active));
+            }
+        }
+    }
+}

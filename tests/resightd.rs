@@ -1,0 +1,418 @@
+//! The service end to end, on a tiny network and generated frames.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpStream;
+use std::os::unix::net::UnixDatagram;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use resight::import::import;
+use resight::quantise::{Method, Options, default_preprocessing, quantise};
+use resight::save::save;
+use resight::synth::{Architecture, synth, write};
+use resight_network::Labels;
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// Nothing here takes so long on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Side of the raw frames.
+const SIDE: u32 = 32;
+
+/// The tiny model's bytes, quantised once.
+fn model() -> &'static [u8] {
+    static MODEL: OnceLock<Vec<u8>> = OnceLock::new();
+    MODEL.get_or_init(|| {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        write(&synth(Architecture::TinyBasic, 3), &path("net.onnx")).unwrap();
+        let pictures: Vec<PathBuf> = (0..4).map(|index| path(&format!("{index}.png"))).collect();
+        for (index, picture) in (0u32..).zip(&pictures) {
+            let pixel =
+                |x: u32, y: u32| image::Rgb([x * 7, y * (index + 3), x + y * 5].map(|v| (v % 256) as u8));
+            image::RgbImage::from_fn(SIDE, SIDE, pixel).save(picture).unwrap();
+        }
+        let imported = import(&path("net.onnx")).unwrap();
+        let preprocessing = default_preprocessing(&imported.graph).unwrap();
+        let options = Options { method: "mse".parse::<Method>().unwrap(), preprocessing };
+        let quantised = quantise(&imported, &pictures, &options, &|_, _, _| ()).unwrap();
+        let names: String = (0..10).map(|class| format!("n{class:08} thing_{class}\n")).collect();
+        let labels = Labels::parse("names", names.as_bytes()).unwrap();
+        save(&path("m.tar"), &path("net.onnx"), &labels, &options, &quantised).unwrap();
+        fs::read(path("m.tar")).unwrap()
+    })
+}
+
+/// A folder with the model and a configuration.
+struct Workshop(TempDir);
+
+impl Workshop {
+    fn new(source: &str, rules: &str) -> Self {
+        let workshop = Self(tempfile::tempdir().unwrap());
+        fs::write(workshop.path("m.tar"), model()).unwrap();
+        workshop.configure(source, rules);
+        workshop
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn configure(&self, source: &str, rules: &str) {
+        let text = format!(
+            "[model]\nfile = \"m.tar\"\nthreads = 1\n[source]\n{source}\n[safety]\nstale_ms = 400\n\
+             [output]\nhttp = \"127.0.0.1:0\"\n[[line]]\nname = \"lamp\"\nbackend = \"virtual\"\n{rules}"
+        );
+        fs::write(self.path("c.toml"), text).unwrap();
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_resightd"));
+        command.args(arguments).current_dir(self.0.path());
+        command.env_remove("RESIGHT_ISA").env_remove("RUST_LOG").env_remove("NOTIFY_SOCKET");
+        command
+    }
+
+    fn output(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().unwrap()
+    }
+
+    /// Runs and expects success; gives standard output.
+    fn ok(&self, arguments: &[&str]) -> String {
+        let output = self.output(arguments);
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    fn start(&self) -> Service {
+        let mut command = self.command(&["run", "c.toml"]);
+        Service::start(command.stdin(Stdio::piped()))
+    }
+}
+
+/// A running service; both its outputs are gathered.
+struct Service {
+    child: Child,
+    events: Arc<Mutex<Vec<String>>>,
+    log: Arc<Mutex<Vec<String>>>,
+}
+
+impl Service {
+    fn start(command: &mut Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let events = gather(child.stdout.take().unwrap());
+        let log = gather(child.stderr.take().unwrap());
+        Self { child, events, log }
+    }
+
+    /// Waits for a line of the log that holds `words`, after `skip` others that do.
+    fn expect_log(&self, words: &str, skip: usize) -> String {
+        wait_for(words, || {
+            let log = self.log.lock().unwrap();
+            log.iter().filter(|line| line.contains(words)).nth(skip).cloned().ok_or_else(|| log.join("\n"))
+        })
+    }
+
+    fn events(&self) -> Vec<Value> {
+        self.events.lock().unwrap().iter().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    fn expect_event(&self, event: &str) -> Value {
+        wait_for(event, || {
+            let events = self.events();
+            events.iter().find(|value| value["event"] == event).cloned().ok_or(format!("{events:?}"))
+        })
+    }
+
+    /// Asks over HTTP; gives the status code and the body.
+    fn get(&self, path: &str) -> (u16, String) {
+        let line = self.expect_log("listening on http://", 0);
+        let address = line.rsplit("http://").next().unwrap();
+        let mut stream = TcpStream::connect(address).unwrap();
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: board\r\nConnection: close\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
+    }
+
+    fn status(&self) -> Value {
+        serde_json::from_str(&self.get("/status").1).unwrap()
+    }
+
+    fn signal(&self, name: &str) {
+        let id = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-s", name, &id]).status().unwrap().success());
+    }
+
+    /// Waits for the end; gives whether it was a success.
+    fn finish(&mut self) -> bool {
+        wait_for("the end", || self.child.try_wait().unwrap().ok_or_else(String::new)).success()
+    }
+
+    /// The last state of the lamp that the log shows.
+    fn lamp(&self) -> String {
+        let log = self.log.lock().unwrap();
+        log.iter().rfind(|line| line.contains("virtual line lamp")).cloned().unwrap_or_default()
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        // Fails when it has ended, as it should have.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn gather(stream: impl std::io::Read + Send + 'static) -> Arc<Mutex<Vec<String>>> {
+    let lines = Arc::new(Mutex::new(vec![]));
+    let target = lines.clone();
+    thread::spawn(move || {
+        for line in BufReader::new(stream).lines() {
+            target.lock().unwrap().push(line.unwrap());
+        }
+    });
+    lines
+}
+
+/// Tries until there is a result; panics with the last error after a long time.
+fn wait_for<T>(what: &str, mut attempt: impl FnMut() -> Result<T, String>) -> T {
+    let start = Instant::now();
+    loop {
+        match attempt() {
+            Ok(result) => return result,
+            Err(error) => assert!(start.elapsed() < PATIENCE, "waiting for {what}: {error}"),
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// A rule that every frame satisfies: all probabilities together are 1.
+const ALWAYS: &str =
+    "[[rule]]\nname = \"any\"\nclasses = [\"thing*\"]\nthreshold = 0.9\nlines = [\"lamp\"]\n";
+
+const STANDARD_INPUT: &str = "kind = \"raw\"\npath = \"-\"\nformat = \"rgb24\"\nwidth = 32\nheight = 32";
+
+fn raw_frame() -> Vec<u8> {
+    (0..SIDE * SIDE * 3).map(|index| (index * 7 % 256) as u8).collect()
+}
+
+fn write_raw(path: &Path, frames: usize) {
+    fs::write(path, raw_frame().repeat(frames)).unwrap();
+}
+
+#[test]
+fn every_frame_of_a_file_is_classified_and_the_rule_fires_the_line() {
+    let workshop = Workshop::new(&STANDARD_INPUT.replace('-', "a.rgb"), ALWAYS);
+    write_raw(&workshop.path("a.rgb"), 12);
+    let mut service = workshop.start();
+    assert!(service.finish());
+    service.expect_log("12 frames, 12 classified, 0 dropped, 0 corrupt", 0);
+    let event = service.expect_event("active");
+    assert_eq!((event["rule"].as_str(), event["frame"].as_u64()), (Some("any"), Some(1)), "{event}");
+    assert!(event["score"].as_f64().unwrap() > 0.99, "{event}");
+    assert!(event["name"].as_str().unwrap().starts_with("thing "), "{event}");
+    assert!(event["latency_ms"].as_f64().unwrap() > 0.0 && event["monotonic_ms"].as_f64().unwrap() > 0.0);
+    assert!(event["wall_ms"].as_u64().unwrap() > 1_700_000_000_000, "{event}");
+    // Safe at the start, on by the rule, safe at the end.
+    let log = service.log.lock().unwrap();
+    let states: Vec<&str> = log
+        .iter()
+        .filter_map(|line| line.split_once("virtual line lamp: ").map(|(_, state)| state))
+        .collect();
+    assert_eq!(states, ["inactive (low)", "active (high)", "inactive (low)"]);
+}
+
+#[test]
+fn a_signal_leaves_the_lines_safe_and_systemd_is_told_everything() {
+    for signal in ["TERM", "INT"] {
+        let source = format!("{}\nrepeat = true\nrate = 50", STANDARD_INPUT.replace('-', "a.rgb"));
+        let workshop = Workshop::new(&source, ALWAYS);
+        write_raw(&workshop.path("a.rgb"), 3);
+        let socket = UnixDatagram::bind(workshop.path("notify")).unwrap();
+        let messages = Arc::new(Mutex::new(vec![]));
+        let target = messages.clone();
+        // Always read: a full queue loses messages.
+        thread::spawn(move || {
+            let mut buffer = [0; 1000];
+            while let Ok(length) = socket.recv(&mut buffer) {
+                target.lock().unwrap().push(String::from_utf8(buffer[..length].to_vec()).unwrap());
+            }
+        });
+        let mut command = workshop.command(&["run", "c.toml"]);
+        let mut service = Service::start(command.env("NOTIFY_SOCKET", workshop.path("notify")));
+        service.expect_log("virtual line lamp: active", 0);
+        service.signal(signal);
+        assert!(service.finish());
+        wait_for("the last line", || {
+            let lamp = service.lamp();
+            lamp.contains("inactive").then_some(()).ok_or(lamp)
+        });
+        wait_for("the last message", || {
+            let messages = messages.lock().unwrap();
+            let told = messages.iter().any(|message: &String| message.starts_with("STOPPING=1"));
+            told.then_some(()).ok_or(format!("{messages:?}"))
+        });
+        let messages = messages.lock().unwrap();
+        assert!(messages[0].starts_with("READY=1\n"), "{messages:?}");
+        assert_eq!(messages[1], "WATCHDOG=1");
+    }
+}
+
+#[test]
+fn a_bad_reload_is_refused_and_a_good_one_applied() {
+    let source = format!("{}\nrepeat = true\nrate = 50", STANDARD_INPUT.replace('-', "a.rgb"));
+    let workshop = Workshop::new(&source, "");
+    write_raw(&workshop.path("a.rgb"), 3);
+    let service = workshop.start();
+    service.expect_log("ready", 0);
+
+    workshop.configure(&source, "[[rule]]\nname = \"x\"\nclasses = [\"unicorn\"]\n");
+    service.signal("HUP");
+    let line = service.expect_log("reload refused", 0);
+    assert!(line.contains("c.toml:") && line.contains("unicorn"), "{line}");
+
+    workshop.configure(&source, ALWAYS);
+    fs::write(workshop.path("m.tar"), b"rubbish").unwrap();
+    service.signal("HUP");
+    assert!(service.expect_log("reload refused", 1).contains("not a resight model"));
+    fs::remove_file(workshop.path("c.toml")).unwrap();
+    service.signal("HUP");
+    service.expect_log("reload refused", 2);
+    assert!(service.events().is_empty());
+    let status = service.status();
+    assert_eq!(
+        (status["reloads_refused"].as_u64(), status["lines"]["lamp"].as_bool()),
+        (Some(3), Some(false))
+    );
+
+    fs::write(workshop.path("m.tar"), model()).unwrap();
+    workshop.configure(&source, ALWAYS);
+    service.signal("HUP");
+    service.expect_log("reloaded", 0);
+    service.expect_event("active");
+    assert_eq!(service.status()["reloads"], 1);
+}
+
+#[test]
+fn a_source_can_be_changed_while_running() {
+    let source = |file: &str| format!("{}\nrepeat = true\nrate = 50", STANDARD_INPUT.replace('-', file));
+    let workshop = Workshop::new(&source("a.rgb"), ALWAYS);
+    write_raw(&workshop.path("a.rgb"), 3);
+    let service = workshop.start();
+    service.expect_log("ready", 0);
+    workshop.configure(&source("missing.rgb"), ALWAYS);
+    service.signal("HUP");
+    assert!(service.expect_log("reload refused", 0).contains("missing.rgb"));
+    workshop.configure("kind = \"mjpeg\"\npath = \"b.mjpeg\"\nrepeat = true\nrate = 50", ALWAYS);
+    fs::write(workshop.path("b.mjpeg"), [&jpeg(16)[..], b"rubbish", &jpeg(200)[..200]].concat()).unwrap();
+    service.signal("HUP");
+    service.expect_log("reloaded", 0);
+    // Only the new source has corrupt frames.
+    wait_for("corrupt frames", || {
+        let status = service.status();
+        (status["corrupt"].as_u64() > Some(2)).then_some(()).ok_or(status.to_string())
+    });
+}
+
+fn jpeg(grey: u8) -> Vec<u8> {
+    let mut bytes = std::io::Cursor::new(vec![]);
+    let image = image::RgbImage::from_pixel(SIDE, SIDE, image::Rgb([grey; 3]));
+    image.write_to(&mut bytes, image::ImageFormat::Jpeg).unwrap();
+    bytes.into_inner()
+}
+
+#[test]
+fn corrupt_jpegs_are_counted_and_skipped() {
+    let workshop = Workshop::new("kind = \"mjpeg\"\npath = \"a.mjpeg\"", ALWAYS);
+    let clip = [&jpeg(20)[..], b"rubbish", &jpeg(90), &jpeg(60)[..300], &jpeg(200)].concat();
+    fs::write(workshop.path("a.mjpeg"), clip).unwrap();
+    let mut service = workshop.start();
+    assert!(service.finish());
+    service.expect_log("3 frames, 3 classified, 0 dropped, 2 corrupt", 0);
+}
+
+#[test]
+fn without_frames_the_lines_are_safe_until_frames_come_again() {
+    let workshop = Workshop::new(STANDARD_INPUT, ALWAYS);
+    let mut service = workshop.start();
+    let mut input = service.child.stdin.take().unwrap();
+    assert_eq!(service.get("/healthz").0, 503);
+    input.write_all(&raw_frame()).unwrap();
+    service.expect_event("active");
+    service.expect_event("stale");
+    let status = service.status();
+    assert_eq!((status["stale"].as_bool(), status["lines"]["lamp"].as_bool()), (Some(true), Some(false)));
+    assert_eq!(service.get("/healthz").0, 503);
+    input.write_all(&raw_frame()).unwrap();
+    service.expect_event("recovered");
+    service.expect_log("virtual line lamp: active", 1);
+    drop(input);
+    assert!(service.finish());
+    wait_for("the last line", || {
+        let lamp = service.lamp();
+        lamp.contains("inactive").then_some(()).ok_or(lamp)
+    });
+}
+
+#[test]
+fn status_and_metrics_can_be_read() {
+    let source = format!("{}\nrepeat = true\nrate = 100", STANDARD_INPUT.replace('-', "a.rgb"));
+    let workshop = Workshop::new(&source, ALWAYS);
+    write_raw(&workshop.path("a.rgb"), 3);
+    let service = workshop.start();
+    service.expect_event("active");
+    let status = service.status();
+    assert_eq!(status["model"], "net");
+    assert!(status["latency"]["p99_ms"].as_f64() >= status["latency"]["p50_ms"].as_f64(), "{status}");
+    assert!(status["last"]["name"].as_str().unwrap().starts_with("thing "), "{status}");
+    assert_eq!(service.get("/healthz").0, 200);
+    assert_eq!(service.get("/other").0, 404);
+    let (code, metrics) = service.get("/metrics");
+    assert_eq!(code, 200);
+    let mut values = std::collections::HashMap::new();
+    for line in metrics.lines().filter(|line| !line.starts_with('#')) {
+        let (name, value) = line.rsplit_once(' ').unwrap();
+        assert!(values.insert(name.to_owned(), value.parse::<f64>().unwrap()).is_none(), "{name} twice");
+        let plain = name.split('{').next().unwrap();
+        let base = plain.trim_end_matches("_sum").trim_end_matches("_count");
+        assert!(metrics.contains(&format!("# TYPE {base} ")), "{name} has no type");
+    }
+    assert!(values["resight_inferences_total"] >= 1.0, "{metrics}");
+    assert_eq!(values["resight_line_active{line=\"lamp\"}"], 1.0);
+    assert!(values["resight_latency_seconds{quantile=\"0.5\"}"] > 0.0);
+}
+
+#[test]
+fn the_other_commands_answer() {
+    let workshop = Workshop::new(STANDARD_INPUT, ALWAYS);
+    assert_eq!(workshop.ok(&["check", "c.toml"]), "c.toml: valid\n");
+    let default = workshop.ok(&["config", "--default"]);
+    fs::write(workshop.path("default.toml"), default).unwrap();
+    assert!(workshop.ok(&["check", "default.toml"]).contains("valid"));
+    fs::write(workshop.path("bad.toml"), "[model]\nfile = 3\nsize = 1\n").unwrap();
+    let output = workshop.output(&["check", "bad.toml"]);
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    for part in ["bad.toml:1: source", "bad.toml:2: model.file", "bad.toml:3: model.size: unknown key"] {
+        assert!(error.contains(part), "{error}");
+    }
+    assert!(workshop.ok(&["self-test", "--model", "m.tar"]).contains("golden vectors reproduced"));
+    let bench = workshop.ok(&["bench", "--model", "m.tar", "--runs", "2", "--threads", "2"]);
+    assert!(bench.contains("ms median") && bench.contains("threads        2"), "{bench}");
+    let doctor = workshop.output(&["doctor"]);
+    let text = String::from_utf8(doctor.stdout).unwrap();
+    assert_eq!(doctor.status.success(), !text.contains("problem:"), "{text}");
+    assert!(text.contains("kernels") && text.contains("GPIO chip"), "{text}");
+
+    fs::write(workshop.path("a.jpg"), jpeg(100)).unwrap();
+    let old = workshop.ok(&["--model", "m.tar", "--image", "a.jpg", "--top", "3"]);
+    assert_eq!(old.lines().count(), 3);
+    assert_eq!(old, workshop.ok(&["classify", "--model", "m.tar", "--image", "a.jpg", "--top", "3"]));
+}
