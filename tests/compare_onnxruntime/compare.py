@@ -104,7 +104,7 @@ def quantise_by_onnxruntime(source, target, images):
             return {name: ((pixels - mean) / deviation).transpose(2, 0, 1)[None]}
 
     prepared = target.with_suffix(".prepared.onnx")
-    quant_pre_process(source, prepared)
+    quant_pre_process(source, prepared, skip_symbolic_shape=True)
     quantize_static(
         prepared,
         target,
