@@ -14,6 +14,8 @@ use resight_kernels::{
 };
 use tract_nnef::internal::*;
 
+use crate::NetworkError;
+
 /// What one step of an int8 tensor is worth: `real = scale * (q - zero_point)`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Quantisation {
@@ -328,6 +330,29 @@ operator!(Convolution, "ResightConvolution");
 operator!(MaxPool, "ResightMaxPool");
 operator!(GlobalAverage, "ResightGlobalAverage");
 operator!(Linear, "ResightLinear");
+
+/// Share of a graph's multiply-accumulate operations that is done on int8 weights in integers,
+/// percent, by the cost that each tract operator states. 0 for a graph without any.
+///
+/// # Errors
+/// A node that cannot state its cost, for example one of unknown size.
+pub fn int8_mac_coverage_percent(graph: &TypedModel) -> Result<f64, NetworkError> {
+    let count = || -> TractResult<(i64, i64)> {
+        let (mut int8, mut all) = (0, 0);
+        for id in graph.eval_order()? {
+            for (cost, count) in graph.node(id).op.cost(&graph.node_input_facts(id)?)? {
+                let Cost::FMA(datum_type) = cost else { continue };
+                let count = count.to_i64()?;
+                all += count;
+                int8 += if datum_type == DatumType::I8 { count } else { 0 };
+            }
+        }
+        Ok((int8, all))
+    };
+    let (int8, all) =
+        count().map_err(|error| NetworkError::Graph(format!("counting operations: {error:#}")))?;
+    Ok(if all == 0 { 0.0 } else { 100.0 * int8 as f64 / all as f64 })
+}
 
 /// The concrete shape of an input, of the expected type.
 fn concrete(fact: &TypedFact, datum_type: DatumType) -> TractResult<TVec<usize>> {

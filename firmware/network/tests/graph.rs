@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use resight_kernels::Sequential;
-use resight_network::operators::{Convolution, GlobalAverage, Linear, MaxPool, Quantisation};
+use resight_network::operators::{
+    Convolution, GlobalAverage, Linear, MaxPool, Quantisation, int8_mac_coverage_percent,
+};
 use resight_network::{Isa, Program, nnef};
 use tract_nnef::internal::*;
 
@@ -159,6 +161,19 @@ fn a_float_operator_is_named() {
     model.select_output_outlets(&[softmax]).unwrap();
     let error = Program::compile(&model, Isa::Generic, 1).unwrap_err().to_string();
     assert!(error.contains("`probabilities`") && error.contains("Softmax"), "{error}");
+}
+
+#[test]
+fn a_float_layer_lowers_the_int8_coverage() {
+    let mut model = network();
+    assert_eq!(int8_mac_coverage_percent(&model).unwrap(), 100.0);
+    let output = model.output_outlets().unwrap()[0];
+    let weights = model.add_const("float_weights", tensor(&[5, 3], &[0.5f32; 15])).unwrap();
+    let op = tract_nnef::tract_core::ops::einsum::EinSum::new("ab,bc->ac".parse().unwrap(), DatumType::F32);
+    let float = model.wire_node("float", op, &[output, weights]).unwrap()[0];
+    model.select_output_outlets(&[float]).unwrap();
+    let coverage = int8_mac_coverage_percent(&model).unwrap();
+    assert!(coverage > 90.0 && coverage < 100.0, "{coverage}");
 }
 
 #[test]

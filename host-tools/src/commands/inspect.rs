@@ -2,6 +2,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Args;
+use resight_network::operators::int8_mac_coverage_percent;
 use resight_network::{Isa, Model, isa_from_environment};
 use serde_json::json;
 
@@ -44,8 +45,7 @@ impl Arguments {
             let layers = report["layers"].as_array();
             layers.and_then(|layers| layers.iter().find(|layer| layer["name"] == name)).cloned()
         };
-        // Everything that a model file can hold runs in integers; `compile` refuses the rest.
-        let coverage = 100.0;
+        let coverage = int8_mac_coverage_percent(model.graph())?;
         if self.json {
             let steps: Vec<_> = steps
                 .iter()

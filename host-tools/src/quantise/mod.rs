@@ -21,6 +21,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rayon::prelude::*;
 use resight_kernels::Sequential;
+use resight_network::operators::int8_mac_coverage_percent;
 use resight_network::{
     Golden, NetworkError, Preprocessing, Preprocessor, Program, RgbView, decode, isa_from_environment,
     sha256_of_image_files,
@@ -177,8 +178,7 @@ pub fn quantise(
     let report = Report {
         method: options.method.name(),
         images: images.len(),
-        // `lower` knows no operator that computes in float.
-        int8_mac_coverage_percent: 100.0,
+        int8_mac_coverage_percent: int8_mac_coverage_percent(&model)?,
         logits_sqnr_db,
         layers,
     };
