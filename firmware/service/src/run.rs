@@ -271,11 +271,12 @@ pub(crate) fn run(path: &Path) -> Result<()> {
         new_source: Mutex::new(Some((config.source.clone(), source, live))),
         notify: Notify::from_environment(),
     });
-    if let Some(address) = config.http {
+    if let Some(address) = config.output.http {
         http::start(address, shared.clone())?;
     }
     let (events, receiver) = sync_channel(EVENTS);
-    let writer = config.events.then(|| spawn("events", move || write_events(&receiver))).transpose()?;
+    let writer =
+        config.output.events.then(|| spawn("events", move || write_events(&receiver))).transpose()?;
     let events = writer.is_some().then_some(events);
     let capture = spawn("capture", {
         let shared = shared.clone();
@@ -384,7 +385,7 @@ fn reload(path: &Path, config: &mut Config, shared: &Shared) {
 
 fn prepare(path: &Path, running: &Config) -> Result<(Config, Engine, Option<OpenSource>)> {
     let config = Config::load(path)?;
-    if config.lines != running.lines || config.http != running.http || config.events != running.events {
+    if config.lines != running.lines || config.output != running.output {
         bail!("{}: changes of [[line]] and [output] need a restart", path.display());
     }
     let engine = Engine::load(path, &config)?;

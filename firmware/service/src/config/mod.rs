@@ -1,0 +1,243 @@
+//! The configuration file: TOML, checked as a whole, all mistakes reported at once.
+
+mod line;
+mod output;
+mod reader;
+mod rule;
+mod source;
+
+use std::fs;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use resight_network::{Labels, ThreadSettings};
+use toml::de::{DeTable, DeValue};
+
+pub(crate) use self::line::{BackEnd, LineConfig, Position};
+pub(crate) use self::output::OutputConfig;
+pub(crate) use self::reader::ConfigError;
+use self::reader::{Mistake, Reader, Section, integer, text};
+pub(crate) use self::rule::RuleConfig;
+pub(crate) use self::source::{SourceConfig, SourceKind};
+use crate::triggers::Rule;
+
+/// What `resightd config --default` prints.
+pub(crate) const DEFAULT: &str = include_str!("../default.toml");
+
+/// Largest configuration file, in bytes.
+const MAX_FILE: u64 = 1 << 20;
+
+/// A checked configuration.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Config {
+    pub(crate) model: PathBuf,
+    pub(crate) threads: ThreadSettings,
+    pub(crate) source: SourceConfig,
+    /// Without a frame for so long, the lines go to their safe levels.
+    pub(crate) stale: Duration,
+    pub(crate) lines: Vec<LineConfig>,
+    pub(crate) rules: Vec<RuleConfig>,
+    pub(crate) output: OutputConfig,
+}
+
+impl Config {
+    /// Reads and checks a file. Relative paths in it start from its folder.
+    ///
+    /// # Errors
+    /// All mistakes at once, each with its line and key and what was expected.
+    pub(crate) fn load(path: &Path) -> Result<Self, ConfigError> {
+        let file = path.display().to_string();
+        let refuse = |cause: String| ConfigError::Read { file: file.clone(), cause };
+        let metadata = fs::metadata(path).map_err(|error| refuse(error.to_string()))?;
+        if !metadata.is_file() || metadata.len() > MAX_FILE {
+            return Err(refuse("not a regular file of up to 1 MiB".into()));
+        }
+        let text = fs::read_to_string(path).map_err(|error| refuse(error.to_string()))?;
+        let folder = path.parent().unwrap_or(Path::new(""));
+        Self::parse(&text, folder).map_err(|mistakes| ConfigError::Mistakes { file, mistakes })
+    }
+
+    /// Checks the text of a file that lies in `folder`.
+    ///
+    /// # Errors
+    /// All mistakes, in the order of their lines.
+    pub(crate) fn parse(text: &str, folder: &Path) -> Result<Self, Vec<Mistake>> {
+        let mut reader = Reader { text, mistakes: vec![] };
+        let (table, errors) = DeTable::parse_recoverable(text);
+        for error in errors {
+            let place = reader.place(&error.span().unwrap_or(0..0), "");
+            reader.mistakes.push(Mistake { place, cause: error.message().replace('\n', "; ") });
+        }
+        // What follows from a syntax error would only confuse.
+        let config = reader.mistakes.is_empty().then(|| reader.config(Section::of(&table), folder)).flatten();
+        reader.mistakes.sort_by_key(|mistake| mistake.place.line);
+        config.filter(|_| reader.mistakes.is_empty()).ok_or(reader.mistakes)
+    }
+
+    /// The rules for a network's labels.
+    ///
+    /// # Errors
+    /// Patterns that name no class.
+    pub(crate) fn rules(&self, file: &Path, labels: &Labels) -> Result<Vec<Rule>, ConfigError> {
+        let mut mistakes = vec![];
+        let resolve = |config: &RuleConfig| {
+            let mut rule = config.rule.clone();
+            for (pattern, place) in &config.patterns {
+                let found = labels.find(pattern);
+                if found.is_empty() {
+                    let cause = format!(
+                        "no class of the model fits `{pattern}`; expected a class name, a WordNet id or a \
+                         pattern with *, such as `{}`",
+                        labels.name(0).unwrap_or_default()
+                    );
+                    mistakes.push(Mistake { place: place.clone(), cause });
+                }
+                rule.classes.extend(found);
+            }
+            rule.classes.sort_unstable();
+            rule.classes.dedup();
+            rule
+        };
+        let rules: Vec<Rule> = self.rules.iter().map(resolve).collect();
+        if mistakes.is_empty() {
+            return Ok(rules);
+        }
+        Err(ConfigError::Mistakes { file: file.display().to_string(), mistakes })
+    }
+}
+
+impl<'i> Reader<'i> {
+    fn config(&mut self, mut top: Section<'_, 'i>, folder: &Path) -> Option<Config> {
+        let model = self.section(&mut top, "model", true).and_then(|section| self.model(section, folder));
+        let source = self.section(&mut top, "source", true).and_then(|section| self.source(section, folder));
+        let mut stale = Duration::from_secs(2);
+        if let Some(mut section) = self.section(&mut top, "safety", false) {
+            stale = self.duration(&mut section, "stale_ms", 1).unwrap_or(stale);
+            self.finish(&section);
+        }
+        let output = match self.section(&mut top, "output", false) {
+            Some(section) => self.output(section),
+            None => OutputConfig::default(),
+        };
+        let groups = self.groups(&mut top);
+        let mut lines: Vec<LineConfig> = vec![];
+        for section in self.sections(&mut top, "line") {
+            let span = section.span.clone();
+            if let Some(line) = self.line(section) {
+                if lines.iter().any(|other| other.name == line.name) {
+                    self.mistake(&span, "line.name", format!("there are two lines `{}`", line.name));
+                }
+                lines.push(line);
+            }
+        }
+        let mut rules: Vec<RuleConfig> = vec![];
+        for section in self.sections(&mut top, "rule") {
+            let span = section.span.clone();
+            if let Some(rule) = self.rule(section, &lines, &groups) {
+                if rules.iter().any(|other| other.rule.name == rule.rule.name) {
+                    self.mistake(&span, "rule.name", format!("there are two rules `{}`", rule.rule.name));
+                }
+                rules.push(rule);
+            }
+        }
+        self.finish(&top);
+        let (model, threads) = model?;
+        Some(Config { model, threads, source: source?, stale, lines, rules, output })
+    }
+
+    fn model(&mut self, mut section: Section<'_, 'i>, folder: &Path) -> Option<(PathBuf, ThreadSettings)> {
+        let file = self.required(&mut section, "file", "the path of a model file", text);
+        let threads = self.optional(&mut section, "threads", "a whole number from 1 to 256", |value| {
+            NonZeroUsize::new(usize::try_from(integer(value)?).ok()?).filter(|threads| threads.get() <= 256)
+        });
+        let pin = self.optional(&mut section, "pin", "true or false", DeValue::as_bool).unwrap_or(false);
+        self.finish(&section);
+        Some((folder.join(file?), ThreadSettings { threads, pin }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LEAST: &str = "[model]\nfile = \"m.tar\"\n[source]\nkind = \"mjpeg\"\npath = \"a.mjpeg\"\n";
+
+    fn mistakes(text: &str) -> Vec<String> {
+        let mistakes = Config::parse(text, Path::new("")).unwrap_err();
+        mistakes.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn the_default_passes_its_own_check() {
+        let config = Config::parse(DEFAULT, Path::new("/etc/resight")).unwrap();
+        assert!(!config.rules.is_empty() && !config.lines.is_empty());
+        assert_eq!(config.model, Path::new("/etc/resight/model.resight.tar"));
+    }
+
+    #[test]
+    fn the_least_is_a_model_and_a_source() {
+        let config = Config::parse(LEAST, Path::new("x")).unwrap();
+        assert_eq!(config.source.path, "x/a.mjpeg");
+        assert_eq!(config.stale, Duration::from_secs(2));
+        assert!(config.output == OutputConfig::default());
+    }
+
+    #[test]
+    fn all_mistakes_come_at_once_with_line_and_key() {
+        let text = "[model]\nfile = 3\n[source]\nkind = \"raw\"\npath = \"x\"\nwidth = 0\n[safety]\nstale_ms = -1\n\
+                    colour = 1\n[[line]]\nname = \"a\"\nbackend = \"gpio\"\nline = 4\n[[rule]]\nname = \"r\"\n\
+                    classes = [\"@cats\"]\nlines = [\"b\"]\nmode = \"pulse\"\nframes = 3\nhits = 4\n\
+                    [output]\nhttp = \"0.0.0.0:80\"\n";
+        let found = mistakes(text);
+        let expected = [
+            "2: model.file: expected the path of a model file, found `3`",
+            "3: source.format: missing",
+            "3: source.height: missing",
+            "6: source.width: expected a whole number of pixels",
+            "8: safety.stale_ms: expected milliseconds",
+            "9: safety.colour: unknown key; expected one of: stale_ms",
+            "10: line.chip: missing",
+            "14: rule.pulse_ms: missing",
+            "16: rule.classes: there is no group `cats`",
+            "17: rule.lines: there is no valid [[line]] `b`",
+            "20: rule.hits: expected a whole number from 1 to `frames`, found `4`",
+            "22: output.http: expected a loopback address",
+        ];
+        for (found, expected) in found.iter().zip(expected) {
+            assert!(found.starts_with(expected), "`{found}`, not `{expected}`");
+        }
+        assert_eq!(found.len(), expected.len(), "{found:#?}");
+    }
+
+    #[test]
+    fn syntax_errors_name_their_line() {
+        let found = mistakes("[model]\nfile = \n");
+        assert!(found[0].starts_with("2: "), "{found:?}");
+        assert!(mistakes("")[0].contains("model"));
+    }
+
+    #[test]
+    fn names_are_unique_and_the_old_key_may_not_linger() {
+        let line = "[[line]]\nname = \"a\"\nbackend = \"virtual\"\n";
+        assert!(mistakes(&format!("{LEAST}{line}{line}"))[0].contains("two lines `a`"));
+        assert!(mistakes(&format!("{LEAST}{line}chip = \"x\"\n"))[0].contains("line.chip: unknown key"));
+    }
+
+    #[test]
+    fn patterns_become_classes_and_unknown_ones_are_refused() {
+        let labels =
+            Labels::parse("l", b"n00000001 tabby cat\nn00000002 tiger cat\nn00000003 dog\n").unwrap();
+        let rule = |classes: &str| {
+            let text = format!(
+                "{LEAST}[groups]\npets = [\"*cat\", \"dog\"]\n[[rule]]\nname = \"r\"\nclasses = [{classes}]\n"
+            );
+            Config::parse(&text, Path::new("")).unwrap().rules(Path::new("f.toml"), &labels)
+        };
+        assert_eq!(rule("\"*cat\"").unwrap()[0].classes, [0, 1]);
+        assert_eq!(rule("\"n00000003\", \"Tabby_cat\"").unwrap()[0].classes, [0, 2]);
+        assert_eq!(rule("\"@pets\", \"dog\"").unwrap()[0].classes, [0, 1, 2]);
+        let error = rule("\"dog\", \"cow\"").unwrap_err().to_string();
+        assert!(error.starts_with("f.toml:10: rule.classes: no class of the model fits `cow`"), "{error}");
+    }
+}

@@ -1,0 +1,215 @@
+//! Reading a table key by key, with places for messages.
+
+use std::collections::HashSet;
+use std::fmt;
+use std::ops::Range;
+use std::time::Duration;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+/// Longest time that can be configured, in milliseconds: a day.
+const MAX_MS: i64 = 86_400_000;
+
+/// A place in a file, for messages.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Place {
+    pub(super) line: usize,
+    pub(super) key: String,
+}
+
+/// One mistake.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Mistake {
+    pub(super) place: Place,
+    pub(super) cause: String,
+}
+
+/// Why a configuration is refused. One line for each mistake.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ConfigError {
+    #[error("{file}: cannot read the configuration: {cause}")]
+    Read { file: String, cause: String },
+    #[error("{}", join(.file, .mistakes))]
+    Mistakes { file: String, mistakes: Vec<Mistake> },
+}
+
+fn join(file: &str, mistakes: &[Mistake]) -> String {
+    let line = |mistake: &Mistake| format!("{file}:{mistake}");
+    mistakes.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+impl fmt::Display for Mistake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: ", self.place.line)?;
+        if !self.place.key.is_empty() {
+            write!(f, "{}: ", self.place.key)?;
+        }
+        f.write_str(&self.cause)
+    }
+}
+
+/// A table that forgets each key as it is read: what remains is unknown.
+pub(super) struct Section<'t, 'i> {
+    pub(super) name: String,
+    pub(super) span: Range<usize>,
+    pub(super) entries: Vec<(&'t str, &'t Spanned<DeValue<'i>>, Range<usize>)>,
+    pub(super) known: Vec<&'static str>,
+}
+
+impl<'t, 'i> Section<'t, 'i> {
+    pub(super) fn of(table: &'t Spanned<DeTable<'i>>) -> Self {
+        Self::new(table.get_ref(), table.span(), "")
+    }
+
+    pub(super) fn new(table: &'t DeTable<'i>, span: Range<usize>, name: &str) -> Self {
+        let entries = table.iter().map(|(key, value)| (key.get_ref().as_ref(), value, key.span())).collect();
+        Self { name: name.to_owned(), span, entries, known: vec![] }
+    }
+
+    pub(super) fn take(&mut self, key: &'static str) -> Option<&'t Spanned<DeValue<'i>>> {
+        self.known.push(key);
+        let position = self.entries.iter().position(|(name, ..)| *name == key)?;
+        Some(self.entries.swap_remove(position).1)
+    }
+
+    pub(super) fn key(&self, key: &str) -> String {
+        if self.name.is_empty() { key.to_owned() } else { format!("{}.{key}", self.name) }
+    }
+}
+
+pub(super) struct Reader<'i> {
+    pub(super) text: &'i str,
+    pub(super) mistakes: Vec<Mistake>,
+}
+
+impl<'i> Reader<'i> {
+    pub(super) fn place(&self, span: &Range<usize>, key: &str) -> Place {
+        let before = self.text.get(..span.start).unwrap_or(self.text);
+        Place { line: 1 + before.matches('\n').count(), key: key.to_owned() }
+    }
+
+    pub(super) fn mistake(&mut self, span: &Range<usize>, key: &str, cause: impl Into<String>) {
+        let place = self.place(span, key);
+        self.mistakes.push(Mistake { place, cause: cause.into() });
+    }
+
+    /// Reads a key with `read`; a value that it refuses is a mistake.
+    pub(super) fn optional<T>(
+        &mut self,
+        section: &mut Section<'_, 'i>,
+        key: &'static str,
+        expected: &str,
+        read: impl FnOnce(&DeValue<'i>) -> Option<T>,
+    ) -> Option<T> {
+        let value = section.take(key)?;
+        let result = read(value.get_ref());
+        if result.is_none() {
+            let found = self.text.get(value.span()).unwrap_or_default().lines().next().unwrap_or_default();
+            let cause = format!("expected {expected}, found `{found}`");
+            self.mistake(&value.span(), &section.key(key), cause);
+        }
+        result
+    }
+
+    pub(super) fn required<T>(
+        &mut self,
+        section: &mut Section<'_, 'i>,
+        key: &'static str,
+        expected: &str,
+        read: impl FnOnce(&DeValue<'i>) -> Option<T>,
+    ) -> Option<T> {
+        if !section.entries.iter().any(|(name, ..)| *name == key) {
+            section.known.push(key);
+            self.mistake(&section.span.clone(), &section.key(key), format!("missing; expected {expected}"));
+            return None;
+        }
+        self.optional(section, key, expected, read)
+    }
+
+    pub(super) fn finish(&mut self, section: &Section<'_, 'i>) {
+        for (key, _, span) in &section.entries {
+            let known = section.known.join(", ");
+            self.mistake(span, &section.key(key), format!("unknown key; expected one of: {known}"));
+        }
+    }
+
+    /// A table at the top.
+    pub(super) fn section<'t>(
+        &mut self,
+        top: &mut Section<'t, 'i>,
+        key: &'static str,
+        required: bool,
+    ) -> Option<Section<'t, 'i>> {
+        let Some(value) = top.take(key) else {
+            if required {
+                self.mistake(&(0..0), key, format!("missing; expected a table [{key}]"));
+            }
+            return None;
+        };
+        let Some(table) = value.get_ref().as_table() else {
+            self.mistake(&value.span(), key, format!("expected a table [{key}]"));
+            return None;
+        };
+        Some(Section::new(table, value.span(), key))
+    }
+
+    /// An array of tables at the top.
+    pub(super) fn sections<'t>(
+        &mut self,
+        top: &mut Section<'t, 'i>,
+        key: &'static str,
+    ) -> Vec<Section<'t, 'i>> {
+        let Some(value) = top.take(key) else { return vec![] };
+        let tables = value.get_ref().as_array().map(|array| {
+            let table = |item: &'t Spanned<DeValue<'i>>| {
+                item.get_ref().as_table().map(|table| Section::new(table, item.span(), key))
+            };
+            array.iter().map(table).collect::<Option<Vec<_>>>()
+        });
+        tables.flatten().unwrap_or_else(|| {
+            self.mistake(&value.span(), key, format!("expected tables [[{key}]]"));
+            vec![]
+        })
+    }
+
+    pub(super) fn duration(
+        &mut self,
+        section: &mut Section<'_, 'i>,
+        key: &'static str,
+        least: i64,
+    ) -> Option<Duration> {
+        let expected = format!("milliseconds, a whole number from {least} to {MAX_MS}");
+        self.optional(section, key, &expected, |value| milliseconds(value, least))
+    }
+}
+
+/// Text that is not empty.
+pub(super) fn text(value: &DeValue<'_>) -> Option<String> {
+    value.as_str().map(str::trim).filter(|text| !text.is_empty()).map(str::to_owned)
+}
+
+pub(super) fn integer(value: &DeValue<'_>) -> Option<i64> {
+    let integer = value.as_integer()?;
+    i64::from_str_radix(integer.as_str(), integer.radix()).ok()
+}
+
+pub(super) fn number(value: &DeValue<'_>) -> Option<f64> {
+    value
+        .as_float()
+        .and_then(|float| float.as_str().parse().ok())
+        .or(integer(value).map(|integer| integer as f64))
+}
+
+pub(super) fn milliseconds(value: &DeValue<'_>, least: i64) -> Option<Duration> {
+    let milliseconds = integer(value).filter(|value| (least..=MAX_MS).contains(value))?;
+    Some(Duration::from_millis(milliseconds as u64))
+}
+
+/// A list of different texts that are not empty, with their places.
+pub(super) fn patterns(value: &DeValue<'_>) -> Option<Vec<(String, Range<usize>)>> {
+    let read = |item: &Spanned<DeValue<'_>>| text(item.get_ref()).map(|text| (text, item.span()));
+    let list = value.as_array()?.iter().map(read).collect::<Option<Vec<_>>>()?;
+    let mut seen = HashSet::new();
+    list.iter().all(|(text, _)| seen.insert(text.clone())).then_some(list)
+}

@@ -1,0 +1,113 @@
+//! `[groups]` and `[[rule]]`: what switches lines.
+
+use toml::de::DeValue;
+
+use super::line::LineConfig;
+use super::reader::{Place, Reader, Section, integer, milliseconds, number, patterns, text};
+use crate::triggers::{MAX_FRAMES, Mode, Rule};
+
+/// A rule; its classes are still patterns.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct RuleConfig {
+    /// Without classes.
+    pub(crate) rule: Rule,
+    /// Patterns with the places where they stand, groups replaced by their members.
+    pub(crate) patterns: Vec<(String, Place)>,
+}
+
+impl<'i> Reader<'i> {
+    pub(super) fn groups(&mut self, top: &mut Section<'_, 'i>) -> Vec<(String, Vec<String>)> {
+        let Some(section) = self.section(top, "groups", false) else { return vec![] };
+        let mut groups = vec![];
+        for (name, value, _) in &section.entries {
+            match patterns(value.get_ref()) {
+                Some(members) => {
+                    groups
+                        .push(((*name).to_owned(), members.into_iter().map(|(member, _)| member).collect()));
+                }
+                None => self.mistake(
+                    &value.span(),
+                    &section.key(name),
+                    "expected a list of class names, WordNet ids or patterns",
+                ),
+            }
+        }
+        groups
+    }
+
+    pub(super) fn rule(
+        &mut self,
+        mut section: Section<'_, 'i>,
+        lines: &[LineConfig],
+        groups: &[(String, Vec<String>)],
+    ) -> Option<RuleConfig> {
+        let name = self.required(&mut section, "name", "a name", text);
+        let expected = "a list of class names, WordNet ids, patterns or groups (\"@name\")";
+        let written = self.required(&mut section, "classes", expected, patterns).unwrap_or_default();
+        let threshold = self.optional(&mut section, "threshold", "a probability above 0, up to 1", |value| {
+            number(value).filter(|threshold| *threshold > 0.0 && *threshold <= 1.0)
+        });
+        let count = |value: &DeValue<'_>| {
+            integer(value).filter(|count| (1..=MAX_FRAMES as i64).contains(count)).map(|count| count as usize)
+        };
+        let frames = self.optional(&mut section, "frames", "a whole number from 1 to 64", count).unwrap_or(1);
+        let hits = self.optional(&mut section, "hits", "a whole number from 1 to `frames`", |value| {
+            count(value).filter(|hits| *hits <= frames)
+        });
+        let hold = self.duration(&mut section, "hold_ms", 0).unwrap_or_default();
+        let cooldown = self.duration(&mut section, "cooldown_ms", 0).unwrap_or_default();
+        let mode = self.optional(&mut section, "mode", "\"level\", \"pulse\" or \"toggle\"", |value| {
+            ["level", "pulse", "toggle"].into_iter().find(|mode| Some(*mode) == value.as_str())
+        });
+        let mode = match mode {
+            Some("pulse") => {
+                let expected = "milliseconds, 1 to 86400000";
+                let length =
+                    self.required(&mut section, "pulse_ms", expected, |value| milliseconds(value, 1));
+                Mode::Pulse(length.unwrap_or_default())
+            }
+            Some("toggle") => Mode::Toggle,
+            _ => Mode::Level,
+        };
+        let mut indices = vec![];
+        let expected = "a list of names of lines";
+        let span = section.span.clone();
+        for (line, at) in self.optional(&mut section, "lines", expected, patterns).unwrap_or_default() {
+            match lines.iter().position(|other| other.name == line) {
+                Some(index) => indices.push(index),
+                None => {
+                    self.mistake(&at, &section.key("lines"), format!("there is no valid [[line]] `{line}`"));
+                }
+            }
+        }
+        self.finish(&section);
+        let mut resolved = vec![];
+        for (pattern, at) in written {
+            let place = self.place(&at, &section.key("classes"));
+            match pattern.strip_prefix('@') {
+                None => resolved.push((pattern, place)),
+                Some(group) => match groups.iter().find(|(name, _)| name == group) {
+                    Some((_, members)) => {
+                        resolved.extend(members.iter().map(|member| (member.clone(), place.clone())));
+                    }
+                    None => self.mistake(&at, &place.key, format!("there is no group `{group}` in [groups]")),
+                },
+            }
+        }
+        if resolved.is_empty() && section.known.contains(&"classes") && self.mistakes.is_empty() {
+            self.mistake(&span, &section.key("classes"), "expected at least one class");
+        }
+        let rule = Rule {
+            name: name?,
+            classes: vec![],
+            threshold: threshold.unwrap_or(0.5) as f32,
+            hits: hits.unwrap_or(1),
+            frames,
+            hold,
+            cooldown,
+            mode,
+            lines: indices,
+        };
+        Some(RuleConfig { rule, patterns: resolved })
+    }
+}
