@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use resight_network::{
-    Classifier, Labels, Model, Preprocessor, RgbImage, RgbView, ThreadSettings, isa_from_environment,
+    Classifier, ImageView, Labels, Model, Preprocessor, RgbImage, ThreadSettings, isa_from_environment,
 };
 
 use crate::import::import;
@@ -105,14 +105,14 @@ impl AnyModel {
     /// # Errors
     /// An image that preprocessing refuses, or an error of the network.
     pub fn logits(&mut self, image: &RgbImage) -> Result<Vec<f32>> {
-        let view = RgbView::of(image)?;
+        let view = ImageView::of(image)?;
         Ok(match self {
             Self::Float(model) => {
                 let mut input = vec![0.0; model.preprocessor.input_len()];
-                model.preprocessor.normalise(view, &mut input)?;
+                model.preprocessor.normalise(&view, &mut input)?;
                 model.reference.run(&input)?.logits().to_vec()
             }
-            Self::Int8(_, classifier) => classifier.classify(view)?.to_vec(),
+            Self::Int8(_, classifier) => classifier.classify(&view)?.to_vec(),
         })
     }
 }

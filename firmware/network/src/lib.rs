@@ -4,6 +4,7 @@
 //! bit for bit, what the board computes.
 
 mod archive;
+mod bayer;
 mod classes;
 mod error;
 mod graph_text;
@@ -11,6 +12,7 @@ mod labels;
 mod model;
 pub mod nnef;
 pub mod operators;
+mod pixels;
 mod preprocessing;
 mod program;
 mod resize;
@@ -22,13 +24,15 @@ pub use archive::{
     Archive, ArchiveBuilder, Calibration, FORMAT_VERSION, GRAPH, Golden, Manifest, MemberInfo, Provenance,
     sha256_of_file, sha256_of_image_files, write_atomically,
 };
+pub use bayer::{BayerDepth, BayerOrder};
 pub use classes::{Prediction, predictions, softmax, top_k};
 pub use error::NetworkError;
 pub use labels::{LabelledImage, Labels, image_files, labelled_images};
 pub use model::{Classifier, Model, ModelParts};
+pub use pixels::{Colours, ImageView, MAX_STRIDE, Matrix, PixelFormat, Range, Region};
 pub use preprocessing::{
-    InputTable, MAX_IMAGE_SIDE, MAX_INPUT_SIDE, Preprocessing, Preprocessor, RgbImage, RgbView, decode,
-    decode_bytes,
+    InputTable, MAX_IMAGE_SIDE, MAX_INPUT_SIDE, Orientation, Preprocessing, Preprocessor, RgbImage, Rotation,
+    decode, decode_bytes,
 };
 pub use program::{Program, StepInfo};
 pub use resight_kernels::Isa;

@@ -8,7 +8,7 @@ use tract_nnef::internal::*;
 
 use crate::archive::{Archive, ArchiveBuilder, Golden, Provenance};
 use crate::{
-    Labels, NetworkError, Preprocessing, Preprocessor, Program, RgbView, ThreadPool, ThreadSettings, nnef,
+    ImageView, Labels, NetworkError, Preprocessing, Preprocessor, Program, ThreadPool, ThreadSettings, nnef,
 };
 
 /// The program that writes model files, with its version.
@@ -269,8 +269,8 @@ impl Classifier {
     /// The logits of an RGB image of any size.
     ///
     /// # Errors
-    /// None on an image that [`RgbView`] accepted, unless the network itself is broken.
-    pub fn classify(&mut self, image: RgbView<'_>) -> Result<&[f32], NetworkError> {
+    /// None on an image that [`ImageView`] accepted, unless the network itself is broken.
+    pub fn classify(&mut self, image: &ImageView<'_>) -> Result<&[f32], NetworkError> {
         self.preprocessor.quantise(image, &mut self.input)?;
         let Self { program, pool, input, .. } = self;
         pool.install(|| program.run(pool, input))

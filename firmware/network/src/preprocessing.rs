@@ -15,7 +15,9 @@ use serde::{Deserialize, Serialize};
 
 pub use image::RgbImage;
 
+use crate::bayer::Demosaic;
 use crate::error::{NetworkError, printable};
+use crate::pixels::ImageView;
 use crate::resize::{Crop, Resizer};
 
 /// Longest side of an image that is decoded or preprocessed, in pixels.
@@ -198,40 +200,47 @@ impl InputTable {
     }
 }
 
-/// An RGB image that somebody else owns: `[height, width, 3]` bytes without gaps.
-#[derive(Debug, Clone, Copy)]
-pub struct RgbView<'a> {
-    pixels: &'a [u8],
-    height: u32,
-    width: u32,
+/// How an image is turned before the network sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Orientation {
+    /// How far.
+    pub rotation: Rotation,
+    /// Whether left and right are exchanged, after the rotation.
+    pub mirror: bool,
 }
 
-impl<'a> RgbView<'a> {
-    /// A view of `pixels`, `[height, width, 3]`.
-    ///
-    /// # Errors
-    /// A side of zero or above [`MAX_IMAGE_SIDE`], or a slice of another length.
-    pub fn new(pixels: &'a [u8], height: u32, width: u32) -> Result<Self, NetworkError> {
-        if ![height, width].iter().all(|side| (1..=MAX_IMAGE_SIDE).contains(side)) {
-            return Err(NetworkError::Preprocessing(format!(
-                "an image of {width} x {height} pixels; each side must be 1 to {MAX_IMAGE_SIDE}"
-            )));
-        }
-        if pixels.len() as u64 != u64::from(height) * u64::from(width) * 3 {
-            return Err(NetworkError::Preprocessing(format!(
-                "{} bytes for an RGB image of {width} x {height} pixels",
-                pixels.len()
-            )));
-        }
-        Ok(RgbView { pixels, height, width })
-    }
+/// A rotation, clockwise.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Rotation {
+    /// None.
+    #[default]
+    Upright,
+    /// By 90 degrees.
+    Clockwise,
+    /// By 180 degrees.
+    Half,
+    /// By 270 degrees.
+    Counterclockwise,
+}
 
-    /// A view of a decoded image.
-    ///
-    /// # Errors
-    /// See [`new`](Self::new).
-    pub fn of(image: &'a RgbImage) -> Result<Self, NetworkError> {
-        RgbView::new(image.as_raw(), image.height(), image.width())
+impl Orientation {
+    /// Writes the pixels of `source`, `[height, width, 3]` before it is turned, to `output`.
+    fn turn(self, source: &[u8], [height, width]: [usize; 2], output: &mut [u8]) {
+        let sideways = matches!(self.rotation, Rotation::Clockwise | Rotation::Counterclockwise);
+        let columns = if sideways { height } else { width };
+        for (index, pixel) in output.chunks_exact_mut(3).enumerate() {
+            let (y, mut x) = (index / columns, index % columns);
+            if self.mirror {
+                x = columns - 1 - x;
+            }
+            let (row, column) = match self.rotation {
+                Rotation::Upright => (y, x),
+                Rotation::Clockwise => (height - 1 - x, y),
+                Rotation::Half => (height - 1 - y, width - 1 - x),
+                Rotation::Counterclockwise => (x, width - 1 - y),
+            };
+            pixel.copy_from_slice(&source[(row * width + column) * 3..][..3]);
+        }
     }
 }
 
@@ -242,7 +251,14 @@ pub struct Preprocessor {
     preprocessing: Preprocessing,
     table: InputTable,
     normalised: Box<[[f32; 256]; 3]>,
+    /// Whether the table is the default.
+    plain: bool,
+    orientation: Orientation,
     resizer: Resizer,
+    demosaic: Demosaic,
+    demosaiced: Vec<u8>,
+    /// The crop before it is turned; empty while that does nothing.
+    unturned: Vec<u8>,
     pixels: Vec<u8>,
 }
 
@@ -264,11 +280,16 @@ impl Preprocessor {
         let [height, width] = preprocessing.crop;
         Ok(Preprocessor {
             preprocessing: preprocessing.clone(),
+            plain: table == InputTable::default(),
             table,
+            orientation: Orientation::default(),
             normalised: Box::new(std::array::from_fn(|channel| {
                 std::array::from_fn(|value| preprocessing.normalise(channel, value as u8))
             })),
             resizer: Resizer::default(),
+            demosaic: Demosaic::default(),
+            demosaiced: vec![],
+            unturned: vec![],
             pixels: vec![0; height as usize * width as usize * 3],
         })
     }
@@ -283,11 +304,35 @@ impl Preprocessor {
         self.pixels.len()
     }
 
+    /// Turns each image before the network sees it. The crop is the same part of the image,
+    /// but where it cannot lie exactly in the middle.
+    pub fn set_orientation(&mut self, orientation: Orientation) {
+        self.orientation = orientation;
+        let turned = orientation != Orientation::default();
+        self.unturned.resize(if turned { self.pixels.len() } else { 0 }, 0);
+    }
+
     /// Resizes and crops: RGB bytes, `[height, width, 3]`.
-    pub fn crop(&mut self, image: RgbView<'_>) -> &[u8] {
-        let size = [image.height, image.width];
-        let crop = self.preprocessing.crop_of(size);
-        self.resizer.resize(image.pixels, size, crop, &mut self.pixels);
+    pub fn crop(&mut self, image: &ImageView<'_>) -> &[u8] {
+        let size = image.size();
+        let mut preprocessing = self.preprocessing.clone();
+        if matches!(self.orientation.rotation, Rotation::Clockwise | Rotation::Counterclockwise) {
+            preprocessing.crop.reverse();
+        }
+        let crop = preprocessing.crop_of(size);
+        let pixels = if self.unturned.is_empty() { &mut self.pixels } else { &mut self.unturned };
+        match image.bayer() {
+            Some(mosaic) => {
+                self.demosaic.rgb(&mosaic, &mut self.demosaiced);
+                let image = ImageView::rgb(&self.demosaiced, size).expect("a buffer made for this size");
+                self.resizer.resize(&image, crop, pixels);
+            }
+            None => self.resizer.resize(image, crop, pixels),
+        }
+        if !self.unturned.is_empty() {
+            let size = preprocessing.crop.map(|side| side as usize);
+            self.orientation.turn(&self.unturned, size, &mut self.pixels);
+        }
         &self.pixels
     }
 
@@ -295,7 +340,7 @@ impl Preprocessor {
     ///
     /// # Errors
     /// An `output` whose length is not [`input_len`](Self::input_len).
-    pub fn normalise(&mut self, image: RgbView<'_>, output: &mut [f32]) -> Result<(), NetworkError> {
+    pub fn normalise(&mut self, image: &ImageView<'_>, output: &mut [f32]) -> Result<(), NetworkError> {
         self.expect_len(output.len())?;
         self.crop(image);
         let planes = output.chunks_exact_mut(self.pixels.len() / 3);
@@ -312,9 +357,16 @@ impl Preprocessor {
     ///
     /// # Errors
     /// An `output` whose length is not [`input_len`](Self::input_len).
-    pub fn quantise(&mut self, image: RgbView<'_>, output: &mut [i8]) -> Result<(), NetworkError> {
+    pub fn quantise(&mut self, image: &ImageView<'_>, output: &mut [i8]) -> Result<(), NetworkError> {
         self.expect_len(output.len())?;
         self.crop(image);
+        if self.plain {
+            for (output, &value) in output.iter_mut().zip(&self.pixels) {
+                // The table's entry, by an instruction instead of a load.
+                *output = (value ^ 128) as i8;
+            }
+            return Ok(());
+        }
         for (output, pixel) in output.chunks_exact_mut(3).zip(self.pixels.chunks_exact(3)) {
             for ((output, &value), table) in output.iter_mut().zip(pixel).zip(&self.table.0) {
                 *output = table[usize::from(value)];

@@ -11,6 +11,8 @@
 //! weights, which use nothing but exactly specified f64 operations: the result is the same on
 //! every machine.
 
+use crate::pixels::{ImageView, Scratch};
+
 /// Fractional bits of a weight.
 const WEIGHT_BITS: u32 = 22;
 
@@ -102,17 +104,21 @@ pub(crate) struct Crop {
 pub(crate) struct Resizer {
     rows: Axis,
     columns: Axis,
-    /// The input rows that are needed, resized to the crop's columns.
+    /// A row of the source as far as it is needed: `[columns][4]`.
+    row: Vec<u8>,
+    scratch: Scratch,
+    /// The input rows that are needed, resized to the crop's columns: `[rows][columns][4]`.
     narrowed: Vec<u8>,
     accumulators: Vec<i32>,
 }
 
 impl Resizer {
-    /// Writes `crop` of the resized `source` to `output`.
+    /// Writes `crop` of the resized `source`, which is no Bayer image, to `output`.
     ///
-    /// `source` is `[size[0], size[1], 3]`, `output` `[crop.size[0], crop.size[1], 3]`, both
-    /// RGB bytes without gaps; no side is zero. Panics where a slice has another length.
-    pub(crate) fn resize(&mut self, source: &[u8], size: [u32; 2], crop: Crop, output: &mut [u8]) {
+    /// `output` is `[crop.size[0], crop.size[1], 3]`, RGB bytes without gaps; no side is zero.
+    /// Panics where it has another length.
+    pub(crate) fn resize(&mut self, source: &ImageView<'_>, crop: Crop, output: &mut [u8]) {
+        let size = source.size();
         let part = |axis: usize| Part {
             input: size[axis],
             output: crop.resized[axis],
@@ -121,39 +127,40 @@ impl Resizer {
         };
         self.rows.prepare(part(0));
         self.columns.prepare(part(1));
-        let source_stride = size[1] as usize * 3;
-        let stride = crop.size[1] as usize * 3;
-        assert_eq!(source.len(), size[0] as usize * source_stride);
-        assert_eq!(output.len(), crop.size[0] as usize * stride);
+        let width = crop.size[1] as usize;
+        assert_eq!(output.len(), crop.size[0] as usize * width * 3);
 
         let (first_row, end_row) = self.rows.input_range();
-        self.narrowed.resize((end_row - first_row) * stride, 0);
-        let rows = source[first_row * source_stride..].chunks_exact(source_stride);
-        for (row, narrowed) in rows.zip(self.narrowed.chunks_exact_mut(stride)) {
-            narrow(&self.columns, row, narrowed);
+        let (first_column, end_column) = self.columns.input_range();
+        self.row.resize((end_column - first_column) * 4, 0);
+        self.narrowed.resize((end_row - first_row) * width * 4, 0);
+        for (row, narrowed) in (first_row..end_row).zip(self.narrowed.chunks_exact_mut(width * 4)) {
+            source.rgbx(row, first_column..end_column, &mut self.scratch, &mut self.row);
+            narrow(&self.columns, &self.row, first_column, narrowed);
         }
 
-        self.accumulators.resize(stride, 0);
-        for ((first, weights), output) in self.rows.iter().zip(output.chunks_exact_mut(stride)) {
-            let rows = self.narrowed[(first - first_row) * stride..].chunks_exact(stride);
+        self.accumulators.resize(width * 4, 0);
+        for ((first, weights), output) in self.rows.iter().zip(output.chunks_exact_mut(width * 3)) {
+            let rows = self.narrowed[(first - first_row) * width * 4..].chunks_exact(width * 4);
             self.accumulators.fill(HALF);
             for (row, &weight) in rows.zip(weights) {
                 for (accumulator, &value) in self.accumulators.iter_mut().zip(row) {
                     *accumulator += i32::from(value) * weight;
                 }
             }
-            for (output, &accumulator) in output.iter_mut().zip(&self.accumulators) {
-                *output = to_byte(accumulator);
+            for (pixel, sums) in output.chunks_exact_mut(3).zip(self.accumulators.chunks_exact(4)) {
+                pixel.copy_from_slice(&[to_byte(sums[0]), to_byte(sums[1]), to_byte(sums[2])]);
             }
         }
     }
 }
 
-/// Resizes one row of RGB pixels.
-fn narrow(columns: &Axis, row: &[u8], output: &mut [u8]) {
-    for ((first, weights), output) in columns.iter().zip(output.chunks_exact_mut(3)) {
-        let mut sums = [HALF; 3];
-        for (pixel, &weight) in row[first * 3..].chunks_exact(3).zip(weights) {
+/// Resizes a row of pixels, `[columns][4]` from column `start` of the source on.
+fn narrow(columns: &Axis, row: &[u8], start: usize, output: &mut [u8]) {
+    for ((first, weights), output) in columns.iter().zip(output.chunks_exact_mut(4)) {
+        // Four sums, the last of no meaning: one vector.
+        let mut sums = [HALF; 4];
+        for (pixel, &weight) in row[(first - start) * 4..].chunks_exact(4).zip(weights) {
             for (sum, &value) in sums.iter_mut().zip(pixel) {
                 *sum += i32::from(value) * weight;
             }
@@ -179,7 +186,8 @@ mod tests {
         };
         let narrowed = (resizer.narrowed.as_ptr(), resizer.narrowed.capacity());
         let accumulators = (resizer.accumulators.as_ptr(), resizer.accumulators.capacity());
-        (axis(&resizer.rows), axis(&resizer.columns), narrowed, accumulators)
+        let row = (resizer.row.as_ptr(), resizer.row.capacity());
+        (axis(&resizer.rows), axis(&resizer.columns), row, narrowed, accumulators)
     }
 
     #[test]
@@ -187,14 +195,15 @@ mod tests {
         let crop = Crop { resized: [40, 53], origin: [4, 10], size: [32, 32] };
         let (source, mut output) = (vec![7; 60 * 80 * 3], vec![0; 32 * 32 * 3]);
         let mut resizer = Resizer::default();
-        resizer.resize(&source, [60, 80], crop, &mut output);
+        let view = |[height, width]: [u32; 2]| ImageView::rgb(&source, [height, width]).unwrap();
+        resizer.resize(&view([60, 80]), crop, &mut output);
         let warm = buffers(&resizer);
-        resizer.resize(&source, [60, 80], crop, &mut output);
+        resizer.resize(&view([60, 80]), crop, &mut output);
         assert_eq!(buffers(&resizer), warm);
         // Nor for a smaller image, whose weights are other ones.
         let smaller = Crop { resized: [40, 40], origin: [4, 4], size: [32, 32] };
-        resizer.resize(&source[..50 * 50 * 3], [50, 50], smaller, &mut output);
-        resizer.resize(&source, [60, 80], crop, &mut output);
+        resizer.resize(&view([50, 50]), smaller, &mut output);
+        resizer.resize(&view([60, 80]), crop, &mut output);
         assert_eq!(buffers(&resizer), warm);
     }
 

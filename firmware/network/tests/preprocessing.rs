@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
 use resight_network::{
-    InputTable, MAX_IMAGE_SIDE, NetworkError, Preprocessing, Preprocessor, RgbImage, RgbView, decode,
+    ImageView, InputTable, MAX_IMAGE_SIDE, NetworkError, Preprocessing, Preprocessor, RgbImage, decode,
     decode_bytes,
 };
 use sha2::{Digest, Sha256};
@@ -60,21 +60,21 @@ fn crops_are_the_bytes_of_pillow_and_inputs_those_of_torchvision() {
     for case in cases {
         let numbers: Vec<u32> = case[..5].iter().map(|number| number.parse().unwrap()).collect();
         let image = generated(numbers[0], numbers[1]);
-        let view = RgbView::of(&image).unwrap();
+        let view = ImageView::of(&image).unwrap();
         let mut preprocessor =
             Preprocessor::new(&preprocessing(numbers[2], [numbers[3], numbers[4]])).unwrap();
 
-        let crop = preprocessor.crop(view).to_vec();
+        let crop = preprocessor.crop(&view).to_vec();
         assert_eq!(crop.len() as u32, numbers[3] * numbers[4] * 3);
         assert_eq!(sha256(&crop), case[5], "crop of {case:?}");
 
         let mut normalised = vec![0f32; preprocessor.input_len()];
-        preprocessor.normalise(view, &mut normalised).unwrap();
+        preprocessor.normalise(&view, &mut normalised).unwrap();
         let bytes: Vec<u8> = normalised.iter().flat_map(|value| value.to_le_bytes()).collect();
         assert_eq!(sha256(&bytes), case[6], "normalised crop of {case:?}");
 
         let mut quantised = vec![0i8; preprocessor.input_len()];
-        preprocessor.quantise(view, &mut quantised).unwrap();
+        preprocessor.quantise(&view, &mut quantised).unwrap();
         let expected: Vec<i8> = crop.iter().map(|value| (i16::from(*value) - 128) as i8).collect();
         assert!(quantised == expected, "quantised crop of {case:?}");
     }
@@ -109,9 +109,9 @@ fn a_preprocessor_gives_the_same_whatever_it_saw_before() {
     let mut used = Preprocessor::new(&preprocessing(40, [32, 36])).unwrap();
     for (width, height) in [(64, 48), (300, 5), (5, 300), (64, 48), (40, 40), (1, 1), (64, 48)] {
         let image = generated(width, height);
-        let view = RgbView::of(&image).unwrap();
+        let view = ImageView::of(&image).unwrap();
         let mut fresh = Preprocessor::new(&preprocessing(40, [32, 36])).unwrap();
-        assert!(used.crop(view) == fresh.crop(view), "{width} x {height}");
+        assert!(used.crop(&view) == fresh.crop(&view), "{width} x {height}");
     }
 }
 
@@ -119,7 +119,7 @@ fn a_preprocessor_gives_the_same_whatever_it_saw_before() {
 fn an_image_of_the_right_size_is_untouched() {
     let image = generated(32, 32);
     let mut preprocessor = Preprocessor::new(&Preprocessing::for_input(32, 32)).unwrap();
-    assert!(preprocessor.crop(RgbView::of(&image).unwrap()) == image.as_raw().as_slice());
+    assert!(preprocessor.crop(&ImageView::of(&image).unwrap()) == image.as_raw().as_slice());
 }
 
 #[test]
@@ -127,7 +127,7 @@ fn the_longest_thinnest_images_are_preprocessed() {
     for (width, height) in [(1, MAX_IMAGE_SIDE), (MAX_IMAGE_SIDE, 1)] {
         let image = generated(width, height);
         let mut preprocessor = Preprocessor::new(&preprocessing(4096, [4096, 4096])).unwrap();
-        let crop = preprocessor.crop(RgbView::of(&image).unwrap());
+        let crop = preprocessor.crop(&ImageView::of(&image).unwrap());
         assert_eq!(crop.len(), 4096 * 4096 * 3);
     }
 }
@@ -137,7 +137,7 @@ fn a_uniform_image_stays_uniform() {
     for value in [0, 1, 127, 254, 255] {
         let image = RgbImage::from_pixel(317, 211, image::Rgb([value; 3]));
         let mut preprocessor = Preprocessor::new(&Preprocessing::default()).unwrap();
-        assert!(preprocessor.crop(RgbView::of(&image).unwrap()).iter().all(|pixel| *pixel == value));
+        assert!(preprocessor.crop(&ImageView::of(&image).unwrap()).iter().all(|pixel| *pixel == value));
     }
 }
 
@@ -153,8 +153,8 @@ fn a_table_of_its_own_is_used_per_channel() {
     let mut preprocessor =
         Preprocessor::with_table(&preprocessing(7, [7, 7]), InputTable::new(table)).unwrap();
     let mut output = vec![0; preprocessor.input_len()];
-    let crop = preprocessor.crop(RgbView::of(&image).unwrap()).to_vec();
-    preprocessor.quantise(RgbView::of(&image).unwrap(), &mut output).unwrap();
+    let crop = preprocessor.crop(&ImageView::of(&image).unwrap()).to_vec();
+    preprocessor.quantise(&ImageView::of(&image).unwrap(), &mut output).unwrap();
     for (index, (output, value)) in output.iter().zip(crop).enumerate() {
         assert_eq!(*output, table[index % 3][usize::from(value)]);
     }
@@ -223,13 +223,13 @@ fn preprocessing_survives_its_file() {
 #[test]
 fn views_and_outputs_of_another_length_are_refused() {
     let image = generated(4, 4);
-    assert!(RgbView::new(image.as_raw(), 4, 5).is_err());
-    assert!(RgbView::new(&[], 0, 4).is_err());
-    assert!(RgbView::new(&[], MAX_IMAGE_SIDE + 1, 1).is_err());
-    let view = RgbView::of(&image).unwrap();
+    assert!(ImageView::rgb(image.as_raw(), [4, 5]).is_err());
+    assert!(ImageView::rgb(&[], [0, 4]).is_err());
+    assert!(ImageView::rgb(&[], [MAX_IMAGE_SIDE + 1, 1]).is_err());
+    let view = ImageView::of(&image).unwrap();
     let mut preprocessor = Preprocessor::new(&preprocessing(8, [8, 8])).unwrap();
-    assert!(preprocessor.normalise(view, &mut [0.0; 8 * 8 * 3 + 1]).is_err());
-    assert!(preprocessor.quantise(view, &mut []).is_err());
+    assert!(preprocessor.normalise(&view, &mut [0.0; 8 * 8 * 3 + 1]).is_err());
+    assert!(preprocessor.quantise(&view, &mut []).is_err());
 }
 
 fn message(name: &str, bytes: &[u8]) -> String {
@@ -332,7 +332,7 @@ proptest! {
             *value = (*value).clamp(low, high);
         }
         let mut preprocessor = Preprocessor::new(&preprocessing(shorter, [shorter, shorter])).unwrap();
-        let crop = preprocessor.crop(RgbView::of(&image).unwrap());
+        let crop = preprocessor.crop(&ImageView::of(&image).unwrap());
         prop_assert!(crop.iter().all(|value| (low..=high).contains(value)));
     }
 }

@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use resight_kernels::Parallel as _;
-use resight_network::{Isa, Model, Preprocessor, RgbView, ThreadPool, ThreadSettings, isa_from_environment};
+use resight_network::{
+    ImageView, Isa, Model, Preprocessor, ThreadPool, ThreadSettings, isa_from_environment,
+};
 
 use crate::lines;
 
@@ -63,7 +65,7 @@ pub(crate) fn bench(file: &Path, threads: ThreadSettings, runs: usize) -> Result
     let (mut network, mut preparing) = (vec![], vec![]);
     for _ in 0..runs {
         let start = Instant::now();
-        preprocessor.quantise(RgbView::new(&image, height, width)?, &mut input)?;
+        preprocessor.quantise(&ImageView::rgb(&image, [height, width])?, &mut input)?;
         preparing.push(start.elapsed());
         let start = Instant::now();
         pool.install(|| program.run(&pool, &input).map(|_| ()))?;

@@ -19,7 +19,7 @@ use std::time::Instant;
 use anyhow::{Context as _, Result, bail};
 use clap::{Args, Parser, Subcommand};
 use resight_network::{
-    Classifier, Model, RgbView, ThreadSettings, decode, isa_from_environment, predictions,
+    Classifier, ImageView, Model, ThreadSettings, decode, isa_from_environment, predictions,
 };
 
 /// Classify camera frames with an int8 network and switch lines by what they show.
@@ -114,7 +114,7 @@ impl Classify {
         log::info!("{passed}");
         let image = decode(&self.image)?;
         let start = Instant::now();
-        let logits = classifier.classify(RgbView::of(&image)?)?;
+        let logits = classifier.classify(&ImageView::of(&image)?)?;
         log::info!("classified in {:.1} ms", start.elapsed().as_secs_f64() * 1e3);
         for prediction in predictions(logits, self.top) {
             println!(

@@ -23,7 +23,7 @@ use rayon::prelude::*;
 use resight_kernels::Sequential;
 use resight_network::operators::int8_mac_coverage_percent;
 use resight_network::{
-    Golden, NetworkError, Preprocessing, Preprocessor, Program, RgbView, decode, isa_from_environment,
+    Golden, ImageView, NetworkError, Preprocessing, Preprocessor, Program, decode, isa_from_environment,
     sha256_of_image_files,
 };
 use serde::Serialize;
@@ -343,9 +343,9 @@ fn load(path: &Path, options: &Options) -> Result<(Vec<f32>, Vec<i8>), QuantiseE
     let mut preprocessor = Preprocessor::new(&options.preprocessing)?;
     let mut float = vec![0.0; preprocessor.input_len()];
     let mut quantised = vec![0; preprocessor.input_len()];
-    let view = RgbView::of(&image)?;
-    preprocessor.normalise(view, &mut float)?;
-    preprocessor.quantise(view, &mut quantised)?;
+    let view = ImageView::of(&image)?;
+    preprocessor.normalise(&view, &mut float)?;
+    preprocessor.quantise(&view, &mut quantised)?;
     Ok((float, quantised))
 }
 
