@@ -335,7 +335,7 @@ fn corrupt_jpegs_are_counted_and_skipped() {
     fs::write(workshop.path("a.mjpeg"), clip).unwrap();
     let mut service = workshop.start();
     assert!(service.finish());
-    service.expect_log("3 frames, 3 classified, 0 dropped, 2 corrupt", 0);
+    service.expect_log("4 frames, 3 classified, 0 dropped, 2 corrupt", 0);
 }
 
 #[test]

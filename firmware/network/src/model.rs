@@ -8,7 +8,8 @@ use tract_nnef::internal::*;
 
 use crate::archive::{Archive, ArchiveBuilder, Golden, Provenance};
 use crate::{
-    ImageView, Labels, NetworkError, Preprocessing, Preprocessor, Program, ThreadPool, ThreadSettings, nnef,
+    ImageView, Labels, NetworkError, Orientation, Preprocessing, Preprocessor, Program, ThreadPool,
+    ThreadSettings, nnef,
 };
 
 /// The program that writes model files, with its version.
@@ -266,7 +267,12 @@ impl Classifier {
         &self.program
     }
 
-    /// The logits of an RGB image of any size.
+    /// Turns each image before the network sees it.
+    pub fn set_orientation(&mut self, orientation: Orientation) {
+        self.preprocessor.set_orientation(orientation);
+    }
+
+    /// The logits of an image of any size and format.
     ///
     /// # Errors
     /// None on an image that [`ImageView`] accepted, unless the network itself is broken.

@@ -436,6 +436,7 @@ impl<'a> ImageView<'a> {
     }
 
     /// The whole of what is looked at, as an RGB image. Allocates; for people to look at.
+    #[expect(clippy::missing_panics_doc, reason = "the buffers are made for their sizes")]
     pub fn to_rgb(&self) -> RgbImage {
         let [height, width] = self.size();
         let mut demosaiced = vec![];

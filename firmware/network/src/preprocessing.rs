@@ -313,6 +313,7 @@ impl Preprocessor {
     }
 
     /// Resizes and crops: RGB bytes, `[height, width, 3]`.
+    #[expect(clippy::missing_panics_doc, reason = "the buffer is made for its size")]
     pub fn crop(&mut self, image: &ImageView<'_>) -> &[u8] {
         let size = image.size();
         let mut preprocessing = self.preprocessing.clone();
@@ -469,7 +470,7 @@ fn to_rgb(image: DynamicImage) -> RgbImage {
 
 /// Whether an end-of-image marker follows the first scan. (One may lie before it, in an
 /// embedded thumbnail; none can lie within a scan.)
-fn jpeg_is_complete(bytes: &[u8]) -> bool {
+pub(crate) fn jpeg_is_complete(bytes: &[u8]) -> bool {
     const START_OF_SCAN: u8 = 0xda;
     const END_OF_IMAGE: [u8; 2] = [0xff, 0xd9];
     let mut position = 2;

@@ -2,7 +2,6 @@
 
 mod board;
 mod config;
-mod convert;
 mod http;
 mod lines;
 mod metrics;

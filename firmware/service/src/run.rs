@@ -10,7 +10,9 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result, bail};
-use resight_network::{Classifier, Labels, Model, RgbView, isa_from_environment, softmax};
+use resight_network::{
+    Classifier, FrameDecoder, Labels, Model, NetworkError, Region, isa_from_environment, softmax,
+};
 use serde_json::{Value, json};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -52,6 +54,8 @@ struct Names {
 /// Everything that a reload replaces, but the source.
 struct Engine {
     classifier: Classifier,
+    decoder: FrameDecoder,
+    region: Region,
     probabilities: Vec<f32>,
     triggers: Triggers,
     changes: Vec<Change>,
@@ -67,6 +71,7 @@ impl Engine {
         let isa = isa_from_environment()?;
         let mut classifier = Classifier::new(&model, isa, config.threads)?;
         classifier.self_test(&model)?;
+        classifier.set_orientation(config.image.orientation);
         log::info!("{}: {} golden vectors reproduced by {isa}", model.name(), model.golden().len());
         let names = Names {
             model: model.name().to_owned(),
@@ -77,6 +82,8 @@ impl Engine {
         Ok(Self {
             probabilities: vec![0.0; classifier.classes()],
             classifier,
+            decoder: FrameDecoder::default(),
+            region: config.image.region,
             changes: Vec::with_capacity(rules.len()),
             triggers: Triggers::new(rules),
             stale: config.stale,
@@ -84,8 +91,9 @@ impl Engine {
         })
     }
 
-    fn classify(&mut self, frame: &Frame) -> Result<()> {
-        let logits = self.classifier.classify(RgbView::new(&frame.rgb, frame.height, frame.width)?)?;
+    fn classify(&mut self, frame: &Frame) -> Result<(), NetworkError> {
+        let image = frame.image(&mut self.decoder)?.region(self.region);
+        let logits = self.classifier.classify(&image)?;
         self.probabilities.copy_from_slice(logits);
         softmax(&mut self.probabilities);
         Ok(())
@@ -525,9 +533,13 @@ impl Loop<'_> {
         let begin = Instant::now();
         if let Err(error) = engine.classify(&self.frame) {
             let mut metrics = lock(&self.shared.metrics);
-            metrics.inference_errors += 1;
-            if worth_logging(metrics.inference_errors) {
-                log::error!("frame {}: {error:#}", self.frame.number);
+            let count = match error {
+                NetworkError::Image { .. } | NetworkError::Preprocessing(_) => &mut metrics.corrupt,
+                _ => &mut metrics.inference_errors,
+            };
+            *count += 1;
+            if worth_logging(*count) {
+                log::error!("frame {}: {error}", self.frame.number);
             }
             return;
         }
@@ -660,8 +672,8 @@ mod tests {
         let (mut captured, mut taken) = (Frame::new(), Frame::new());
         let mut pointers = std::collections::HashSet::new();
         for _ in 0..20 {
-            captured.rgb.resize(3000, 0);
-            pointers.insert(captured.rgb.as_ptr());
+            captured.bytes.resize(3000, 0);
+            pointers.insert(captured.bytes.as_ptr());
             slot.put(&mut captured);
             assert!(matches!(slot.take(&mut taken, Duration::ZERO), Taken::Frame));
         }

@@ -1,6 +1,5 @@
 //! Where frames come from.
 
-use std::borrow::Cow;
 use std::fs::{self, File};
 use std::io::{self, Read, Seek};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -8,37 +7,80 @@ use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use resight_network::{RgbView, decode, decode_bytes, image_files};
+use resight_network::{
+    Colours, FrameDecoder, ImageView, NetworkError, PixelFormat, Range, decode, image_files,
+};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::config::{SourceConfig, SourceKind};
-use crate::convert::{PixelFormat, Range};
 
 /// Largest JPEG frame and Y4M header, in bytes.
 const MAX_FRAME: usize = 64 << 20;
 
-/// The segment with the Huffman tables of ITU-T T.81, Annex K.3. Cameras that send MJPEG leave it out.
-const HUFFMAN_TABLES: &[u8] = include_bytes!("huffman.bin");
-
 /// Bytes read at a time.
 const CHUNK: usize = 256 << 10;
 
-/// An image from a source.
+/// How the bytes of a frame make an image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum FrameFormat {
+    Jpeg,
+    Pixels(PixelFormat, Colours),
+}
+
+/// An image as its source gave it. It is decoded where it is used, and only then.
 #[derive(Debug)]
 pub(crate) struct Frame {
-    /// `[height][width][3]`.
-    pub(crate) rgb: Vec<u8>,
+    /// Planes one after another, or a JPEG image.
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) format: FrameFormat,
+    /// In pixels; of a JPEG image, its own header counts.
     pub(crate) width: u32,
     pub(crate) height: u32,
-    /// Counted from 1, corrupt frames left out.
+    /// Bytes of a row of the first plane.
+    pub(crate) stride: u32,
+    /// Counted from 1.
     pub(crate) number: u64,
-    /// When its last byte was read.
+    /// When it was taken, or its last byte read.
     pub(crate) arrival: Instant,
 }
 
 impl Frame {
     pub(crate) fn new() -> Self {
-        Self { rgb: vec![], width: 0, height: 0, number: 0, arrival: Instant::now() }
+        Self {
+            bytes: vec![],
+            format: FrameFormat::Pixels(PixelFormat::Rgb24, Colours::default()),
+            width: 0,
+            height: 0,
+            stride: 0,
+            number: 0,
+            arrival: Instant::now(),
+        }
+    }
+
+    /// The image.
+    ///
+    /// # Errors
+    /// Bytes that make none.
+    pub(crate) fn image<'a>(&'a self, decoder: &'a mut FrameDecoder) -> Result<ImageView<'a>, NetworkError> {
+        match self.format {
+            FrameFormat::Jpeg => decoder.decode("JPEG frame", &self.bytes),
+            FrameFormat::Pixels(format, colours) => {
+                ImageView::new(&self.bytes, format, colours, [self.height, self.width], self.stride)
+            }
+        }
+    }
+
+    /// Takes over pixels.
+    fn fill(
+        &mut self,
+        bytes: &[u8],
+        (format, colours): (PixelFormat, Colours),
+        (width, height, stride): (u32, u32, u32),
+    ) {
+        self.bytes.clear();
+        self.bytes.extend_from_slice(bytes);
+        self.format = FrameFormat::Pixels(format, colours);
+        (self.width, self.height, self.stride) = (width, height, stride);
     }
 }
 
@@ -168,8 +210,9 @@ impl Source for Images {
             Ok(image) => image,
             Err(error) => return Ok(Next::Corrupt(error.to_string())),
         };
-        (frame.width, frame.height) = image.dimensions();
-        frame.rgb = image.into_raw();
+        let (width, height) = image.dimensions();
+        frame.fill(&[], (PixelFormat::Rgb24, Colours::default()), (width, height, width * 3));
+        frame.bytes = image.into_raw();
         frame.arrival = Instant::now();
         Ok(Next::Frame)
     }
@@ -330,10 +373,10 @@ impl Source for Video {
                         return Ok(Next::Nothing);
                     }
                     frame.arrival = Instant::now();
-                    let result = self.convert(range, frame);
+                    self.copy(range, frame);
                     self.stream.take(whole);
                     self.seen = true;
-                    return Ok(result.map_or_else(Next::Corrupt, |()| Next::Frame));
+                    return Ok(Next::Frame);
                 }
                 Piece::Rubbish(bytes) => {
                     self.stream.take(bytes);
@@ -405,27 +448,23 @@ impl Video {
         Ok(piece)
     }
 
-    fn convert(&self, range: std::ops::Range<usize>, frame: &mut Frame) -> Result<(), String> {
+    fn copy(&self, range: std::ops::Range<usize>, frame: &mut Frame) {
         let bytes = &self.stream.bytes()[range];
         match &self.layout {
-            Layout::Mjpeg => {
-                let bytes = with_huffman_tables(bytes);
-                let image = decode_bytes(&self.stream.path, &bytes).map_err(|error| error.to_string())?;
-                (frame.width, frame.height) = image.dimensions();
-                frame.rgb = image.into_raw();
+            // There is no piece before the header.
+            Layout::Mjpeg | Layout::Y4m(None) => {
+                frame.bytes.clear();
+                frame.bytes.extend_from_slice(bytes);
+                frame.format = FrameFormat::Jpeg;
             }
-            Layout::Y4m(None) => return Err("no header".into()),
             Layout::Y4m(Some(header)) => {
-                (frame.width, frame.height) = (header.width, header.height);
-                header.to_rgb(bytes, &mut frame.rgb);
+                let (width, height) = (header.width, header.height);
+                frame.fill(bytes, (header.format, header.colours), (width, height, width));
             }
             &Layout::Raw { format, width, height, stride, .. } => {
-                (frame.width, frame.height) = (width, height);
-                format.to_rgb(bytes, width, height, stride, &mut frame.rgb);
+                frame.fill(bytes, (format, Colours::default()), (width, height, stride));
             }
         }
-        // What the classifier will accept.
-        RgbView::new(&frame.rgb, frame.height, frame.width).map(|_| ()).map_err(|error| error.to_string())
     }
 }
 
@@ -474,29 +513,13 @@ fn jpeg_piece(bytes: &[u8]) -> Piece {
     }
 }
 
-/// A JPEG, completed with the standard Huffman tables if it has none.
-fn with_huffman_tables(jpeg: &[u8]) -> Cow<'_, [u8]> {
-    let mut position = 2;
-    while let Some(&[0xff, kind, high, low]) = jpeg.get(position..position + 4) {
-        match kind {
-            // Tables of its own, or arithmetic coding.
-            0xc4 | 0xcc => return Cow::Borrowed(jpeg),
-            0xda => return Cow::Owned([&jpeg[..position], HUFFMAN_TABLES, &jpeg[position..]].concat()),
-            0xff => position += 1,
-            _ => position += 2 + usize::from(u16::from_be_bytes([high, low])),
-        }
-    }
-    Cow::Borrowed(jpeg)
-}
-
 /// The first line of a Y4M file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Y4mHeader {
     width: u32,
     height: u32,
-    /// By how much chroma is narrower and lower; `None` without chroma.
-    chroma: Option<(u32, u32)>,
-    range: Range,
+    format: PixelFormat,
+    colours: Colours,
 }
 
 impl Y4mHeader {
@@ -506,19 +529,19 @@ impl Y4mHeader {
         if words.next() != Some("YUV4MPEG2") {
             return Err("not Y4M: it does not begin with YUV4MPEG2".into());
         }
-        let mut header = Self { width: 0, height: 0, chroma: Some((2, 2)), range: Range::Limited };
+        let mut header = Self { width: 0, height: 0, format: PixelFormat::I420, colours: Colours::default() };
         for word in words {
             match word.split_at_checked(1).unwrap_or_default() {
                 ("W", width) => header.width = width.parse().map_err(|_| format!("width `{width}`"))?,
                 ("H", height) => header.height = height.parse().map_err(|_| format!("height `{height}`"))?,
-                ("C", "420" | "420jpeg" | "420mpeg2" | "420paldv") => header.chroma = Some((2, 2)),
-                ("C", "422") => header.chroma = Some((2, 1)),
-                ("C", "444") => header.chroma = Some((1, 1)),
-                ("C", "mono") => header.chroma = None,
+                ("C", "420" | "420jpeg" | "420mpeg2" | "420paldv") => header.format = PixelFormat::I420,
+                ("C", "422") => header.format = PixelFormat::I422,
+                ("C", "444") => header.format = PixelFormat::I444,
+                ("C", "mono") => header.format = PixelFormat::Grey,
                 ("C", other) => {
                     return Err(format!("Y4M colours `{other}`; expected 420, 422, 444 or mono with 8 bits"));
                 }
-                ("X", "COLORRANGE=FULL") => header.range = Range::Full,
+                ("X", "COLORRANGE=FULL") => header.colours.range = Range::Full,
                 _ => {}
             }
         }
@@ -528,29 +551,8 @@ impl Y4mHeader {
         Ok(header)
     }
 
-    fn chroma_size(&self) -> (usize, usize) {
-        self.chroma.map_or((0, 0), |(narrower, lower)| {
-            (self.width.div_ceil(narrower) as usize, self.height.div_ceil(lower) as usize)
-        })
-    }
-
     fn bytes(&self) -> usize {
-        let (width, height) = self.chroma_size();
-        self.width as usize * self.height as usize + 2 * width * height
-    }
-
-    fn to_rgb(&self, frame: &[u8], rgb: &mut Vec<u8>) {
-        let width = self.width as usize;
-        let (luma, chroma) = frame.split_at(width * self.height as usize);
-        let (chroma_width, _) = self.chroma_size();
-        let (blue, red) = chroma.split_at(chroma.len() / 2);
-        let (narrower, lower) = self.chroma.unwrap_or((1, 1));
-        rgb.resize(luma.len() * 3, 0);
-        for (index, (pixel, y)) in rgb.chunks_exact_mut(3).zip(luma).enumerate() {
-            let at = index / width / lower as usize * chroma_width + index % width / narrower as usize;
-            let value = |plane: &[u8]| plane.get(at).copied().unwrap_or(128);
-            pixel.copy_from_slice(&self.range.rgb(*y, value(blue), value(red)));
-        }
+        self.format.frame_bytes(self.height, self.width)
     }
 }
 
@@ -575,10 +577,13 @@ mod tests {
 
     /// What comes until the end: the first value of each frame, or `None` for a corrupt one.
     fn drain(source: &mut dyn Source) -> Vec<Option<u8>> {
-        let (mut frame, mut found) = (Frame::new(), vec![]);
+        let (mut frame, mut decoder, mut found) = (Frame::new(), FrameDecoder::default(), vec![]);
         loop {
             match source.next(&mut frame, WAIT).unwrap() {
-                Next::Frame => found.push(Some(frame.rgb[0])),
+                Next::Frame => {
+                    let image = frame.image(&mut decoder);
+                    found.push(image.ok().map(|image| image.to_rgb().as_raw()[0]));
+                }
                 Next::Corrupt(_) => found.push(None),
                 Next::Nothing => {}
                 Next::End => return found,
@@ -601,19 +606,6 @@ mod tests {
     }
 
     #[test]
-    fn jpegs_without_huffman_tables_are_decoded() {
-        let mut bytes = jpeg(77);
-        while let Some(at) = bytes.windows(2).position(|pair| pair == [0xff, 0xc4]) {
-            let length = 2 + usize::from(u16::from_be_bytes([bytes[at + 2], bytes[at + 3]]));
-            bytes.drain(at..at + length);
-        }
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("a.mjpeg");
-        fs::write(&path, bytes).unwrap();
-        assert_eq!(drain(&mut *open(&config(SourceKind::Mjpeg, &path)).unwrap().0), [Some(77)]);
-    }
-
-    #[test]
     fn y4m_frames_come_and_a_short_one_is_corrupt() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.y4m");
@@ -629,7 +621,7 @@ mod tests {
             assert!(Y4mHeader::parse(wrong.as_bytes()).is_err(), "{wrong}");
         }
         let header = Y4mHeader::parse(b"YUV4MPEG2 W4 H4 C422 XCOLORRANGE=FULL").unwrap();
-        assert_eq!((header.bytes(), header.range), (32, Range::Full));
+        assert_eq!((header.bytes(), header.colours.range), (32, Range::Full));
     }
 
     #[test]
@@ -644,7 +636,7 @@ mod tests {
         let values: Vec<u8> = (0..5)
             .map(|_| {
                 assert_eq!(source.next(&mut frame, WAIT).unwrap(), Next::Frame);
-                frame.rgb[0]
+                frame.bytes[0]
             })
             .collect();
         assert_eq!(values, [1, 4, 1, 4, 1]);
@@ -675,7 +667,7 @@ mod tests {
             writer.write_all(&[value, 0, 0, 9]).unwrap();
             drop(writer);
             assert_eq!(source.next(&mut frame, WAIT).unwrap(), Next::Frame);
-            assert_eq!(frame.rgb[0], value);
+            assert_eq!(frame.bytes[0], value);
             assert!(matches!(source.next(&mut frame, WAIT).unwrap(), Next::Corrupt(_)));
         }
         assert_eq!(source.next(&mut frame, WAIT).unwrap(), Next::Nothing);

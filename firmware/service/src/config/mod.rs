@@ -1,5 +1,6 @@
 //! The configuration file: TOML, checked as a whole, all mistakes reported at once.
 
+mod image;
 mod line;
 mod output;
 mod reader;
@@ -14,6 +15,7 @@ use std::time::Duration;
 use resight_network::{Labels, ThreadSettings};
 use toml::de::{DeTable, DeValue};
 
+pub(crate) use self::image::ImageConfig;
 pub(crate) use self::line::{BackEnd, LineConfig, Position};
 pub(crate) use self::output::OutputConfig;
 pub(crate) use self::reader::ConfigError;
@@ -34,6 +36,7 @@ pub(crate) struct Config {
     pub(crate) model: PathBuf,
     pub(crate) threads: ThreadSettings,
     pub(crate) source: SourceConfig,
+    pub(crate) image: ImageConfig,
     /// Without a frame for so long, the lines go to their safe levels.
     pub(crate) stale: Duration,
     pub(crate) lines: Vec<LineConfig>,
@@ -111,6 +114,10 @@ impl<'i> Reader<'i> {
     fn config(&mut self, mut top: Section<'_, 'i>, folder: &Path) -> Option<Config> {
         let model = self.section(&mut top, "model", true).and_then(|section| self.model(section, folder));
         let source = self.section(&mut top, "source", true).and_then(|section| self.source(section, folder));
+        let image = match self.section(&mut top, "image", false) {
+            Some(section) => self.image(section),
+            None => ImageConfig::default(),
+        };
         let mut stale = Duration::from_secs(2);
         if let Some(mut section) = self.section(&mut top, "safety", false) {
             stale = self.duration(&mut section, "stale_ms", 1).unwrap_or(stale);
@@ -143,7 +150,7 @@ impl<'i> Reader<'i> {
         }
         self.finish(&top);
         let (model, threads) = model?;
-        Some(Config { model, threads, source: source?, stale, lines, rules, output })
+        Some(Config { model, threads, source: source?, image, stale, lines, rules, output })
     }
 
     fn model(&mut self, mut section: Section<'_, 'i>, folder: &Path) -> Option<(PathBuf, ThreadSettings)> {

@@ -5,7 +5,7 @@ use std::path::Path;
 use toml::de::DeValue;
 
 use super::reader::{Reader, Section, integer, number, text};
-use crate::convert::PixelFormat;
+use resight_network::PixelFormat;
 
 /// Where frames come from.
 #[derive(Debug, Clone, PartialEq)]
