@@ -29,32 +29,53 @@ struct Part {
     length: u32,
 }
 
+/// Bytes of a row that are worked on at a time, so that their sums stay in vector registers:
+/// loops over arrays of such a length are what the compiler makes good vector code of.
+const LANES: usize = 32;
+
+/// Taps of a row that are multiplied at a time.
+const TAPS: usize = 4;
+
+/// Output pixels of a row that are made at a time.
+const PIXELS: usize = 4;
+
 /// The weights of one axis.
 #[derive(Debug, Clone, Default)]
 struct Axis {
     part: Part,
-    /// Per output pixel: the first input pixel and the end of its weights in `weights`.
-    taps: Vec<(usize, usize)>,
+    /// Per output pixel: the first input pixel.
+    firsts: Vec<usize>,
+    /// Per output pixel, `stride` of them, the last ones zero where there are fewer.
     weights: Vec<i32>,
+    /// A multiple of what [`prepare`](Self::prepare) was told.
+    stride: usize,
     /// One output pixel's weights before rounding.
     unrounded: Vec<f64>,
 }
 
 impl Axis {
-    fn prepare(&mut self, part: Part) {
+    /// Computes the weights, their number per pixel rounded up to a multiple of `multiple`.
+    /// `false` if they are there already.
+    fn prepare(&mut self, part: Part, multiple: usize) -> bool {
         if self.part == part {
-            return;
+            return false;
         }
         self.part = part;
-        self.taps.clear();
+        self.firsts.clear();
         self.weights.clear();
         let scale = f64::from(part.input) / f64::from(part.output);
         let stretch = scale.max(1.0);
-        for output in part.start..part.start + part.length {
+        let taps = |output: u32| {
             let centre = (f64::from(output) + 0.5) * scale;
             // A cast from float saturates at zero, so this is the clamp of the left edge too.
             let first = (centre - stretch + 0.5) as u32;
-            let end = ((centre + stretch + 0.5) as u32).min(part.input);
+            (centre, first, ((centre + stretch + 0.5) as u32).min(part.input))
+        };
+        let outputs = part.start..part.start + part.length;
+        let most = outputs.clone().map(|output| taps(output)).map(|(_, first, end)| end - first).max();
+        self.stride = most.map_or(0, |most| (most as usize).next_multiple_of(multiple));
+        for output in outputs {
+            let (centre, first, end) = taps(output);
             self.unrounded.clear();
             self.unrounded.extend((first..end).map(|input| {
                 let distance = (f64::from(input) - centre + 0.5) * (1.0 / stretch);
@@ -66,24 +87,23 @@ impl Axis {
                     .iter()
                     .map(|weight| (0.5 + weight / sum * f64::from(1u32 << WEIGHT_BITS)) as i32),
             );
-            self.taps.push((first as usize, self.weights.len()));
+            self.firsts.push(first as usize);
+            self.weights.resize(self.firsts.len() * self.stride, 0);
         }
+        true
     }
 
     /// The first input pixel and the weights of each output pixel.
     fn iter(&self) -> impl Iterator<Item = (usize, &[i32])> {
-        let mut start = 0;
-        self.taps.iter().map(move |&(first, end)| {
-            let weights = &self.weights[start..end];
-            start = end;
-            (first, weights)
-        })
+        self.firsts.iter().copied().zip(self.weights.chunks_exact(self.stride.max(1)))
     }
 
     /// The range of input pixels that any output pixel needs.
     fn input_range(&self) -> (usize, usize) {
-        let first = self.taps.first().map_or(0, |tap| tap.0);
-        let end = self.iter().map(|(first, weights)| first + weights.len()).max().unwrap_or(0);
+        let first = self.firsts.first().map_or(0, |first| *first);
+        let length =
+            |weights: &[i32]| weights.iter().rposition(|weight| *weight != 0).map_or(0, |last| last + 1);
+        let end = self.iter().map(|(first, weights)| first + length(weights)).max().unwrap_or(0);
         (first, end)
     }
 }
@@ -104,12 +124,16 @@ pub(crate) struct Crop {
 pub(crate) struct Resizer {
     rows: Axis,
     columns: Axis,
+    /// Of `columns`, each weight four times: once for each byte of a pixel.
+    spread: Vec<i32>,
     /// A row of the source as far as it is needed: `[columns][4]`.
     row: Vec<u8>,
     scratch: Scratch,
-    /// The input rows that are needed, resized to the crop's columns: `[rows][columns][4]`.
+    /// The input rows that are needed, resized to the crop's columns: `[rows][columns][4]`,
+    /// each row filled up to a multiple of [`LANES`].
     narrowed: Vec<u8>,
-    accumulators: Vec<i32>,
+    /// A row of the crop, filled up alike.
+    flat: Vec<u8>,
 }
 
 impl Resizer {
@@ -125,47 +149,83 @@ impl Resizer {
             start: crop.origin[axis],
             length: crop.size[axis],
         };
-        self.rows.prepare(part(0));
-        self.columns.prepare(part(1));
+        self.rows.prepare(part(0), 1);
+        if self.columns.prepare(part(1), TAPS) {
+            // The last few output pixels are of no meaning, and cost less than an exception.
+            let filled = self.columns.firsts.len().next_multiple_of(PIXELS);
+            let last = self.columns.firsts.last().copied().unwrap_or(0);
+            self.columns.firsts.resize(filled, last);
+            self.columns.weights.resize(filled * self.columns.stride, 0);
+            self.spread.clear();
+            self.spread.extend(self.columns.weights.iter().flat_map(|&weight| [weight; 4]));
+        }
         let width = crop.size[1] as usize;
         assert_eq!(output.len(), crop.size[0] as usize * width * 3);
 
         let (first_row, end_row) = self.rows.input_range();
         let (first_column, end_column) = self.columns.input_range();
-        self.row.resize((end_column - first_column) * 4, 0);
-        self.narrowed.resize((end_row - first_row) * width * 4, 0);
-        for (row, narrowed) in (first_row..end_row).zip(self.narrowed.chunks_exact_mut(width * 4)) {
-            source.rgbx(row, first_column..end_column, &mut self.scratch, &mut self.row);
-            narrow(&self.columns, &self.row, first_column, narrowed);
-        }
-
-        self.accumulators.resize(width * 4, 0);
-        for ((first, weights), output) in self.rows.iter().zip(output.chunks_exact_mut(width * 3)) {
-            let rows = self.narrowed[(first - first_row) * width * 4..].chunks_exact(width * 4);
-            self.accumulators.fill(HALF);
-            for (row, &weight) in rows.zip(weights) {
-                for (accumulator, &value) in self.accumulators.iter_mut().zip(row) {
-                    *accumulator += i32::from(value) * weight;
-                }
+        let columns = (end_column - first_column) * 4;
+        // Taps of weight zero may lie beyond the pixels that count.
+        self.row.resize(columns + self.columns.stride * 4, 0);
+        let stride = (width * 4).next_multiple_of(LANES);
+        self.narrowed.resize((end_row - first_row) * stride, 0);
+        self.flat.resize(stride, 0);
+        for (row, narrowed) in (first_row..end_row).zip(self.narrowed.chunks_exact_mut(stride)) {
+            source.rgbx(row, first_column..end_column, &mut self.scratch, &mut self.row[..columns]);
+            let weights = self.spread.chunks_exact(self.columns.stride * 4 * PIXELS);
+            let firsts = self.columns.firsts.chunks_exact(PIXELS);
+            for ((firsts, weights), output) in firsts.zip(weights).zip(narrowed.chunks_exact_mut(4 * PIXELS))
+            {
+                narrow(&self.row, first_column, firsts, weights, output);
             }
-            for (pixel, sums) in output.chunks_exact_mut(3).zip(self.accumulators.chunks_exact(4)) {
-                pixel.copy_from_slice(&[to_byte(sums[0]), to_byte(sums[1]), to_byte(sums[2])]);
+        }
+        for ((first, weights), output) in self.rows.iter().zip(output.chunks_exact_mut(width * 3)) {
+            flatten(&self.narrowed[(first - first_row) * stride..], stride, weights, &mut self.flat);
+            for (output, pixel) in output.chunks_exact_mut(3).zip(self.flat.chunks_exact(4)) {
+                output.copy_from_slice(&pixel[..3]);
             }
         }
     }
 }
 
-/// Resizes a row of pixels, `[columns][4]` from column `start` of the source on.
-fn narrow(columns: &Axis, row: &[u8], start: usize, output: &mut [u8]) {
-    for ((first, weights), output) in columns.iter().zip(output.chunks_exact_mut(4)) {
-        // Four sums, the last of no meaning: one vector.
-        let mut sums = [HALF; 4];
-        for (pixel, &weight) in row[(first - start) * 4..].chunks_exact(4).zip(weights) {
-            for (sum, &value) in sums.iter_mut().zip(pixel) {
-                *sum += i32::from(value) * weight;
+/// [`PIXELS`] output pixels out of a row, which begins at column `start` of the source. Each
+/// has its first column in `firsts` and its share of `weights`.
+fn narrow(row: &[u8], start: usize, firsts: &[usize], weights: &[i32], output: &mut [u8]) {
+    let mut sums = [[0; 4]; PIXELS];
+    let weights = weights.chunks_exact(weights.len() / PIXELS);
+    for ((sums, first), weights) in sums.iter_mut().zip(firsts).zip(weights) {
+        // The last of four sums is of no meaning, but four make a vector.
+        let mut pixel = [HALF; 4];
+        let (groups, _) = weights.as_chunks::<{ 4 * TAPS }>();
+        let (taps, _) = row[(first - start) * 4..].as_chunks::<{ 4 * TAPS }>();
+        for (taps, weights) in taps.iter().zip(groups) {
+            for lane in 0..4 * TAPS {
+                pixel[lane % 4] += i32::from(taps[lane]) * weights[lane];
             }
         }
-        output.copy_from_slice(&sums.map(to_byte));
+        *sums = pixel;
+    }
+    for (output, sum) in output.iter_mut().zip(sums.as_flattened()) {
+        *output = to_byte(*sum);
+    }
+}
+
+/// One row out of several, which begin `stride` bytes after each other.
+fn flatten(rows: &[u8], stride: usize, weights: &[i32], output: &mut [u8]) {
+    let (pieces, _) = output.as_chunks_mut::<LANES>();
+    for (piece, output) in pieces.iter_mut().enumerate() {
+        let mut sums = [HALF; LANES];
+        for (tap, &weight) in weights.iter().enumerate() {
+            // Taps of weight zero may lie below the last row.
+            let Some(row) = rows.get(tap * stride + piece * LANES..).and_then(<[u8]>::first_chunk::<LANES>)
+            else {
+                break;
+            };
+            for lane in 0..LANES {
+                sums[lane] += i32::from(row[lane]) * weight;
+            }
+        }
+        *output = sums.map(to_byte);
     }
 }
 
@@ -180,14 +240,13 @@ mod tests {
     /// Where the buffers lie and how large they are: a new allocation changes it.
     fn buffers(resizer: &Resizer) -> impl PartialEq + std::fmt::Debug + use<> {
         let axis = |axis: &Axis| {
-            let taps = (axis.taps.as_ptr(), axis.taps.capacity());
+            let taps = (axis.firsts.as_ptr(), axis.firsts.capacity());
             let weights = (axis.weights.as_ptr(), axis.weights.capacity());
             (taps, weights, axis.unrounded.as_ptr(), axis.unrounded.capacity())
         };
-        let narrowed = (resizer.narrowed.as_ptr(), resizer.narrowed.capacity());
-        let accumulators = (resizer.accumulators.as_ptr(), resizer.accumulators.capacity());
+        let narrowed = (resizer.narrowed.as_ptr(), resizer.flat.as_ptr(), resizer.spread.as_ptr());
         let row = (resizer.row.as_ptr(), resizer.row.capacity());
-        (axis(&resizer.rows), axis(&resizer.columns), row, narrowed, accumulators)
+        (axis(&resizer.rows), axis(&resizer.columns), row, narrowed)
     }
 
     #[test]
@@ -211,9 +270,9 @@ mod tests {
     fn the_weights_of_a_pixel_sum_to_one() {
         for (input, output) in [(300, 224), (224, 300), (1, 9), (9, 1), (1080, 256), (7, 7)] {
             let mut axis = Axis::default();
-            axis.prepare(Part { input, output, start: 0, length: output });
-            for (first, weights) in axis.iter() {
-                assert!(first + weights.len() <= input as usize);
+            axis.prepare(Part { input, output, start: 0, length: output }, TAPS);
+            assert!(axis.input_range().1 <= input as usize);
+            for (_, weights) in axis.iter() {
                 let error = weights.iter().sum::<i32>() - (1 << WEIGHT_BITS);
                 assert!(error.unsigned_abs() as usize <= weights.len(), "{input} to {output}");
             }

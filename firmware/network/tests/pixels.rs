@@ -43,6 +43,13 @@ fn colours_are_those_of_the_standards() {
     }
 }
 
+/// One byte for each position of a plane of `width` x `height` in rows of `stride`, from a
+/// function of column and row; padding is 99.
+fn plane([width, height]: [usize; 2], stride: usize, value: impl Fn(usize, usize) -> u8) -> Vec<u8> {
+    let byte = |x: usize, y: usize| if x < width { value(x, y) } else { 99 };
+    (0..height).flat_map(|y| (0..stride).map(move |x| (x, y))).map(|(x, y)| byte(x, y)).collect()
+}
+
 /// A picture that can be stored in any format: chroma is the same within blocks of 2 x 2.
 struct Picture {
     width: usize,
@@ -63,35 +70,23 @@ impl Picture {
         [self.value(x, y, 0), self.value(x / 2, y / 2, 1), self.value(x / 2, y / 2, 2)]
     }
 
-    /// One byte for each position of a plane of `width` x `height` in rows of `stride`, from a
-    /// function of column and row; padding is 99.
-    fn plane(
-        &self,
-        [width, height]: [usize; 2],
-        stride: usize,
-        value: impl Fn(usize, usize) -> u8,
-    ) -> Vec<u8> {
-        let byte = |x: usize, y: usize| if x < width { value(x, y) } else { 99 };
-        (0..height).flat_map(|y| (0..stride).map(move |x| (x, y))).map(|(x, y)| byte(x, y)).collect()
-    }
-
     /// The frame in a format, with rows of `stride` bytes.
     fn frame(&self, format: PixelFormat, stride: usize) -> Vec<u8> {
         let (width, height) = (self.width, self.height);
         let (half_width, half_height, half) = (width.div_ceil(2), height.div_ceil(2), stride.div_ceil(2));
-        let luma = || self.plane([width, height], stride, |x, y| self.yuv(x, y)[0]);
-        let chroma = |plane: usize, lower: usize| {
+        let luma = || plane([width, height], stride, |x, y| self.yuv(x, y)[0]);
+        let chroma = |which: usize, lower: usize| {
             let rows = height.div_ceil(lower);
-            self.plane([half_width, rows], half, move |x, y| self.yuv(2 * x, lower * y)[plane])
+            plane([half_width, rows], half, move |x, y| self.yuv(2 * x, lower * y)[which])
         };
         let pairs = |first: usize| {
-            self.plane([2 * half_width, half_height], 2 * half, move |x, y| {
+            plane([2 * half_width, half_height], 2 * half, move |x, y| {
                 self.yuv(x, 2 * y)[if x % 2 == 0 { first } else { 3 - first }]
             })
         };
         let quads = |order: [usize; 4]| {
             let places = [(0, 0), (0, 1), (1, 0), (0, 2)];
-            self.plane([4 * half_width, height], stride, move |x, y| {
+            plane([4 * half_width, height], stride, move |x, y| {
                 let (right, plane) = places[order[x % 4]];
                 self.yuv((x / 4 * 2 + right).min(width - 1), y)[plane]
             })
@@ -101,7 +96,7 @@ impl Picture {
             PixelFormat::Yv12 => [luma(), chroma(2, 2), chroma(1, 2)].concat(),
             PixelFormat::I422 => [luma(), chroma(1, 1), chroma(2, 1)].concat(),
             PixelFormat::I444 => (0..3)
-                .flat_map(|plane| self.plane([width, height], stride, move |x, y| self.yuv(x, y)[plane]))
+                .flat_map(|which| plane([width, height], stride, move |x, y| self.yuv(x, y)[which]))
                 .collect(),
             PixelFormat::Nv12 => [luma(), pairs(1)].concat(),
             PixelFormat::Nv21 => [luma(), pairs(2)].concat(),
@@ -110,9 +105,7 @@ impl Picture {
             PixelFormat::Rgb24 | PixelFormat::Bgr24 => {
                 let rgb = self.rgb(Colours::default());
                 let order = if format == PixelFormat::Rgb24 { [0, 1, 2] } else { [2, 1, 0] };
-                self.plane([3 * width, height], stride, |x, y| {
-                    rgb.get_pixel(x as u32 / 3, y as u32)[order[x % 3]]
-                })
+                plane([3 * width, height], stride, |x, y| rgb.get_pixel(x as u32 / 3, y as u32)[order[x % 3]])
             }
             PixelFormat::Grey => luma(),
             PixelFormat::Bayer(..) => unreachable!(),
@@ -241,13 +234,13 @@ fn mosaic(order: BayerOrder, depth: BayerDepth, width: usize, height: usize) -> 
             BayerDepth::TenPacked => {
                 for four in row.chunks(4) {
                     bytes.extend(four.iter().map(|value| (value >> 4) as u8));
-                    bytes.push(four.iter().rev().fold(0, |low, value| low << 2 | (value >> 2 & 3) as u8));
+                    bytes.push(four.iter().rev().fold(0, |low, value| (low << 2) | (value >> 2 & 3) as u8));
                 }
             }
             BayerDepth::TwelvePacked => {
                 for two in row.chunks(2) {
                     bytes.extend(two.iter().map(|value| (value >> 4) as u8));
-                    bytes.push((two[0] & 15) as u8 | (two[1] & 15) as u8 * 16);
+                    bytes.push((two[0] & 15) as u8 | ((two[1] & 15) as u8 * 16));
                 }
             }
         }
