@@ -260,8 +260,9 @@ fn a_signal_leaves_the_lines_safe_and_systemd_is_told_everything() {
             told.then_some(()).ok_or(format!("{messages:?}"))
         });
         let messages = messages.lock().unwrap();
-        assert!(messages[0].starts_with("READY=1\n"), "{messages:?}");
-        assert_eq!(messages[1], "WATCHDOG=1");
+        // A slow machine may need more time to start.
+        let told = messages.iter().map(String::as_str).skip_while(|told| told.starts_with("EXTEND_TIMEOUT"));
+        assert_eq!(told.take(2).collect::<Vec<_>>(), ["READY=1", "WATCHDOG=1"], "{messages:?}");
     }
 }
 

@@ -72,7 +72,7 @@ impl Axis {
             (centre, first, ((centre + stretch + 0.5) as u32).min(part.input))
         };
         let outputs = part.start..part.start + part.length;
-        let most = outputs.clone().map(|output| taps(output)).map(|(_, first, end)| end - first).max();
+        let most = outputs.clone().map(taps).map(|(_, first, end)| end - first).max();
         self.stride = most.map_or(0, |most| (most as usize).next_multiple_of(multiple));
         for output in outputs {
             let (centre, first, end) = taps(output);

@@ -105,6 +105,8 @@ pub(crate) struct Metrics {
     pub(crate) reloads_refused: u64,
     /// No frame was classified for too long, or none yet.
     pub(crate) stale: bool,
+    /// Of the hottest sensor, degrees Celsius.
+    pub(crate) temperature: Option<f64>,
     /// From a frame's arrival until the lines show it.
     pub(crate) latency: Histogram,
     /// Preprocessing and network.

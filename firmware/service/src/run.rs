@@ -3,7 +3,7 @@
 use std::io::{self, Write as _};
 use std::panic;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -23,6 +23,7 @@ use crate::http;
 use crate::lines::Lines;
 use crate::metrics::Metrics;
 use crate::notify::Notify;
+use crate::pace::Pace;
 use crate::source::{self, Frame, Next, Source, SourceError};
 use crate::triggers::{Change, Triggers};
 
@@ -32,8 +33,20 @@ const TICK: Duration = Duration::from_millis(50);
 /// Events that may wait for a slow reader.
 const EVENTS: usize = 256;
 
+/// A camera that gives no frame for so long is opened anew.
+const SILENCE: Duration = Duration::from_secs(5);
+
 /// Longest pause between two attempts to open a source.
 const MAX_BACKOFF: Duration = Duration::from_secs(5);
+
+/// How often the temperature is read and the status sent.
+const BOARD_INTERVAL: Duration = Duration::from_secs(2);
+
+/// How often systemd is told that all is well though no frame comes.
+const IDLE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Still waiting for the first frame: give us 15 more seconds.
+const EXTEND_START: &str = "EXTEND_TIMEOUT_USEC=15000000\nSTATUS=no frame yet";
 
 /// How long events may take to be written at the end.
 const FLUSH: Duration = Duration::from_secs(1);
@@ -60,6 +73,7 @@ struct Engine {
     triggers: Triggers,
     changes: Vec<Change>,
     stale: Duration,
+    pace: Pace,
     names: Arc<Names>,
 }
 
@@ -87,6 +101,7 @@ impl Engine {
             changes: Vec::with_capacity(rules.len()),
             triggers: Triggers::new(rules),
             stale: config.stale,
+            pace: Pace::new(config.pace.clone()),
             names: Arc::new(names),
         })
     }
@@ -204,7 +219,26 @@ impl Slot {
     }
 }
 
-type OpenSource = (SourceConfig, Box<dyn Source>, bool);
+/// A source that is to replace the running one. It is opened later if it is not there yet.
+struct NewSource {
+    config: SourceConfig,
+    source: Option<Box<dyn Source>>,
+    live: bool,
+}
+
+impl NewSource {
+    fn open(config: &SourceConfig) -> Result<Self, SourceError> {
+        let (source, live) = match source::open(config) {
+            Ok((source, live)) => (Some(source), live),
+            Err(error) if config.may_come_later() => {
+                log::error!("{error}; trying again and again");
+                (None, true)
+            }
+            Err(error) => return Err(error),
+        };
+        Ok(Self { config: config.clone(), source, live })
+    }
+}
 
 /// What the threads share.
 pub(crate) struct Shared {
@@ -215,7 +249,9 @@ pub(crate) struct Shared {
     lines: Arc<Lines>,
     slot: Slot,
     new_engine: Mutex<Option<Engine>>,
-    new_source: Mutex<Option<OpenSource>>,
+    new_source: Mutex<Option<NewSource>>,
+    /// When the capture thread last finished looking for a frame, ms since the start.
+    looked: AtomicU64,
     notify: Notify,
 }
 
@@ -228,7 +264,7 @@ impl Shared {
         value["model"] = json!(names.model);
         value["kernels"] = json!(names.isa);
         value["uptime_s"] = json!(self.start.elapsed().as_secs_f64());
-        value["temperature_c"] = json!(board::temperature());
+        value["temperature_c"] = json!(metrics.temperature);
         value["lines"] =
             self.lines.levels().map(|(name, active)| (name.to_owned(), json!(active))).collect::<Value>();
         if let Some((class, probability, frame)) = metrics.last {
@@ -267,7 +303,7 @@ pub(crate) fn run(path: &Path) -> Result<()> {
     let lines = Arc::new(Lines::open(&config.lines)?);
     make_safe_on_panic(&lines);
     let engine = Engine::load(path, &config)?;
-    let (source, live) = source::open(&config.source)?;
+    let source = NewSource::open(&config.source)?;
     let shared = Arc::new(Shared {
         stop: AtomicBool::new(false),
         start: Instant::now(),
@@ -276,7 +312,8 @@ pub(crate) fn run(path: &Path) -> Result<()> {
         lines: lines.clone(),
         slot: Slot::default(),
         new_engine: Mutex::new(None),
-        new_source: Mutex::new(Some((config.source.clone(), source, live))),
+        new_source: Mutex::new(Some(source)),
+        looked: AtomicU64::new(0),
         notify: Notify::from_environment(),
     });
     if let Some(address) = config.output.http {
@@ -295,6 +332,7 @@ pub(crate) fn run(path: &Path) -> Result<()> {
         move || infer(&shared, engine, events)
     })?;
 
+    let (mut looked_at_board, mut reported) = (None, 0);
     while !inference.is_finished() && !shared.stopping() {
         for signal in signals.pending() {
             if signal == SIGHUP {
@@ -307,6 +345,10 @@ pub(crate) fn run(path: &Path) -> Result<()> {
         if capture.is_finished() {
             // However it ended: what it handed over is still classified.
             shared.slot.close();
+        }
+        if looked_at_board.is_none_or(|looked: Instant| looked.elapsed() >= BOARD_INTERVAL) {
+            looked_at_board = Some(Instant::now());
+            report(&shared, &mut reported);
         }
         thread::sleep(TICK);
     }
@@ -329,6 +371,26 @@ pub(crate) fn run(path: &Path) -> Result<()> {
     }
     log::info!("{}", summary(&lock(&shared.metrics)));
     Ok(())
+}
+
+/// Reads the temperature, and tells systemd how things are; `reported` is how many inferences
+/// there were the last time.
+fn report(shared: &Shared, reported: &mut u64) {
+    let temperature = board::temperature();
+    let mut metrics = lock(&shared.metrics);
+    metrics.temperature = temperature;
+    if metrics.inferences == 0 {
+        return;
+    }
+    let rate = (metrics.inferences - *reported) as f64 / BOARD_INTERVAL.as_secs_f64();
+    *reported = metrics.inferences;
+    let state = if metrics.stale { "no frames; " } else { "" };
+    let latency = metrics.latency.quantile(0.95).as_secs_f64() * 1e3;
+    drop(metrics);
+    let celsius = temperature.map_or_else(String::new, |celsius| format!(", {celsius:.1} °C"));
+    shared
+        .notify
+        .send(&format!("STATUS={state}{rate:.1} inferences/s, latency p95 {latency:.1} ms{celsius}"));
 }
 
 fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<thread::JoinHandle<()>> {
@@ -391,18 +453,13 @@ fn reload(path: &Path, config: &mut Config, shared: &Shared) {
     shared.notify.send("READY=1");
 }
 
-fn prepare(path: &Path, running: &Config) -> Result<(Config, Engine, Option<OpenSource>)> {
+fn prepare(path: &Path, running: &Config) -> Result<(Config, Engine, Option<NewSource>)> {
     let config = Config::load(path)?;
     if config.lines != running.lines || config.output != running.output {
         bail!("{}: changes of [[line]] and [output] need a restart", path.display());
     }
     let engine = Engine::load(path, &config)?;
-    let source = if config.source == running.source {
-        None
-    } else {
-        let (source, live) = source::open(&config.source)?;
-        Some((config.source.clone(), source, live))
-    };
+    let source = if config.source == running.source { None } else { Some(NewSource::open(&config.source)?) };
     Ok((config, engine, source))
 }
 
@@ -414,13 +471,17 @@ fn worth_logging(count: u64) -> bool {
 fn capture(shared: &Shared) {
     let mut frame = Frame::new();
     let mut number = 0;
-    let Some((mut config, source, mut live)) = lock(&shared.new_source).take() else { return };
-    let mut source = Some(source);
+    let Some(NewSource { mut config, mut source, mut live }) = lock(&shared.new_source).take() else {
+        return;
+    };
     let mut backoff = TICK;
     let mut retry_at = Instant::now();
+    let mut last = Instant::now();
     while !shared.stopping() {
-        if let Some((new_config, new_source, new_live)) = lock(&shared.new_source).take() {
-            (config, source, live, backoff) = (new_config, Some(new_source), new_live, TICK);
+        shared.looked.store(shared.start.elapsed().as_millis() as u64, Ordering::SeqCst);
+        if let Some(new) = lock(&shared.new_source).take() {
+            (config, source, live, backoff) = (new.config, new.source, new.live, TICK);
+            last = Instant::now();
         }
         if !live && !shared.slot.wait_for_room() {
             continue;
@@ -432,20 +493,28 @@ fn capture(shared: &Shared) {
                 continue;
             }
             None => source::open(&config).map(|(opened, _)| {
-                log::info!("{}: the source is open again", config.path);
+                log::info!("{}: the source is open", config.path);
                 source = Some(opened);
+                last = Instant::now();
                 Next::Nothing
             }),
         };
         match next {
             Ok(Next::Frame) => {
                 backoff = TICK;
+                last = Instant::now();
                 number += 1;
                 frame.number = number;
                 let dropped = shared.slot.put(&mut frame);
                 let mut metrics = lock(&shared.metrics);
                 metrics.frames += 1;
                 metrics.dropped += u64::from(dropped);
+            }
+            Ok(Next::Nothing) if config.may_come_later() && source.is_some() && last.elapsed() > SILENCE => {
+                let cause = format!("no frame for {} ms", last.elapsed().as_millis());
+                lose(shared, &SourceError::Content { path: config.path.clone(), cause });
+                source = None;
+                retry_at = Instant::now();
             }
             Ok(Next::Nothing) => {}
             Ok(Next::Corrupt(cause)) => {
@@ -497,12 +566,18 @@ struct Loop<'a> {
     events: Option<SyncSender<Event>>,
     frame: Frame,
     last: Option<Instant>,
+    /// When the next frame may be classified.
+    next: Instant,
+    /// When systemd was last told that all is well though no frame came.
+    idle: Instant,
     /// Whether the lines are left at their safe levels.
     stale: bool,
 }
 
 fn infer(shared: &Shared, mut engine: Engine, events: Option<SyncSender<Event>>) {
-    let mut state = Loop { shared, events, frame: Frame::new(), last: None, stale: true };
+    let now = Instant::now();
+    let mut state =
+        Loop { shared, events, frame: Frame::new(), last: None, next: now, idle: now, stale: true };
     while !shared.stopping() {
         if let Some(mut new) = lock(&shared.new_engine).take() {
             new.triggers.inherit(&engine.triggers);
@@ -512,9 +587,17 @@ fn infer(shared: &Shared, mut engine: Engine, events: Option<SyncSender<Event>>)
         let now = shared.start.elapsed();
         let due = engine.triggers.deadline().filter(|_| !state.stale);
         let wait = due.map_or(TICK, |due| due.saturating_sub(now).min(TICK));
-        match shared.slot.take(&mut state.frame, wait) {
+        let pause = state.next.saturating_duration_since(Instant::now());
+        let taken = if pause.is_zero() {
+            shared.slot.take(&mut state.frame, wait)
+        } else {
+            thread::sleep(pause.min(wait));
+            Taken::Nothing
+        };
+        match taken {
             Taken::Frame => state.frame(&mut engine),
             Taken::Nothing => {
+                state.idle();
                 if !state.stale {
                     engine.triggers.advance(shared.start.elapsed(), |change| engine.changes.push(change));
                     state.show(&mut engine, false);
@@ -545,6 +628,8 @@ impl Loop<'_> {
         }
         let now = self.shared.start.elapsed();
         let took = begin.elapsed();
+        // A long pause after a long inference is no reason to give up the lines.
+        self.next = begin + engine.pace.interval(took).min(engine.stale / 2);
         engine.triggers.frame(now, &engine.probabilities, |change| engine.changes.push(change));
         let first = self.last.replace(Instant::now()).is_none();
         let recovered = std::mem::take(&mut self.stale) && !first;
@@ -556,23 +641,27 @@ impl Loop<'_> {
         let best = (0..engine.probabilities.len()).fold(0, |best, class| {
             if engine.probabilities[class] > engine.probabilities[best] { class } else { best }
         });
-        let inferences = {
+        let temperature = {
             let mut metrics = lock(&self.shared.metrics);
             metrics.inferences += 1;
             metrics.stale = false;
             metrics.inference.add(took);
             metrics.last = Some((best, engine.probabilities[best], self.frame.number));
-            metrics.inferences
+            metrics.temperature
         };
+        if let Some(celsius) = temperature
+            && engine.pace.temperature(celsius)
+        {
+            match engine.pace.limit() {
+                Some(rate) => log::warn!("{celsius:.1} °C: {rate} inferences per second at most"),
+                None => log::info!("{celsius:.1} °C: no limit by temperature any more"),
+            }
+        }
         if first {
-            self.shared.notify.send("READY=1\nSTATUS=classifying");
+            self.shared.notify.send("READY=1");
             log::info!("ready: first frame classified in {:.1} ms", took.as_secs_f64() * 1e3);
         }
         self.shared.notify.send("WATCHDOG=1");
-        if inferences.is_multiple_of(256) {
-            let status = format!("STATUS={}", summary(&lock(&self.shared.metrics)));
-            self.shared.notify.send(&status);
-        }
     }
 
     /// Drives the lines, then reports what changed; because of a frame or of time alone.
@@ -596,6 +685,19 @@ impl Loop<'_> {
         engine.changes.clear();
     }
 
+    /// Nothing to classify: tells systemd that all is well, if it is. That no frame comes is
+    /// no reason to be restarted, which would not bring the camera back; but the capture
+    /// thread must have looked for one, so that its hanging is noticed.
+    fn idle(&mut self) {
+        let looked = Duration::from_millis(self.shared.looked.load(Ordering::SeqCst));
+        let alive = self.shared.start.elapsed().saturating_sub(looked) < MAX_BACKOFF;
+        if alive && self.idle.elapsed() >= IDLE_INTERVAL {
+            self.idle = Instant::now();
+            let state = if self.last.is_some() { "WATCHDOG=1" } else { EXTEND_START };
+            self.shared.notify.send(state);
+        }
+    }
+
     fn go_stale(&mut self, engine: &mut Engine) {
         self.stale = true;
         engine.triggers.reset();
@@ -609,7 +711,6 @@ impl Loop<'_> {
             metrics.stale = true;
             metrics.stale_periods += 1;
         }
-        self.shared.notify.send("STATUS=no frames");
         self.send(engine, EventKind::Stale, Duration::ZERO);
     }
 

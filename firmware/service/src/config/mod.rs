@@ -3,6 +3,7 @@
 mod image;
 mod line;
 mod output;
+mod pace;
 mod reader;
 mod rule;
 mod source;
@@ -22,6 +23,7 @@ pub(crate) use self::reader::ConfigError;
 use self::reader::{Mistake, Reader, Section, integer, text};
 pub(crate) use self::rule::RuleConfig;
 pub(crate) use self::source::{SourceConfig, SourceKind};
+use crate::pace::PaceConfig;
 use crate::triggers::Rule;
 
 /// What `resightd config --default` prints.
@@ -37,6 +39,7 @@ pub(crate) struct Config {
     pub(crate) threads: ThreadSettings,
     pub(crate) source: SourceConfig,
     pub(crate) image: ImageConfig,
+    pub(crate) pace: PaceConfig,
     /// Without a frame for so long, the lines go to their safe levels.
     pub(crate) stale: Duration,
     pub(crate) lines: Vec<LineConfig>,
@@ -123,6 +126,10 @@ impl<'i> Reader<'i> {
             stale = self.duration(&mut section, "stale_ms", 1).unwrap_or(stale);
             self.finish(&section);
         }
+        let pace = match self.section(&mut top, "pace", false) {
+            Some(section) => self.pace(section, stale),
+            None => PaceConfig::default(),
+        };
         let output = match self.section(&mut top, "output", false) {
             Some(section) => self.output(section),
             None => OutputConfig::default(),
@@ -150,7 +157,7 @@ impl<'i> Reader<'i> {
         }
         self.finish(&top);
         let (model, threads) = model?;
-        Some(Config { model, threads, source: source?, image, stale, lines, rules, output })
+        Some(Config { model, threads, source: source?, image, pace, stale, lines, rules, output })
     }
 
     fn model(&mut self, mut section: Section<'_, 'i>, folder: &Path) -> Option<(PathBuf, ThreadSettings)> {

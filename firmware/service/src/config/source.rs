@@ -28,6 +28,13 @@ pub(crate) enum SourceKind {
     Raw { format: PixelFormat, width: u32, height: u32, stride: u32 },
 }
 
+impl SourceConfig {
+    /// Whether it may be missing at the start and come later.
+    pub(crate) fn may_come_later(&self) -> bool {
+        false
+    }
+}
+
 impl<'i> Reader<'i> {
     pub(super) fn source(&mut self, mut section: Section<'_, 'i>, folder: &Path) -> Option<SourceConfig> {
         let kinds = ["images", "mjpeg", "y4m", "raw"];
