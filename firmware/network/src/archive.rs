@@ -394,6 +394,13 @@ impl Archive {
         self.get(SIGNATURE)
     }
 
+    /// This archive as if it had never been signed, well or badly.
+    #[must_use]
+    pub fn without_signature(mut self) -> Self {
+        self.members.remove(SIGNATURE);
+        self
+    }
+
     /// The labels.
     ///
     /// # Errors

@@ -10,7 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result, bail};
-use resight_network::{Classifier, Labels, Model, RgbView, isa_from_environment, softmax};
+use resight_network::{Classifier, Labels, RgbView, isa_from_environment, softmax};
 use serde_json::{Value, json};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -62,7 +62,7 @@ struct Engine {
 impl Engine {
     /// Loads the model, runs its golden vectors and resolves the rules.
     fn load(path: &Path, config: &Config) -> Result<Self> {
-        let model = Model::load(&config.model)?;
+        let model = config.load_model()?;
         let rules = config.rules(path, model.labels())?;
         let isa = isa_from_environment()?;
         let mut classifier = Classifier::new(&model, isa, config.threads)?;
@@ -627,7 +627,7 @@ pub(crate) fn check(path: &Path) -> Result<Option<PathBuf>> {
     if !config.model.exists() {
         return Ok(Some(config.model));
     }
-    let model = Model::load(&config.model)?;
+    let model = config.load_model()?;
     config.rules(path, model.labels())?;
     Ok(None)
 }
