@@ -194,7 +194,9 @@ fn wrong_usage_is_exit_code_2_and_help_shows_examples() {
     ] {
         assert_eq!(workshop.run(arguments).status.code(), Some(2), "{arguments:?}");
     }
-    for command in ["quantize", "evaluate", "classify", "inspect", "bench", "synth"] {
+    for command in
+        ["quantize", "evaluate", "classify", "inspect", "bench", "synth", "keygen", "sign", "verify"]
+    {
         let help = workshop.ok(&[command, "--help"]);
         assert!(help.contains("Example:") && help.contains(&format!("resight {command}")), "{help}");
     }
@@ -270,4 +272,61 @@ fn an_output_that_cannot_be_written_leaves_the_old_file() {
     workshop.fails(&with("pictures"), &["pictures"]);
     assert_eq!(fs::read(workshop.path("model.resight.tar")).unwrap(), before);
     assert!(Path::new(&workshop.path("pictures")).is_dir());
+}
+
+#[test]
+fn models_are_signed_and_verified() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let workshop = Workshop::with_model();
+    let read = |name: &str| fs::read(workshop.path(name)).unwrap();
+    for name in ["a", "b"] {
+        assert!(workshop.ok(&["keygen", "--output", name]).contains("fingerprint"));
+    }
+    let mode = fs::metadata(workshop.path("a.key")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o7777, 0o600);
+    let (private, public) = (read("a.key"), read("a.pub"));
+    assert!(private != read("b.key") && public != read("b.pub"));
+    workshop.fails(&["keygen", "--output", "a"], &["a.key", "already"]);
+    fs::remove_file(workshop.path("b.key")).unwrap();
+    workshop.fails(&["keygen", "--output", "b"], &["b.pub", "already"]);
+    workshop.fails(&["keygen", "--output", "no/such"], &["no/such.key"]);
+    assert_eq!((read("a.key"), read("a.pub")), (private, public));
+
+    let plain = read("model.resight.tar");
+    workshop.fails(&["verify", "model.resight.tar", "--key", "a.pub"], &["model.resight.tar", "not signed"]);
+    assert!(workshop.ok(&["inspect", "model.resight.tar"]).ends_with("not signed\n"));
+    workshop.ok(&["sign", "model.resight.tar", "--key", "a.key"]);
+    let signed = read("model.resight.tar");
+    assert_ne!(plain, signed);
+    let answer = workshop.ok(&["verify", "model.resight.tar", "--key", "a.pub"]);
+    let fingerprint = answer.trim_end().rsplit(' ').next().unwrap();
+    assert!(workshop.ok(&["inspect", "model.resight.tar"]).contains(fingerprint));
+    assert_eq!(workshop.json(&["inspect", "model.resight.tar", "--json"])["signed_by"], fingerprint);
+    workshop.fails(&["verify", "model.resight.tar", "--key", "b.pub"], &["signed it, not key"]);
+
+    workshop.ok(&["keygen", "--output", "c"]);
+    workshop.ok(&["sign", "model.resight.tar", "--key", "c.key"]);
+    workshop.fails(&["verify", "model.resight.tar", "--key", "a.pub"], &["signed it, not key"]);
+    workshop.ok(&["sign", "model.resight.tar", "--key", "a.key"]);
+    assert_eq!(read("model.resight.tar"), signed, "the same file and key give the same bytes");
+
+    let short = &signed[..signed.len() / 2];
+    fs::write(workshop.path("short.resight.tar"), short).unwrap();
+    workshop.fails(&["sign", "short.resight.tar", "--key", "a.key"], &["short.resight.tar", "truncated"]);
+    assert_eq!(read("short.resight.tar"), short);
+    workshop.fails(&["sign", "model.resight.tar", "--key", "a.pub"], &["a.pub", "public key"]);
+    workshop.fails(&["verify", "model.resight.tar", "--key", "a.key"], &["a.key", "private key"]);
+    fs::set_permissions(workshop.path("a.key"), fs::Permissions::from_mode(0o644)).unwrap();
+    workshop.fails(&["sign", "model.resight.tar", "--key", "a.key"], &["a.key", "chmod 600"]);
+}
+
+#[test]
+fn shells_can_complete_every_command() {
+    let workshop = Workshop(tempfile::tempdir().unwrap());
+    for shell in ["bash", "zsh", "fish"] {
+        let script = workshop.ok(&["completions", shell]);
+        for command in ["quantize", "sign", "completions"] {
+            assert!(script.contains(command), "{shell}: {command}");
+        }
+    }
 }

@@ -14,7 +14,7 @@ use resight::import::import;
 use resight::quantise::{Method, Options, default_preprocessing, quantise};
 use resight::save::save;
 use resight::synth::{Architecture, synth, write};
-use resight_network::Labels;
+use resight_network::{Archive, Labels, PrivateKey};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -375,6 +375,14 @@ fn status_and_metrics_can_be_read() {
     assert!(status["last"]["name"].as_str().unwrap().starts_with("thing "), "{status}");
     assert_eq!(service.get("/healthz").0, 200);
     assert_eq!(service.get("/other").0, 404);
+    let line = service.expect_log("listening on http://", 0);
+    let configuration = fs::read_to_string(workshop.path("c.toml")).unwrap();
+    let address = line.rsplit("http://").next().unwrap();
+    fs::write(workshop.path("c.toml"), configuration.replace("127.0.0.1:0", address)).unwrap();
+    let health = |least| workshop.output(&["health", "c.toml", "--seconds", "1", "--at-least", least]);
+    assert!(String::from_utf8(health("0.1").stdout).unwrap().ends_with("frames/s over 1 s\n"));
+    let slow = health("1000000");
+    assert!(!slow.status.success() && String::from_utf8(slow.stderr).unwrap().contains("are demanded"));
     let (code, metrics) = service.get("/metrics");
     assert_eq!(code, 200);
     let mut values = std::collections::HashMap::new();
@@ -394,6 +402,13 @@ fn status_and_metrics_can_be_read() {
 fn the_other_commands_answer() {
     let workshop = Workshop::new(STANDARD_INPUT, ALWAYS);
     assert_eq!(workshop.ok(&["check", "c.toml"]), "c.toml: valid\n");
+    let version = workshop.ok(&["--version"]);
+    assert!(version.starts_with(concat!("resightd ", env!("CARGO_PKG_VERSION"), " (commit ")), "{version}");
+    assert!(version.contains("features ") && version.lines().count() == 1, "{version}");
+    let silent = workshop.output(&["health", "c.toml"]);
+    assert!(
+        !silent.status.success() && String::from_utf8(silent.stderr).unwrap().contains("does not answer")
+    );
     let default = workshop.ok(&["config", "--default"]);
     fs::write(workshop.path("default.toml"), default).unwrap();
     assert!(workshop.ok(&["check", "default.toml"]).contains("valid"));
@@ -416,4 +431,47 @@ fn the_other_commands_answer() {
     let old = workshop.ok(&["--model", "m.tar", "--image", "a.jpg", "--top", "3"]);
     assert_eq!(old.lines().count(), 3);
     assert_eq!(old, workshop.ok(&["classify", "--model", "m.tar", "--image", "a.jpg", "--top", "3"]));
+}
+
+#[test]
+fn only_models_of_the_configured_key_are_run() {
+    let source = format!("{}\nrepeat = true\nrate = 50", STANDARD_INPUT.replace('-', "a.rgb"));
+    let workshop = Workshop::new(&source, ALWAYS);
+    write_raw(&workshop.path("a.rgb"), 3);
+    let configuration = fs::read_to_string(workshop.path("c.toml")).unwrap();
+    let signing = configuration.replace("threads = 1", "threads = 1\npublic_key = \"k.pub\"");
+    fs::write(workshop.path("c.toml"), signing).unwrap();
+    let key = |seed: u8| PrivateKey::from_seed([seed; 32]);
+    let sign = |seed: u8| {
+        let archive = Archive::from_bytes("m.tar", model()).unwrap();
+        key(seed).sign_model(&archive).write(&workshop.path("m.tar")).unwrap();
+    };
+    let refused = |words: &str| {
+        for command in ["check", "run"] {
+            let output = workshop.output(&[command, "c.toml"]);
+            let error = String::from_utf8(output.stderr).unwrap();
+            assert!(!output.status.success() && error.contains(words), "{command}: {error}");
+        }
+    };
+    refused("k.pub: cannot read");
+    fs::write(workshop.path("k.pub"), key(1).to_text()).unwrap();
+    refused("k.pub: key: it is a private key");
+    fs::write(workshop.path("k.pub"), key(1).public().to_text()).unwrap();
+    refused("it is not signed");
+    sign(2);
+    refused("signed it, not key");
+    sign(1);
+    assert_eq!(workshop.ok(&["check", "c.toml"]), "c.toml: valid\n");
+
+    let service = workshop.start();
+    service.expect_log("ready", 0);
+    fs::write(workshop.path("m.tar"), model()).unwrap();
+    service.signal("HUP");
+    assert!(service.expect_log("reload refused", 0).contains("it is not signed"));
+    sign(2);
+    service.signal("HUP");
+    assert!(service.expect_log("reload refused", 1).contains("signed it, not key"));
+    sign(1);
+    service.signal("HUP");
+    service.expect_log("reloaded", 0);
 }

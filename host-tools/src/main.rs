@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 mod commands;
 
@@ -33,6 +33,14 @@ enum Command {
     Bench(commands::bench::Arguments),
     /// Write a ResNet with seeded random weights, for benchmarks without a download.
     Synth(commands::synth::Arguments),
+    /// Make a pair of keys for signing models.
+    Keygen(commands::keygen::Arguments),
+    /// Sign a model file.
+    Sign(commands::sign::Arguments),
+    /// Check who signed a model file.
+    Verify(commands::verify::Arguments),
+    /// Print a script that completes this command line in a shell.
+    Completions(commands::completions::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -48,6 +56,10 @@ fn main() -> ExitCode {
         Command::Inspect(arguments) => arguments.run(),
         Command::Bench(arguments) => arguments.run(),
         Command::Synth(arguments) => arguments.run(),
+        Command::Keygen(arguments) => arguments.run(),
+        Command::Sign(arguments) => arguments.run(),
+        Command::Verify(arguments) => arguments.run(),
+        Command::Completions(arguments) => arguments.run(Cli::command()),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -351,6 +351,11 @@ impl Archive {
         Ok(())
     }
 
+    /// The file that it was read from.
+    pub(crate) fn file(&self) -> &str {
+        &self.file
+    }
+
     /// The manifest.
     pub fn manifest(&self) -> &Manifest {
         &self.manifest
@@ -387,6 +392,13 @@ impl Archive {
     /// The signature, unchecked.
     pub fn signature(&self) -> Option<&[u8]> {
         self.get(SIGNATURE)
+    }
+
+    /// This archive as if it had never been signed, well or badly.
+    #[must_use]
+    pub fn without_signature(mut self) -> Self {
+        self.members.remove(SIGNATURE);
+        self
     }
 
     /// The labels.
@@ -735,6 +747,17 @@ pub struct ArchiveBuilder {
     signature: Option<Vec<u8>>,
 }
 
+/// Everything of an archive but its signature.
+impl From<&Archive> for ArchiveBuilder {
+    fn from(archive: &Archive) -> Self {
+        let mut builder = Self::new(archive.name(), archive.manifest.tool.as_str());
+        let own = |name: &str| ![MANIFEST, SIGNATURE].contains(&name);
+        let members = archive.members().filter(|(name, _)| own(name));
+        builder.members = members.map(|(name, content)| (name.to_owned(), content.to_vec())).collect();
+        builder
+    }
+}
+
 impl ArchiveBuilder {
     /// A model called `name`, written by `tool` (a program with its version).
     pub fn new(name: impl Into<String>, tool: impl Into<String>) -> Self {
@@ -991,7 +1014,8 @@ fn sha256_hex(bytes: &[u8]) -> String {
     hex(&Sha256::digest(bytes))
 }
 
-fn hex(bytes: &[u8]) -> String {
+/// Lower-case hexadecimal digits.
+pub(crate) fn hex(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
     digits.map(|digit| char::from(DIGITS[usize::from(digit)])).collect()

@@ -74,6 +74,22 @@ pub enum NetworkError {
         /// The version that this program reads.
         supported: u64,
     },
+    /// The file is not signed, or not by whom it must be.
+    #[error("{file}: signature: {cause}")]
+    Signature {
+        /// The file.
+        file: String,
+        /// What is wrong with its signature.
+        cause: String,
+    },
+    /// A key file is wrong.
+    #[error("{file}: key: {cause}")]
+    Key {
+        /// The file.
+        file: String,
+        /// What is wrong with it.
+        cause: String,
+    },
     /// A line of a text file is wrong.
     #[error("{file}, line {line}: {cause}")]
     Line {

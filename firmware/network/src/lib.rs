@@ -17,6 +17,7 @@ mod pixels;
 mod preprocessing;
 mod program;
 mod resize;
+mod signature;
 mod threads;
 
 use std::env;
@@ -38,6 +39,7 @@ pub use preprocessing::{
 };
 pub use program::{Program, StepInfo};
 pub use resight_kernels::Isa;
+pub use signature::{PrivateKey, PublicKey, Signature};
 pub use threads::{ThreadError, ThreadPool, ThreadSettings};
 
 /// The environment variable that forces an instruction set.

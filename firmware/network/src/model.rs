@@ -8,8 +8,8 @@ use tract_nnef::internal::*;
 
 use crate::archive::{Archive, ArchiveBuilder, Golden, Provenance};
 use crate::{
-    ImageView, Labels, NetworkError, Orientation, Preprocessing, Preprocessor, Program, ThreadPool,
-    ThreadSettings, nnef,
+    ImageView, Labels, NetworkError, Orientation, Preprocessing, Preprocessor, Program, PublicKey,
+    ThreadPool, ThreadSettings, nnef,
 };
 
 /// The program that writes model files, with its version.
@@ -26,6 +26,7 @@ pub struct Model {
     provenance: Provenance,
     report: serde_json::Value,
     golden: Vec<Golden>,
+    signer: Option<PublicKey>,
 }
 
 /// What a model file is written from.
@@ -89,7 +90,19 @@ impl Model {
     /// A file that is missing, foreign, truncated, altered or of a later format, or whose
     /// parts do not belong together. The running model, if any, is not touched.
     pub fn load(path: &Path) -> Result<Self, NetworkError> {
-        Self::from_archive(&path.display().to_string(), &Archive::read(path)?)
+        Self::load_signed(path, None)
+    }
+
+    /// Like [`load`](Self::load); with a key, the file must be signed by it.
+    ///
+    /// # Errors
+    /// See [`load`](Self::load); and with a key, no signature or that of another key.
+    pub fn load_signed(path: &Path, key: Option<&PublicKey>) -> Result<Self, NetworkError> {
+        let archive = Archive::read(path)?;
+        if let Some(key) = key {
+            archive.check_signature(key)?;
+        }
+        Self::from_archive(&path.display().to_string(), &archive)
     }
 
     /// Like [`load`](Self::load), from bytes; `file` is for messages.
@@ -100,8 +113,13 @@ impl Model {
         Self::from_archive(file, &Archive::from_bytes(file, bytes)?)
     }
 
-    fn from_archive(file: &str, archive: &Archive) -> Result<Self, NetworkError> {
+    /// Like [`load`](Self::load), from an archive; `file` is for messages.
+    ///
+    /// # Errors
+    /// See [`load`](Self::load).
+    pub fn from_archive(file: &str, archive: &Archive) -> Result<Self, NetworkError> {
         let refuse = |cause: String| NetworkError::Content { file: file.to_owned(), cause };
+        let signer = archive.signer()?;
         let mut tar = archive.network()?;
         // The bytes are those that the manifest names, but whoever wrote both may be hostile:
         // tract's parser is not ours, and a panic in it must not take a running service down.
@@ -117,6 +135,7 @@ impl Model {
             provenance: archive.provenance()?,
             report: archive.report()?,
             golden: archive.goldens()?,
+            signer,
         };
         model.check().map_err(refuse)?;
         Ok(model)
@@ -192,6 +211,11 @@ impl Model {
     /// The quantisation report.
     pub fn report(&self) -> &serde_json::Value {
         &self.report
+    }
+
+    /// The key that signed the file, if it is signed; see [`Archive::signer`].
+    pub fn signer(&self) -> Option<&PublicKey> {
+        self.signer.as_ref()
     }
 
     /// What the network must compute, bit for bit.

@@ -2,6 +2,9 @@
 
 mod board;
 mod config;
+#[cfg(feature = "documentation")]
+mod documentation;
+mod health;
 mod http;
 mod lines;
 mod metrics;
@@ -10,6 +13,7 @@ mod pace;
 mod run;
 mod source;
 mod triggers;
+mod version;
 
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -24,7 +28,7 @@ use resight_network::{
 
 /// Classify camera frames with an int8 network and switch lines by what they show.
 #[derive(Debug, Parser)]
-#[command(name = "resightd", version, arg_required_else_help = true, args_conflicts_with_subcommands = true)]
+#[command(name = "resightd", version = version::VERSION.as_str(), arg_required_else_help = true, args_conflicts_with_subcommands = true)]
 #[command(after_help = "Examples:\n  resightd run /etc/resight/resightd.toml\n  \
     resightd --model resnet50.resight.tar --image cat.png")]
 struct Cli {
@@ -80,6 +84,24 @@ enum Command {
     },
     /// Show what this board has, and what to do about each problem.
     Doctor,
+    /// Measure how many frames the running service classifies in a second.
+    Health {
+        /// The configuration that it runs with.
+        file: PathBuf,
+        /// How long to measure.
+        #[arg(long, default_value_t = 5, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=3600))]
+        seconds: u64,
+        /// Fewer frames per second than this are an error.
+        #[arg(long, default_value_t = 0.0, value_name = "RATE")]
+        at_least: f64,
+    },
+    /// Write manual pages and completions.
+    #[cfg(feature = "documentation")]
+    #[command(hide = true)]
+    Documentation {
+        /// Folder that stands for /usr/share.
+        folder: PathBuf,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -163,6 +185,14 @@ impl Cli {
                     bail!("there are problems, see above");
                 }
                 Ok(())
+            }
+            Some(Command::Health { file, seconds, at_least }) => {
+                println!("{}", health::health(&file, seconds, at_least)?);
+                Ok(())
+            }
+            #[cfg(feature = "documentation")]
+            Some(Command::Documentation { folder }) => {
+                documentation::write(<Self as clap::CommandFactory>::command(), &folder)
             }
             None => self.classify.context("a command or --model and --image are needed; see --help")?.run(),
         }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result, bail};
 use resight_network::{
-    Classifier, FrameDecoder, Labels, Model, NetworkError, Region, isa_from_environment, softmax,
+    Classifier, FrameDecoder, Labels, NetworkError, Region, isa_from_environment, softmax,
 };
 use serde_json::{Value, json};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -80,7 +80,7 @@ struct Engine {
 impl Engine {
     /// Loads the model, runs its golden vectors and resolves the rules.
     fn load(path: &Path, config: &Config) -> Result<Self> {
-        let model = Model::load(&config.model)?;
+        let model = config.load_model()?;
         let rules = config.rules(path, model.labels())?;
         let isa = isa_from_environment()?;
         let mut classifier = Classifier::new(&model, isa, config.threads)?;
@@ -740,7 +740,7 @@ pub(crate) fn check(path: &Path) -> Result<Option<PathBuf>> {
     if !config.model.exists() {
         return Ok(Some(config.model));
     }
-    let model = Model::load(&config.model)?;
+    let model = config.load_model()?;
     config.rules(path, model.labels())?;
     Ok(None)
 }

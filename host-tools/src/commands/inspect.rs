@@ -3,7 +3,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::Args;
 use resight_network::operators::int8_mac_coverage_percent;
-use resight_network::{Isa, Model, isa_from_environment};
+use resight_network::{Isa, Model, PublicKey, isa_from_environment};
 use serde_json::json;
 
 use super::{megabytes, print_json, print_table};
@@ -66,6 +66,7 @@ impl Arguments {
                 "int8_mac_coverage_percent": coverage,
                 "preprocessing": model.preprocessing(),
                 "provenance": model.provenance(),
+                "signed_by": model.signer().map(PublicKey::fingerprint),
                 "layers": steps,
             }));
         }
@@ -106,6 +107,11 @@ impl Arguments {
             format!(", calibrated by {} on {} images", calibration.method, calibration.images)
         });
         println!("from {} (sha256 {}){calibration}", provenance.source, provenance.source_sha256);
+        match model.signer() {
+            // Whose key it is, only a file from elsewhere can say.
+            Some(key) => println!("signed by key {}; `resight verify` compares it", key.fingerprint()),
+            None => println!("not signed"),
+        }
         Ok(())
     }
 }

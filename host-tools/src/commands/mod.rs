@@ -2,11 +2,15 @@
 
 pub(crate) mod bench;
 pub(crate) mod classify;
+pub(crate) mod completions;
 pub(crate) mod demo;
 pub(crate) mod evaluate;
 pub(crate) mod inspect;
+pub(crate) mod keygen;
 pub(crate) mod quantize;
+pub(crate) mod sign;
 pub(crate) mod synth;
+pub(crate) mod verify;
 
 use std::io::{self, Write};
 use std::sync::Mutex;

@@ -13,7 +13,7 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use resight_network::{Labels, ThreadSettings};
+use resight_network::{Labels, Model, NetworkError, PublicKey, ThreadSettings};
 use toml::de::{DeTable, DeValue};
 
 pub(crate) use self::image::ImageConfig;
@@ -36,6 +36,8 @@ const MAX_FILE: u64 = 1 << 20;
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Config {
     pub(crate) model: PathBuf,
+    /// Whose signature the model must have.
+    pub(crate) public_key: Option<PathBuf>,
     pub(crate) threads: ThreadSettings,
     pub(crate) source: SourceConfig,
     pub(crate) image: ImageConfig,
@@ -79,6 +81,15 @@ impl Config {
         let config = reader.mistakes.is_empty().then(|| reader.config(Section::of(&table), folder)).flatten();
         reader.mistakes.sort_by_key(|mistake| mistake.place.line);
         config.filter(|_| reader.mistakes.is_empty()).ok_or(reader.mistakes)
+    }
+
+    /// Reads the model, which must be signed if there is a public key.
+    ///
+    /// # Errors
+    /// A key or a model that cannot be used, no signature or a wrong one.
+    pub(crate) fn load_model(&self) -> Result<Model, NetworkError> {
+        let key = self.public_key.as_deref().map(PublicKey::read).transpose()?;
+        Model::load_signed(&self.model, key.as_ref())
     }
 
     /// The rules for a network's labels.
@@ -156,18 +167,23 @@ impl<'i> Reader<'i> {
             }
         }
         self.finish(&top);
-        let (model, threads) = model?;
-        Some(Config { model, threads, source: source?, image, pace, stale, lines, rules, output })
+        let (model, public_key, threads) = model?;
+        Some(Config { model, public_key, threads, source: source?, image, pace, stale, lines, rules, output })
     }
 
-    fn model(&mut self, mut section: Section<'_, 'i>, folder: &Path) -> Option<(PathBuf, ThreadSettings)> {
+    fn model(
+        &mut self,
+        mut section: Section<'_, 'i>,
+        folder: &Path,
+    ) -> Option<(PathBuf, Option<PathBuf>, ThreadSettings)> {
         let file = self.required(&mut section, "file", "the path of a model file", text);
+        let key = self.optional(&mut section, "public_key", "the path of a key file", text);
         let threads = self.optional(&mut section, "threads", "a whole number from 1 to 256", |value| {
             NonZeroUsize::new(usize::try_from(integer(value)?).ok()?).filter(|threads| threads.get() <= 256)
         });
         let pin = self.optional(&mut section, "pin", "true or false", DeValue::as_bool).unwrap_or(false);
         self.finish(&section);
-        Some((folder.join(file?), ThreadSettings { threads, pin }))
+        Some((folder.join(file?), key.map(|key| folder.join(key)), ThreadSettings { threads, pin }))
     }
 }
 
@@ -192,7 +208,7 @@ mod tests {
     #[test]
     fn the_least_is_a_model_and_a_source() {
         let config = Config::parse(LEAST, Path::new("x")).unwrap();
-        assert_eq!(config.source.path, "x/a.mjpeg");
+        assert_eq!((config.source.path.as_str(), config.public_key), ("x/a.mjpeg", None));
         assert_eq!(config.stale, Duration::from_secs(2));
         assert!(config.output == OutputConfig::default());
     }
