@@ -6,6 +6,7 @@ mod http;
 mod lines;
 mod metrics;
 mod notify;
+mod outputs;
 mod run;
 mod source;
 mod triggers;
