@@ -1,5 +1,7 @@
 //! JPEG frames of cameras.
 
+use std::borrow::Cow;
+
 use zune_jpeg::JpegDecoder;
 use zune_jpeg::zune_core::bytestream::ZCursor;
 use zune_jpeg::zune_core::colorspace::ColorSpace;
@@ -57,6 +59,15 @@ impl FrameDecoder {
         self.rgb.resize(length, 0);
         decoder.decode_into(&mut self.rgb).map_err(|error| refuse(&error.to_string()))?;
         ImageView::rgb(&self.rgb, [height as u32, width as u32])
+    }
+}
+
+/// A JPEG image with the standard's Huffman tables if it came without any, for everything that
+/// does not know them by heart.
+pub fn with_huffman_tables(jpeg: &[u8]) -> Cow<'_, [u8]> {
+    match missing_tables(jpeg) {
+        None => Cow::Borrowed(jpeg),
+        Some(at) => Cow::Owned([&jpeg[..at], HUFFMAN_TABLES, &jpeg[at..]].concat()),
     }
 }
 

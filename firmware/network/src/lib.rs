@@ -29,7 +29,7 @@ pub use archive::{
 pub use bayer::{BayerDepth, BayerOrder};
 pub use classes::{Prediction, predictions, softmax, top_k};
 pub use error::NetworkError;
-pub use jpeg::FrameDecoder;
+pub use jpeg::{FrameDecoder, with_huffman_tables};
 pub use labels::{LabelledImage, Labels, image_files, labelled_images};
 pub use model::{Classifier, Model, ModelParts};
 pub use pixels::{Colours, ImageView, MAX_STRIDE, Matrix, PixelFormat, Range, Region};

@@ -9,6 +9,7 @@ mod http;
 mod lines;
 mod metrics;
 mod notify;
+mod outputs;
 mod pace;
 mod run;
 mod source;

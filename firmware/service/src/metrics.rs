@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::outputs::Counters;
+
 /// Parts that each doubling is divided into: a bound is at most 1/8 above the value.
 const PARTS: u64 = 8;
 
@@ -143,10 +145,18 @@ impl Metrics {
     }
 
     /// Prometheus's text format, version 0.0.4.
-    pub(crate) fn prometheus<'a>(&self, lines: impl Iterator<Item = (&'a str, Option<bool>)>) -> String {
+    pub(crate) fn prometheus<'a>(
+        &self,
+        outputs: &Counters,
+        lines: impl Iterator<Item = (&'a str, Option<bool>)>,
+    ) -> String {
         let mut text = String::new();
         // Writing to a string cannot fail.
-        for (name, help, count) in self.counters() {
+        for (name, help, value) in outputs.gauges() {
+            let name = format!("resight_{name}");
+            let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} gauge\n{name} {value}");
+        }
+        for (name, help, count) in self.counters().into_iter().chain(outputs.list()) {
             let name = format!("resight_{name}_total");
             let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} counter\n{name} {count}");
         }

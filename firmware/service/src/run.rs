@@ -1,37 +1,31 @@
 //! The loop: capture, latest frame, inference, triggers, lines.
 
-use std::io::{self, Write as _};
 use std::panic;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context as _, Result, bail};
-use resight_network::{
-    Classifier, FrameDecoder, Labels, NetworkError, Region, isa_from_environment, softmax,
-};
+use resight_network::{Classifier, FrameDecoder, NetworkError, Region, isa_from_environment, softmax};
 use serde_json::{Value, json};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use crate::board;
 use crate::config::{Config, SourceConfig};
-use crate::http;
 use crate::lines::Lines;
 use crate::metrics::Metrics;
 use crate::notify::Notify;
+use crate::outputs::{self, Counters, EVENTS, Event, EventKind, FrameTap, Names, Outputs};
 use crate::pace::Pace;
 use crate::source::{self, Frame, Next, Source, SourceError};
 use crate::triggers::{Change, Triggers};
 
 /// Nothing waits longer than this without looking whether it should stop.
 const TICK: Duration = Duration::from_millis(50);
-
-/// Events that may wait for a slow reader.
-const EVENTS: usize = 256;
 
 /// A camera that gives no frame for so long is opened anew.
 const SILENCE: Duration = Duration::from_secs(5);
@@ -48,20 +42,12 @@ const IDLE_INTERVAL: Duration = Duration::from_secs(1);
 /// Still waiting for the first frame: give us 15 more seconds.
 const EXTEND_START: &str = "EXTEND_TIMEOUT_USEC=15000000\nSTATUS=no frame yet";
 
-/// How long events may take to be written at the end.
-const FLUSH: Duration = Duration::from_secs(1);
+/// How long outputs may take at the end, a little more than they give themselves.
+const FLUSH: Duration = Duration::from_millis(1500);
 
 /// A poisoned lock only guards counters and mailboxes, which are whole at any time.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Names that events and the status show.
-struct Names {
-    model: String,
-    isa: &'static str,
-    rules: Vec<String>,
-    labels: Labels,
 }
 
 /// Everything that a reload replaces, but the source.
@@ -91,6 +77,7 @@ impl Engine {
             model: model.name().to_owned(),
             isa: isa.name(),
             rules: rules.iter().map(|rule| rule.name.clone()).collect(),
+            active: rules.iter().map(|_| AtomicBool::new(false)).collect(),
             labels: model.labels().clone(),
         };
         Ok(Self {
@@ -106,51 +93,19 @@ impl Engine {
         })
     }
 
+    /// Shows which rules are active.
+    fn show_rules(&self) {
+        for (rule, active) in self.names.active.iter().enumerate() {
+            active.store(self.triggers.is_active(rule), Ordering::Relaxed);
+        }
+    }
+
     fn classify(&mut self, frame: &Frame) -> Result<(), NetworkError> {
         let image = frame.image(&mut self.decoder)?.region(self.region);
         let logits = self.classifier.classify(&image)?;
         self.probabilities.copy_from_slice(logits);
         softmax(&mut self.probabilities);
         Ok(())
-    }
-}
-
-/// One line of output, names still to be filled in.
-struct Event {
-    kind: EventKind,
-    monotonic: Duration,
-    wall: SystemTime,
-    frame: u64,
-    latency: Duration,
-    names: Arc<Names>,
-}
-
-enum EventKind {
-    Rule(Change),
-    Stale,
-    Recovered,
-}
-
-impl Event {
-    fn json(&self) -> Value {
-        let mut value = json!({
-            "monotonic_ms": self.monotonic.as_secs_f64() * 1e3,
-            "wall_ms": self.wall.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64,
-            "frame": self.frame,
-        });
-        match &self.kind {
-            EventKind::Rule(change) => {
-                value["event"] = json!(if change.active { "active" } else { "inactive" });
-                value["rule"] = json!(self.names.rules.get(change.rule));
-                value["class"] = json!(change.class);
-                value["name"] = json!(self.names.labels.name(change.class));
-                value["score"] = json!(change.score);
-                value["latency_ms"] = json!(self.latency.as_secs_f64() * 1e3);
-            }
-            EventKind::Stale => value["event"] = json!("stale"),
-            EventKind::Recovered => value["event"] = json!("recovered"),
-        }
-        value
     }
 }
 
@@ -247,6 +202,9 @@ pub(crate) struct Shared {
     metrics: Mutex<Metrics>,
     names: Mutex<Arc<Names>>,
     lines: Arc<Lines>,
+    pub(crate) outputs: Mutex<Arc<Outputs>>,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) tap: FrameTap,
     slot: Slot,
     new_engine: Mutex<Option<Engine>>,
     new_source: Mutex<Option<NewSource>>,
@@ -261,6 +219,9 @@ impl Shared {
         let metrics = lock(&self.metrics).clone();
         let names = lock(&self.names).clone();
         let mut value = metrics.json();
+        for (name, _, count) in self.counters.list().chain(self.counters.gauges()) {
+            value[name] = json!(count);
+        }
         value["model"] = json!(names.model);
         value["kernels"] = json!(names.isa);
         value["uptime_s"] = json!(self.start.elapsed().as_secs_f64());
@@ -278,7 +239,7 @@ impl Shared {
     /// What `/metrics` shows.
     pub(crate) fn prometheus(&self) -> String {
         let metrics = lock(&self.metrics).clone();
-        metrics.prometheus(self.lines.levels())
+        metrics.prometheus(&self.counters, self.lines.levels())
     }
 
     /// Whether frames are being classified.
@@ -310,19 +271,22 @@ pub(crate) fn run(path: &Path) -> Result<()> {
         metrics: Mutex::new(Metrics { stale: true, ..Metrics::default() }),
         names: Mutex::new(engine.names.clone()),
         lines: lines.clone(),
+        outputs: Mutex::default(),
+        counters: Arc::default(),
+        tap: FrameTap::default(),
         slot: Slot::default(),
         new_engine: Mutex::new(None),
         new_source: Mutex::new(Some(source)),
         looked: AtomicU64::new(0),
         notify: Notify::from_environment(),
     });
-    if let Some(address) = config.output.http {
-        http::start(address, shared.clone())?;
-    }
+    let opened = Outputs::open(&config.output, &Outputs::default(), &shared)?;
+    *lock(&shared.outputs) = Arc::new(opened);
     let (events, receiver) = sync_channel(EVENTS);
-    let writer =
-        config.output.events.then(|| spawn("events", move || write_events(&receiver))).transpose()?;
-    let events = writer.is_some().then_some(events);
+    let dispatcher = spawn("outputs", {
+        let shared = shared.clone();
+        move || outputs::dispatch(&receiver, &shared)
+    })?;
     let capture = spawn("capture", {
         let shared = shared.clone();
         move || capture(&shared)
@@ -360,12 +324,12 @@ pub(crate) fn run(path: &Path) -> Result<()> {
     let inference_result = inference.join();
     // A decoder may be busy for a while, but nothing depends on it any more.
     let capture_result = if capture_ended { capture.join() } else { Ok(()) };
-    if let Some(writer) = writer {
-        let deadline = Instant::now() + FLUSH;
-        while !writer.is_finished() && Instant::now() < deadline {
-            thread::sleep(Duration::from_millis(5));
-        }
+    let deadline = Instant::now() + FLUSH;
+    while !dispatcher.is_finished() && Instant::now() < deadline {
+        thread::sleep(Duration::from_millis(5));
     }
+    // The threads of the outputs hold `shared`, so they would keep each other.
+    *lock(&shared.outputs) = Arc::default();
     if inference_result.is_err() || capture_result.is_err() {
         bail!("a thread panicked; the lines are at their safe levels");
     }
@@ -431,16 +395,17 @@ fn make_safe_on_panic(lines: &Arc<Lines>) {
 }
 
 /// Applies the configuration file anew, or keeps what runs.
-fn reload(path: &Path, config: &mut Config, shared: &Shared) {
+fn reload(path: &Path, config: &mut Config, shared: &Arc<Shared>) {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
     let microseconds = now.tv_sec * 1_000_000 + now.tv_nsec / 1000;
     shared.notify.send(&format!("RELOADING=1\nMONOTONIC_USEC={microseconds}"));
-    match prepare(path, config) {
-        Ok((new, engine, source)) => {
+    match prepare(path, config, shared) {
+        Ok((new, engine, source, outputs)) => {
             *lock(&shared.new_engine) = Some(engine);
             if let Some(source) = source {
                 *lock(&shared.new_source) = Some(source);
             }
+            *lock(&shared.outputs) = Arc::new(outputs);
             *config = new;
             lock(&shared.metrics).reloads += 1;
             log::info!("{}: reloaded", path.display());
@@ -453,14 +418,19 @@ fn reload(path: &Path, config: &mut Config, shared: &Shared) {
     shared.notify.send("READY=1");
 }
 
-fn prepare(path: &Path, running: &Config) -> Result<(Config, Engine, Option<NewSource>)> {
+type Prepared = (Config, Engine, Option<NewSource>, Outputs);
+
+fn prepare(path: &Path, running: &Config, shared: &Arc<Shared>) -> Result<Prepared> {
     let config = Config::load(path)?;
-    if config.lines != running.lines || config.output != running.output {
-        bail!("{}: changes of [[line]] and [output] need a restart", path.display());
+    if config.lines != running.lines {
+        bail!("{}: changes of [[line]] need a restart", path.display());
     }
     let engine = Engine::load(path, &config)?;
     let source = if config.source == running.source { None } else { Some(NewSource::open(&config.source)?) };
-    Ok((config, engine, source))
+    // Last, because they begin to work at once.
+    let old = lock(&shared.outputs).clone();
+    let outputs = Outputs::open(&config.output, &old, shared)?;
+    Ok((config, engine, source, outputs))
 }
 
 /// Every power of two: a fault that lasts does not fill the disk with messages.
@@ -546,24 +516,10 @@ fn lose(shared: &Shared, error: &SourceError) {
     }
 }
 
-fn write_events(events: &Receiver<Event>) {
-    let mut output = io::stdout();
-    let mut broken = false;
-    for event in events {
-        let result = writeln!(output, "{}", event.json()).and_then(|()| output.flush());
-        if let Err(error) = &result
-            && !broken
-        {
-            log::error!("events cannot be written to standard output: {error}");
-        }
-        broken = result.is_err();
-    }
-}
-
 /// The state of the inference thread besides its engine.
 struct Loop<'a> {
     shared: &'a Shared,
-    events: Option<SyncSender<Event>>,
+    events: SyncSender<Event>,
     frame: Frame,
     last: Option<Instant>,
     /// When the next frame may be classified.
@@ -574,13 +530,14 @@ struct Loop<'a> {
     stale: bool,
 }
 
-fn infer(shared: &Shared, mut engine: Engine, events: Option<SyncSender<Event>>) {
+fn infer(shared: &Shared, mut engine: Engine, events: SyncSender<Event>) {
     let now = Instant::now();
     let mut state =
         Loop { shared, events, frame: Frame::new(), last: None, next: now, idle: now, stale: true };
     while !shared.stopping() {
         if let Some(mut new) = lock(&shared.new_engine).take() {
             new.triggers.inherit(&engine.triggers);
+            new.show_rules();
             *lock(&shared.names) = new.names.clone();
             engine = new;
         }
@@ -638,6 +595,7 @@ impl Loop<'_> {
             self.send(engine, EventKind::Recovered, Duration::ZERO);
         }
         self.show(engine, true);
+        self.shared.tap.pass(&self.frame);
         let best = (0..engine.probabilities.len()).fold(0, |best, class| {
             if engine.probabilities[class] > engine.probabilities[best] { class } else { best }
         });
@@ -676,8 +634,13 @@ impl Loop<'_> {
             }
         }
         let latency = self.frame.arrival.elapsed();
+        engine.show_rules();
         if by_frame {
             lock(&self.shared.metrics).latency.add(latency);
+        }
+        if by_frame && engine.changes.iter().any(|change| change.active) {
+            let outputs = lock(&self.shared.outputs).clone();
+            outputs.take_snapshots(&engine.changes, &self.frame, &engine.names);
         }
         for change in &engine.changes {
             self.send(engine, EventKind::Rule(*change), latency);
@@ -701,6 +664,7 @@ impl Loop<'_> {
     fn go_stale(&mut self, engine: &mut Engine) {
         self.stale = true;
         engine.triggers.reset();
+        engine.show_rules();
         if let Err((line, error)) = self.shared.lines.make_safe() {
             lock(&self.shared.metrics).line_errors += 1;
             log::error!("line {line} cannot be put to its safe level: {error}");
@@ -723,7 +687,7 @@ impl Loop<'_> {
             latency,
             names: engine.names.clone(),
         };
-        let lost = self.events.as_ref().is_some_and(|events| events.try_send(event).is_err());
+        let lost = self.events.try_send(event).is_err();
         let mut metrics = lock(&self.shared.metrics);
         metrics.events += 1;
         metrics.events_lost += u64::from(lost);

@@ -143,6 +143,11 @@ impl Triggers {
         }
     }
 
+    /// Whether a rule is active.
+    pub(crate) fn is_active(&self, rule: usize) -> bool {
+        self.states[rule].active_since.is_some()
+    }
+
     /// When [`advance`](Self::advance) has something to do even if no frame comes.
     pub(crate) fn deadline(&self) -> Option<Duration> {
         let deadlines = self.rules.iter().zip(&self.states).flat_map(|(rule, state)| {

@@ -18,7 +18,7 @@ use toml::de::{DeTable, DeValue};
 
 pub(crate) use self::image::ImageConfig;
 pub(crate) use self::line::{BackEnd, LineConfig, Position};
-pub(crate) use self::output::OutputConfig;
+pub(crate) use self::output::{HttpConfig, OutputConfig, SnapshotConfig, TOKEN_VARIABLE};
 pub(crate) use self::reader::ConfigError;
 use self::reader::{Mistake, Reader, Section, integer, text};
 pub(crate) use self::rule::RuleConfig;
@@ -141,10 +141,6 @@ impl<'i> Reader<'i> {
             Some(section) => self.pace(section, stale),
             None => PaceConfig::default(),
         };
-        let output = match self.section(&mut top, "output", false) {
-            Some(section) => self.output(section),
-            None => OutputConfig::default(),
-        };
         let groups = self.groups(&mut top);
         let mut lines: Vec<LineConfig> = vec![];
         for section in self.sections(&mut top, "line") {
@@ -166,6 +162,10 @@ impl<'i> Reader<'i> {
                 rules.push(rule);
             }
         }
+        let output = match self.section(&mut top, "output", false) {
+            Some(section) => self.output(section, folder, &rules),
+            None => OutputConfig::default(),
+        };
         self.finish(&top);
         let (model, public_key, threads) = model?;
         Some(Config { model, public_key, threads, source: source?, image, pace, stale, lines, rules, output })
@@ -232,7 +232,7 @@ mod tests {
             "16: rule.classes: there is no group `cats`",
             "17: rule.lines: there is no valid [[line]] `b`",
             "20: rule.hits: expected a whole number from 1 to `frames`, found `4`",
-            "22: output.http: expected a loopback address",
+            "22: output.http: others reach this address",
         ];
         for (found, expected) in found.iter().zip(expected) {
             assert!(found.starts_with(expected), "`{found}`, not `{expected}`");

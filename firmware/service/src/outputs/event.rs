@@ -1,0 +1,60 @@
+//! What is told about rules and frames.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use resight_network::Labels;
+use serde_json::{Value, json};
+
+use crate::triggers::Change;
+
+/// Names that events and the status show, and the states of the rules.
+pub(crate) struct Names {
+    pub(crate) model: String,
+    pub(crate) isa: &'static str,
+    pub(crate) rules: Vec<String>,
+    /// Whether each rule is active.
+    pub(crate) active: Vec<AtomicBool>,
+    pub(crate) labels: Labels,
+}
+
+/// One line of output, names still to be filled in.
+pub(crate) struct Event {
+    pub(crate) kind: EventKind,
+    /// Since the start of the service.
+    pub(crate) monotonic: Duration,
+    pub(crate) wall: SystemTime,
+    pub(crate) frame: u64,
+    pub(crate) latency: Duration,
+    pub(crate) names: Arc<Names>,
+}
+
+pub(crate) enum EventKind {
+    Rule(Change),
+    Stale,
+    Recovered,
+}
+
+impl Event {
+    pub(crate) fn json(&self) -> Value {
+        let mut value = json!({
+            "monotonic_ms": self.monotonic.as_secs_f64() * 1e3,
+            "wall_ms": self.wall.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64,
+            "frame": self.frame,
+        });
+        match &self.kind {
+            EventKind::Rule(change) => {
+                value["event"] = json!(if change.active { "active" } else { "inactive" });
+                value["rule"] = json!(self.names.rules.get(change.rule));
+                value["class"] = json!(change.class);
+                value["name"] = json!(self.names.labels.name(change.class));
+                value["score"] = json!(change.score);
+                value["latency_ms"] = json!(self.latency.as_secs_f64() * 1e3);
+            }
+            EventKind::Stale => value["event"] = json!("stale"),
+            EventKind::Recovered => value["event"] = json!("recovered"),
+        }
+        value
+    }
+}

@@ -1,0 +1,132 @@
+//! Frames that leave the inference thread as pictures.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use image::codecs::jpeg::JpegEncoder;
+use resight_network::{FrameDecoder, with_huffman_tables};
+
+use crate::run::lock;
+use crate::source::{Frame, FrameFormat};
+
+/// Quality of encoded pictures, of 100.
+const QUALITY: u8 = 85;
+
+/// A copy of a frame.
+pub(crate) struct Picture(Frame);
+
+impl Picture {
+    pub(super) fn of(frame: &Frame) -> Self {
+        Self(Frame { bytes: frame.bytes.clone(), ..*frame })
+    }
+
+    /// The frame's number.
+    pub(super) fn number(&self) -> u64 {
+        self.0.number
+    }
+
+    /// The picture as JPEG: as it came if it is one, or else encoded.
+    ///
+    /// # Errors
+    /// Bytes that make no image.
+    pub(crate) fn jpeg(&self) -> Result<Vec<u8>> {
+        if self.0.format == FrameFormat::Jpeg {
+            return Ok(with_huffman_tables(&self.0.bytes).into_owned());
+        }
+        let context = || format!("frame {} cannot be encoded as JPEG", self.0.number);
+        let image = self.0.image(&mut FrameDecoder::default()).with_context(context)?.to_rgb();
+        let mut bytes = vec![];
+        JpegEncoder::new_with_quality(&mut bytes, QUALITY).encode_image(&image).with_context(context)?;
+        Ok(bytes)
+    }
+}
+
+#[derive(Default)]
+struct Latest {
+    /// Grows with each picture.
+    count: u64,
+    /// There only while somebody waits for it.
+    picture: Option<Arc<Picture>>,
+    waiting: usize,
+}
+
+/// Gives copies of frames to those who ask. Nobody asks: a frame costs the look at a flag.
+#[derive(Default)]
+pub(crate) struct FrameTap {
+    wanted: AtomicBool,
+    latest: Mutex<Latest>,
+    filled: Condvar,
+}
+
+impl FrameTap {
+    /// Copies `frame` if somebody waits for one.
+    pub(crate) fn pass(&self, frame: &Frame) {
+        if !self.wanted.swap(false, Ordering::SeqCst) {
+            return;
+        }
+        let picture = Arc::new(Picture::of(frame));
+        let mut latest = lock(&self.latest);
+        latest.count += 1;
+        latest.picture = Some(picture);
+        self.filled.notify_all();
+    }
+
+    /// Waits for the next frame.
+    pub(crate) fn next(&self, wait: Duration) -> Option<Arc<Picture>> {
+        let mut latest = lock(&self.latest);
+        let before = latest.count;
+        latest.waiting += 1;
+        self.wanted.store(true, Ordering::SeqCst);
+        let same = |latest: &mut Latest| latest.count == before;
+        let (mut latest, _) =
+            self.filled.wait_timeout_while(latest, wait, same).unwrap_or_else(PoisonError::into_inner);
+        latest.waiting -= 1;
+        let picture = latest.picture.clone().filter(|_| latest.count != before);
+        if latest.waiting == 0 {
+            latest.picture = None;
+        }
+        picture
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::*;
+
+    fn frame(number: u64) -> Frame {
+        Frame { bytes: vec![200; 16 * 8 * 3], width: 16, height: 8, stride: 48, number, ..Frame::new() }
+    }
+
+    #[test]
+    fn a_picture_is_a_jpeg_of_the_frame() {
+        let jpeg = Picture::of(&frame(1)).jpeg().unwrap();
+        let image = image::load_from_memory(&jpeg).unwrap().into_rgb8();
+        assert_eq!(image.dimensions(), (16, 8));
+        assert!(image.pixels().all(|pixel| pixel.0.iter().all(|value| value.abs_diff(200) <= 2)));
+        assert!(Picture::of(&Frame { bytes: vec![], ..frame(1) }).jpeg().is_err());
+        let captured = Frame { bytes: jpeg.clone(), format: FrameFormat::Jpeg, ..Frame::new() };
+        assert_eq!(Picture::of(&captured).jpeg().unwrap(), jpeg);
+    }
+
+    #[test]
+    fn all_who_wait_get_the_next_frame_and_nothing_is_kept() {
+        let tap = Arc::new(FrameTap::default());
+        tap.pass(&frame(1));
+        assert!(tap.next(Duration::from_millis(1)).is_none(), "an old frame");
+        // What was asked for in vain is not passed to a later one as if it were new.
+        tap.pass(&frame(2));
+        let wait =
+            |tap: Arc<FrameTap>| thread::spawn(move || tap.next(Duration::from_secs(30)).unwrap().number());
+        let waiting = [wait(tap.clone()), wait(tap.clone())];
+        while lock(&tap.latest).waiting < 2 {
+            thread::yield_now();
+        }
+        tap.pass(&frame(3));
+        assert_eq!(waiting.map(|thread| thread.join().unwrap()), [3, 3]);
+        assert!(lock(&tap.latest).picture.is_none());
+    }
+}

@@ -1,0 +1,274 @@
+//! Events on a Unix stream socket.
+
+use std::collections::VecDeque;
+use std::fs;
+use std::io::{self, ErrorKind, Write as _};
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use super::Counters;
+use crate::run::lock;
+
+/// Readers at the same time.
+const READERS: usize = 16;
+
+/// Bytes that may wait for a reader, besides those in the kernel's buffer.
+const PENDING: usize = 64 << 10;
+
+/// A reader that takes nothing for so long is disconnected.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+struct Reader {
+    stream: UnixStream,
+    pending: VecDeque<u8>,
+    /// When it last took something, or had nothing to take.
+    progress: Instant,
+}
+
+/// A socket that gives every reader all events from when it connected.
+///
+/// Nothing here waits: what a reader does not take is kept for a while, then dropped.
+pub(super) struct EventSocket {
+    path: PathBuf,
+    inode: u64,
+    listener: UnixListener,
+    readers: Mutex<Vec<Reader>>,
+    counters: Arc<Counters>,
+}
+
+impl EventSocket {
+    /// Listens at `path`, with access for the owner and the group. A file that a dead process left is replaced.
+    ///
+    /// # Errors
+    /// A path that another process listens at, that is no socket, or that cannot be made.
+    pub(super) fn open(path: &Path, counters: Arc<Counters>) -> Result<Self> {
+        let name = || {
+            format!(
+                "{}: cannot listen; `output.socket` needs a folder that this user may write",
+                path.display()
+            )
+        };
+        if let Ok(metadata) = fs::symlink_metadata(path) {
+            if !metadata.file_type().is_socket() {
+                bail!("{}: exists and is no socket; choose another `output.socket`", path.display());
+            }
+            match UnixStream::connect(path) {
+                Err(error) if error.kind() == ErrorKind::ConnectionRefused => {
+                    fs::remove_file(path).with_context(name)?;
+                }
+                // Whatever else it is, it may be alive.
+                _ => bail!(
+                    "{}: another process listens here; stop it or choose another `output.socket`",
+                    path.display()
+                ),
+            }
+        }
+        let listener = UnixListener::bind(path).with_context(name)?;
+        let inode = fs::symlink_metadata(path).with_context(name)?.ino();
+        let socket = Self { path: path.to_owned(), inode, listener, readers: Mutex::default(), counters };
+        fs::set_permissions(path, fs::Permissions::from_mode(0o660)).with_context(name)?;
+        socket.listener.set_nonblocking(true).with_context(name)?;
+        log::info!("events on the socket {}", path.display());
+        Ok(socket)
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Takes a line for all readers.
+    pub(super) fn write(&self, line: &str) {
+        let mut readers = lock(&self.readers);
+        for reader in readers.iter_mut() {
+            if reader.pending.len() + line.len() > PENDING {
+                self.counters.socket_dropped.fetch_add(1, Ordering::Relaxed);
+            } else {
+                reader.pending.extend(line.as_bytes());
+            }
+        }
+    }
+
+    /// Accepts new readers, writes what waits, disconnects who is gone.
+    pub(super) fn tick(&self) {
+        let mut readers = lock(&self.readers);
+        while let Ok((stream, _)) = self.listener.accept() {
+            let admitted = readers.len() < READERS && stream.set_nonblocking(true).is_ok();
+            if admitted {
+                readers.push(Reader { stream, pending: VecDeque::new(), progress: Instant::now() });
+            } else {
+                self.counters.socket_refused.fetch_add(1, Ordering::Relaxed);
+                log::warn!(
+                    "{}: a reader was refused, there are {} already",
+                    self.path.display(),
+                    readers.len()
+                );
+            }
+        }
+        readers.retain_mut(|reader| match reader.flush() {
+            Ok(()) if reader.progress.elapsed() < PATIENCE => !reader.is_gone(),
+            Ok(()) => {
+                self.counters.socket_disconnected.fetch_add(1, Ordering::Relaxed);
+                log::warn!("{}: a reader that takes nothing was disconnected", self.path.display());
+                false
+            }
+            Err(_) => false,
+        });
+        self.counters.socket_readers.store(readers.len() as u64, Ordering::Relaxed);
+    }
+}
+
+impl Reader {
+    /// Writes what the kernel takes.
+    fn flush(&mut self) -> io::Result<()> {
+        while !self.pending.is_empty() {
+            match self.stream.write(self.pending.as_slices().0) {
+                Ok(written) => {
+                    self.pending.drain(..written);
+                    self.progress = Instant::now();
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        self.progress = Instant::now();
+        Ok(())
+    }
+
+    /// Whether the other side has closed. It may have closed only its own direction: then it still reads.
+    fn is_gone(&self) -> bool {
+        let mut ends = [PollFd::new(&self.stream, PollFlags::empty())];
+        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+        poll(&mut ends, Some(&now)).is_ok() && ends[0].revents().intersects(PollFlags::HUP | PollFlags::ERR)
+    }
+}
+
+impl Drop for EventSocket {
+    fn drop(&mut self) {
+        self.counters.socket_readers.store(0, Ordering::Relaxed);
+        // Another process may have taken the path.
+        if fs::symlink_metadata(&self.path).is_ok_and(|metadata| metadata.ino() == self.inode) {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{BufRead as _, BufReader, Read as _};
+
+    use super::*;
+
+    fn open(path: &Path) -> Result<(EventSocket, Arc<Counters>)> {
+        let counters = Arc::new(Counters::default());
+        Ok((EventSocket::open(path, counters.clone())?, counters))
+    }
+
+    fn connect(path: &Path, socket: &EventSocket) -> UnixStream {
+        let stream = UnixStream::connect(path).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        socket.tick();
+        stream
+    }
+
+    #[test]
+    fn every_reader_gets_every_line_though_one_takes_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("events");
+        let (socket, counters) = open(&path).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o660);
+        let slow = connect(&path, &socket);
+        let lines = |stream: UnixStream| {
+            std::thread::spawn(move || {
+                BufReader::new(stream).lines().map(Result::unwrap).take_while(|line| line != "end").count()
+            })
+        };
+        let quick = [lines(connect(&path, &socket)), lines(connect(&path, &socket))];
+        let line = format!("{}\n", "x".repeat(999));
+        for _ in 0..1000 {
+            let dropped = counters.socket_dropped.load(Ordering::Relaxed);
+            socket.write(&line);
+            let wait = Instant::now();
+            socket.tick();
+            assert!(wait.elapsed() < Duration::from_secs(5));
+            // The quick ones need a moment of processor time; only the slow one may lose lines.
+            let others = lock(&socket.readers)[1..].iter().map(|reader| reader.pending.len()).max().unwrap();
+            if others > PENDING / 2 {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            assert!(counters.socket_dropped.load(Ordering::Relaxed) <= dropped + 1);
+        }
+        for _ in 0..1000 {
+            socket.tick();
+            if lock(&socket.readers)[1..].iter().all(|reader| reader.pending.is_empty()) {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        socket.write("end\n");
+        socket.tick();
+        for reader in quick {
+            assert_eq!(reader.join().unwrap(), 1000);
+        }
+        assert!(counters.socket_dropped.load(Ordering::Relaxed) > 100);
+        drop(slow);
+    }
+
+    #[test]
+    fn a_stuck_reader_is_disconnected_and_a_half_closed_one_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("events");
+        let (socket, counters) = open(&path).unwrap();
+        let mut half = connect(&path, &socket);
+        half.shutdown(std::net::Shutdown::Write).unwrap();
+        let gone = connect(&path, &socket);
+        drop(gone);
+        let _stuck = connect(&path, &socket);
+        assert_eq!(counters.socket_readers.load(Ordering::Relaxed), 2);
+        lock(&socket.readers)[1].pending.extend(vec![b'x'; 8 << 20]);
+        socket.tick();
+        let past = Instant::now().checked_sub(PATIENCE).unwrap();
+        lock(&socket.readers)[1].progress = past;
+        socket.tick();
+        assert_eq!(counters.socket_disconnected.load(Ordering::Relaxed), 1);
+        assert_eq!(counters.socket_readers.load(Ordering::Relaxed), 1);
+        socket.write("a\n");
+        socket.tick();
+        let mut buffer = [0; 2];
+        half.read_exact(&mut buffer).unwrap();
+        assert_eq!(&buffer, b"a\n");
+    }
+
+    #[test]
+    fn readers_are_limited() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("events");
+        let (socket, counters) = open(&path).unwrap();
+        let _readers: Vec<UnixStream> = (0..READERS + 2).map(|_| connect(&path, &socket)).collect();
+        assert_eq!(counters.socket_refused.load(Ordering::Relaxed), 2);
+    }
+
+    #[test]
+    fn a_dead_socket_is_replaced_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("events");
+        drop(UnixListener::bind(&path).unwrap());
+        assert!(path.exists());
+        let (socket, _) = open(&path).unwrap();
+        let error = open(&path).err().unwrap().to_string();
+        assert!(error.contains("another process"), "{error}");
+        drop(socket);
+        assert!(!path.exists());
+        fs::write(&path, "precious").unwrap();
+        assert!(open(&path).err().unwrap().to_string().contains("no socket"));
+        assert_eq!(fs::read(&path).unwrap(), b"precious");
+        assert!(open(&folder.path().join("missing/events")).is_err());
+    }
+}

@@ -1,0 +1,366 @@
+//! Outputs of the service: socket, HTTP, snapshots, MQTT, log; and what happens when they fail.
+
+use std::io::{self, BufReader};
+use std::os::unix::net::UnixStream;
+
+use super::*;
+
+/// Frames without end, and a rule that turns on and off as the service is told to.
+fn endless() -> String {
+    format!("{}\nrepeat = true\nrate = 50", STANDARD_INPUT.replace('-', "a.rgb"))
+}
+
+/// A folder whose configuration has `output` in place of the usual section.
+fn workshop(output: &str) -> Workshop {
+    let workshop = Workshop::new(&endless(), ALWAYS);
+    write_raw(&workshop.path("a.rgb"), 3);
+    set_output(&workshop, output);
+    workshop
+}
+
+fn set_output(workshop: &Workshop, output: &str) {
+    workshop.configure(&endless(), ALWAYS);
+    let text = fs::read_to_string(workshop.path("c.toml")).unwrap();
+    let text = text.replace("[output]\nhttp = \"127.0.0.1:0\"\n", &format!("[output]\n{output}\n"));
+    fs::write(workshop.path("c.toml"), text).unwrap();
+}
+
+/// Status code, header and body of the answer to a request.
+fn ask(service: &Service, listener: usize, request: &str) -> (u16, String, Vec<u8>) {
+    let line = service.expect_log("listening on http://", listener);
+    let mut stream = TcpStream::connect(line.rsplit("http://").next().unwrap()).unwrap();
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut answer = vec![];
+    stream.read_to_end(&mut answer).unwrap();
+    let end = answer.windows(4).position(|bytes| bytes == b"\r\n\r\n").unwrap();
+    let head = String::from_utf8(answer[..end].to_vec()).unwrap();
+    (head.split(' ').nth(1).unwrap().parse().unwrap(), head, answer[end + 4..].to_vec())
+}
+
+fn get(service: &Service, path: &str, field: &str) -> u16 {
+    ask(service, 0, &format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n{field}\r\n")).0
+}
+
+#[test]
+fn a_foreign_host_and_other_methods_are_refused() {
+    let workshop = workshop("http = \"127.0.0.1:0\"\nhosts = [\"Board.local\"]");
+    let service = workshop.start();
+    service.expect_log("ready", 0);
+    for (host, code) in
+        [("evil.example", 421), ("board.local:80", 200), ("127.0.0.1:8600", 200), ("[::1]", 200)]
+    {
+        let request = format!("GET /healthz HTTP/1.1\r\nHost: {host}\r\n\r\n");
+        assert_eq!(ask(&service, 0, &request).0, code, "{host}");
+    }
+    let (code, head, body) = ask(&service, 0, "HEAD /status HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    assert_eq!((code, body.len()), (200, 0), "{head}");
+    assert!(!head.contains("Content-Length: 0"), "{head}");
+    let (code, head, _) = ask(&service, 0, "DELETE /status HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    assert_eq!(code, 405);
+    assert!(head.contains("Allow: GET, HEAD"), "{head}");
+    assert_eq!(ask(&service, 0, "nonsense\r\n\r\n").0, 400);
+    assert_eq!(service.status()["http_unauthorised"], 1);
+}
+
+#[test]
+fn without_the_token_there_is_no_answer() {
+    let token = "0123456789abcdef0123";
+    let workshop = workshop("http = \"127.0.0.1:0\"\ntoken_file = \"token\"");
+    fs::write(workshop.path("token"), "short\n").unwrap();
+    let output = workshop.output(&["run", "c.toml"]);
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success() && error.contains("openssl rand"), "{error}");
+    assert!(!error.contains("short"), "{error}");
+    fs::write(workshop.path("token"), format!("{token}\n")).unwrap();
+    let service = workshop.start();
+    service.expect_log("ready", 0);
+    let bearer = |token: &str| format!("Authorization: Bearer {token}\r\n");
+    for path in ["/status", "/metrics", "/healthz", "/frame.jpg", "/other"] {
+        assert_eq!(get(&service, path, ""), 401, "{path}");
+        assert_eq!(get(&service, path, &bearer("0123456789abcdef0124")), 401, "{path}");
+    }
+    assert_eq!(get(&service, "/status", &bearer(token)), 200);
+    assert_eq!(get(&service, "/other", &bearer(token)), 404);
+
+    // A new token, at the same address, while running.
+    let other = "another token, of which".replace([' ', ','], "-");
+    fs::write(workshop.path("token"), &other).unwrap();
+    service.signal("HUP");
+    service.expect_log("reloaded", 0);
+    wait_for("the old token to be refused", || {
+        let code = get(&service, "/status", &bearer(token));
+        (code == 401).then_some(()).ok_or(code.to_string())
+    });
+    assert_eq!(get(&service, "/status", &bearer(&other)), 200);
+}
+
+#[test]
+fn an_address_that_others_reach_needs_a_token() {
+    let workshop = workshop("http = \"0.0.0.0:0\"");
+    let output = workshop.output(&["check", "c.toml"]);
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success() && error.contains("output.http: others reach this address"), "{error}");
+    let mut command = workshop.command(&["run", "c.toml"]);
+    let service = Service::start(command.env("RESIGHT_HTTP_TOKEN", "from-the-environment"));
+    service.expect_log("ready", 0);
+    let line = service.expect_log("listening on http://0.0.0.0:", 0);
+    let port = line.rsplit(':').next().unwrap();
+    let mut answers = vec![];
+    for field in ["", "Authorization: Bearer from-the-environment\r\n"] {
+        let mut stream = TcpStream::connect(format!("127.0.0.1:{port}")).unwrap();
+        write!(stream, "GET /status HTTP/1.1\r\nHost: board.example\r\n{field}\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answers.push(answer[9..12].to_owned());
+    }
+    assert_eq!(answers, ["401", "200"]);
+    set_output(&workshop, "http = \"127.0.0.1:0\"\ntoken = \"0123456789abcdef\"");
+    let output = workshop.output(&["check", "c.toml"]);
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(error.contains("output.token: not in this file") && error.contains("token_file"), "{error}");
+}
+
+#[test]
+fn the_last_frame_is_a_picture() {
+    let workshop = workshop("http = \"127.0.0.1:0\"");
+    let mut service = workshop.start();
+    service.expect_log("ready", 0);
+    let request = "GET /frame.jpg HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    let (code, head, body) = ask(&service, 0, request);
+    assert_eq!(code, 200);
+    assert!(head.contains("Content-Type: image/jpeg"), "{head}");
+    let image = image::load_from_memory(&body).unwrap();
+    assert_eq!((image.width(), image.height()), (SIDE, SIDE));
+    // What a camera compressed is passed on.
+    let grey = jpeg(77);
+    fs::write(workshop.path("b.mjpeg"), &grey).unwrap();
+    workshop.configure("kind = \"mjpeg\"\npath = \"b.mjpeg\"\nrepeat = true\nrate = 50", ALWAYS);
+    service.signal("HUP");
+    service.expect_log("reloaded", 0);
+    wait_for("the camera's bytes", || {
+        let body = ask(&service, 0, request).2;
+        (body == grey).then_some(()).ok_or(format!("{} bytes", body.len()))
+    });
+    service.signal("TERM");
+    assert!(service.finish());
+}
+
+#[test]
+fn without_frames_there_is_no_picture_and_the_others_still_answer() {
+    let workshop = Workshop::new(STANDARD_INPUT, ALWAYS);
+    let service = workshop.start();
+    service.expect_log("listening", 0);
+    let waiting: Vec<TcpStream> = (0..3)
+        .map(|_| {
+            let line = service.expect_log("listening on http://", 0);
+            let mut stream = TcpStream::connect(line.rsplit("http://").next().unwrap()).unwrap();
+            stream.write_all(b"GET /frame.jpg HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+            stream
+        })
+        .collect();
+    assert_eq!(service.get("/healthz").0, 503);
+    for mut stream in waiting {
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+    }
+}
+
+#[test]
+fn idle_connections_are_limited_and_end() {
+    let workshop = workshop("http = \"127.0.0.1:0\"");
+    let service = workshop.start();
+    let line = service.expect_log("listening on http://", 0);
+    service.expect_log("ready", 0);
+    let connect = || TcpStream::connect(line.rsplit("http://").next().unwrap()).unwrap();
+    let mut idle: Vec<TcpStream> = (0..40).map(|_| connect()).collect();
+    // The first ones hold their places until their time is over, the others are closed at once.
+    let threads = || {
+        let folder = format!("/proc/{}/task", service.child.id());
+        let names =
+            fs::read_dir(folder).unwrap().map(|task| fs::read_to_string(task.unwrap().path().join("comm")));
+        names.filter(|name| name.as_ref().is_ok_and(|name| name.starts_with("http client"))).count()
+    };
+    wait_for("16 threads", || (threads() == 16).then_some(()).ok_or(threads().to_string()));
+    let mut byte = [0];
+    assert!(matches!(idle.last_mut().unwrap().read(&mut byte), Ok(0) | Err(_)));
+    wait_for("room", || {
+        let mut stream = connect();
+        let mut answer = String::new();
+        let asked = write!(stream, "GET /status HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        let answered = asked.and_then(|()| stream.read_to_string(&mut answer));
+        (answered.is_ok() && answer.starts_with("HTTP/1.1 200")).then_some(()).ok_or(format!("{answered:?}"))
+    });
+    assert!(service.status()["http_refused"].as_u64() >= Some(24));
+    drop(idle);
+    wait_for("no threads", || (threads() == 0).then_some(()).ok_or(threads().to_string()));
+}
+
+/// Lines of events from a socket.
+fn reader(path: &Path) -> BufReader<UnixStream> {
+    let stream =
+        wait_for("the socket", || UnixStream::connect(path).map_err(|error: io::Error| error.to_string()));
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    BufReader::new(stream)
+}
+
+#[test]
+fn events_come_over_a_socket_and_a_reload_moves_it() {
+    let workshop = Workshop::new(STANDARD_INPUT, ALWAYS);
+    let output = |socket: &str| {
+        workshop.configure(STANDARD_INPUT, ALWAYS);
+        let text = fs::read_to_string(workshop.path("c.toml")).unwrap();
+        let text = text.replace("http =", &format!("events = false\nsocket = \"{socket}\"\nhttp ="));
+        fs::write(workshop.path("c.toml"), text).unwrap();
+    };
+    output("events.sock");
+    let mut service = workshop.start();
+    let mut readers = [reader(&workshop.path("events.sock")), reader(&workshop.path("events.sock"))];
+    let idle = reader(&workshop.path("events.sock"));
+    wait_for("three readers", || {
+        let status = service.status();
+        (status["socket_readers"] == 3).then_some(()).ok_or(status.to_string())
+    });
+    let mut input = service.child.stdin.take().unwrap();
+    input.write_all(&raw_frame()).unwrap();
+    for reader in &mut readers {
+        let mut line = String::new();
+        reader.read_line(&mut line).unwrap();
+        let event: Value = serde_json::from_str(&line).unwrap();
+        assert_eq!(
+            (event["event"].as_str(), event["rule"].as_str()),
+            (Some("active"), Some("any")),
+            "{event}"
+        );
+    }
+    drop(idle);
+    wait_for("two readers", || {
+        let status = service.status();
+        (status["socket_readers"] == 2).then_some(()).ok_or(status.to_string())
+    });
+    assert!(service.events().is_empty());
+
+    fs::write(workshop.path("precious"), "").unwrap();
+    output("precious");
+    service.signal("HUP");
+    assert!(service.expect_log("reload refused", 0).contains("precious"));
+    output("other.sock");
+    service.signal("HUP");
+    service.expect_log("reloaded", 0);
+    let _reader = reader(&workshop.path("other.sock"));
+    wait_for("the old socket to go", || {
+        let gone = !workshop.path("events.sock").exists();
+        gone.then_some(()).ok_or_else(String::new)
+    });
+    service.signal("TERM");
+    assert!(service.finish());
+    assert!(!workshop.path("other.sock").exists());
+}
+
+#[test]
+fn an_address_in_use_refuses_the_reload_and_the_old_one_stays() {
+    let workshop = workshop("http = \"127.0.0.1:0\"");
+    let service = workshop.start();
+    service.expect_log("ready", 0);
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    set_output(&workshop, &format!("http = \"{address}\""));
+    service.signal("HUP");
+    let line = service.expect_log("reload refused", 0);
+    assert!(line.contains(&address.to_string()) && line.contains("output.http"), "{line}");
+    assert_eq!(service.status()["reloads_refused"], 1);
+    drop(taken);
+    service.signal("HUP");
+    service.expect_log("reloaded", 0);
+    assert_eq!(ask(&service, 1, "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n").0, 200);
+}
+
+fn snapshots(workshop: &Workshop, folder: &str) -> Vec<String> {
+    let Ok(entries) = fs::read_dir(workshop.path(folder)) else { return vec![] };
+    entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+}
+
+#[test]
+fn a_rule_that_becomes_active_leaves_a_picture() {
+    let rules = format!("{ALWAYS}{}", ALWAYS.replace("any", "other").replace("0.9", "0.8"));
+    let workshop = Workshop::new("kind = \"mjpeg\"\npath = \"a.mjpeg\"", &rules);
+    fs::write(workshop.path("a.mjpeg"), [&jpeg(77)[..], &jpeg(90), &jpeg(100)].concat()).unwrap();
+    let text = fs::read_to_string(workshop.path("c.toml")).unwrap();
+    let section = "[output.snapshots]\nfolder = \"shots\"\nrules = [\"any\"]\n[[line]]";
+    fs::write(workshop.path("c.toml"), text.replacen("[[line]]", section, 1)).unwrap();
+    let mut service = workshop.start();
+    assert!(service.finish());
+    let names = snapshots(&workshop, "shots");
+    assert_eq!(names.len(), 1, "{names:?}");
+    let parts: Vec<&str> = names[0].split('-').collect();
+    assert_eq!(
+        (parts[0], parts[1], parts[3], parts[6]),
+        ("resight", "00000001", "any", "f1.jpg"),
+        "{names:?}"
+    );
+    assert!(parts[4].starts_with("thing_") && parts[5].starts_with("1.0"), "{names:?}");
+    assert_eq!(fs::read(workshop.path("shots").join(&names[0])).unwrap(), jpeg(77));
+    let event = service.expect_event("active");
+    assert_eq!(event["rule"], "any");
+}
+
+#[test]
+fn an_unknown_rule_of_snapshots_is_refused() {
+    let workshop = workshop("http = \"127.0.0.1:0\"\n[output.snapshots]\nfolder = \"x\"\nrules = [\"dog\"]");
+    let output = workshop.output(&["check", "c.toml"]);
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(error.contains("output.snapshots.rules: there is no valid [[rule]] `dog`"), "{error}");
+}
+
+#[test]
+fn a_full_disk_stops_nothing() {
+    let rules = (0..5).map(|index| ALWAYS.replace("any", &format!("any{index}"))).collect::<String>();
+    let workshop = Workshop::new("kind = \"images\"\npath = \"pictures\"\nrepeat = true\nrate = 50", &rules);
+    let big = image::RgbImage::from_fn(600, 400, |x, y| {
+        image::Rgb([x * y, x * 31 + y, y * 17].map(|v| (v % 251) as u8))
+    });
+    fs::create_dir(workshop.path("pictures")).unwrap();
+    big.save(workshop.path("pictures/a.png")).unwrap();
+    let text = fs::read_to_string(workshop.path("c.toml")).unwrap();
+    let section = "[output.snapshots]\nfolder = \"shots\"\n[[line]]";
+    fs::write(workshop.path("c.toml"), text.replacen("[[line]]", section, 1)).unwrap();
+    // A limit on the size of files, of 8 blocks of 1024 bytes, fails writes as a full disk does.
+    let mut command = Command::new("bash");
+    command.args(["-c", "trap '' XFSZ; ulimit -f 8; exec \"$0\" run c.toml", env!("CARGO_BIN_EXE_resightd")]);
+    command
+        .current_dir(workshop.path(""))
+        .env_remove("RESIGHT_ISA")
+        .env_remove("RUST_LOG")
+        .env_remove("NOTIFY_SOCKET");
+    let mut service = Service::start(&mut command);
+    wait_for("failed snapshots", || {
+        let status = service.status();
+        let failed = status["snapshot_errors"].as_u64() >= Some(1) && status["inferences"].as_u64() > Some(5);
+        failed.then_some(()).ok_or(status.to_string())
+    });
+    let line = service.expect_log("snapshots: ", 0);
+    assert!(line.contains("File too large"), "{line}");
+    assert!(snapshots(&workshop, "shots").is_empty());
+    let status = service.status();
+    assert_eq!(
+        (status["snapshots_written"].as_u64(), status["lines"]["lamp"].as_bool()),
+        (Some(0), Some(true))
+    );
+    service.signal("TERM");
+    assert!(service.finish());
+}
+
+#[test]
+fn a_folder_that_cannot_be_written_stops_nothing() {
+    let workshop = workshop("http = \"127.0.0.1:0\"\n[output.snapshots]\nfolder = \"/proc/resight\"");
+    let mut service = workshop.start();
+    wait_for("failed snapshots", || {
+        let status = service.status();
+        let failed = status["snapshot_errors"].as_u64() >= Some(2) && status["lines"]["lamp"] == true;
+        failed.then_some(()).ok_or(status.to_string())
+    });
+    let line = service.expect_log("snapshots: /proc/resight", 0);
+    assert!(line.contains("output.snapshots"), "{line}");
+    service.signal("TERM");
+    assert!(service.finish());
+}
