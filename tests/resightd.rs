@@ -477,3 +477,51 @@ fn only_models_of_the_configured_key_are_run() {
     service.signal("HUP");
     service.expect_log("reloaded", 0);
 }
+
+#[test]
+fn safe_drives_what_it_can_read_and_tells_the_rest() {
+    let workshop = Workshop::new(STANDARD_INPUT, ALWAYS);
+    fs::remove_file(workshop.path("m.tar")).unwrap();
+    assert_eq!(workshop.ok(&["safe", "c.toml"]), "line lamp: inactive (low)\n");
+    let good = "[[line]]\nname = \"horn\"\nbackend = \"virtual\"\nactive_low = true\nsafe = \"active\"\n";
+    let table = [
+        ("backend = \"gpio\"\nline = \"no such line\"", "line `relay`: no GPIO line is named `no such line`"),
+        ("backend = \"gpio\"\nchip = \"none\"\nline = 1", "no GPIO chip is labelled `none`"),
+        ("backend = \"smoke\"", "bad.toml:4: line.backend: expected"),
+    ];
+    for (line, cause) in table {
+        let text = format!("[model]\n[[line]]\nname = \"relay\"\n{line}\n{good}");
+        fs::write(workshop.path("bad.toml"), text).unwrap();
+        let output = workshop.output(&["safe", "bad.toml"]);
+        assert_eq!(output.status.code(), Some(1));
+        assert_eq!(String::from_utf8(output.stdout).unwrap(), "line horn: active (low)\n");
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert!(error.contains(cause) && error.contains("not every line is known"), "{error}");
+    }
+    assert_eq!(workshop.output(&["safe", "none.toml"]).status.code(), Some(1));
+}
+
+#[test]
+fn lines_change_while_running_and_a_bad_change_is_refused() {
+    let source = format!("{}\nrepeat = true\nrate = 50", STANDARD_INPUT.replace('-', "a.rgb"));
+    let workshop = Workshop::new(&source, ALWAYS);
+    write_raw(&workshop.path("a.rgb"), 3);
+    let service = workshop.start();
+    service.expect_log("virtual line lamp: active", 0);
+    let line = |name: &str, rest: &str| format!("[[line]]\nname = \"{name}\"\n{rest}\n");
+    let bad = line("siren", "backend = \"gpio\"\nline = \"no such line\"");
+    workshop.configure(&source, &format!("{bad}{ALWAYS}"));
+    service.signal("HUP");
+    assert!(service.expect_log("reload refused", 0).contains("no GPIO line is named"));
+    assert_eq!(service.status()["lines"], serde_json::json!({ "lamp": true }));
+
+    let siren = line("siren", "backend = \"virtual\"");
+    let rule = ALWAYS.replace("\"lamp\"", "\"siren\"");
+    workshop.configure(&source, &format!("{siren}{rule}"));
+    service.signal("HUP");
+    service.expect_log("virtual line siren: active", 0);
+    service.expect_log("virtual line lamp: inactive", 1);
+    assert_eq!(service.status()["lines"], serde_json::json!({ "lamp": false, "siren": true }));
+    let writes = service.status()["line_write"]["count"].as_u64();
+    assert!(writes >= Some(2), "{writes:?}");
+}

@@ -23,6 +23,7 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail};
 use clap::{Args, Parser, Subcommand};
+use config::Config;
 use resight_network::{
     Classifier, ImageView, Model, ThreadSettings, decode, isa_from_environment, predictions,
 };
@@ -48,6 +49,14 @@ enum Command {
     },
     /// Check a configuration, and the model that it names if it is there.
     Check {
+        /// The configuration.
+        file: PathBuf,
+    },
+    /// Put every line of a configuration to its safe level, for `ExecStopPost=` of a unit.
+    ///
+    /// Neither the model nor the rest of the configuration has to be valid. What a line does after
+    /// this program has ended depends on its back end and driver, see docs/lines.md.
+    Safe {
         /// The configuration.
         file: PathBuf,
     },
@@ -131,6 +140,28 @@ fn tested(file: &Path, threads: Option<NonZeroUsize>) -> Result<(Model, Classifi
     Ok((model, classifier, passed))
 }
 
+/// Drives every line that can be found and opened to its safe level.
+fn safe(file: &Path) -> Result<()> {
+    let (lines, mistakes) = Config::load_lines(file)?;
+    let mut failed = mistakes.is_some();
+    if let Some(mistakes) = mistakes {
+        eprintln!("resightd: {mistakes}");
+    }
+    for line in lines::safe(&lines) {
+        match line {
+            Ok(told) => println!("{told}"),
+            Err(error) => {
+                eprintln!("resightd: {error}");
+                failed = true;
+            }
+        }
+    }
+    if failed {
+        bail!("{}: not every line is known to be at its safe level, see above", file.display());
+    }
+    Ok(())
+}
+
 impl Classify {
     fn run(self) -> Result<()> {
         let (model, mut classifier, passed) = tested(&self.model, self.threads)?;
@@ -166,6 +197,7 @@ impl Cli {
                 }
                 Ok(())
             }
+            Some(Command::Safe { file }) => safe(&file),
             Some(Command::Config { .. }) => {
                 print!("{}", config::DEFAULT);
                 Ok(())

@@ -102,6 +102,7 @@ pub(crate) struct Metrics {
     pub(crate) events: u64,
     pub(crate) events_lost: u64,
     pub(crate) line_errors: u64,
+    pub(crate) lines_restored: u64,
     pub(crate) stale_periods: u64,
     pub(crate) reloads: u64,
     pub(crate) reloads_refused: u64,
@@ -111,6 +112,8 @@ pub(crate) struct Metrics {
     pub(crate) temperature: Option<f64>,
     /// From a frame's arrival until the lines show it.
     pub(crate) latency: Histogram,
+    /// From the decision of the rules until the last line that changed is written.
+    pub(crate) line_write: Histogram,
     /// Preprocessing and network.
     pub(crate) inference: Histogram,
     /// The likeliest class of the last frame, its probability and the frame's number.
@@ -118,7 +121,7 @@ pub(crate) struct Metrics {
 }
 
 impl Metrics {
-    fn counters(&self) -> [(&'static str, &'static str, u64); 12] {
+    fn counters(&self) -> [(&'static str, &'static str, u64); 13] {
         [
             ("frames", "Frames that came from the source.", self.frames),
             ("dropped", "Frames replaced by newer ones before they were classified.", self.dropped),
@@ -128,7 +131,8 @@ impl Metrics {
             ("inference_errors", "Frames that the network refused.", self.inference_errors),
             ("events", "Events.", self.events),
             ("events_lost", "Events that nobody read in time.", self.events_lost),
-            ("line_errors", "Failed writes to lines.", self.line_errors),
+            ("line_errors", "Failed writes to lines, and attempts to open them again.", self.line_errors),
+            ("lines_restored", "Lines that were taken away and opened again.", self.lines_restored),
             ("stale_periods", "Times that frames stopped coming.", self.stale_periods),
             ("reloads", "Configurations applied while running.", self.reloads),
             ("reloads_refused", "Configurations refused while running.", self.reloads_refused),
@@ -140,6 +144,7 @@ impl Metrics {
             self.counters().into_iter().map(|(name, _, count)| (name.to_owned(), json!(count))).collect();
         value["stale"] = json!(self.stale);
         value["latency"] = self.latency.json();
+        value["line_write"] = self.line_write.json();
         value["inference"] = self.inference.json();
         value
     }
@@ -173,6 +178,8 @@ impl Metrics {
         }
         let help = "From a frame's arrival until the lines show it.";
         self.latency.prometheus("resight_latency_seconds", help, &mut text);
+        let help = "From the decision of the rules until the last line that changed is written.";
+        self.line_write.prometheus("resight_line_write_seconds", help, &mut text);
         self.inference.prometheus("resight_inference_seconds", "Preprocessing and network.", &mut text);
         text
     }

@@ -16,7 +16,7 @@ use signal_hook::iterator::Signals;
 
 use crate::board;
 use crate::config::{Config, SourceConfig};
-use crate::lines::Lines;
+use crate::lines::{LineError, LineList, Lines};
 use crate::metrics::Metrics;
 use crate::notify::Notify;
 use crate::outputs::{self, Counters, EVENTS, Event, EventKind, FrameTap, Names, Outputs};
@@ -58,6 +58,8 @@ struct Engine {
     probabilities: Vec<f32>,
     triggers: Triggers,
     changes: Vec<Change>,
+    /// The lines that the rules count.
+    lines: LineList,
     stale: Duration,
     pace: Pace,
     names: Arc<Names>,
@@ -65,7 +67,7 @@ struct Engine {
 
 impl Engine {
     /// Loads the model, runs its golden vectors and resolves the rules.
-    fn load(path: &Path, config: &Config) -> Result<Self> {
+    fn load(path: &Path, config: &Config, lines: LineList) -> Result<Self> {
         let model = config.load_model()?;
         let rules = config.rules(path, model.labels())?;
         let isa = isa_from_environment()?;
@@ -87,6 +89,7 @@ impl Engine {
             region: config.image.region,
             changes: Vec::with_capacity(rules.len()),
             triggers: Triggers::new(rules),
+            lines,
             stale: config.stale,
             pace: Pace::new(config.pace.clone()),
             names: Arc::new(names),
@@ -227,7 +230,7 @@ impl Shared {
         value["uptime_s"] = json!(self.start.elapsed().as_secs_f64());
         value["temperature_c"] = json!(metrics.temperature);
         value["lines"] =
-            self.lines.levels().map(|(name, active)| (name.to_owned(), json!(active))).collect::<Value>();
+            self.lines.levels().into_iter().map(|(name, active)| (name, json!(active))).collect::<Value>();
         if let Some((class, probability, frame)) = metrics.last {
             let name = names.labels.name(class);
             value["last"] =
@@ -239,7 +242,8 @@ impl Shared {
     /// What `/metrics` shows.
     pub(crate) fn prometheus(&self) -> String {
         let metrics = lock(&self.metrics).clone();
-        metrics.prometheus(&self.counters, self.lines.levels())
+        let levels = self.lines.levels();
+        metrics.prometheus(&self.counters, levels.iter().map(|(name, level)| (name.as_str(), *level)))
     }
 
     /// Whether frames are being classified.
@@ -263,7 +267,7 @@ pub(crate) fn run(path: &Path) -> Result<()> {
     let mut config = Config::load(path)?;
     let lines = Arc::new(Lines::open(&config.lines)?);
     make_safe_on_panic(&lines);
-    let engine = Engine::load(path, &config)?;
+    let engine = Engine::load(path, &config, lines.list())?;
     let source = NewSource::open(&config.source)?;
     let shared = Arc::new(Shared {
         stop: AtomicBool::new(false),
@@ -297,15 +301,22 @@ pub(crate) fn run(path: &Path) -> Result<()> {
     })?;
 
     let (mut looked_at_board, mut reported) = (None, 0);
+    let mut reload_wanted = false;
     while !inference.is_finished() && !shared.stopping() {
         for signal in signals.pending() {
             if signal == SIGHUP {
-                reload(path, &mut config, &shared);
+                reload_wanted = true;
             } else {
                 log::info!("stopping: signal {signal}");
                 shared.stop.store(true, Ordering::SeqCst);
             }
         }
+        // One at a time: what the last one opened is held until it is in use.
+        if reload_wanted && lock(&shared.new_engine).is_none() {
+            reload_wanted = false;
+            reload(path, &mut config, &shared);
+        }
+        restore_lines(&shared);
         if capture.is_finished() {
             // However it ended: what it handed over is still classified.
             shared.slot.close();
@@ -387,11 +398,29 @@ fn make_safe_on_panic(lines: &Arc<Lines>) {
     panic::set_hook(Box::new(move |information| {
         if cfg!(panic = "abort") {
             lines.seal();
-        } else if let Err((line, error)) = lines.make_safe() {
-            log::error!("line {line} cannot be put to its safe level: {error}");
+        } else if let Err(error) = lines.make_safe() {
+            log::error!("{error}");
         }
         message(information);
     }));
+}
+
+/// Opens lines that were taken away and are back.
+fn restore_lines(shared: &Shared) {
+    let (restored, failed) = shared.lines.restore();
+    if restored + failed > 0 {
+        let mut metrics = lock(&shared.metrics);
+        metrics.lines_restored += restored;
+        metrics.line_errors += failed;
+    }
+}
+
+/// Counts and logs what the lines refused.
+fn report_line(shared: &Shared, result: Result<(), LineError>) {
+    if let Err(error) = result {
+        lock(&shared.metrics).line_errors += 1;
+        log::error!("{error}");
+    }
 }
 
 /// Applies the configuration file anew, or keeps what runs.
@@ -422,14 +451,13 @@ type Prepared = (Config, Engine, Option<NewSource>, Outputs);
 
 fn prepare(path: &Path, running: &Config, shared: &Arc<Shared>) -> Result<Prepared> {
     let config = Config::load(path)?;
-    if config.lines != running.lines {
-        bail!("{}: changes of [[line]] need a restart", path.display());
-    }
-    let engine = Engine::load(path, &config)?;
+    let mut engine = Engine::load(path, &config, shared.lines.list())?;
     let source = if config.source == running.source { None } else { Some(NewSource::open(&config.source)?) };
-    // Last, because they begin to work at once.
+    // Late, because they begin to work at once.
     let old = lock(&shared.outputs).clone();
     let outputs = Outputs::open(&config.output, &old, shared)?;
+    // Last, because it moves wires: what was refused before has touched nothing.
+    engine.lines = shared.lines.prepare(&config.lines)?;
     Ok((config, engine, source, outputs))
 }
 
@@ -538,6 +566,7 @@ fn infer(shared: &Shared, mut engine: Engine, events: SyncSender<Event>) {
         if let Some(mut new) = lock(&shared.new_engine).take() {
             new.triggers.inherit(&engine.triggers);
             new.show_rules();
+            report_line(shared, shared.lines.install(&new.lines));
             *lock(&shared.names) = new.names.clone();
             engine = new;
         }
@@ -557,7 +586,7 @@ fn infer(shared: &Shared, mut engine: Engine, events: SyncSender<Event>) {
                 state.idle();
                 if !state.stale {
                     engine.triggers.advance(shared.start.elapsed(), |change| engine.changes.push(change));
-                    state.show(&mut engine, false);
+                    state.show(&mut engine, false, Instant::now());
                 }
             }
             Taken::Closed => return,
@@ -588,13 +617,14 @@ impl Loop<'_> {
         // A long pause after a long inference is no reason to give up the lines.
         self.next = begin + engine.pace.interval(took).min(engine.stale / 2);
         engine.triggers.frame(now, &engine.probabilities, |change| engine.changes.push(change));
-        let first = self.last.replace(Instant::now()).is_none();
+        let decided = Instant::now();
+        let first = self.last.replace(decided).is_none();
         let recovered = std::mem::take(&mut self.stale) && !first;
         if recovered {
             log::info!("frames come again");
             self.send(engine, EventKind::Recovered, Duration::ZERO);
         }
-        self.show(engine, true);
+        self.show(engine, true, decided);
         self.shared.tap.pass(&self.frame);
         let best = (0..engine.probabilities.len()).fold(0, |best, class| {
             if engine.probabilities[class] > engine.probabilities[best] { class } else { best }
@@ -623,15 +653,24 @@ impl Loop<'_> {
     }
 
     /// Drives the lines, then reports what changed; because of a frame or of time alone.
-    fn show(&mut self, engine: &mut Engine, by_frame: bool) {
-        for line in 0..self.shared.lines.len() {
-            if let Err(error) = self.shared.lines.drive(line, engine.triggers.is_on(line)) {
-                let mut metrics = lock(&self.shared.metrics);
-                metrics.line_errors += 1;
-                if worth_logging(metrics.line_errors) {
-                    log::error!("line write failed ({} times): {error}", metrics.line_errors);
+    /// `decided` is when the rules had come to their result.
+    fn show(&mut self, engine: &mut Engine, by_frame: bool, decided: Instant) {
+        let mut write = None;
+        for (index, line) in engine.lines.iter().enumerate() {
+            match self.shared.lines.drive(line, engine.triggers.is_on(index)) {
+                Ok(true) => write = Some(decided.elapsed()),
+                Ok(false) => {}
+                Err(error) => {
+                    let mut metrics = lock(&self.shared.metrics);
+                    metrics.line_errors += 1;
+                    if worth_logging(metrics.line_errors) {
+                        log::error!("line write failed ({} times): {error}", metrics.line_errors);
+                    }
                 }
             }
+        }
+        if let Some(write) = write {
+            lock(&self.shared.metrics).line_write.add(write);
         }
         let latency = self.frame.arrival.elapsed();
         engine.show_rules();
@@ -665,10 +704,7 @@ impl Loop<'_> {
         self.stale = true;
         engine.triggers.reset();
         engine.show_rules();
-        if let Err((line, error)) = self.shared.lines.make_safe() {
-            lock(&self.shared.metrics).line_errors += 1;
-            log::error!("line {line} cannot be put to its safe level: {error}");
-        }
+        report_line(self.shared, self.shared.lines.make_safe());
         log::warn!("no frame for {} ms: lines are at their safe levels", engine.stale.as_millis());
         {
             let mut metrics = lock(&self.shared.metrics);

@@ -3,6 +3,10 @@
 use toml::de::DeValue;
 
 use super::reader::{Reader, Section, integer, text};
+use crate::lines::registers_are_built_in;
+
+/// The Raspberry Pi with the most lines has so many.
+const MAX_PIN: i64 = 57;
 
 /// An output line.
 #[derive(Debug, Clone, PartialEq)]
@@ -18,7 +22,14 @@ pub(crate) struct LineConfig {
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum BackEnd {
     Virtual,
-    Gpio { chip: Option<String>, position: Position },
+    Gpio {
+        chip: Option<String>,
+        position: Position,
+    },
+    /// A Raspberry Pi's registers, by BCM number.
+    Registers {
+        pin: u8,
+    },
 }
 
 /// How a line of a chip is found.
@@ -29,11 +40,46 @@ pub(crate) enum Position {
 }
 
 impl<'i> Reader<'i> {
+    /// All lines; what is wrong with one does not hide the others.
+    pub(super) fn lines(&mut self, top: &mut Section<'_, 'i>) -> Vec<LineConfig> {
+        let mut lines: Vec<LineConfig> = vec![];
+        for section in self.sections(top, "line") {
+            let span = section.span.clone();
+            let Some(line) = self.line(section) else { continue };
+            if lines.iter().any(|other| other.name == line.name) {
+                self.mistake(&span, "line.name", format!("there are two lines `{}`", line.name));
+            }
+            let same = lines.iter().find(|other| other.back_end == line.back_end);
+            if let Some(other) = same.filter(|other| other.back_end != BackEnd::Virtual) {
+                let cause = format!("the lines `{}` and `{}` are the same wire", other.name, line.name);
+                self.mistake(&span, "line", cause);
+            }
+            lines.push(line);
+        }
+        lines
+    }
+
+    /// Where a line of a chip is.
+    fn chip_and_position(&mut self, section: &mut Section<'_, 'i>) -> Option<(Option<String>, Position)> {
+        let chip = self.optional(section, "chip", "the label of a GPIO chip", text);
+        let expected = "the name of a GPIO line, or its offset";
+        let position = self.required(section, "line", expected, |value| {
+            let offset = integer(value).and_then(|offset| u32::try_from(offset).ok());
+            text(value).map(Position::Name).or(offset.map(Position::Offset))
+        });
+        if chip.is_none() && matches!(position, Some(Position::Offset(_))) {
+            let cause = "missing; expected the label of the chip that the offset belongs to";
+            self.mistake(&section.span.clone(), &section.key("chip"), cause);
+        }
+        position.map(|position| (chip, position))
+    }
+
     pub(super) fn line(&mut self, mut section: Section<'_, 'i>) -> Option<LineConfig> {
         let name = self.required(&mut section, "name", "a name", text);
-        let back_end = self.required(&mut section, "backend", "\"virtual\" or \"gpio\"", |value| {
-            ["virtual", "gpio"].into_iter().find(|known| Some(*known) == value.as_str())
-        });
+        let back_end =
+            self.required(&mut section, "backend", "\"virtual\", \"gpio\" or \"rppal\"", |value| {
+                ["virtual", "gpio", "rppal"].into_iter().find(|known| Some(*known) == value.as_str())
+            });
         let active_low =
             self.optional(&mut section, "active_low", "true or false", DeValue::as_bool).unwrap_or(false);
         let safe = self.optional(&mut section, "safe", "\"active\" or \"inactive\"", |value| {
@@ -45,17 +91,18 @@ impl<'i> Reader<'i> {
         });
         let back_end = match back_end {
             Some("gpio") => {
-                let chip = self.optional(&mut section, "chip", "the label of a GPIO chip", text);
-                let position =
-                    self.required(&mut section, "line", "the name of a GPIO line, or its offset", |value| {
-                        let offset = integer(value).and_then(|offset| u32::try_from(offset).ok());
-                        text(value).map(Position::Name).or(offset.map(Position::Offset))
-                    });
-                if chip.is_none() && matches!(position, Some(Position::Offset(_))) {
-                    let cause = "missing; expected the label of the chip that the offset belongs to";
-                    self.mistake(&section.span.clone(), &section.key("chip"), cause);
+                self.chip_and_position(&mut section).map(|(chip, position)| BackEnd::Gpio { chip, position })
+            }
+            Some("rppal") => {
+                if let Err(cause) = registers_are_built_in() {
+                    let cause = format!("{cause}; expected \"gpio\" instead of \"rppal\"");
+                    self.mistake(&section.span.clone(), &section.key("backend"), cause);
                 }
-                position.map(|position| BackEnd::Gpio { chip, position })
+                let expected = "the BCM number of a pin, 0 to 57";
+                let pin = self.required(&mut section, "pin", expected, |value| {
+                    integer(value).filter(|pin| (0..=MAX_PIN).contains(pin)).map(|pin| pin as u8)
+                });
+                pin.map(|pin| BackEnd::Registers { pin })
             }
             Some(_) => Some(BackEnd::Virtual),
             None => None,

@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use resight_network::{Labels, Model, NetworkError, PublicKey, ThreadSettings};
+use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 pub(crate) use self::image::ImageConfig;
@@ -55,15 +56,24 @@ impl Config {
     /// # Errors
     /// All mistakes at once, each with its line and key and what was expected.
     pub(crate) fn load(path: &Path) -> Result<Self, ConfigError> {
-        let file = path.display().to_string();
-        let refuse = |cause: String| ConfigError::Read { file: file.clone(), cause };
-        let metadata = fs::metadata(path).map_err(|error| refuse(error.to_string()))?;
-        if !metadata.is_file() || metadata.len() > MAX_FILE {
-            return Err(refuse("not a regular file of up to 1 MiB".into()));
-        }
-        let text = fs::read_to_string(path).map_err(|error| refuse(error.to_string()))?;
+        let text = read(path)?;
         let folder = path.parent().unwrap_or(Path::new(""));
+        let file = path.display().to_string();
         Self::parse(&text, folder).map_err(|mistakes| ConfigError::Mistakes { file, mistakes })
+    }
+
+    /// The lines alone, whatever is wrong elsewhere; with the mistakes of syntax and of lines.
+    ///
+    /// # Errors
+    /// A file that cannot be read.
+    pub(crate) fn load_lines(path: &Path) -> Result<(Vec<LineConfig>, Option<ConfigError>), ConfigError> {
+        let text = read(path)?;
+        let mut reader = Reader { text: &text, mistakes: vec![] };
+        let table = reader.whole();
+        let lines = reader.lines(&mut Section::of(&table));
+        let mistakes = reader.mistakes;
+        let file = path.display().to_string();
+        Ok((lines, (!mistakes.is_empty()).then_some(ConfigError::Mistakes { file, mistakes })))
     }
 
     /// Checks the text of a file that lies in `folder`.
@@ -72,11 +82,7 @@ impl Config {
     /// All mistakes, in the order of their lines.
     pub(crate) fn parse(text: &str, folder: &Path) -> Result<Self, Vec<Mistake>> {
         let mut reader = Reader { text, mistakes: vec![] };
-        let (table, errors) = DeTable::parse_recoverable(text);
-        for error in errors {
-            let place = reader.place(&error.span().unwrap_or(0..0), "");
-            reader.mistakes.push(Mistake { place, cause: error.message().replace('\n', "; ") });
-        }
+        let table = reader.whole();
         // What follows from a syntax error would only confuse.
         let config = reader.mistakes.is_empty().then(|| reader.config(Section::of(&table), folder)).flatten();
         reader.mistakes.sort_by_key(|mistake| mistake.place.line);
@@ -124,7 +130,26 @@ impl Config {
     }
 }
 
+fn read(path: &Path) -> Result<String, ConfigError> {
+    let refuse = |cause: String| ConfigError::Read { file: path.display().to_string(), cause };
+    let metadata = fs::metadata(path).map_err(|error| refuse(error.to_string()))?;
+    if !metadata.is_file() || metadata.len() > MAX_FILE {
+        return Err(refuse("not a regular file of up to 1 MiB".into()));
+    }
+    fs::read_to_string(path).map_err(|error| refuse(error.to_string()))
+}
+
 impl<'i> Reader<'i> {
+    /// The tables of the text, as far as its syntax can be followed.
+    fn whole(&mut self) -> Spanned<DeTable<'i>> {
+        let (table, errors) = DeTable::parse_recoverable(self.text);
+        for error in errors {
+            let place = self.place(&error.span().unwrap_or(0..0), "");
+            self.mistakes.push(Mistake { place, cause: error.message().replace('\n', "; ") });
+        }
+        table
+    }
+
     fn config(&mut self, mut top: Section<'_, 'i>, folder: &Path) -> Option<Config> {
         let model = self.section(&mut top, "model", true).and_then(|section| self.model(section, folder));
         let source = self.section(&mut top, "source", true).and_then(|section| self.source(section, folder));
@@ -142,16 +167,7 @@ impl<'i> Reader<'i> {
             None => PaceConfig::default(),
         };
         let groups = self.groups(&mut top);
-        let mut lines: Vec<LineConfig> = vec![];
-        for section in self.sections(&mut top, "line") {
-            let span = section.span.clone();
-            if let Some(line) = self.line(section) {
-                if lines.iter().any(|other| other.name == line.name) {
-                    self.mistake(&span, "line.name", format!("there are two lines `{}`", line.name));
-                }
-                lines.push(line);
-            }
-        }
+        let lines = self.lines(&mut top);
         let mut rules: Vec<RuleConfig> = vec![];
         for section in self.sections(&mut top, "rule") {
             let span = section.span.clone();
@@ -252,6 +268,51 @@ mod tests {
         let line = "[[line]]\nname = \"a\"\nbackend = \"virtual\"\n";
         assert!(mistakes(&format!("{LEAST}{line}{line}"))[0].contains("two lines `a`"));
         assert!(mistakes(&format!("{LEAST}{line}chip = \"x\"\n"))[0].contains("line.chip: unknown key"));
+    }
+
+    #[test]
+    fn one_wire_has_one_line() {
+        let line =
+            |name: &str| format!("[[line]]\nname = \"{name}\"\nbackend = \"gpio\"\nline = \"GPIO17\"\n");
+        let found = mistakes(&format!("{LEAST}{}{}", line("a"), line("b")));
+        assert!(found[0].starts_with("10: line: the lines `a` and `b` are the same wire"), "{found:?}");
+    }
+
+    #[test]
+    fn registers_are_refused_where_they_do_not_work() {
+        let line = |pin: u8| format!("{LEAST}[[line]]\nname = \"a\"\nbackend = \"rppal\"\npin = {pin}\n");
+        let parsed = Config::parse(&line(17), Path::new(""));
+        if cfg!(all(feature = "rppal", any(target_arch = "aarch64", target_arch = "arm"))) {
+            assert_eq!(parsed.unwrap().lines[0].back_end, BackEnd::Registers { pin: 17 });
+            assert!(mistakes(&line(58))[0].starts_with("9: line.pin: expected the BCM number of a pin"));
+        } else {
+            let found = parsed.unwrap_err()[0].to_string();
+            assert!(found.starts_with("6: line.backend: this ") && found.contains("\"gpio\""), "{found}");
+        }
+    }
+
+    #[test]
+    fn lines_are_found_whatever_is_wrong_elsewhere() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("c.toml");
+        let lamp = "[[line]]\nname = \"lamp\"\nbackend = \"virtual\"\n";
+        let table = [
+            (format!("[model]\nfile = 3\n{lamp}[[rule]]\n"), 1, ""),
+            (format!("[model]\nfile = \n{lamp}"), 1, "c.toml:2: "),
+            (format!("[[line]]\nname = \"a\"\nbackend = \"smoke\"\n{lamp}"), 1, "c.toml:3: line.backend"),
+            ("line = 3".to_owned(), 0, "c.toml:1: line: expected tables"),
+        ];
+        for (text, count, mistake) in table {
+            fs::write(&path, &text).unwrap();
+            let (lines, mistakes) = Config::load_lines(&path).unwrap();
+            assert_eq!(lines.len(), count, "{text}");
+            let mistakes = mistakes.map(|error| error.to_string()).unwrap_or_default();
+            assert!(
+                mistakes.contains(mistake) && mistakes.is_empty() == mistake.is_empty(),
+                "{text}: {mistakes}"
+            );
+        }
+        assert!(Config::load_lines(&folder.path().join("none.toml")).is_err());
     }
 
     #[test]

@@ -1,0 +1,512 @@
+//! Output lines, each with a safe level.
+
+mod gpio;
+#[cfg(all(feature = "rppal", any(target_arch = "aarch64", target_arch = "arm")))]
+mod registers;
+mod virtual_line;
+
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+pub(crate) use self::gpio::chips;
+use crate::config::{BackEnd, LineConfig};
+
+/// First and longest pause between two attempts to open a line that was taken away.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+
+/// Why a line cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum LineError {
+    #[error(
+        "line `{line}`: no GPIO chip is labelled `{label}`, there are: {found}; `resightd doctor` lists them"
+    )]
+    NoChip { line: String, label: String, found: String },
+    #[error("line `{line}`: no GPIO line is named `{name}`; `resightd doctor` lists the chips")]
+    NoLine { line: String, name: String },
+    #[error("line `{line}`: {chip} offset {offset} is held by `{holder}`; stop that or choose another line")]
+    Busy { line: String, chip: String, offset: u32, holder: String },
+    #[error("line `{line}`: {cause}; may this user open the GPIO chips (group gpio)?")]
+    Gpio { line: String, cause: String },
+    #[error(
+        "line `{line}`: {cause}; rppal needs a Raspberry Pi and may open /dev/gpiochip* and /dev/gpiomem \
+         (Raspberry Pi 5: /dev/gpiomem0, group gpio), or choose backend = \"gpio\""
+    )]
+    Registers { line: String, cause: String },
+    #[error("line `{line}` cannot be put to its safe level: {cause}")]
+    Write { line: String, cause: String },
+}
+
+/// Why a line could not be set.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct WriteError {
+    pub(crate) cause: String,
+    /// Whether it was taken away and must be opened anew.
+    pub(crate) gone: bool,
+}
+
+/// One output line; it can be set from any thread, a panicking one too.
+pub(crate) trait OutputLine: Send + Sync {
+    /// Makes the voltage high or low.
+    ///
+    /// # Errors
+    /// What the device says.
+    fn set(&self, high: bool) -> Result<(), WriteError>;
+}
+
+/// Whether `backend = "rppal"` works in this build; otherwise why not.
+pub(crate) fn registers_are_built_in() -> Result<(), String> {
+    if cfg!(not(any(target_arch = "aarch64", target_arch = "arm"))) {
+        return Err(format!("this is a resightd for {}, not for a Raspberry Pi", std::env::consts::ARCH));
+    }
+    if cfg!(not(feature = "rppal")) {
+        return Err("this resightd was built without the feature rppal".into());
+    }
+    Ok(())
+}
+
+/// Opens a line, driven at its safe level at once.
+///
+/// # Errors
+/// A line that is missing, busy or refused.
+fn open(config: &LineConfig) -> Result<Box<dyn OutputLine>, LineError> {
+    let high = config.safe != config.active_low;
+    Ok(match &config.back_end {
+        BackEnd::Virtual => Box::new(virtual_line::Virtual::open(config, high)),
+        BackEnd::Gpio { chip, position } => {
+            Box::new(gpio::Gpio::open(&config.name, chip.as_deref(), position, high)?)
+        }
+        #[cfg(all(feature = "rppal", any(target_arch = "aarch64", target_arch = "arm")))]
+        BackEnd::Registers { pin } => Box::new(registers::Registers::open(&config.name, *pin, high)?),
+        // The configuration refuses it already.
+        #[cfg(not(all(feature = "rppal", any(target_arch = "aarch64", target_arch = "arm"))))]
+        BackEnd::Registers { pin } => {
+            let cause = registers_are_built_in().err().unwrap_or_else(|| format!("pin {pin} is not there"));
+            return Err(LineError::Registers { line: config.name.clone(), cause });
+        }
+    })
+}
+
+const UNKNOWN: u8 = 2;
+
+/// What a line needs of the hardware. It outlives changes of its name, polarity and safe level.
+struct Device {
+    back_end: BackEnd,
+    /// `None` while it is taken away. Locked for a write, or to replace it; never for long.
+    output: RwLock<Option<Box<dyn OutputLine>>>,
+    retry: Mutex<Retry>,
+}
+
+struct Retry {
+    at: Instant,
+    pause: Duration,
+    failures: u64,
+}
+
+impl Device {
+    fn new(back_end: BackEnd, output: Box<dyn OutputLine>) -> Arc<Self> {
+        let retry = Mutex::new(Retry { at: Instant::now(), pause: BACKOFF.0, failures: 0 });
+        Arc::new(Self { back_end, output: RwLock::new(Some(output)), retry })
+    }
+
+    fn is_there(&self) -> bool {
+        self.output.read().unwrap_or_else(PoisonError::into_inner).is_some()
+    }
+
+    fn set(&self, high: bool) -> Result<(), WriteError> {
+        match &*self.output.read().unwrap_or_else(PoisonError::into_inner) {
+            Some(output) => output.set(high),
+            None => Err(WriteError { cause: "it was taken away".into(), gone: false }),
+        }
+    }
+
+    fn replace(&self, output: Option<Box<dyn OutputLine>>) {
+        let mut place = self.output.write().unwrap_or_else(PoisonError::into_inner);
+        let old = std::mem::replace(&mut *place, output);
+        drop(place);
+        // Closing a device may take a while.
+        drop(old);
+    }
+}
+
+/// An output line with its name, polarity and safe level.
+pub(crate) struct Line {
+    config: LineConfig,
+    /// 0, 1 or [`UNKNOWN`].
+    level: AtomicU8,
+    device: Arc<Device>,
+}
+
+impl Line {
+    fn level(&self) -> Option<bool> {
+        let level = self.level.load(Ordering::SeqCst);
+        (level != UNKNOWN).then_some(level == 1)
+    }
+
+    fn write(&self, active: bool) -> Result<(), String> {
+        let result = self.device.set(active != self.config.active_low);
+        let level = if result.is_ok() { u8::from(active) } else { UNKNOWN };
+        self.level.store(level, Ordering::SeqCst);
+        result.map_err(|error| {
+            if error.gone {
+                self.device.replace(None);
+                let mut retry = self.device.retry.lock().unwrap_or_else(PoisonError::into_inner);
+                retry.at = Instant::now() + retry.pause;
+            }
+            error.cause
+        })
+    }
+
+    fn make_safe(&self) -> Result<(), LineError> {
+        if self.level() == Some(self.config.safe) {
+            return Ok(());
+        }
+        self.write(self.config.safe)
+            .map_err(|cause| LineError::Write { line: self.config.name.clone(), cause })
+    }
+}
+
+/// Lines in the order of their configuration.
+pub(crate) type LineList = Arc<[Arc<Line>]>;
+
+type Open = dyn Fn(&LineConfig) -> Result<Box<dyn OutputLine>, LineError> + Send + Sync;
+
+/// All output lines. They start at their safe levels and return to them when this is dropped.
+pub(crate) struct Lines {
+    list: RwLock<LineList>,
+    sealed: AtomicBool,
+    open: Box<Open>,
+}
+
+impl Lines {
+    /// Opens every line at its safe level.
+    ///
+    /// # Errors
+    /// The first line that is missing, busy or refused.
+    pub(crate) fn open(configs: &[LineConfig]) -> Result<Self, LineError> {
+        Self::with(Box::new(open), configs)
+    }
+
+    fn with(open: Box<Open>, configs: &[LineConfig]) -> Result<Self, LineError> {
+        let lines = Self { list: RwLock::new([].into()), sealed: AtomicBool::new(false), open };
+        let list = lines.prepare(configs)?;
+        lines.install(&list)?;
+        Ok(lines)
+    }
+
+    /// The lines in use.
+    pub(crate) fn list(&self) -> LineList {
+        self.list.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Opens what another configuration needs besides the lines in use, at safe levels. The lines
+    /// in use stay as they are until [`install`](Self::install).
+    ///
+    /// # Errors
+    /// The first line that is missing, busy or refused.
+    pub(crate) fn prepare(&self, configs: &[LineConfig]) -> Result<LineList, LineError> {
+        let running = self.list();
+        let line = |config: &LineConfig| {
+            if let Some(same) = running.iter().find(|line| line.config == *config) {
+                return Ok(same.clone());
+            }
+            let shared = running
+                .iter()
+                .find(|line| line.device.back_end == config.back_end && config.back_end != BackEnd::Virtual);
+            let (device, level) = match shared {
+                Some(line) => (line.device.clone(), UNKNOWN),
+                None => (Device::new(config.back_end.clone(), (self.open)(config)?), u8::from(config.safe)),
+            };
+            Ok(Arc::new(Line { config: config.clone(), level: AtomicU8::new(level), device }))
+        };
+        configs.iter().map(line).collect()
+    }
+
+    /// Uses `list` from now on. Lines that are new in it or not in it any more are put to their
+    /// safe levels.
+    ///
+    /// # Errors
+    /// The first line that could not be set, after all were tried.
+    pub(crate) fn install(&self, list: &LineList) -> Result<(), LineError> {
+        let mut place = self.list.write().unwrap_or_else(PoisonError::into_inner);
+        let old = std::mem::replace(&mut *place, list.clone());
+        drop(place);
+        let is_old = |line: &Arc<Line>| old.iter().any(|other| Arc::ptr_eq(line, other));
+        let is_used = |device: &Arc<Device>| list.iter().any(|line| Arc::ptr_eq(device, &line.device));
+        let removed = old.iter().filter(|line| !is_used(&line.device));
+        let new = list.iter().filter(|line| !is_old(line));
+        let result = first_error(removed.chain(new));
+        // Sealed in between: that could not know the new lines.
+        if self.sealed.load(Ordering::SeqCst) { self.make_safe() } else { result }
+    }
+
+    /// Name and state of each line; `None` after a failed write.
+    pub(crate) fn levels(&self) -> Vec<(String, Option<bool>)> {
+        self.list().iter().map(|line| (line.config.name.clone(), line.level())).collect()
+    }
+
+    /// Makes a line active or inactive, if it is not so already. `true` if it changed; never
+    /// while it is taken away.
+    ///
+    /// # Errors
+    /// What the device says; the next call tries again.
+    pub(crate) fn drive(&self, line: &Line, active: bool) -> Result<bool, String> {
+        if self.sealed.load(Ordering::SeqCst) || line.level() == Some(active) || !line.device.is_there() {
+            return Ok(false);
+        }
+        let named = |cause| format!("line {}: {cause}", line.config.name);
+        line.write(active).map_err(named)?;
+        // Sealed in between, by a panic elsewhere: the safe level has the last word.
+        if self.sealed.load(Ordering::SeqCst) {
+            line.write(line.config.safe).map_err(named)?;
+        }
+        Ok(true)
+    }
+
+    /// Puts every line to its safe level.
+    ///
+    /// # Errors
+    /// The first line that could not be set, after all were tried.
+    pub(crate) fn make_safe(&self) -> Result<(), LineError> {
+        first_error(self.list().iter())
+    }
+
+    /// Puts every line to its safe level for good.
+    pub(crate) fn seal(&self) {
+        self.sealed.store(true, Ordering::SeqCst);
+        if let Err(error) = self.make_safe() {
+            log::error!("{error}");
+        }
+    }
+
+    /// Opens lines that were taken away, when it is time to try again; they are at their safe
+    /// levels then. Gives how many were opened and how many could not be.
+    pub(crate) fn restore(&self) -> (u64, u64) {
+        let mut counts = (0, 0);
+        for line in self.list().iter().filter(|line| !line.device.is_there()) {
+            let mut retry = line.device.retry.lock().unwrap_or_else(PoisonError::into_inner);
+            if Instant::now() < retry.at {
+                continue;
+            }
+            match (self.open)(&line.config) {
+                Ok(output) => {
+                    line.level.store(u8::from(line.config.safe), Ordering::SeqCst);
+                    line.device.replace(Some(output));
+                    log::info!("line {} is there again, at its safe level", line.config.name);
+                    (retry.pause, retry.failures) = (BACKOFF.0, 0);
+                    counts.0 += 1;
+                }
+                Err(error) => {
+                    retry.pause = (retry.pause * 2).min(BACKOFF.1);
+                    retry.at = Instant::now() + retry.pause;
+                    retry.failures += 1;
+                    if retry.failures.is_power_of_two() {
+                        log::error!("{error} ({} attempts)", retry.failures);
+                    }
+                    counts.1 += 1;
+                }
+            }
+        }
+        counts
+    }
+}
+
+fn first_error<'a>(lines: impl Iterator<Item = &'a Arc<Line>>) -> Result<(), LineError> {
+    let failed: Vec<LineError> = lines.filter_map(|line| line.make_safe().err()).collect();
+    failed.into_iter().next().map_or(Ok(()), Err)
+}
+
+impl Drop for Lines {
+    fn drop(&mut self) {
+        self.seal();
+    }
+}
+
+/// Drives each line to its safe level, whatever becomes of the others. Gives what to tell.
+pub(crate) fn safe(configs: &[LineConfig]) -> Vec<Result<String, LineError>> {
+    let drive = |config: &LineConfig| {
+        open(config)?;
+        let state = if config.safe { "active" } else { "inactive" };
+        let level = if config.safe == config.active_low { "low" } else { "high" };
+        Ok(format!("line {}: {state} ({level})", config.name))
+    };
+    configs.iter().map(drive).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Position;
+
+    /// A board of pins; what is written to each, and whether it is there.
+    #[derive(Default)]
+    struct Board {
+        writes: Mutex<Vec<(u32, bool)>>,
+        opened: Mutex<Vec<(u32, bool)>>,
+        unplugged: AtomicBool,
+        broken: AtomicBool,
+    }
+
+    struct Pin(Arc<Board>, u32);
+
+    impl OutputLine for Pin {
+        fn set(&self, high: bool) -> Result<(), WriteError> {
+            let gone = self.0.unplugged.load(Ordering::SeqCst);
+            if gone || self.0.broken.load(Ordering::SeqCst) {
+                return Err(WriteError { cause: "no answer".into(), gone });
+            }
+            self.0.writes.lock().unwrap().push((self.1, high));
+            Ok(())
+        }
+    }
+
+    impl Board {
+        fn lines(self: &Arc<Self>, configs: &[LineConfig]) -> Lines {
+            let board = self.clone();
+            let open = move |config: &LineConfig| {
+                let BackEnd::Gpio { position: Position::Offset(pin), .. } = config.back_end else {
+                    panic!("{config:?}")
+                };
+                if board.unplugged.load(Ordering::SeqCst) || pin > 9 {
+                    return Err(LineError::NoLine { line: config.name.clone(), name: pin.to_string() });
+                }
+                board.opened.lock().unwrap().push((pin, config.safe != config.active_low));
+                Ok(Box::new(Pin(board.clone(), pin)) as Box<dyn OutputLine>)
+            };
+            Lines::with(Box::new(open), configs).unwrap()
+        }
+
+        fn writes(&self) -> Vec<(u32, bool)> {
+            std::mem::take(&mut self.writes.lock().unwrap())
+        }
+
+        fn opened(&self) -> Vec<(u32, bool)> {
+            std::mem::take(&mut self.opened.lock().unwrap())
+        }
+    }
+
+    fn config(pin: u32, safe: bool) -> LineConfig {
+        let back_end = BackEnd::Gpio { chip: Some("fake".into()), position: Position::Offset(pin) };
+        LineConfig { name: format!("relay {pin}"), back_end, active_low: false, safe }
+    }
+
+    fn one(safe: bool) -> (Lines, Arc<Line>, Arc<Board>) {
+        let board = Arc::new(Board::default());
+        let lines = board.lines(&[config(1, safe)]);
+        let line = lines.list()[0].clone();
+        (lines, line, board)
+    }
+
+    #[test]
+    fn safe_first_changes_only_and_safe_last() {
+        let (lines, line, board) = one(true);
+        assert_eq!(board.opened(), [(1, true)]);
+        assert_eq!(lines.drive(&line, false), Ok(true));
+        assert_eq!(lines.drive(&line, false), Ok(false));
+        drop(lines);
+        assert_eq!(board.writes(), [(1, false), (1, true)]);
+    }
+
+    #[test]
+    fn active_low_lines_are_safe_at_the_other_voltage() {
+        let board = Arc::new(Board::default());
+        let lines = board.lines(&[LineConfig { active_low: true, ..config(1, false) }]);
+        assert_eq!(board.opened(), [(1, true)]);
+        lines.drive(&lines.list()[0], true).unwrap();
+        lines.seal();
+        assert_eq!(board.writes(), [(1, false), (1, true)]);
+    }
+
+    #[test]
+    fn sealed_lines_no_longer_move() {
+        let (lines, line, board) = one(false);
+        lines.drive(&line, true).unwrap();
+        lines.seal();
+        assert_eq!(lines.drive(&line, true), Ok(false));
+        assert_eq!(board.writes(), [(1, true), (1, false)]);
+        // A reload that comes too late may not move its lines either.
+        let list = lines.prepare(&[config(2, true)]).unwrap();
+        lines.install(&list).unwrap();
+        assert_eq!(lines.drive(&list[0], false), Ok(false));
+    }
+
+    #[test]
+    fn a_failed_write_is_shown_and_tried_again() {
+        let (lines, line, board) = one(false);
+        board.broken.store(true, Ordering::SeqCst);
+        assert_eq!(lines.drive(&line, true), Err("line relay 1: no answer".into()));
+        assert_eq!(lines.levels(), [("relay 1".into(), None)]);
+        board.broken.store(false, Ordering::SeqCst);
+        assert_eq!(lines.restore(), (0, 0));
+        assert_eq!(lines.drive(&line, true), Ok(true));
+        assert_eq!(lines.levels(), [("relay 1".into(), Some(true))]);
+        assert_eq!(board.opened().len(), 1);
+    }
+
+    /// Failure table: GPIO line taken away.
+    #[test]
+    fn a_line_taken_away_is_unknown_until_it_is_opened_again_at_its_safe_level() {
+        let (lines, line, board) = one(false);
+        lines.drive(&line, true).unwrap();
+        board.unplugged.store(true, Ordering::SeqCst);
+        lines.drive(&line, false).unwrap_err();
+        assert_eq!(lines.levels(), [("relay 1".into(), None)]);
+        // One failure, not one for each frame.
+        assert_eq!(lines.drive(&line, false), Ok(false));
+        assert_eq!(lines.restore(), (0, 0), "before the first pause is over");
+        std::thread::sleep(BACKOFF.0);
+        assert_eq!(lines.restore(), (0, 1));
+        assert_eq!(lines.restore(), (0, 0), "the pause after a failure");
+        board.unplugged.store(false, Ordering::SeqCst);
+        board.opened();
+        std::thread::sleep(2 * BACKOFF.0);
+        assert_eq!(lines.restore(), (1, 0));
+        assert_eq!(board.opened(), [(1, false)]);
+        assert_eq!(lines.levels(), [("relay 1".into(), Some(false))]);
+        assert_eq!(lines.drive(&line, true), Ok(true));
+    }
+
+    #[test]
+    fn a_reload_keeps_what_is_the_same_and_leaves_the_rest_safe() {
+        let board = Arc::new(Board::default());
+        let lines = board.lines(&[config(1, false), config(2, false), config(3, false)]);
+        let old = lines.list();
+        for line in old.iter() {
+            lines.drive(line, true).unwrap();
+        }
+        board.writes();
+        board.opened();
+        // 1 stays, 2 changes its safe level, 3 goes, 4 comes.
+        let list = lines.prepare(&[config(4, true), config(2, true), config(1, false)]).unwrap();
+        assert_eq!((board.opened(), board.writes()), (vec![(4, true)], vec![]));
+        assert!(Arc::ptr_eq(&list[2], &old[0]));
+        lines.install(&list).unwrap();
+        assert_eq!(board.writes(), [(3, false), (2, true)]);
+        let states = [("relay 4", true), ("relay 2", true), ("relay 1", true)];
+        assert_eq!(lines.levels(), states.map(|(name, state)| (name.to_owned(), Some(state))));
+        drop(lines);
+        assert_eq!(board.writes(), [(1, false)]);
+    }
+
+    #[test]
+    fn a_refused_reload_changes_nothing() {
+        let (lines, line, board) = one(false);
+        lines.drive(&line, true).unwrap();
+        assert!(lines.prepare(&[config(2, false), config(10, false)]).is_err());
+        assert_eq!(lines.levels(), [("relay 1".into(), Some(true))]);
+        assert_eq!(board.writes(), [(1, true)]);
+    }
+
+    #[test]
+    fn a_missing_chip_is_named_and_the_other_lines_are_made_safe() {
+        let missing = LineConfig {
+            back_end: BackEnd::Gpio { chip: Some("no-such-chip".into()), position: Position::Offset(1) },
+            ..config(1, false)
+        };
+        let error = Lines::open(std::slice::from_ref(&missing)).err().unwrap().to_string();
+        assert!(error.contains("relay 1") && error.contains("no-such-chip"), "{error}");
+        let lamp = LineConfig { back_end: BackEnd::Virtual, active_low: true, ..config(2, false) };
+        let told: Vec<_> = safe(&[missing, lamp]).into_iter().map(Result::ok).collect();
+        assert_eq!(told, [None, Some("line relay 2: inactive (high)".into())]);
+    }
+}
