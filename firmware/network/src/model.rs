@@ -2,6 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
+use std::sync::Arc;
 
 use resight_kernels::{Isa, Parallel};
 use tract_nnef::internal::*;
@@ -261,7 +262,7 @@ impl Model {
 pub struct Classifier {
     program: Program,
     preprocessor: Preprocessor,
-    pool: ThreadPool,
+    pool: Arc<ThreadPool>,
     input: Vec<i8>,
 }
 
@@ -271,7 +272,7 @@ impl Classifier {
     /// # Errors
     /// See [`Model::compile`].
     pub fn new(model: &Model, isa: Isa, settings: ThreadSettings) -> Result<Self, NetworkError> {
-        let pool = ThreadPool::new(settings)?;
+        let pool = Arc::new(ThreadPool::new(settings)?);
         let preprocessor = Preprocessor::new(model.preprocessing())?;
         Ok(Self {
             program: model.compile(isa, pool.threads())?,
@@ -291,6 +292,11 @@ impl Classifier {
         &self.program
     }
 
+    /// The threads that compute, for [`ThreadPool::enter`].
+    pub fn threads(&self) -> Arc<ThreadPool> {
+        self.pool.clone()
+    }
+
     /// Turns each image before the network sees it.
     pub fn set_orientation(&mut self, orientation: Orientation) {
         self.preprocessor.set_orientation(orientation);
@@ -303,7 +309,7 @@ impl Classifier {
     pub fn classify(&mut self, image: &ImageView<'_>) -> Result<&[f32], NetworkError> {
         self.preprocessor.quantise(image, &mut self.input)?;
         let Self { program, pool, input, .. } = self;
-        pool.install(|| program.run(pool, input))
+        pool.install(|| program.run(&**pool, input))
     }
 
     /// Runs the golden vectors of `model`, which it was made from.
@@ -312,6 +318,6 @@ impl Classifier {
     /// See [`Model::self_test`].
     pub fn self_test(&mut self, model: &Model) -> Result<(), NetworkError> {
         let Self { program, pool, .. } = self;
-        pool.install(|| model.self_test(program, pool))
+        pool.install(|| model.self_test(program, &**pool))
     }
 }

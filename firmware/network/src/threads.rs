@@ -134,12 +134,31 @@ impl ThreadPool {
     /// Inferences of several callers take turns.
     pub fn install<R: Send>(&self, inference: impl FnOnce() -> R + Send) -> R {
         match &self.workers {
+            None => inference(),
             Some(workers) if workers.pool.current_thread_index().is_none() => {
                 let _turn = lock(&workers.turn);
                 let _open = workers.gate.open();
                 workers.pool.install(inference)
             }
-            _ => inference(),
+            // Within an inference.
+            Some(workers) if workers.gate.is_open() => inference(),
+            Some(workers) => {
+                let _open = workers.gate.open();
+                inference()
+            }
+        }
+    }
+
+    /// Runs a loop of inferences on one of the threads, which saves handing over each of them:
+    /// that would allocate now and then. The others sleep between inferences, each of which
+    /// still goes through [`install`](Self::install). Other callers wait until the loop ends.
+    pub fn enter<R: Send>(&self, inferences: impl FnOnce() -> R + Send) -> R {
+        match &self.workers {
+            Some(workers) if workers.pool.current_thread_index().is_none() => {
+                let _turn = lock(&workers.turn);
+                workers.pool.install(inferences)
+            }
+            _ => inferences(),
         }
     }
 }
@@ -273,6 +292,10 @@ impl Gate {
         Open(self)
     }
 
+    fn is_open(&self) -> bool {
+        self.open.load(Ordering::Acquire)
+    }
+
     fn close(&self) {
         *lock(&self.closed_for_good) = true;
         self.changed.notify_all();
@@ -282,14 +305,14 @@ impl Gate {
     fn stay(&self) {
         loop {
             let mut closed = lock(&self.closed_for_good);
-            while !*closed && !self.open.load(Ordering::Acquire) {
+            while !*closed && !self.is_open() {
                 closed = self.changed.wait(closed).unwrap_or_else(PoisonError::into_inner);
             }
             if *closed {
                 return;
             }
             drop(closed);
-            while self.open.load(Ordering::Acquire) {
+            while self.is_open() {
                 look_for_work();
             }
         }

@@ -217,6 +217,24 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
+    fn new(engine: &Engine, lines: Arc<Lines>, source: NewSource) -> Self {
+        Self {
+            stop: AtomicBool::new(false),
+            start: Instant::now(),
+            metrics: Mutex::new(Metrics { stale: true, ..Metrics::default() }),
+            names: Mutex::new(engine.names.clone()),
+            lines,
+            outputs: Mutex::default(),
+            counters: Arc::default(),
+            tap: FrameTap::default(),
+            slot: Slot::default(),
+            new_engine: Mutex::new(None),
+            new_source: Mutex::new(Some(source)),
+            looked: AtomicU64::new(0),
+            notify: Notify::from_environment(),
+        }
+    }
+
     /// What `/status` shows.
     pub(crate) fn status(&self) -> Value {
         let metrics = lock(&self.metrics).clone();
@@ -269,21 +287,7 @@ pub(crate) fn run(path: &Path) -> Result<()> {
     make_safe_on_panic(&lines);
     let engine = Engine::load(path, &config, lines.list())?;
     let source = NewSource::open(&config.source)?;
-    let shared = Arc::new(Shared {
-        stop: AtomicBool::new(false),
-        start: Instant::now(),
-        metrics: Mutex::new(Metrics { stale: true, ..Metrics::default() }),
-        names: Mutex::new(engine.names.clone()),
-        lines: lines.clone(),
-        outputs: Mutex::default(),
-        counters: Arc::default(),
-        tap: FrameTap::default(),
-        slot: Slot::default(),
-        new_engine: Mutex::new(None),
-        new_source: Mutex::new(Some(source)),
-        looked: AtomicU64::new(0),
-        notify: Notify::from_environment(),
-    });
+    let shared = Arc::new(Shared::new(&engine, lines.clone(), source));
     let opened = Outputs::open(&config.output, &Outputs::default(), &shared)?;
     *lock(&shared.outputs) = Arc::new(opened);
     let (events, receiver) = sync_channel(EVENTS);
@@ -559,45 +563,61 @@ struct Loop<'a> {
 }
 
 fn infer(shared: &Shared, mut engine: Engine, events: SyncSender<Event>) {
-    let now = Instant::now();
-    let mut state =
-        Loop { shared, events, frame: Frame::new(), last: None, next: now, idle: now, stale: true };
-    while !shared.stopping() {
-        if let Some(mut new) = lock(&shared.new_engine).take() {
-            new.triggers.inherit(&engine.triggers);
-            new.show_rules();
-            report_line(shared, shared.lines.install(&new.lines));
-            *lock(&shared.names) = new.names.clone();
-            engine = new;
-        }
-        let now = shared.start.elapsed();
-        let due = engine.triggers.deadline().filter(|_| !state.stale);
-        let wait = due.map_or(TICK, |due| due.saturating_sub(now).min(TICK));
-        let pause = state.next.saturating_duration_since(Instant::now());
-        let taken = if pause.is_zero() {
-            shared.slot.take(&mut state.frame, wait)
-        } else {
-            thread::sleep(pause.min(wait));
-            Taken::Nothing
-        };
-        match taken {
-            Taken::Frame => state.frame(&mut engine),
-            Taken::Nothing => {
-                state.idle();
-                if !state.stale {
-                    engine.triggers.advance(shared.start.elapsed(), |change| engine.changes.push(change));
-                    state.show(&mut engine, false, Instant::now());
-                }
-            }
-            Taken::Closed => return,
-        }
-        if !state.stale && state.last.is_some_and(|last| last.elapsed() > engine.stale) {
-            state.go_stale(&mut engine);
-        }
+    let mut state = Loop::new(shared, events);
+    loop {
+        let threads = engine.classifier.threads();
+        let Some(mut new) = threads.enter(|| state.run(&mut engine)) else { return };
+        new.triggers.inherit(&engine.triggers);
+        new.show_rules();
+        report_line(shared, shared.lines.install(&new.lines));
+        *lock(&shared.names) = new.names.clone();
+        engine = new;
     }
 }
 
-impl Loop<'_> {
+impl<'a> Loop<'a> {
+    fn new(shared: &'a Shared, events: SyncSender<Event>) -> Self {
+        let now = Instant::now();
+        Self { shared, events, frame: Frame::new(), last: None, next: now, idle: now, stale: true }
+    }
+
+    /// Works with an engine until there is a new one, which is the result, or it is time to stop.
+    fn run(&mut self, engine: &mut Engine) -> Option<Engine> {
+        while !self.shared.stopping() {
+            let new = lock(&self.shared.new_engine).take();
+            if new.is_some() {
+                return new;
+            }
+            let now = self.shared.start.elapsed();
+            let due = engine.triggers.deadline().filter(|_| !self.stale);
+            let wait = due.map_or(TICK, |due| due.saturating_sub(now).min(TICK));
+            let pause = self.next.saturating_duration_since(Instant::now());
+            let taken = if pause.is_zero() {
+                self.shared.slot.take(&mut self.frame, wait)
+            } else {
+                thread::sleep(pause.min(wait));
+                Taken::Nothing
+            };
+            match taken {
+                Taken::Frame => self.frame(engine),
+                Taken::Nothing => {
+                    self.idle();
+                    if !self.stale {
+                        engine
+                            .triggers
+                            .advance(self.shared.start.elapsed(), |change| engine.changes.push(change));
+                        self.show(engine, false, Instant::now());
+                    }
+                }
+                Taken::Closed => return None,
+            }
+            if !self.stale && self.last.is_some_and(|last| last.elapsed() > engine.stale) {
+                self.go_stale(engine);
+            }
+        }
+        None
+    }
+
     fn frame(&mut self, engine: &mut Engine) {
         let begin = Instant::now();
         if let Err(error) = engine.classify(&self.frame) {
@@ -765,6 +785,71 @@ mod tests {
         assert_eq!(frame.number, 2);
         assert!(slot.wait_for_room());
         assert!(matches!(slot.take(&mut frame, Duration::ZERO), Taken::Closed));
+    }
+
+    /// The smallest network, as a model file.
+    fn model(folder: &Path) -> PathBuf {
+        use resight::quantise::{Method, Options, default_preprocessing, quantise};
+        use resight::synth::{Architecture, synth, write};
+
+        let path = |name: &str| folder.join(name);
+        write(&synth(Architecture::TinyBasic, 3), &path("net.onnx")).unwrap();
+        let pixel = |x: u32, y: u32| image::Rgb([x * 7, y * 3, x + y].map(|value| (value % 256) as u8));
+        image::RgbImage::from_fn(32, 32, pixel).save(path("a.png")).unwrap();
+        let imported = resight::import::import(&path("net.onnx")).unwrap();
+        let preprocessing = default_preprocessing(&imported.graph).unwrap();
+        let options = Options { method: "mse".parse::<Method>().unwrap(), preprocessing };
+        let quantised = quantise(&imported, &[path("a.png")], &options, &|_, _, _| ()).unwrap();
+        let names: String = (0..10).map(|class| format!("thing_{class}\n")).collect();
+        let labels = resight_network::Labels::parse("names", names.as_bytes()).unwrap();
+        resight::save::save(&path("m.tar"), &path("net.onnx"), &labels, &options, &quantised).unwrap();
+        path("m.tar")
+    }
+
+    /// From the source's bytes to the lines and the event, on the threads that do it.
+    #[test]
+    fn a_frame_allocates_nothing_once_warm() {
+        let folder = tempfile::tempdir().unwrap();
+        model(folder.path());
+        for format in ["rgb24", "yuyv", "nv12", "rggb10"] {
+            for threads in [1, 2] {
+                let frames = folder.path().join("frames");
+                let pixel_format = resight_network::PixelFormat::from_name(format).unwrap();
+                let bytes = pixel_format.frame_bytes(48, pixel_format.row_bytes(64));
+                std::fs::write(&frames, vec![100; 3 * bytes]).unwrap();
+                let path = folder.path().join("c.toml");
+                let text = format!(
+                    "[model]\nfile = \"m.tar\"\nthreads = {threads}\n[source]\nkind = \"raw\"\n\
+                     path = \"frames\"\nformat = \"{format}\"\nwidth = 64\nheight = 48\nrepeat = true\n\
+                     [[rule]]\nname = \"any\"\nclasses = [\"thing*\"]\nmode = \"pulse\"\npulse_ms = 1\n"
+                );
+                std::fs::write(&path, text).unwrap();
+                let config = Config::load(&path).unwrap();
+                let lines = Arc::new(Lines::open(&config.lines).unwrap());
+                let mut engine = Engine::load(&path, &config, lines.list()).unwrap();
+                let new = NewSource::open(&config.source).unwrap();
+                let shared = Shared::new(&engine, lines, new);
+                let mut source = lock(&shared.new_source).take().unwrap().source.unwrap();
+                let (events, receiver) = sync_channel(EVENTS);
+                let mut state = Loop::new(&shared, events);
+                let mut captured = Frame::new();
+                let threads_of_the_loop = engine.classifier.threads();
+                let shared = &shared;
+                let mut frame = move || {
+                    assert_eq!(source.next(&mut captured, TICK).unwrap(), Next::Frame);
+                    shared.slot.put(&mut captured);
+                    assert!(matches!(shared.slot.take(&mut state.frame, TICK), Taken::Frame));
+                    state.frame(&mut engine);
+                    state.send(&engine, EventKind::Recovered, Duration::ZERO);
+                    drop(receiver.try_recv().unwrap());
+                };
+                let counts = threads_of_the_loop.enter(|| {
+                    (0..10).for_each(|_| frame());
+                    allocation_counter::measure(|| (0..200).for_each(|_| frame()))
+                });
+                assert_eq!(counts.count_total, 0, "{format}, {threads} threads");
+            }
+        }
     }
 
     #[test]

@@ -312,7 +312,7 @@ impl Stream {
 
     /// After the end of the bytes: whether others will follow.
     fn restart(&mut self) -> Result<bool, SourceError> {
-        let path = self.path.clone();
+        let path = &self.path;
         let failed = |cause| SourceError::File { path: path.clone(), action: "reopen", cause };
         self.buffer.clear();
         self.taken = 0;
@@ -323,7 +323,7 @@ impl Stream {
             }
             (StreamKind::Fifo, handle) => {
                 // A new handle waits for the next writer; the old one would report the end for ever.
-                *handle = Handle::File(open_without_waiting(&path).map_err(failed)?);
+                *handle = Handle::File(open_without_waiting(path).map_err(failed)?);
                 Ok(true)
             }
             _ => Ok(false),
