@@ -687,3 +687,63 @@ fn retained(port: u16, topic: &str) -> Option<String> {
     let at = answer.windows(topic.len()).position(|bytes| bytes == topic.as_bytes())?;
     String::from_utf8(answer[at + topic.len()..].to_vec()).ok()
 }
+
+#[test]
+fn under_systemd_lines_have_levels_and_no_times() {
+    use std::os::unix::fs::MetadataExt as _;
+    let workshop = Workshop::new(&STANDARD_INPUT.replace('-', "a.rgb"), ALWAYS);
+    write_raw(&workshop.path("a.rgb"), 3);
+    let run = |journal: Option<fn(u64, u64) -> String>, configuration: &str| {
+        let log = fs::File::create(workshop.path("log")).unwrap();
+        let metadata = log.metadata().unwrap();
+        let mut command = workshop.command(&["run", configuration]);
+        command.env_remove("JOURNAL_STREAM").stdout(Stdio::null()).stderr(log);
+        if let Some(journal) = journal {
+            command.env("JOURNAL_STREAM", journal(metadata.dev(), metadata.ino()));
+        }
+        command.status().unwrap();
+        fs::read_to_string(workshop.path("log")).unwrap()
+    };
+    let journal: fn(u64, u64) -> String = |device, inode| format!("{device}:{inode}");
+    let log = run(Some(journal), "c.toml");
+    assert!(log.lines().count() > 3 && log.lines().all(|line| line.starts_with("<6>resightd::")), "{log}");
+    fs::write(workshop.path("bad.toml"), "[model]\nfile = 3\n").unwrap();
+    let log = run(Some(journal), "bad.toml");
+    assert!(log.lines().count() > 1 && log.lines().all(|line| line.starts_with("<3>resightd: ")), "{log}");
+    // Elsewhere, as when the variable is inherited by a program with its own standard error.
+    for other in [None, Some((|device, inode| format!("{device}:{}", inode + 1)) as fn(u64, u64) -> String)] {
+        let log = run(other, "c.toml");
+        assert!(log.lines().all(|line| line.starts_with("[20") && line.contains(" INFO ")), "{log}");
+    }
+}
+
+#[test]
+fn a_fault_that_lasts_does_not_fill_the_log() {
+    let workshop = workshop("http = \"127.0.0.1:0\"\n[output.snapshots]\nfolder = \"/proc/resight\"");
+    let rules = ALWAYS.replace("threshold = 0.9", "threshold = 0.9\nmode = \"toggle\"");
+    let many = (0..40).map(|index| rules.replace("any", &format!("any{index}"))).collect::<String>();
+    let text = fs::read_to_string(workshop.path("c.toml")).unwrap();
+    fs::write(workshop.path("c.toml"), text.replace(ALWAYS, "")).unwrap();
+    let mut service = workshop.start();
+    service.expect_log("ready", 0);
+    let text = fs::read_to_string(workshop.path("c.toml")).unwrap();
+    // New rules at each reload, so each takes snapshots anew.
+    for round in 0..30 {
+        let rules = many.replace("any", &format!("round{round}_"));
+        fs::write(workshop.path("c.toml"), format!("{text}{rules}")).unwrap();
+        service.signal("HUP");
+        wait_for("the reload", || {
+            let status = service.status();
+            (status["reloads"] == round + 1).then_some(()).ok_or(status.to_string())
+        });
+        wait_for("a failure", || {
+            let status = service.status();
+            (status["snapshot_errors"].as_u64() > Some(round)).then_some(()).ok_or(status.to_string())
+        });
+    }
+    service.signal("TERM");
+    assert!(service.finish());
+    service.expect_log("were left out", 0);
+    let log = service.log.lock().unwrap();
+    assert!(log.iter().filter(|line| line.contains("snapshots: ")).count() <= 20, "{log:#?}");
+}
