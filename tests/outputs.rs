@@ -1,7 +1,9 @@
 //! Outputs of the service: socket, HTTP, snapshots, MQTT, log; and what happens when they fail.
 
-use std::io::{self, BufReader};
+use std::io;
+use std::net::{SocketAddr, TcpListener};
 use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::*;
 
@@ -262,7 +264,7 @@ fn an_address_in_use_refuses_the_reload_and_the_old_one_stays() {
     let workshop = workshop("http = \"127.0.0.1:0\"");
     let service = workshop.start();
     service.expect_log("ready", 0);
-    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap();
     set_output(&workshop, &format!("http = \"{address}\""));
     service.signal("HUP");
@@ -363,4 +365,385 @@ fn a_folder_that_cannot_be_written_stops_nothing() {
     assert!(line.contains("output.snapshots"), "{line}");
     service.signal("TERM");
     assert!(service.finish());
+}
+
+/// A message that a broker was told: topic, payload, and whether it should be retained.
+type Message = (String, String, bool);
+
+/// A broker for one client at a time: it answers what MQTT 3.1.1 demands and remembers the rest.
+struct Broker {
+    address: SocketAddr,
+    told: Arc<Mutex<Vec<Message>>>,
+    /// The bodies of CONNECT packets, as text.
+    greetings: Arc<Mutex<Vec<String>>>,
+    stop: Arc<AtomicBool>,
+    thread: Option<thread::JoinHandle<()>>,
+}
+
+impl Broker {
+    fn start(port: u16, tls: Option<Arc<rustls::ServerConfig>>) -> Self {
+        let listener = TcpListener::bind(("127.0.0.1", port)).unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let mut broker = Self {
+            address: listener.local_addr().unwrap(),
+            told: Arc::default(),
+            greetings: Arc::default(),
+            stop: Arc::default(),
+            thread: None,
+        };
+        let (told, greetings, stop) = (broker.told.clone(), broker.greetings.clone(), broker.stop.clone());
+        broker.thread = Some(thread::spawn(move || {
+            while !stop.load(Ordering::SeqCst) {
+                let Ok((stream, _)) = listener.accept() else {
+                    thread::sleep(Duration::from_millis(10));
+                    continue;
+                };
+                stream.set_nonblocking(false).unwrap();
+                stream.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
+                // A lost connection is what some tests are about.
+                let _ = match &tls {
+                    None => serve(stream, &stop, &told, &greetings),
+                    Some(tls) => {
+                        let connection = rustls::ServerConnection::new(tls.clone()).unwrap();
+                        serve(rustls::StreamOwned::new(connection, stream), &stop, &told, &greetings)
+                    }
+                };
+            }
+        }));
+        broker
+    }
+
+    fn expect(&self, topic: &str, payload: impl Fn(&str) -> bool) -> Message {
+        wait_for(topic, || {
+            let told = self.told.lock().unwrap();
+            let found = told.iter().find(|(other, text, _)| other == topic && payload(text));
+            found.cloned().ok_or_else(|| format!("{told:#?}"))
+        })
+    }
+
+    /// The last payload of a topic.
+    fn last(&self, topic: &str) -> Option<String> {
+        self.told
+            .lock()
+            .unwrap()
+            .iter()
+            .rfind(|(other, ..)| other == topic)
+            .map(|(_, payload, _)| payload.clone())
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::SeqCst);
+        let _ = self.thread.take().unwrap().join();
+    }
+}
+
+fn read_exact(stream: &mut impl io::Read, buffer: &mut [u8], stop: &AtomicBool) -> io::Result<()> {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        match stream.read(&mut buffer[filled..]) {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(length) => filled += length,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock && !stop.load(Ordering::SeqCst) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+fn serve(
+    mut stream: impl io::Read + io::Write,
+    stop: &AtomicBool,
+    told: &Mutex<Vec<Message>>,
+    greetings: &Mutex<Vec<String>>,
+) -> io::Result<()> {
+    loop {
+        let mut byte = [0];
+        read_exact(&mut stream, &mut byte, stop)?;
+        let kind = byte[0];
+        let mut length = 0;
+        for shift in (0..28).step_by(7) {
+            read_exact(&mut stream, &mut byte, stop)?;
+            length |= usize::from(byte[0] & 127) << shift;
+            if byte[0] < 128 {
+                break;
+            }
+        }
+        let mut body = vec![0; length];
+        read_exact(&mut stream, &mut body, stop)?;
+        match kind >> 4 {
+            1 => {
+                greetings.lock().unwrap().push(String::from_utf8_lossy(&body).into_owned());
+                stream.write_all(&[0x20, 2, 0, 0])?;
+            }
+            3 => {
+                let end = 2 + usize::from(u16::from_be_bytes([body[0], body[1]]));
+                let confirmed = kind & 6 != 0;
+                if confirmed {
+                    stream.write_all(&[0x40, 2, body[end], body[end + 1]])?;
+                }
+                let payload = &body[if confirmed { end + 2 } else { end }..];
+                let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+                told.lock().unwrap().push((text(&body[2..end]), text(payload), kind & 1 == 1));
+            }
+            12 => stream.write_all(&[0xd0, 0])?,
+            14 => return Ok(()),
+            other => panic!("packet {other}"),
+        }
+        stream.flush()?;
+    }
+}
+
+/// A service that reads frames from standard input and tells a broker.
+fn with_broker(mqtt: &str) -> Workshop {
+    let workshop = Workshop::new(STANDARD_INPUT, ALWAYS);
+    let text = fs::read_to_string(workshop.path("c.toml")).unwrap();
+    let section = format!("[output.mqtt]\nclient_id = \"board\"\ntopic = \"r\"\n{mqtt}\n[[line]]");
+    fs::write(workshop.path("c.toml"), text.replacen("[[line]]", &section, 1)).unwrap();
+    workshop
+}
+
+#[test]
+fn a_broker_is_told_states_and_events_and_again_when_it_comes_back() {
+    let broker = Broker::start(0, None);
+    let port = broker.address.port();
+    let workshop = with_broker(&format!(
+        "url = \"mqtt://127.0.0.1:{port}\"\nusername = \"user\"\npassword_file = \"secret\"\nhome_assistant = true"
+    ));
+    fs::write(workshop.path("secret"), "open sesame\n").unwrap();
+    let mut service = workshop.start();
+    let mut input = service.child.stdin.take().unwrap();
+    assert!(broker.expect("r/availability", |payload| payload == "online").2);
+    assert!(broker.expect("r/rule/any", |payload| payload == "OFF").2);
+    input.write_all(&raw_frame()).unwrap();
+    assert!(broker.expect("r/rule/any", |payload| payload == "ON").2);
+    broker.expect("r/line/lamp", |payload| payload == "ON");
+    let (_, event, retained) = broker.expect("r/event", |payload| payload.contains("\"active\""));
+    let event: Value = serde_json::from_str(&event).unwrap();
+    assert_eq!((event["rule"].as_str(), event["frame"].as_u64(), retained), (Some("any"), Some(1), false));
+    let (_, sensor, retained) = broker
+        .expect("homeassistant/binary_sensor/board/line_lamp/config", |payload| payload.contains("lamp"));
+    let sensor: Value = serde_json::from_str(&sensor).unwrap();
+    assert_eq!((sensor["state_topic"].as_str(), retained), (Some("r/line/lamp"), true), "{sensor}");
+    // The will, the name and the password.
+    let greeting = broker.greetings.lock().unwrap()[0].clone();
+    for part in ["r/availability", "offline", "user", "open sesame"] {
+        assert!(greeting.contains(part), "{greeting:?} lacks {part}");
+    }
+    // Without frames the rule and the line fall back.
+    wait_for("the states to fall", || {
+        let last = (broker.last("r/rule/any"), broker.last("r/line/lamp"));
+        let fallen = last == (Some("OFF".into()), Some("OFF".into()));
+        fallen.then_some(()).ok_or(format!("{last:?}"))
+    });
+
+    drop(broker);
+    service.expect_log("next attempt in", 0);
+    input.write_all(&raw_frame()).unwrap();
+    service.expect_log("frames come again", 0);
+    let status = service.status();
+    assert_eq!(
+        (status["mqtt_connected"].as_u64(), status["mqtt_errors"].as_u64() >= Some(1)),
+        (Some(0), true)
+    );
+    let broker = Broker::start(port, None);
+    broker.expect("r/availability", |payload| payload == "online");
+    broker.expect("r/event", |payload| payload.contains("\"recovered\""));
+    broker.expect("homeassistant/binary_sensor/board/rule_any/config", |payload| !payload.is_empty());
+    assert!(broker.last("r/rule/any").is_some());
+    wait_for("the connection to be shown", || {
+        let status = service.status();
+        (status["mqtt_connected"] == 1).then_some(()).ok_or(status.to_string())
+    });
+    service.signal("TERM");
+    assert!(service.finish());
+    broker.expect("r/availability", |payload| payload == "offline");
+}
+
+#[test]
+fn a_reload_moves_to_another_broker() {
+    let [first, second] = [Broker::start(0, None), Broker::start(0, None)];
+    let workshop = with_broker(&format!("url = \"mqtt://{}\"", first.address));
+    let mut service = workshop.start();
+    first.expect("r/rule/any", |payload| payload == "OFF");
+    let text = fs::read_to_string(workshop.path("c.toml")).unwrap();
+    let missing =
+        text.replace("topic = \"r\"", "topic = \"r\"\nusername = \"u\"\npassword_file = \"missing\"");
+    fs::write(workshop.path("c.toml"), missing).unwrap();
+    let mut input = service.child.stdin.take().unwrap();
+    input.write_all(&raw_frame()).unwrap();
+    service.signal("HUP");
+    assert!(service.expect_log("reload refused", 0).contains("missing"));
+    fs::write(workshop.path("c.toml"), text.replace(&first.address.to_string(), &second.address.to_string()))
+        .unwrap();
+    service.signal("HUP");
+    service.expect_log("reloaded", 0);
+    second.expect("r/availability", |payload| payload == "online");
+    first.expect("r/availability", |payload| payload == "offline");
+    service.signal("TERM");
+    assert!(service.finish());
+}
+
+#[test]
+fn an_encrypted_broker_needs_a_certificate_that_is_trusted() {
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let other = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let key = rustls::pki_types::PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let tls = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![made.cert.der().clone()], key)
+        .unwrap();
+    let broker = Broker::start(0, Some(Arc::new(tls)));
+    let workshop =
+        with_broker(&format!("url = \"mqtts://localhost:{}\"\nca_file = \"ca.pem\"", broker.address.port()));
+    fs::write(workshop.path("ca.pem"), "no certificate").unwrap();
+    let output = workshop.output(&["run", "c.toml"]);
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success() && error.contains("ca.pem: no certificates"), "{error}");
+    fs::write(workshop.path("ca.pem"), other.cert.pem()).unwrap();
+    let service = workshop.start();
+    let line = service.expect_log("next attempt in", 0);
+    assert!(line.contains("certificate"), "{line}");
+    assert!(broker.told.lock().unwrap().is_empty());
+    // Only the file's content changes.
+    fs::write(workshop.path("ca.pem"), made.cert.pem()).unwrap();
+    let mut service = service;
+    service.child.stdin.as_mut().unwrap().write_all(&raw_frame()).unwrap();
+    service.signal("HUP");
+    service.expect_log("reloaded", 0);
+    broker.expect("r/availability", |payload| payload == "online");
+}
+
+#[test]
+fn a_password_in_the_configuration_is_refused() {
+    let workshop = with_broker("url = \"mqtt://a:b@host\"\npassword = \"sesame\"");
+    let output = workshop.output(&["check", "c.toml"]);
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        error.contains("output.mqtt.password: not in this file") && error.contains("password_file"),
+        "{error}"
+    );
+    assert!(error.contains("output.mqtt.url: expected"), "{error}");
+    assert!(!error.contains("sesame"), "{error}");
+}
+
+#[test]
+fn mosquitto_keeps_the_states_and_sends_the_last_will() {
+    let find =
+        |name: &str| ["/usr/sbin", "/usr/bin", "/usr/local/sbin"].map(|folder| Path::new(folder).join(name));
+    let Some(program) = find("mosquitto").into_iter().find(|path| path.exists()) else {
+        println!("skipped: mosquitto is not installed");
+        return;
+    };
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let workshop = with_broker(&format!("url = \"mqtt://127.0.0.1:{port}\""));
+    let configuration = format!("listener {port} 127.0.0.1\nallow_anonymous true\n");
+    fs::write(workshop.path("mosquitto.conf"), configuration).unwrap();
+    let start = || {
+        let mut command = Command::new(&program);
+        Service::start(command.args(["-c", "mosquitto.conf"]).current_dir(workshop.path("")))
+    };
+    let mut mosquitto = start();
+    let mut service = workshop.start();
+    let mut input = service.child.stdin.take().unwrap();
+    input.write_all(&raw_frame()).unwrap();
+    service.expect_log("MQTT: connected", 0);
+    let retained = |topic: &str, wanted: &str| {
+        wait_for(topic, || {
+            let last = retained(port, topic);
+            (last.as_deref() == Some(wanted)).then_some(()).ok_or(format!("{last:?}"))
+        });
+    };
+    retained("r/availability", "online");
+    retained("r/rule/any", "OFF");
+    // A broker without memory of the states, after a restart.
+    mosquitto.child.kill().unwrap();
+    mosquitto.child.wait().unwrap();
+    mosquitto = start();
+    service.expect_log("MQTT: connected", 1);
+    retained("r/availability", "online");
+    retained("r/line/lamp", "OFF");
+    service.child.kill().unwrap();
+    retained("r/availability", "offline");
+    drop(mosquitto);
+}
+
+/// What a broker keeps for a topic.
+fn retained(port: u16, topic: &str) -> Option<String> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
+    stream.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
+    stream.write_all(&[0x10, 14, 0, 4, b'M', b'Q', b'T', b'T', 4, 2, 0, 60, 0, 2, b't', b'1']).ok()?;
+    let length = topic.len() as u8;
+    stream.write_all(&[&[0x82, length + 5, 0, 1, 0, length], topic.as_bytes(), &[0]].concat()).ok()?;
+    let mut answer = vec![];
+    let mut chunk = [0; 1000];
+    while let Ok(read @ 1..) = stream.read(&mut chunk) {
+        answer.extend_from_slice(&chunk[..read]);
+    }
+    let at = answer.windows(topic.len()).position(|bytes| bytes == topic.as_bytes())?;
+    String::from_utf8(answer[at + topic.len()..].to_vec()).ok()
+}
+
+#[test]
+fn under_systemd_lines_have_levels_and_no_times() {
+    use std::os::unix::fs::MetadataExt as _;
+    let workshop = Workshop::new(&STANDARD_INPUT.replace('-', "a.rgb"), ALWAYS);
+    write_raw(&workshop.path("a.rgb"), 3);
+    let run = |journal: Option<fn(u64, u64) -> String>, configuration: &str| {
+        let log = fs::File::create(workshop.path("log")).unwrap();
+        let metadata = log.metadata().unwrap();
+        let mut command = workshop.command(&["run", configuration]);
+        command.env_remove("JOURNAL_STREAM").stdout(Stdio::null()).stderr(log);
+        if let Some(journal) = journal {
+            command.env("JOURNAL_STREAM", journal(metadata.dev(), metadata.ino()));
+        }
+        command.status().unwrap();
+        fs::read_to_string(workshop.path("log")).unwrap()
+    };
+    let journal: fn(u64, u64) -> String = |device, inode| format!("{device}:{inode}");
+    let log = run(Some(journal), "c.toml");
+    assert!(log.lines().count() > 3 && log.lines().all(|line| line.starts_with("<6>resightd::")), "{log}");
+    fs::write(workshop.path("bad.toml"), "[model]\nfile = 3\n").unwrap();
+    let log = run(Some(journal), "bad.toml");
+    assert!(log.lines().count() > 1 && log.lines().all(|line| line.starts_with("<3>resightd: ")), "{log}");
+    // Elsewhere, as when the variable is inherited by a program with its own standard error.
+    for other in [None, Some((|device, inode| format!("{device}:{}", inode + 1)) as fn(u64, u64) -> String)] {
+        let log = run(other, "c.toml");
+        assert!(log.lines().all(|line| line.starts_with("[20") && line.contains(" INFO ")), "{log}");
+    }
+}
+
+#[test]
+fn a_fault_that_lasts_does_not_fill_the_log() {
+    let workshop = workshop("http = \"127.0.0.1:0\"\n[output.snapshots]\nfolder = \"/proc/resight\"");
+    let rules = ALWAYS.replace("threshold = 0.9", "threshold = 0.9\nmode = \"toggle\"");
+    let many = (0..40).map(|index| rules.replace("any", &format!("any{index}"))).collect::<String>();
+    let text = fs::read_to_string(workshop.path("c.toml")).unwrap();
+    fs::write(workshop.path("c.toml"), text.replace(ALWAYS, "")).unwrap();
+    let mut service = workshop.start();
+    service.expect_log("ready", 0);
+    let text = fs::read_to_string(workshop.path("c.toml")).unwrap();
+    // New rules at each reload, so each takes snapshots anew.
+    for round in 0..30 {
+        let rules = many.replace("any", &format!("round{round}_"));
+        fs::write(workshop.path("c.toml"), format!("{text}{rules}")).unwrap();
+        service.signal("HUP");
+        wait_for("the reload", || {
+            let status = service.status();
+            (status["reloads"] == round + 1).then_some(()).ok_or(status.to_string())
+        });
+        wait_for("a failure", || {
+            let status = service.status();
+            (status["snapshot_errors"].as_u64() > Some(round)).then_some(()).ok_or(status.to_string())
+        });
+    }
+    service.signal("TERM");
+    assert!(service.finish());
+    service.expect_log("were left out", 0);
+    let log = service.log.lock().unwrap();
+    assert!(log.iter().filter(|line| line.contains("snapshots: ")).count() <= 20, "{log:#?}");
 }

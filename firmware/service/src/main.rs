@@ -7,6 +7,7 @@ mod documentation;
 mod health;
 mod http;
 mod lines;
+mod logging;
 mod metrics;
 mod notify;
 mod outputs;
@@ -233,11 +234,13 @@ impl Cli {
 }
 
 fn main() -> ExitCode {
-    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("info")).init();
-    match Cli::parse().run() {
+    logging::start();
+    let result = Cli::parse().run();
+    log::logger().flush();
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("resightd: {error:#}");
+            logging::fatal(format_args!("{error:#}"));
             ExitCode::FAILURE
         }
     }

@@ -204,7 +204,7 @@ pub(crate) struct Shared {
     start: Instant,
     metrics: Mutex<Metrics>,
     names: Mutex<Arc<Names>>,
-    lines: Arc<Lines>,
+    pub(crate) lines: Arc<Lines>,
     pub(crate) outputs: Mutex<Arc<Outputs>>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) tap: FrameTap,
@@ -267,6 +267,11 @@ impl Shared {
     /// Whether frames are being classified.
     pub(crate) fn is_healthy(&self) -> bool {
         !lock(&self.metrics).stale
+    }
+
+    /// What the running model and rules are called.
+    pub(crate) fn names(&self) -> Arc<Names> {
+        lock(&self.names).clone()
     }
 
     fn stopping(&self) -> bool {

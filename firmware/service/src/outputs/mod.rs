@@ -4,6 +4,7 @@
 //! does not fit is dropped and counted.
 
 mod event;
+mod mqtt;
 mod picture;
 mod secret;
 mod snapshots;
@@ -19,6 +20,7 @@ use std::time::{Duration, Instant, SystemTime};
 use anyhow::{Context as _, Result};
 
 pub(crate) use self::event::{Event, EventKind, Names};
+use self::mqtt::{Mqtt, Settings};
 pub(crate) use self::picture::FrameTap;
 use self::picture::Picture;
 pub(crate) use self::secret::Secret;
@@ -48,6 +50,8 @@ macro_rules! counters {
             $(pub(crate) $name: AtomicU64,)*
             /// Readers of the socket now.
             pub(crate) socket_readers: AtomicU64,
+            /// Whether a broker is connected now.
+            pub(crate) mqtt_connected: AtomicU64,
         }
 
         impl Counters {
@@ -67,6 +71,8 @@ counters! {
     snapshots_written "Snapshots."
     snapshots_dropped "Snapshots dropped because the disk was too slow."
     snapshot_errors "Snapshots that could not be written."
+    mqtt_dropped "Events dropped because the broker took none."
+    mqtt_errors "Failures of the connection to the broker."
     http_requests "Requests over HTTP that were answered."
     http_unauthorised "Requests over HTTP without the token or for a foreign host."
     http_refused "Connections over HTTP that were one too many."
@@ -77,7 +83,11 @@ impl Counters {
     /// Name, meaning and value of each gauge.
     pub(crate) fn gauges(&self) -> impl Iterator<Item = (&'static str, &'static str, u64)> {
         let load = |gauge: &AtomicU64| gauge.load(Ordering::Relaxed);
-        [("socket_readers", "Readers of the socket.", load(&self.socket_readers))].into_iter()
+        [
+            ("socket_readers", "Readers of the socket.", load(&self.socket_readers)),
+            ("mqtt_connected", "Whether the broker is connected.", load(&self.mqtt_connected)),
+        ]
+        .into_iter()
     }
 }
 
@@ -87,6 +97,7 @@ pub(crate) struct Outputs {
     stdout: Option<Arc<Worker<Arc<str>>>>,
     socket: Option<Arc<EventSocket>>,
     snapshots: Option<Arc<Snapshots>>,
+    mqtt: Option<Arc<Mqtt>>,
     http: Option<Arc<Http>>,
 }
 
@@ -119,10 +130,17 @@ impl Outputs {
             (Some(config), Some(snapshots)) if snapshots.config() == config => Some(snapshots.clone()),
             (Some(config), _) => Some(Arc::new(Snapshots::open(config, counters.clone())?)),
         };
+        let mqtt = match config.mqtt.as_ref().map(Settings::read).transpose()? {
+            None => None,
+            Some(settings) => match &old.mqtt {
+                Some(mqtt) if *mqtt.settings() == settings => Some(mqtt.clone()),
+                old => Some(Arc::new(Mqtt::open(settings, old.as_deref(), counters.clone())?)),
+            },
+        };
         // Last: a new token is in force at once.
         let http =
             config.http.as_ref().map(|config| open_http(config, old.http.as_ref(), shared)).transpose()?;
-        Ok(Self { stdout, socket, snapshots, http })
+        Ok(Self { stdout, socket, snapshots, mqtt, http })
     }
 
     /// Takes a snapshot for each rule that became active, of `changes` that `frame` caused. Copies
@@ -145,12 +163,15 @@ impl Outputs {
     }
 
     fn write(&self, event: &Event, counters: &Counters) {
-        if self.stdout.is_none() && self.socket.is_none() {
+        if self.stdout.is_none() && self.socket.is_none() && self.mqtt.is_none() {
             return;
         }
         let line: Arc<str> = format!("{}\n", event.json()).into();
         if let Some(socket) = &self.socket {
             socket.write(&line);
+        }
+        if let Some(mqtt) = &self.mqtt {
+            mqtt.write(&line);
         }
         if let Some(stdout) = &self.stdout
             && !stdout.send(line)
@@ -159,10 +180,16 @@ impl Outputs {
         }
     }
 
-    fn tick(&self) {
+    fn tick(&self, shared: &Shared) {
         if let Some(socket) = &self.socket {
             socket.tick();
         }
+        let mut connected = false;
+        if let Some(mqtt) = &self.mqtt {
+            mqtt.tick(&shared.names(), shared.lines.levels());
+            connected = mqtt.is_connected();
+        }
+        shared.counters.mqtt_connected.store(connected.into(), Ordering::Relaxed);
     }
 
     /// Gives the last events a moment.
@@ -173,6 +200,9 @@ impl Outputs {
         }
         if let Some(snapshots) = &self.snapshots {
             snapshots.close(deadline);
+        }
+        if let Some(mqtt) = &self.mqtt {
+            mqtt.close(deadline);
         }
     }
 }
@@ -229,11 +259,11 @@ pub(crate) fn dispatch(events: &Receiver<Event>, shared: &Shared) {
             Ok(event) => outputs.write(&event, &shared.counters),
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => {
-                outputs.tick();
+                outputs.tick(shared);
                 outputs.close();
                 return;
             }
         }
-        outputs.tick();
+        outputs.tick(shared);
     }
 }

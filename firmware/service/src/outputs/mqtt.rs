@@ -1,0 +1,509 @@
+//! States and events for an MQTT broker.
+//!
+//! Two threads: the one that all outputs share puts together what is to be told and queues it
+//! without waiting; the connection's own waits for the broker. States are kept by what the
+//! broker was last told, so they come again after every loss of the connection.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+use rumqttc::{
+    Client, Connection, Event, LastWill, MqttOptions, Outgoing, Packet, QoS, Request, TlsConfiguration,
+    Transport,
+};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::{ClientConfig, RootCertStore};
+use serde_json::json;
+
+use super::secret::{Secret, small_file};
+use super::{Counters, Names};
+use crate::config::MqttConfig;
+use crate::run::lock;
+
+/// Events that may wait for the broker; then the oldest go.
+const EVENTS: usize = 256;
+
+/// Messages handed to the connection and not yet sent.
+const REQUESTS: usize = 64;
+
+/// Pauses between two attempts to connect.
+const BACKOFF: Duration = Duration::from_secs(1);
+const MAX_BACKOFF: Duration = Duration::from_secs(30);
+
+/// How often a waiting thread looks whether it should stop.
+const TICK: Duration = Duration::from_millis(50);
+
+/// Where Debian and its relatives keep the certificates that everybody trusts.
+const SYSTEM_AUTHORITIES: &str = "/etc/ssl/certs/ca-certificates.crt";
+
+/// Everything a connection is made from, the contents of files included.
+#[derive(Clone, PartialEq)]
+pub(super) struct Settings {
+    config: MqttConfig,
+    password: Option<Secret>,
+    authorities: Option<Vec<u8>>,
+}
+
+impl Settings {
+    /// Reads the files that the configuration names.
+    ///
+    /// # Errors
+    /// Files that are missing, empty or hold no certificates.
+    pub(super) fn read(config: &MqttConfig) -> Result<Self> {
+        let path = config.ca_file.as_deref().unwrap_or(SYSTEM_AUTHORITIES.as_ref());
+        let remedy = "`output.mqtt.ca_file` names the certificates to trust";
+        let settings = Self {
+            config: config.clone(),
+            password: config.password_file.as_deref().map(Secret::read).transpose()?,
+            authorities: config.encrypted.then(|| small_file(path).context(remedy)).transpose()?,
+        };
+        settings.tls().with_context(|| path.display().to_string())?;
+        Ok(settings)
+    }
+
+    fn tls(&self) -> Result<Option<ClientConfig>> {
+        let Some(pem) = &self.authorities else { return Ok(None) };
+        let mut roots = RootCertStore::empty();
+        // One odd certificate of the system's many is no reason to trust none.
+        roots.add_parsable_certificates(CertificateDer::pem_slice_iter(pem).filter_map(Result::ok));
+        if roots.is_empty() {
+            bail!("no certificates; a PEM file with the authority's certificate is needed");
+        }
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+        Ok(Some(builder.with_root_certificates(roots).with_no_client_auth()))
+    }
+
+    fn options(&self) -> Result<MqttOptions> {
+        let config = &self.config;
+        let mut options = MqttOptions::new(&config.client_id, &config.host, config.port);
+        options.set_keep_alive(config.keep_alive).set_max_packet_size(64 << 10, 1 << 20);
+        options.set_last_will(LastWill::new(self.availability(), "offline", QoS::AtLeastOnce, true));
+        if let Some(user) = &config.username {
+            options.set_credentials(user, self.password.as_ref().map_or("", Secret::text));
+        }
+        if let Some(tls) = self.tls()? {
+            options.set_transport(Transport::tls_with_config(TlsConfiguration::Rustls(Arc::new(tls))));
+        }
+        Ok(options)
+    }
+
+    fn availability(&self) -> String {
+        format!("{}/availability", self.config.topic)
+    }
+}
+
+/// What the two threads share.
+#[derive(Default)]
+struct Link {
+    stop: AtomicBool,
+    finished: AtomicBool,
+    /// How often the broker has accepted a connection.
+    connections: AtomicU64,
+    connected: AtomicBool,
+    events: Mutex<VecDeque<Arc<str>>>,
+}
+
+/// A broker that is told states and events.
+pub(super) struct Mqtt {
+    settings: Settings,
+    client: Client,
+    link: Arc<Link>,
+    states: Mutex<States>,
+    counters: Arc<Counters>,
+}
+
+impl Mqtt {
+    /// Starts the connection's thread; it connects when that of `old` has ended.
+    ///
+    /// # Errors
+    /// A system without room for a thread.
+    pub(super) fn open(settings: Settings, old: Option<&Self>, counters: Arc<Counters>) -> Result<Self> {
+        let (client, connection) = Client::new(settings.options()?, REQUESTS);
+        let link = Arc::new(Link::default());
+        let before = old.map(|old| old.link.clone());
+        thread::Builder::new()
+            .name("mqtt".into())
+            .spawn({
+                let (link, counters) = (link.clone(), counters.clone());
+                let broker = format!("{}:{}", settings.config.host, settings.config.port);
+                move || {
+                    // The farewell of one must not follow the greeting of the other.
+                    while before.as_ref().is_some_and(|old| !old.finished.load(Ordering::SeqCst))
+                        && !link.stop.load(Ordering::SeqCst)
+                    {
+                        thread::sleep(TICK);
+                    }
+                    converse(connection, &link, &counters, &broker);
+                    link.connected.store(false, Ordering::SeqCst);
+                    link.finished.store(true, Ordering::SeqCst);
+                }
+            })
+            .context("cannot start thread mqtt")?;
+        Ok(Self { settings, client, link, states: Mutex::default(), counters })
+    }
+
+    pub(super) fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    pub(super) fn is_connected(&self) -> bool {
+        self.link.connected.load(Ordering::SeqCst)
+    }
+
+    /// Queues an event.
+    pub(super) fn write(&self, line: &Arc<str>) {
+        let mut events = lock(&self.link.events);
+        if events.len() == EVENTS {
+            events.pop_front();
+            self.counters.mqtt_dropped.fetch_add(1, Ordering::Relaxed);
+        }
+        events.push_back(line.clone());
+    }
+
+    /// Tells the broker what has changed, as far as there is room.
+    pub(super) fn tick<'a>(&self, names: &Arc<Names>, levels: impl Iterator<Item = (&'a str, Option<bool>)>) {
+        let mut states = lock(&self.states);
+        states.look(&self.settings, names, levels);
+        if !self.is_connected() {
+            return;
+        }
+        states.tell(self.link.connections.load(Ordering::SeqCst), |topic, payload| {
+            self.client.try_publish(topic, QoS::AtLeastOnce, true, payload).is_ok()
+        });
+        let mut events = lock(&self.link.events);
+        while let Some(line) = events.front() {
+            let topic = format!("{}/event", self.settings.config.topic);
+            if self.client.try_publish(topic, QoS::AtLeastOnce, false, line.trim_end()).is_err() {
+                return;
+            }
+            events.pop_front();
+        }
+    }
+
+    /// Says farewell. What is queued before is still sent if the broker takes it.
+    fn stop(&self) {
+        if self.link.stop.swap(true, Ordering::SeqCst) || !self.is_connected() {
+            return;
+        }
+        // Without room the broker sends the last will.
+        let _ = self.client.try_publish(self.settings.availability(), QoS::AtLeastOnce, true, "offline");
+        let _ = self.client.try_disconnect();
+    }
+
+    pub(super) fn close(&self, deadline: Instant) {
+        self.stop();
+        while self.is_connected() && Instant::now() < deadline {
+            thread::sleep(TICK / 10);
+        }
+    }
+}
+
+impl Drop for Mqtt {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+fn converse(mut connection: Connection, link: &Link, counters: &Counters, broker: &str) {
+    let mut backoff = BACKOFF;
+    loop {
+        if link.stop.load(Ordering::SeqCst) && !link.connected.load(Ordering::SeqCst) {
+            return;
+        }
+        match connection.recv() {
+            Ok(Ok(Event::Incoming(Packet::ConnAck(_)))) => {
+                backoff = BACKOFF;
+                link.connections.fetch_add(1, Ordering::SeqCst);
+                link.connected.store(true, Ordering::SeqCst);
+                log::info!("MQTT: connected to {broker}");
+            }
+            Err(_) | Ok(Ok(Event::Outgoing(Outgoing::Disconnect))) => return,
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => {
+                link.connected.store(false, Ordering::SeqCst);
+                if link.stop.load(Ordering::SeqCst) {
+                    return;
+                }
+                counters.mqtt_errors.fetch_add(1, Ordering::Relaxed);
+                log::warn!("MQTT: {broker}: {error}; next attempt in {} s", backoff.as_secs());
+                keep_events(&mut connection, link, counters);
+                let due = Instant::now() + backoff;
+                while Instant::now() < due && !link.stop.load(Ordering::SeqCst) {
+                    thread::sleep(TICK);
+                }
+                backoff = (backoff * 2).min(MAX_BACKOFF);
+            }
+        }
+    }
+}
+
+/// Takes back the events that the broker has not confirmed. States are made anew instead.
+fn keep_events(connection: &mut Connection, link: &Link, counters: &Counters) {
+    let mut events = lock(&link.events);
+    for request in connection.eventloop.pending.drain(..).rev() {
+        let Request::Publish(publish) = request else { continue };
+        if publish.retain {
+            continue;
+        }
+        if events.len() == EVENTS {
+            counters.mqtt_dropped.fetch_add(1, Ordering::Relaxed);
+        } else {
+            events.push_front(String::from_utf8_lossy(&publish.payload).into());
+        }
+    }
+}
+
+/// What the broker should know and what it was told.
+#[derive(Default)]
+struct States {
+    names: Option<Arc<Names>>,
+    rules: Vec<bool>,
+    lines: Vec<(String, Option<bool>)>,
+    /// Retained messages by topic.
+    wanted: BTreeMap<String, Vec<u8>>,
+    /// What was last sent; `None` if it may be lost.
+    told: BTreeMap<String, Option<Vec<u8>>>,
+    /// The connection that `told` belongs to.
+    connection: u64,
+    settled: bool,
+}
+
+impl States {
+    /// Compares with the rules and lines; allocates only when something has changed.
+    fn look<'a>(
+        &mut self,
+        settings: &Settings,
+        names: &Arc<Names>,
+        levels: impl Iterator<Item = (&'a str, Option<bool>)>,
+    ) {
+        let mut changed = !self.names.as_ref().is_some_and(|known| Arc::ptr_eq(known, names));
+        if changed {
+            self.names = Some(names.clone());
+            self.rules = vec![false; names.active.len()];
+        }
+        for (known, active) in self.rules.iter_mut().zip(&names.active) {
+            let active = active.load(Ordering::Relaxed);
+            changed |= std::mem::replace(known, active) != active;
+        }
+        let mut count = 0;
+        for (name, level) in levels {
+            match self.lines.get_mut(count) {
+                Some(line) if line.0 == name => changed |= std::mem::replace(&mut line.1, level) != level,
+                _ => {
+                    self.lines.truncate(count);
+                    self.lines.push((name.to_owned(), level));
+                    changed = true;
+                }
+            }
+            count += 1;
+        }
+        changed |= self.lines.len() > count;
+        self.lines.truncate(count);
+        if changed {
+            self.wanted = wanted(settings, names, &self.rules, &self.lines);
+            self.settled = false;
+        }
+    }
+
+    /// Publishes differences until `publish` has no room.
+    fn tell(&mut self, connection: u64, mut publish: impl FnMut(&str, Vec<u8>) -> bool) {
+        if connection != self.connection {
+            self.connection = connection;
+            self.told.values_mut().for_each(|payload| *payload = None);
+            self.settled = false;
+        }
+        if self.settled {
+            return;
+        }
+        for (topic, payload) in &self.wanted {
+            if self.told.get(topic).is_some_and(|told| told.as_ref() == Some(payload)) {
+                continue;
+            }
+            if !publish(topic, payload.clone()) {
+                return;
+            }
+            self.told.insert(topic.clone(), Some(payload.clone()));
+        }
+        // An empty retained message deletes what the broker keeps.
+        let Self { wanted, told, settled, .. } = self;
+        told.retain(|topic, _| wanted.contains_key(topic) || !publish(topic, vec![]));
+        *settled = told.len() == wanted.len();
+    }
+}
+
+/// The retained messages.
+fn wanted(
+    settings: &Settings,
+    names: &Names,
+    rules: &[bool],
+    lines: &[(String, Option<bool>)],
+) -> BTreeMap<String, Vec<u8>> {
+    let config = &settings.config;
+    let mut messages = BTreeMap::from([(settings.availability(), b"online".to_vec())]);
+    let rules = names.rules.iter().zip(rules).map(|(name, active)| ("rule", name, Some(*active)));
+    let lines = lines.iter().map(|(name, level)| ("line", name, *level));
+    for (kind, name, state) in rules.chain(lines) {
+        let mut level = plain(name);
+        while messages.contains_key(&format!("{}/{kind}/{level}", config.topic)) {
+            level.push('_');
+        }
+        let topic = format!("{}/{kind}/{level}", config.topic);
+        // Home Assistant takes `None` for unknown.
+        let payload = state.map_or("None", |state| if state { "ON" } else { "OFF" });
+        if let Some(prefix) = &config.discovery {
+            let identifier = format!("{}_{kind}_{level}", config.client_id);
+            let sensor = json!({
+                "name": format!("{kind} {name}"),
+                "unique_id": identifier,
+                "state_topic": topic,
+                "availability_topic": settings.availability(),
+                "device": {
+                    "identifiers": [config.client_id],
+                    "name": config.client_id,
+                    "manufacturer": "resight",
+                    "model": names.model,
+                    "sw_version": env!("CARGO_PKG_VERSION"),
+                },
+            });
+            let discovery = format!("{prefix}/binary_sensor/{}/{kind}_{level}/config", config.client_id);
+            messages.insert(discovery, sensor.to_string().into_bytes());
+        }
+        messages.insert(topic, payload.into());
+    }
+    messages
+}
+
+/// Up to 64 characters that topics and Home Assistant's identifiers can hold.
+fn plain(name: &str) -> String {
+    let keep = |c: char| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' };
+    name.chars().take(64).map(keep).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use resight_network::Labels;
+
+    use super::*;
+
+    fn settings(discovery: Option<&str>) -> Settings {
+        let config = MqttConfig {
+            host: "127.0.0.1".into(),
+            port: 1,
+            encrypted: false,
+            ca_file: None,
+            username: None,
+            password_file: None,
+            client_id: "id".into(),
+            topic: "r".into(),
+            discovery: discovery.map(str::to_owned),
+            keep_alive: Duration::from_secs(30),
+        };
+        Settings::read(&config).unwrap()
+    }
+
+    fn names(rules: &[&str]) -> Arc<Names> {
+        Arc::new(Names {
+            model: "net".into(),
+            isa: "generic",
+            rules: rules.iter().map(|rule| (*rule).to_owned()).collect(),
+            active: rules.iter().map(|_| AtomicBool::new(false)).collect(),
+            labels: Labels::parse("l", b"n00000001 a\n").unwrap(),
+        })
+    }
+
+    /// What `tell` publishes with room for so many messages.
+    fn told(states: &mut States, connection: u64, room: usize) -> Vec<(String, String)> {
+        let mut messages = vec![];
+        states.tell(connection, |topic, payload| {
+            let fits = messages.len() < room;
+            if fits {
+                messages.push((topic.to_owned(), String::from_utf8(payload).unwrap()));
+            }
+            fits
+        });
+        messages
+    }
+
+    fn pairs(messages: &[(String, String)]) -> Vec<(&str, &str)> {
+        messages.iter().map(|(topic, payload)| (topic.as_str(), payload.as_str())).collect()
+    }
+
+    #[test]
+    fn states_are_told_once_and_again_after_a_loss() {
+        let (settings, names) = (settings(None), names(&["cat", "dog"]));
+        let mut states = States::default();
+        let lamp = |level| [("lamp", level)].into_iter();
+        states.look(&settings, &names, lamp(None));
+        let all = [
+            ("r/availability", "online"),
+            ("r/line/lamp", "None"),
+            ("r/rule/cat", "OFF"),
+            ("r/rule/dog", "OFF"),
+        ];
+        // Without room for all, the rest follows.
+        assert_eq!(pairs(&told(&mut states, 1, 3)), all[..3]);
+        assert_eq!(pairs(&told(&mut states, 1, 3)), all[3..]);
+        assert!(told(&mut states, 1, 9).is_empty());
+        names.active[1].store(true, Ordering::Relaxed);
+        states.look(&settings, &names, lamp(Some(true)));
+        assert_eq!(pairs(&told(&mut states, 1, 9)), [("r/line/lamp", "ON"), ("r/rule/dog", "ON")]);
+        states.look(&settings, &names, lamp(Some(true)));
+        assert!(told(&mut states, 1, 9).is_empty());
+        assert_eq!(told(&mut states, 2, 9).len(), 4);
+    }
+
+    #[test]
+    fn what_a_reload_removes_is_deleted_even_after_a_loss() {
+        let settings = settings(Some("ha"));
+        let mut states = States::default();
+        states.look(&settings, &names(&["cat"]), [("lamp", Some(false))].into_iter());
+        let messages = told(&mut states, 1, 9);
+        assert_eq!(messages.len(), 5);
+        let config: serde_json::Value = serde_json::from_str(&messages[1].1).unwrap();
+        assert_eq!(messages[1].0, "ha/binary_sensor/id/rule_cat/config");
+        assert_eq!(
+            (config["state_topic"].as_str(), config["unique_id"].as_str()),
+            (Some("r/rule/cat"), Some("id_rule_cat"))
+        );
+        assert_eq!(config["availability_topic"], "r/availability");
+        states.look(&settings, &names(&[]), [].into_iter());
+        let messages = told(&mut states, 2, 9);
+        assert_eq!(messages.len(), 5, "{messages:?}");
+        assert_eq!(messages.iter().filter(|(_, payload)| payload.is_empty()).count(), 4);
+        assert!(told(&mut states, 2, 9).is_empty());
+    }
+
+    #[test]
+    fn names_that_look_alike_in_a_topic_stay_apart() {
+        let mut states = States::default();
+        states.look(&settings(None), &names(&["a/b", "a b", "a+#"]), [].into_iter());
+        let messages = told(&mut states, 1, 9);
+        let topics: Vec<&str> = messages.iter().map(|(topic, _)| topic.as_str()).collect();
+        assert_eq!(topics, ["r/availability", "r/rule/a__", "r/rule/a_b", "r/rule/a_b_"]);
+    }
+
+    #[test]
+    fn without_a_broker_the_oldest_events_go() {
+        let counters = Arc::new(Counters::default());
+        let mqtt = Mqtt::open(settings(None), None, counters.clone()).unwrap();
+        for index in 0..EVENTS + 10 {
+            mqtt.write(&format!("{index}\n").into());
+        }
+        mqtt.tick(&names(&["cat"]), [].into_iter());
+        assert_eq!(counters.mqtt_dropped.load(Ordering::Relaxed), 10);
+        assert_eq!(&**lock(&mqtt.link.events).front().unwrap(), "10\n");
+        let link = mqtt.link.clone();
+        drop(mqtt);
+        let start = Instant::now();
+        while !link.finished.load(Ordering::SeqCst) {
+            assert!(start.elapsed() < Duration::from_secs(30));
+            thread::sleep(TICK);
+        }
+    }
+}
