@@ -10,6 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result, bail};
+use jiff::tz::TimeZone;
 use resight_network::{
     Classifier, FrameDecoder, Labels, NetworkError, Region, isa_from_environment, softmax,
 };
@@ -19,13 +20,14 @@ use signal_hook::iterator::Signals;
 
 use crate::board;
 use crate::config::{Config, SourceConfig};
+use crate::hours::local_zone;
 use crate::http;
-use crate::lines::{LineError, LineList, Lines};
+use crate::lines::{Input, InputList, LineError, LineList, Lines, inputs};
 use crate::metrics::Metrics;
 use crate::notify::Notify;
 use crate::pace::Pace;
 use crate::source::{self, Frame, Next, Source, SourceError};
-use crate::triggers::{Change, Triggers};
+use crate::triggers::{Change, Rule, Triggers};
 
 /// Nothing waits longer than this without looking whether it should stop.
 const TICK: Duration = Duration::from_millis(50);
@@ -72,8 +74,10 @@ struct Engine {
     probabilities: Vec<f32>,
     triggers: Triggers,
     changes: Vec<Change>,
-    /// The lines that the rules count.
+    /// The lines and inputs that the rules count.
     lines: LineList,
+    inputs: InputList,
+    zone: TimeZone,
     stale: Duration,
     pace: Pace,
     names: Arc<Names>,
@@ -81,7 +85,7 @@ struct Engine {
 
 impl Engine {
     /// Loads the model, runs its golden vectors and resolves the rules.
-    fn load(path: &Path, config: &Config, lines: LineList) -> Result<Self> {
+    fn load(path: &Path, config: &Config, lines: LineList, inputs: InputList) -> Result<Self> {
         let model = config.load_model()?;
         let rules = config.rules(path, model.labels())?;
         let isa = isa_from_environment()?;
@@ -89,6 +93,7 @@ impl Engine {
         classifier.self_test(&model)?;
         classifier.set_orientation(config.image.orientation);
         log::info!("{}: {} golden vectors reproduced by {isa}", model.name(), model.golden().len());
+        let zone = if rules.iter().any(|rule| rule.hours.is_some()) { local_zone() } else { TimeZone::UTC };
         let names = Names {
             model: model.name().to_owned(),
             isa: isa.name(),
@@ -103,6 +108,8 @@ impl Engine {
             changes: Vec::with_capacity(rules.len()),
             triggers: Triggers::new(rules),
             lines,
+            inputs,
+            zone,
             stale: config.stale,
             pace: Pace::new(config.pace.clone()),
             names: Arc::new(names),
@@ -115,6 +122,36 @@ impl Engine {
         self.probabilities.copy_from_slice(logits);
         softmax(&mut self.probabilities);
         Ok(())
+    }
+}
+
+impl Engine {
+    /// Whether frames are classified only when an input becomes active.
+    fn is_triggered(&self) -> bool {
+        self.inputs.iter().any(|input| input.is_trigger())
+    }
+
+    /// Whether a frame is to be classified for the rules.
+    fn is_wanted(&self, frame: &Frame) -> bool {
+        // Each must know that this frame is there.
+        let answers = self.inputs.iter().filter(|input| input.is_trigger() && input.answer(frame.arrival));
+        answers.count() > 0 || !self.is_triggered()
+    }
+
+    /// Lets the rules judge what was classified, or time alone.
+    fn judge(&mut self, now: Duration, by_frame: bool) {
+        let wall = SystemTime::now();
+        let may_act = |rule: &Rule| {
+            let armed = |input: usize| self.inputs[input].level() == Some(true);
+            rule.armed_by.is_none_or(armed)
+                && rule.hours.as_ref().is_none_or(|hours| hours.contains(wall, &self.zone))
+        };
+        self.triggers.arm(now, may_act, |change| self.changes.push(change));
+        if by_frame {
+            self.triggers.frame(now, &self.probabilities, |change| self.changes.push(change));
+        } else {
+            self.triggers.advance(now, |change| self.changes.push(change));
+        }
     }
 }
 
@@ -250,6 +287,7 @@ pub(crate) struct Shared {
     metrics: Mutex<Metrics>,
     names: Mutex<Arc<Names>>,
     lines: Arc<Lines>,
+    inputs: Mutex<InputList>,
     slot: Slot,
     new_engine: Mutex<Option<Engine>>,
     new_source: Mutex<Option<NewSource>>,
@@ -270,6 +308,9 @@ impl Shared {
         value["temperature_c"] = json!(metrics.temperature);
         value["lines"] =
             self.lines.levels().into_iter().map(|(name, active)| (name, json!(active))).collect::<Value>();
+        let inputs = lock(&self.inputs).clone();
+        let level = |input: &Arc<Input>| (input.name().to_owned(), json!(input.level()));
+        value["inputs"] = inputs.iter().map(level).collect::<Value>();
         if let Some((class, probability, frame)) = metrics.last {
             let name = names.labels.name(class);
             value["last"] =
@@ -282,7 +323,8 @@ impl Shared {
     pub(crate) fn prometheus(&self) -> String {
         let metrics = lock(&self.metrics).clone();
         let levels = self.lines.levels();
-        metrics.prometheus(levels.iter().map(|(name, level)| (name.as_str(), *level)))
+        let inputs = lock(&self.inputs).clone();
+        metrics.prometheus(&inputs, levels.iter().map(|(name, level)| (name.as_str(), *level)))
     }
 
     /// Whether frames are being classified.
@@ -306,7 +348,7 @@ pub(crate) fn run(path: &Path) -> Result<()> {
     let mut config = Config::load(path)?;
     let lines = Arc::new(Lines::open(&config.lines)?);
     make_safe_on_panic(&lines);
-    let engine = Engine::load(path, &config, lines.list())?;
+    let engine = Engine::load(path, &config, lines.list(), inputs(&config.inputs, &[].into())?)?;
     let source = NewSource::open(&config.source)?;
     let shared = Arc::new(Shared {
         stop: AtomicBool::new(false),
@@ -314,6 +356,7 @@ pub(crate) fn run(path: &Path) -> Result<()> {
         metrics: Mutex::new(Metrics { stale: true, ..Metrics::default() }),
         names: Mutex::new(engine.names.clone()),
         lines: lines.clone(),
+        inputs: Mutex::new(engine.inputs.clone()),
         slot: Slot::default(),
         new_engine: Mutex::new(None),
         new_source: Mutex::new(Some(source)),
@@ -487,9 +530,10 @@ fn prepare(path: &Path, running: &Config, shared: &Shared) -> Result<(Config, En
     if config.output != running.output {
         bail!("{}: changes of [output] need a restart", path.display());
     }
-    let mut engine = Engine::load(path, &config, shared.lines.list())?;
+    let mut engine = Engine::load(path, &config, shared.lines.list(), [].into())?;
     let source = if config.source == running.source { None } else { Some(NewSource::open(&config.source)?) };
     // Last, because it moves wires: what was refused before has touched nothing.
+    engine.inputs = inputs(&config.inputs, &lock(&shared.inputs).clone())?;
     engine.lines = shared.lines.prepare(&config.lines)?;
     Ok((config, engine, source))
 }
@@ -614,6 +658,7 @@ fn infer(shared: &Shared, mut engine: Engine, events: Option<SyncSender<Event>>)
             new.triggers.inherit(&engine.triggers);
             report_line(shared, shared.lines.install(&new.lines));
             *lock(&shared.names) = new.names.clone();
+            *lock(&shared.inputs) = new.inputs.clone();
             engine = new;
         }
         let now = shared.start.elapsed();
@@ -627,11 +672,14 @@ fn infer(shared: &Shared, mut engine: Engine, events: Option<SyncSender<Event>>)
             Taken::Nothing
         };
         match taken {
-            Taken::Frame => state.frame(&mut engine),
+            Taken::Frame if engine.is_wanted(&state.frame) => state.frame(&mut engine, true),
+            // The first is classified all the same, to know that everything works.
+            Taken::Frame if state.last.is_none() => state.frame(&mut engine, false),
+            Taken::Frame => state.pass(&mut engine),
             Taken::Nothing => {
                 state.idle();
                 if !state.stale {
-                    engine.triggers.advance(shared.start.elapsed(), |change| engine.changes.push(change));
+                    engine.judge(shared.start.elapsed(), false);
                     state.show(&mut engine, false, Instant::now());
                 }
             }
@@ -644,7 +692,27 @@ fn infer(shared: &Shared, mut engine: Engine, events: Option<SyncSender<Event>>)
 }
 
 impl Loop<'_> {
-    fn frame(&mut self, engine: &mut Engine) {
+    /// A frame that nobody asked for: the camera is alive, time goes on.
+    fn pass(&mut self, engine: &mut Engine) {
+        self.idle();
+        self.arrived(engine);
+        engine.judge(self.shared.start.elapsed(), false);
+        self.show(engine, false, Instant::now());
+    }
+
+    /// Notes that a frame came. `true` for the first.
+    fn arrived(&mut self, engine: &Engine) -> bool {
+        let first = self.last.replace(Instant::now()).is_none();
+        if std::mem::take(&mut self.stale) && !first {
+            log::info!("frames come again");
+            self.send(engine, EventKind::Recovered, Duration::ZERO);
+        }
+        lock(&self.shared.metrics).stale = false;
+        first
+    }
+
+    /// Classifies a frame, for the rules or only to see that it can be done.
+    fn frame(&mut self, engine: &mut Engine, for_rules: bool) {
         let begin = Instant::now();
         if let Err(error) = engine.classify(&self.frame) {
             let mut metrics = lock(&self.shared.metrics);
@@ -662,22 +730,15 @@ impl Loop<'_> {
         let took = begin.elapsed();
         // A long pause after a long inference is no reason to give up the lines.
         self.next = begin + engine.pace.interval(took).min(engine.stale / 2);
-        engine.triggers.frame(now, &engine.probabilities, |change| engine.changes.push(change));
-        let decided = Instant::now();
-        let first = self.last.replace(decided).is_none();
-        let recovered = std::mem::take(&mut self.stale) && !first;
-        if recovered {
-            log::info!("frames come again");
-            self.send(engine, EventKind::Recovered, Duration::ZERO);
-        }
-        self.show(engine, true, decided);
+        let first = self.arrived(engine);
+        engine.judge(now, for_rules);
+        self.show(engine, true, Instant::now());
         let best = (0..engine.probabilities.len()).fold(0, |best, class| {
             if engine.probabilities[class] > engine.probabilities[best] { class } else { best }
         });
         let temperature = {
             let mut metrics = lock(&self.shared.metrics);
             metrics.inferences += 1;
-            metrics.stale = false;
             metrics.inference.add(took);
             metrics.last = Some((best, engine.probabilities[best], self.frame.number));
             metrics.temperature
