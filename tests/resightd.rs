@@ -525,3 +525,72 @@ fn lines_change_while_running_and_a_bad_change_is_refused() {
     let writes = service.status()["line_write"]["count"].as_u64();
     assert!(writes >= Some(2), "{writes:?}");
 }
+
+/// Replaces an input's file in one step.
+fn set_input(workshop: &Workshop, level: &str) {
+    fs::write(workshop.path("new"), level).unwrap();
+    fs::rename(workshop.path("new"), workshop.path("key")).unwrap();
+}
+
+#[test]
+fn an_input_arms_a_rule_and_its_loss_disarms_it() {
+    let source = format!("{}\nrepeat = true\nrate = 50", STANDARD_INPUT.replace('-', "a.rgb"));
+    let input = "[[input]]\nname = \"key\"\nbackend = \"file\"\npath = \"key\"\n";
+    let rule = format!("{input}{ALWAYS}armed_by = \"key\"\nhold_ms = 60000\n");
+    let workshop = Workshop::new(&source, &rule);
+    write_raw(&workshop.path("a.rgb"), 3);
+    assert!(String::from_utf8(workshop.output(&["run", "c.toml"]).stderr).unwrap().contains("input `key`"));
+    set_input(&workshop, "0");
+    let service = workshop.start();
+    let wait_for_state = |lamp: bool, key: Value| {
+        wait_for("the lamp", || {
+            let status = service.status();
+            let is_so = status["lines"]["lamp"] == lamp && status["inputs"]["key"] == key;
+            is_so.then_some(()).ok_or(status.to_string())
+        });
+    };
+    service.expect_log("ready", 0);
+    assert_eq!(service.status()["lines"]["lamp"], false);
+    for _ in 0..2 {
+        set_input(&workshop, "1");
+        wait_for_state(true, true.into());
+        set_input(&workshop, "0");
+        wait_for_state(false, false.into());
+    }
+    service.expect_event("inactive");
+    set_input(&workshop, "1");
+    wait_for_state(true, true.into());
+    fs::remove_file(workshop.path("key")).unwrap();
+    wait_for_state(false, Value::Null);
+    let metrics = service.get("/metrics").1;
+    assert!(metrics.contains("resight_input_active{input=\"key\"} NaN"), "{metrics}");
+    set_input(&workshop, "1");
+    wait_for_state(true, true.into());
+}
+
+#[test]
+fn a_trigger_asks_for_single_frames() {
+    let source = format!("{}\nrepeat = true\nrate = 50", STANDARD_INPUT.replace('-', "a.rgb"));
+    let input = "[[input]]\nname = \"key\"\nbackend = \"file\"\npath = \"key\"\ntrigger = true\n";
+    let workshop = Workshop::new(&source, &format!("{input}{ALWAYS}"));
+    write_raw(&workshop.path("a.rgb"), 3);
+    set_input(&workshop, "0");
+    let service = workshop.start();
+    service.expect_log("ready", 0);
+    // Longer than frames may stay away: they come, but nobody wants them.
+    thread::sleep(Duration::from_millis(700));
+    let status = service.status();
+    assert_eq!((&status["inferences"], &status["stale"]), (&1.into(), &false.into()), "{status}");
+    assert!(status["frames"].as_u64() > Some(5) && service.events().is_empty(), "{status}");
+    for edge in 1..=3u64 {
+        set_input(&workshop, "1");
+        wait_for("the inference", || {
+            let status = service.status();
+            (status["inferences"] == 1 + edge).then_some(()).ok_or(status.to_string())
+        });
+        set_input(&workshop, "0");
+        thread::sleep(Duration::from_millis(100));
+        assert_eq!(service.status()["inferences"], 1 + edge);
+    }
+    service.expect_event("active");
+}

@@ -5,6 +5,7 @@ mod config;
 #[cfg(feature = "documentation")]
 mod documentation;
 mod health;
+mod hours;
 mod http;
 mod lines;
 mod logging;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::lines::InputList;
 use crate::outputs::Counters;
 
 /// Parts that each doubling is divided into: a bound is at most 1/8 above the value.
@@ -69,6 +70,11 @@ impl Histogram {
         }
         let _ = writeln!(text, "{name}_sum {}\n{name}_count {}", self.sum.as_secs_f64(), self.count);
     }
+}
+
+/// A label's value in Prometheus's format.
+fn escaped(text: &str) -> String {
+    text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }
 
 fn bucket(value: u64) -> usize {
@@ -153,6 +159,7 @@ impl Metrics {
     pub(crate) fn prometheus<'a>(
         &self,
         outputs: &Counters,
+        inputs: &InputList,
         lines: impl Iterator<Item = (&'a str, Option<bool>)>,
     ) -> String {
         let mut text = String::new();
@@ -172,9 +179,22 @@ impl Metrics {
         let _ = writeln!(text, "# HELP {name} Whether a line is active; NaN after a failed write.");
         let _ = writeln!(text, "# TYPE {name} gauge");
         for (line, level) in lines {
-            let line = line.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+            let line = escaped(line);
             let level = level.map_or("NaN", |active| if active { "1" } else { "0" });
             let _ = writeln!(text, "{name}{{line=\"{line}\"}} {level}");
+        }
+        let name = "resight_input_active";
+        let _ = writeln!(text, "# HELP {name} Whether an input is active; NaN while it is taken away.");
+        let _ = writeln!(text, "# TYPE {name} gauge");
+        for input in inputs.iter() {
+            let level = input.level().map_or("NaN", |active| if active { "1" } else { "0" });
+            let _ = writeln!(text, "{name}{{input=\"{}\"}} {level}", escaped(input.name()));
+        }
+        let name = "resight_input_errors_total";
+        let _ = writeln!(text, "# HELP {name} Times that an input was lost or could not be opened again.");
+        let _ = writeln!(text, "# TYPE {name} counter");
+        for input in inputs.iter() {
+            let _ = writeln!(text, "{name}{{input=\"{}\"}} {}", escaped(input.name()), input.errors());
         }
         let help = "From a frame's arrival until the lines show it.";
         self.latency.prometheus("resight_latency_seconds", help, &mut text);

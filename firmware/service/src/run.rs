@@ -9,6 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context as _, Result, bail};
+use jiff::tz::TimeZone;
 use resight_network::{Classifier, FrameDecoder, NetworkError, Region, isa_from_environment, softmax};
 use serde_json::{Value, json};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -16,13 +17,14 @@ use signal_hook::iterator::Signals;
 
 use crate::board;
 use crate::config::{Config, SourceConfig};
-use crate::lines::{LineError, LineList, Lines};
+use crate::hours::local_zone;
+use crate::lines::{Input, InputList, LineError, LineList, Lines, inputs};
 use crate::metrics::Metrics;
 use crate::notify::Notify;
 use crate::outputs::{self, Counters, EVENTS, Event, EventKind, FrameTap, Names, Outputs};
 use crate::pace::Pace;
 use crate::source::{self, Frame, Next, Source, SourceError};
-use crate::triggers::{Change, Triggers};
+use crate::triggers::{Change, Rule, Triggers};
 
 /// Nothing waits longer than this without looking whether it should stop.
 const TICK: Duration = Duration::from_millis(50);
@@ -58,8 +60,10 @@ struct Engine {
     probabilities: Vec<f32>,
     triggers: Triggers,
     changes: Vec<Change>,
-    /// The lines that the rules count.
+    /// The lines and inputs that the rules count.
     lines: LineList,
+    inputs: InputList,
+    zone: TimeZone,
     stale: Duration,
     pace: Pace,
     names: Arc<Names>,
@@ -67,7 +71,7 @@ struct Engine {
 
 impl Engine {
     /// Loads the model, runs its golden vectors and resolves the rules.
-    fn load(path: &Path, config: &Config, lines: LineList) -> Result<Self> {
+    fn load(path: &Path, config: &Config, lines: LineList, inputs: InputList) -> Result<Self> {
         let model = config.load_model()?;
         let rules = config.rules(path, model.labels())?;
         let isa = isa_from_environment()?;
@@ -75,6 +79,7 @@ impl Engine {
         classifier.self_test(&model)?;
         classifier.set_orientation(config.image.orientation);
         log::info!("{}: {} golden vectors reproduced by {isa}", model.name(), model.golden().len());
+        let zone = if rules.iter().any(|rule| rule.hours.is_some()) { local_zone() } else { TimeZone::UTC };
         let names = Names {
             model: model.name().to_owned(),
             isa: isa.name(),
@@ -90,6 +95,8 @@ impl Engine {
             changes: Vec::with_capacity(rules.len()),
             triggers: Triggers::new(rules),
             lines,
+            inputs,
+            zone,
             stale: config.stale,
             pace: Pace::new(config.pace.clone()),
             names: Arc::new(names),
@@ -109,6 +116,36 @@ impl Engine {
         self.probabilities.copy_from_slice(logits);
         softmax(&mut self.probabilities);
         Ok(())
+    }
+}
+
+impl Engine {
+    /// Whether frames are classified only when an input becomes active.
+    fn is_triggered(&self) -> bool {
+        self.inputs.iter().any(|input| input.is_trigger())
+    }
+
+    /// Whether a frame is to be classified for the rules.
+    fn is_wanted(&self, frame: &Frame) -> bool {
+        // Each must know that this frame is there.
+        let answers = self.inputs.iter().filter(|input| input.is_trigger() && input.answer(frame.arrival));
+        answers.count() > 0 || !self.is_triggered()
+    }
+
+    /// Lets the rules judge what was classified, or time alone.
+    fn judge(&mut self, now: Duration, by_frame: bool) {
+        let wall = SystemTime::now();
+        let may_act = |rule: &Rule| {
+            let armed = |input: usize| self.inputs[input].level() == Some(true);
+            rule.armed_by.is_none_or(armed)
+                && rule.hours.as_ref().is_none_or(|hours| hours.contains(wall, &self.zone))
+        };
+        self.triggers.arm(now, may_act, |change| self.changes.push(change));
+        if by_frame {
+            self.triggers.frame(now, &self.probabilities, |change| self.changes.push(change));
+        } else {
+            self.triggers.advance(now, |change| self.changes.push(change));
+        }
     }
 }
 
@@ -208,6 +245,7 @@ pub(crate) struct Shared {
     pub(crate) outputs: Mutex<Arc<Outputs>>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) tap: FrameTap,
+    inputs: Mutex<InputList>,
     slot: Slot,
     new_engine: Mutex<Option<Engine>>,
     new_source: Mutex<Option<NewSource>>,
@@ -223,6 +261,7 @@ impl Shared {
             start: Instant::now(),
             metrics: Mutex::new(Metrics { stale: true, ..Metrics::default() }),
             names: Mutex::new(engine.names.clone()),
+            inputs: Mutex::new(engine.inputs.clone()),
             lines,
             outputs: Mutex::default(),
             counters: Arc::default(),
@@ -249,6 +288,9 @@ impl Shared {
         value["temperature_c"] = json!(metrics.temperature);
         value["lines"] =
             self.lines.levels().into_iter().map(|(name, active)| (name, json!(active))).collect::<Value>();
+        let inputs = lock(&self.inputs).clone();
+        let level = |input: &Arc<Input>| (input.name().to_owned(), json!(input.level()));
+        value["inputs"] = inputs.iter().map(level).collect::<Value>();
         if let Some((class, probability, frame)) = metrics.last {
             let name = names.labels.name(class);
             value["last"] =
@@ -261,7 +303,9 @@ impl Shared {
     pub(crate) fn prometheus(&self) -> String {
         let metrics = lock(&self.metrics).clone();
         let levels = self.lines.levels();
-        metrics.prometheus(&self.counters, levels.iter().map(|(name, level)| (name.as_str(), *level)))
+        let inputs = lock(&self.inputs).clone();
+        let levels = levels.iter().map(|(name, level)| (name.as_str(), *level));
+        metrics.prometheus(&self.counters, &inputs, levels)
     }
 
     /// Whether frames are being classified.
@@ -290,7 +334,7 @@ pub(crate) fn run(path: &Path) -> Result<()> {
     let mut config = Config::load(path)?;
     let lines = Arc::new(Lines::open(&config.lines)?);
     make_safe_on_panic(&lines);
-    let engine = Engine::load(path, &config, lines.list())?;
+    let engine = Engine::load(path, &config, lines.list(), inputs(&config.inputs, &[].into())?)?;
     let source = NewSource::open(&config.source)?;
     let shared = Arc::new(Shared::new(&engine, lines.clone(), source));
     let opened = Outputs::open(&config.output, &Outputs::default(), &shared)?;
@@ -460,12 +504,13 @@ type Prepared = (Config, Engine, Option<NewSource>, Outputs);
 
 fn prepare(path: &Path, running: &Config, shared: &Arc<Shared>) -> Result<Prepared> {
     let config = Config::load(path)?;
-    let mut engine = Engine::load(path, &config, shared.lines.list())?;
+    let mut engine = Engine::load(path, &config, shared.lines.list(), [].into())?;
     let source = if config.source == running.source { None } else { Some(NewSource::open(&config.source)?) };
     // Late, because they begin to work at once.
     let old = lock(&shared.outputs).clone();
     let outputs = Outputs::open(&config.output, &old, shared)?;
     // Last, because it moves wires: what was refused before has touched nothing.
+    engine.inputs = inputs(&config.inputs, &lock(&shared.inputs).clone())?;
     engine.lines = shared.lines.prepare(&config.lines)?;
     Ok((config, engine, source, outputs))
 }
@@ -576,6 +621,7 @@ fn infer(shared: &Shared, mut engine: Engine, events: SyncSender<Event>) {
         new.show_rules();
         report_line(shared, shared.lines.install(&new.lines));
         *lock(&shared.names) = new.names.clone();
+        *lock(&shared.inputs) = new.inputs.clone();
         engine = new;
     }
 }
@@ -604,13 +650,14 @@ impl<'a> Loop<'a> {
                 Taken::Nothing
             };
             match taken {
-                Taken::Frame => self.frame(engine),
+                Taken::Frame if engine.is_wanted(&self.frame) => self.frame(engine, true),
+                // The first is classified all the same, to know that everything works.
+                Taken::Frame if self.last.is_none() => self.frame(engine, false),
+                Taken::Frame => self.pass(engine),
                 Taken::Nothing => {
                     self.idle();
                     if !self.stale {
-                        engine
-                            .triggers
-                            .advance(self.shared.start.elapsed(), |change| engine.changes.push(change));
+                        engine.judge(self.shared.start.elapsed(), false);
                         self.show(engine, false, Instant::now());
                     }
                 }
@@ -623,7 +670,27 @@ impl<'a> Loop<'a> {
         None
     }
 
-    fn frame(&mut self, engine: &mut Engine) {
+    /// A frame that nobody asked for: the camera is alive, time goes on.
+    fn pass(&mut self, engine: &mut Engine) {
+        self.idle();
+        self.arrived(engine);
+        engine.judge(self.shared.start.elapsed(), false);
+        self.show(engine, false, Instant::now());
+    }
+
+    /// Notes that a frame came. `true` for the first.
+    fn arrived(&mut self, engine: &Engine) -> bool {
+        let first = self.last.replace(Instant::now()).is_none();
+        if std::mem::take(&mut self.stale) && !first {
+            log::info!("frames come again");
+            self.send(engine, EventKind::Recovered, Duration::ZERO);
+        }
+        lock(&self.shared.metrics).stale = false;
+        first
+    }
+
+    /// Classifies a frame, for the rules or only to see that it can be done.
+    fn frame(&mut self, engine: &mut Engine, for_rules: bool) {
         let begin = Instant::now();
         if let Err(error) = engine.classify(&self.frame) {
             let mut metrics = lock(&self.shared.metrics);
@@ -641,15 +708,9 @@ impl<'a> Loop<'a> {
         let took = begin.elapsed();
         // A long pause after a long inference is no reason to give up the lines.
         self.next = begin + engine.pace.interval(took).min(engine.stale / 2);
-        engine.triggers.frame(now, &engine.probabilities, |change| engine.changes.push(change));
-        let decided = Instant::now();
-        let first = self.last.replace(decided).is_none();
-        let recovered = std::mem::take(&mut self.stale) && !first;
-        if recovered {
-            log::info!("frames come again");
-            self.send(engine, EventKind::Recovered, Duration::ZERO);
-        }
-        self.show(engine, true, decided);
+        let first = self.arrived(engine);
+        engine.judge(now, for_rules);
+        self.show(engine, true, Instant::now());
         self.shared.tap.pass(&self.frame);
         let best = (0..engine.probabilities.len()).fold(0, |best, class| {
             if engine.probabilities[class] > engine.probabilities[best] { class } else { best }
@@ -657,7 +718,6 @@ impl<'a> Loop<'a> {
         let temperature = {
             let mut metrics = lock(&self.shared.metrics);
             metrics.inferences += 1;
-            metrics.stale = false;
             metrics.inference.add(took);
             metrics.last = Some((best, engine.probabilities[best], self.frame.number));
             metrics.temperature
@@ -831,7 +891,7 @@ mod tests {
                 std::fs::write(&path, text).unwrap();
                 let config = Config::load(&path).unwrap();
                 let lines = Arc::new(Lines::open(&config.lines).unwrap());
-                let mut engine = Engine::load(&path, &config, lines.list()).unwrap();
+                let mut engine = Engine::load(&path, &config, lines.list(), [].into()).unwrap();
                 let new = NewSource::open(&config.source).unwrap();
                 let shared = Shared::new(&engine, lines, new);
                 let mut source = lock(&shared.new_source).take().unwrap().source.unwrap();
@@ -844,7 +904,7 @@ mod tests {
                     assert_eq!(source.next(&mut captured, TICK).unwrap(), Next::Frame);
                     shared.slot.put(&mut captured);
                     assert!(matches!(shared.slot.take(&mut state.frame, TICK), Taken::Frame));
-                    state.frame(&mut engine);
+                    state.frame(&mut engine, true);
                     state.send(&engine, EventKind::Recovered, Duration::ZERO);
                     drop(receiver.try_recv().unwrap());
                 };

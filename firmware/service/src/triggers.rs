@@ -12,6 +12,8 @@ use std::time::Duration;
 
 use heapless::Deque;
 
+use crate::hours::Hours;
+
 /// Longest history of a rule, in frames.
 pub(crate) const MAX_FRAMES: usize = 64;
 
@@ -45,6 +47,10 @@ pub(crate) struct Rule {
     pub(crate) cooldown: Duration,
     /// What the lines see.
     pub(crate) mode: Mode,
+    /// Index of the input without which it does not act.
+    pub(crate) armed_by: Option<usize>,
+    /// When it acts; `None` is always.
+    pub(crate) hours: Option<Hours>,
     /// Indices of the lines it acts on.
     pub(crate) lines: Vec<usize>,
 }
@@ -64,6 +70,7 @@ pub(crate) struct Change {
 
 #[derive(Debug, Clone, Default)]
 struct State {
+    disarmed: bool,
     history: Deque<bool, MAX_FRAMES>,
     active_since: Option<Duration>,
     ready_at: Duration,
@@ -98,14 +105,36 @@ impl Triggers {
     /// Forgets everything, as if just started, but for running cooldowns.
     pub(crate) fn reset(&mut self) {
         for state in &mut self.states {
-            *state = State { ready_at: state.ready_at, ..State::default() };
+            *state = State { ready_at: state.ready_at, disarmed: state.disarmed, ..State::default() };
+        }
+    }
+
+    /// Arms the rules that may act now and disarms the others. A rule that is disarmed forgets
+    /// its frames and is no longer active, whatever its hold; its cooldown begins.
+    pub(crate) fn arm(
+        &mut self,
+        now: Duration,
+        may_act: impl Fn(&Rule) -> bool,
+        mut report: impl FnMut(Change),
+    ) {
+        for (index, (rule, state)) in self.rules.iter().zip(&mut self.states).enumerate() {
+            let disarmed = !may_act(rule);
+            if disarmed && !state.disarmed {
+                let was_active = state.active_since.is_some();
+                if was_active {
+                    report(Change { rule: index, active: false, class: state.class, score: state.score });
+                }
+                let ready_at = if was_active { now + rule.cooldown } else { state.ready_at };
+                *state = State { ready_at, ..State::default() };
+            }
+            state.disarmed = disarmed;
         }
     }
 
     /// Takes the probabilities of a frame, one per class, and reports what changed.
     pub(crate) fn frame(&mut self, now: Duration, probabilities: &[f32], report: impl FnMut(Change)) {
         let probability = |class: usize| probabilities.get(class).copied().unwrap_or(0.0);
-        for (rule, state) in self.rules.iter().zip(&mut self.states) {
+        for (rule, state) in self.rules.iter().zip(&mut self.states).filter(|(_, state)| !state.disarmed) {
             state.score = rule.classes.iter().map(|&class| probability(class)).sum();
             let first = rule.classes.first().copied().unwrap_or(0);
             let likelier = |best, &class| if probability(class) > probability(best) { class } else { best };
@@ -195,7 +224,37 @@ mod tests {
             hold: ms(0),
             cooldown: ms(0),
             mode: Mode::Level,
+            armed_by: None,
+            hours: None,
             lines: vec![0],
+        }
+    }
+
+    #[test]
+    fn a_disarmed_rule_lets_go_at_once_and_starts_afresh() {
+        let table = [
+            Rule { hold: ms(1000), ..rule() },
+            Rule { mode: Mode::Pulse(ms(1000)), ..rule() },
+            Rule { mode: Mode::Toggle, ..rule() },
+        ];
+        for rule in table {
+            let rule = Rule { hits: 2, frames: 2, cooldown: ms(50), ..rule };
+            let mut triggers = Triggers::new(vec![rule.clone()]);
+            let cat = [0.0, 1.0, 0.0];
+            triggers.frame(ms(0), &cat, |_| ());
+            triggers.frame(ms(1), &cat, |_| ());
+            assert!(triggers.is_on(0), "{rule:?}");
+            let mut changes = vec![];
+            triggers.arm(ms(10), |_| false, |change| changes.push(change.active));
+            triggers.frame(ms(11), &cat, |change| changes.push(change.active));
+            assert_eq!((changes, triggers.is_on(0), triggers.deadline()), (vec![false], false, None));
+            triggers.arm(ms(20), |_| true, |_| ());
+            triggers.frame(ms(20), &cat, |_| ());
+            assert!(!triggers.is_on(0), "frames before count");
+            triggers.frame(ms(30), &cat, |_| ());
+            assert_eq!(triggers.deadline(), Some(ms(60)), "cooldown from when it was disarmed");
+            triggers.advance(ms(60), |_| ());
+            assert!(triggers.is_on(0), "{rule:?}");
         }
     }
 
@@ -291,6 +350,38 @@ mod tests {
             for (index, shown) in shown.chars().enumerate() {
                 let last = &hits[(index + 1).saturating_sub(frames)..=index];
                 prop_assert_eq!(shown == '#', last.iter().filter(|hit| **hit).count() >= needed);
+            }
+        }
+
+        /// Whatever comes: a line is on only while its rule is armed, reports alternate, and
+        /// after each arming the rule is as a new one that has seen the frames since.
+        #[test]
+        fn only_armed_rules_act(
+            steps in prop::collection::vec((0..40u64, any::<bool>(), any::<bool>()), 1..200),
+            hits in 1..4usize, kind in 0..3usize
+        ) {
+            let mode = [Mode::Level, Mode::Pulse(ms(30)), Mode::Toggle][kind];
+            let rule = Rule { hits, frames: 4, hold: ms(25), mode, ..rule() };
+            let mut triggers = Triggers::new(vec![rule.clone()]);
+            let mut fresh = Triggers::new(vec![rule.clone()]);
+            let (mut now, mut active) = (ms(0), false);
+            for (pause, hit, armed) in steps {
+                now += ms(pause);
+                let mut changes = vec![];
+                triggers.arm(now, |_| armed, |change| changes.push(change.active));
+                let frame = [0.0, if hit { 1.0 } else { 0.0 }, 0.0];
+                triggers.frame(now, &frame, |change| changes.push(change.active));
+                for change in changes {
+                    prop_assert_ne!(change, active);
+                    active = change;
+                }
+                if armed {
+                    fresh.frame(now, &frame, |_| ());
+                } else {
+                    fresh = Triggers::new(vec![rule.clone()]);
+                    prop_assert!(!active);
+                }
+                prop_assert_eq!(triggers.is_on(0), fresh.is_on(0));
             }
         }
 

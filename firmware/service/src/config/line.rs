@@ -60,7 +60,10 @@ impl<'i> Reader<'i> {
     }
 
     /// Where a line of a chip is.
-    fn chip_and_position(&mut self, section: &mut Section<'_, 'i>) -> Option<(Option<String>, Position)> {
+    pub(super) fn chip_and_position(
+        &mut self,
+        section: &mut Section<'_, 'i>,
+    ) -> Option<(Option<String>, Position)> {
         let chip = self.optional(section, "chip", "the label of a GPIO chip", text);
         let expected = "the name of a GPIO line, or its offset";
         let position = self.required(section, "line", expected, |value| {

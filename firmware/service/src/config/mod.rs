@@ -1,6 +1,7 @@
 //! The configuration file: TOML, checked as a whole, all mistakes reported at once.
 
 mod image;
+mod input;
 mod line;
 mod output;
 mod pace;
@@ -18,8 +19,9 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 pub(crate) use self::image::ImageConfig;
+pub(crate) use self::input::{Bias, InputBackEnd, InputConfig};
 pub(crate) use self::line::{BackEnd, LineConfig, Position};
-pub(crate) use self::output::{HttpConfig, OutputConfig, SnapshotConfig, TOKEN_VARIABLE};
+pub(crate) use self::output::{HttpConfig, MqttConfig, OutputConfig, SnapshotConfig, TOKEN_VARIABLE};
 pub(crate) use self::reader::ConfigError;
 use self::reader::{Mistake, Reader, Section, integer, text};
 pub(crate) use self::rule::RuleConfig;
@@ -46,6 +48,7 @@ pub(crate) struct Config {
     /// Without a frame for so long, the lines go to their safe levels.
     pub(crate) stale: Duration,
     pub(crate) lines: Vec<LineConfig>,
+    pub(crate) inputs: Vec<InputConfig>,
     pub(crate) rules: Vec<RuleConfig>,
     pub(crate) output: OutputConfig,
 }
@@ -168,10 +171,11 @@ impl<'i> Reader<'i> {
         };
         let groups = self.groups(&mut top);
         let lines = self.lines(&mut top);
+        let inputs = self.inputs(&mut top, folder);
         let mut rules: Vec<RuleConfig> = vec![];
         for section in self.sections(&mut top, "rule") {
             let span = section.span.clone();
-            if let Some(rule) = self.rule(section, &lines, &groups) {
+            if let Some(rule) = self.rule(section, (&lines, &inputs), &groups) {
                 if rules.iter().any(|other| other.rule.name == rule.rule.name) {
                     self.mistake(&span, "rule.name", format!("there are two rules `{}`", rule.rule.name));
                 }
@@ -184,7 +188,19 @@ impl<'i> Reader<'i> {
         };
         self.finish(&top);
         let (model, public_key, threads) = model?;
-        Some(Config { model, public_key, threads, source: source?, image, pace, stale, lines, rules, output })
+        Some(Config {
+            model,
+            public_key,
+            threads,
+            source: source?,
+            image,
+            pace,
+            stale,
+            lines,
+            inputs,
+            rules,
+            output,
+        })
     }
 
     fn model(
@@ -276,6 +292,31 @@ mod tests {
             |name: &str| format!("[[line]]\nname = \"{name}\"\nbackend = \"gpio\"\nline = \"GPIO17\"\n");
         let found = mistakes(&format!("{LEAST}{}{}", line("a"), line("b")));
         assert!(found[0].starts_with("10: line: the lines `a` and `b` are the same wire"), "{found:?}");
+    }
+
+    #[test]
+    fn inputs_arm_rules_and_rules_have_hours() {
+        let text = |rest: &str| {
+            format!(
+                "{LEAST}[[input]]\nname = \"key\"\nbackend = \"gpio\"\nline = \"GPIO4\"\nbias = \"pull-up\"\n\
+                 debounce_ms = 20\n[[rule]]\nname = \"r\"\nclasses = [\"a\"]\n{rest}"
+            )
+        };
+        let good = "armed_by = \"key\"\nactive_hours = [\"22:00-06:00\"]\nactive_days = [\"mon\", \"sun\"]\n";
+        let config = Config::parse(&text(good), Path::new("")).unwrap();
+        assert!(matches!(&config.inputs[0].back_end, InputBackEnd::Gpio { bias: Some(Bias::PullUp), .. }));
+        let rule = &config.rules[0].rule;
+        assert_eq!((rule.armed_by, rule.hours.is_some()), (Some(0), true));
+        let table = [
+            ("armed_by = \"lock\"", "15: rule.armed_by: expected the name of a valid [[input]], found"),
+            ("active_hours = [\"8-18\"]", "15: rule.active_hours: expected a list such as"),
+            ("active_hours = []", "15: rule.active_hours: expected"),
+            ("active_days = [\"Monday\"]", "15: rule.active_days: expected a list of mon"),
+        ];
+        for (rest, expected) in table {
+            let found = mistakes(&text(rest));
+            assert!(found.len() == 1 && found[0].starts_with(expected), "{rest}: {found:?}");
+        }
     }
 
     #[test]

@@ -2,8 +2,10 @@
 
 use toml::de::DeValue;
 
+use super::input::InputConfig;
 use super::line::LineConfig;
 use super::reader::{Place, Reader, Section, integer, milliseconds, number, patterns, text};
+use crate::hours::{Hours, Window};
 use crate::triggers::{MAX_FRAMES, Mode, Rule};
 
 /// A rule; its classes are still patterns.
@@ -16,6 +18,27 @@ pub(crate) struct RuleConfig {
 }
 
 impl<'i> Reader<'i> {
+    /// When a rule acts; `None` is always.
+    fn hours(&mut self, section: &mut Section<'_, 'i>) -> Option<Hours> {
+        let expected = "a list such as [\"08:00-18:00\", \"22:00-06:00\"]";
+        let windows = self.optional(section, "active_hours", expected, |value| {
+            let windows = patterns(value)?;
+            let windows = windows.iter().map(|(text, _)| Window::parse(text)).collect::<Option<Vec<_>>>();
+            windows.filter(|windows| !windows.is_empty())
+        });
+        let expected = "a list of mon, tue, wed, thu, fri, sat, sun";
+        let days = self.optional(section, "active_days", expected, |value| {
+            let days = patterns(value).filter(|days| !days.is_empty())?;
+            let days: Vec<String> = days.into_iter().map(|(day, _)| day).collect();
+            Hours::new(vec![], days.iter().map(String::as_str)).map(|_| days)
+        });
+        if windows.is_none() && days.is_none() {
+            return None;
+        }
+        let days = days.unwrap_or_default();
+        Hours::new(windows.unwrap_or_default(), days.iter().map(String::as_str))
+    }
+
     pub(super) fn groups(&mut self, top: &mut Section<'_, 'i>) -> Vec<(String, Vec<String>)> {
         let Some(section) = self.section(top, "groups", false) else { return vec![] };
         let mut groups = vec![];
@@ -38,7 +61,7 @@ impl<'i> Reader<'i> {
     pub(super) fn rule(
         &mut self,
         mut section: Section<'_, 'i>,
-        lines: &[LineConfig],
+        (lines, inputs): (&[LineConfig], &[InputConfig]),
         groups: &[(String, Vec<String>)],
     ) -> Option<RuleConfig> {
         let name = self.required(&mut section, "name", "a name", text);
@@ -80,6 +103,11 @@ impl<'i> Reader<'i> {
                 }
             }
         }
+        let armed_by = self.optional(&mut section, "armed_by", "the name of a valid [[input]]", |value| {
+            let name = text(value)?;
+            inputs.iter().position(|input| input.name == name)
+        });
+        let hours = self.hours(&mut section);
         self.finish(&section);
         let mut resolved = vec![];
         for (pattern, at) in written {
@@ -106,6 +134,8 @@ impl<'i> Reader<'i> {
             hold,
             cooldown,
             mode,
+            armed_by,
+            hours,
             lines: indices,
         };
         Some(RuleConfig { rule, patterns: resolved })

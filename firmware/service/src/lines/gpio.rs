@@ -2,16 +2,22 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use gpiocdev::Request;
 use gpiocdev::chip::Chip;
-use gpiocdev::line::{Offset, Value};
+use gpiocdev::line::{EdgeDetection, EdgeKind, Offset, Value};
+use rustix::time::{ClockId, clock_gettime};
 
+use super::input::{InputLine, Reading};
 use super::{LineError, OutputLine, WriteError};
-use crate::config::Position;
+use crate::config::{Bias, Position};
 
 /// What the kernel shows as the holder of a line.
 const CONSUMER: &str = "resightd";
+
+/// Edges read at once.
+const EVENTS: usize = 16;
 
 /// An output line.
 pub(super) struct Gpio {
@@ -44,6 +50,77 @@ impl OutputLine for Gpio {
         self.request
             .set_value(self.offset, Value::from(high))
             .map_err(|error| WriteError { gone: is_gone(&error), cause: error.to_string() })
+    }
+}
+
+/// An input line. The kernel watches its edges, with their times, and takes care of bouncing
+/// and of active-low.
+pub(super) struct GpioInput {
+    request: Request,
+    offset: Offset,
+    buffer: Vec<u64>,
+}
+
+impl GpioInput {
+    /// Finds the line `name` of the configuration and requests it.
+    ///
+    /// # Errors
+    /// A line that is missing, held by somebody or refused, for example without interrupts.
+    pub(super) fn open(
+        name: &str,
+        (chip, position): (Option<&str>, &Position),
+        active_low: bool,
+        bias: Option<Bias>,
+        debounce: Duration,
+    ) -> Result<Self, LineError> {
+        let (path, offset) = find(name, chip, position)?;
+        ensure_free(name, &path, offset)?;
+        let mut builder = Request::builder();
+        builder.on_chip(path).with_consumer(CONSUMER).with_line(offset).as_input();
+        builder.with_edge_detection(EdgeDetection::BothEdges);
+        if active_low {
+            builder.as_active_low();
+        }
+        if let Some(bias) = bias {
+            builder.with_bias(match bias {
+                Bias::None => gpiocdev::line::Bias::Disabled,
+                Bias::PullUp => gpiocdev::line::Bias::PullUp,
+                Bias::PullDown => gpiocdev::line::Bias::PullDown,
+            });
+        }
+        if !debounce.is_zero() {
+            builder.with_debounce_period(debounce);
+        }
+        let request = builder.request().map_err(|error| refused(name, &error))?;
+        let buffer = vec![0; EVENTS * request.edge_event_u64_size()];
+        Ok(Self { request, offset, buffer })
+    }
+
+    fn read(&mut self, timeout: Duration) -> Result<Reading, gpiocdev::Error> {
+        let mut edges = None;
+        // True for a chip that is gone, too: reading then says so.
+        if self.request.wait_edge_event(timeout)? {
+            let words = self.request.read_edge_events_into_slice(&mut self.buffer)?;
+            let clock = clock_gettime(ClockId::Monotonic);
+            let monotonic = Duration::new(clock.tv_sec as u64, clock.tv_nsec as u32);
+            let now = Instant::now();
+            for event in self.buffer[..words].chunks_exact(self.request.edge_event_u64_size()) {
+                let event = self.request.edge_event_from_slice(event)?;
+                if event.kind == EdgeKind::Rising {
+                    let age = monotonic.saturating_sub(Duration::from_nanos(event.timestamp_ns));
+                    let at = now.checked_sub(age).unwrap_or(now);
+                    edges = Some((edges.map_or(at, |(first, _)| first), at));
+                }
+            }
+        }
+        let active = self.request.value(self.offset)? == Value::Active;
+        Ok(Reading { active, edges })
+    }
+}
+
+impl InputLine for GpioInput {
+    fn wait(&mut self, timeout: Duration) -> Result<Reading, String> {
+        self.read(timeout).map_err(|error| error.to_string())
     }
 }
 

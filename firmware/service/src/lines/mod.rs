@@ -1,6 +1,7 @@
-//! Output lines, each with a safe level.
+//! Output lines, each with a safe level; input lines.
 
 mod gpio;
+mod input;
 #[cfg(all(feature = "rppal", any(target_arch = "aarch64", target_arch = "arm")))]
 mod registers;
 mod virtual_line;
@@ -10,6 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 pub(crate) use self::gpio::chips;
+pub(crate) use self::input::{Input, InputList, inputs};
 use crate::config::{BackEnd, LineConfig};
 
 /// First and longest pause between two attempts to open a line that was taken away.
@@ -33,6 +35,8 @@ pub(crate) enum LineError {
          (Raspberry Pi 5: /dev/gpiomem0, group gpio), or choose backend = \"gpio\""
     )]
     Registers { line: String, cause: String },
+    #[error("input `{input}`: {cause}")]
+    Input { input: String, cause: String },
     #[error("line `{line}` cannot be put to its safe level: {cause}")]
     Write { line: String, cause: String },
 }

@@ -186,7 +186,8 @@ impl Outputs {
         }
         let mut connected = false;
         if let Some(mqtt) = &self.mqtt {
-            mqtt.tick(&shared.names(), shared.lines.levels());
+            let levels = shared.lines.levels();
+            mqtt.tick(&shared.names(), levels.iter().map(|(name, level)| (name.as_str(), *level)));
             connected = mqtt.is_connected();
         }
         shared.counters.mqtt_connected.store(connected.into(), Ordering::Relaxed);

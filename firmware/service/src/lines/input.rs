@@ -1,0 +1,323 @@
+//! Input lines: each is read by a thread of its own, the loop only looks at what it found.
+
+use std::fs;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::{BACKOFF, LineError, UNKNOWN, gpio};
+use crate::config::{InputBackEnd, InputConfig};
+
+/// Nothing waits longer than this without looking whether it should stop.
+const TICK: Duration = Duration::from_millis(50);
+
+/// How often a file is read.
+const FILE_PERIOD: Duration = Duration::from_millis(10);
+
+/// What a wait has found.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Reading {
+    pub(crate) active: bool,
+    /// When the line became active since the last reading: the first and the last time.
+    pub(crate) edges: Option<(Instant, Instant)>,
+}
+
+/// An input line.
+pub(crate) trait InputLine: Send {
+    /// Waits until the line has changed, or for a moment.
+    ///
+    /// # Errors
+    /// A line that was taken away or cannot be read.
+    fn wait(&mut self, timeout: Duration) -> Result<Reading, String>;
+}
+
+/// A file that holds 0 or 1, such as an attribute in sysfs.
+struct File {
+    path: PathBuf,
+    active_low: bool,
+    active: bool,
+}
+
+impl File {
+    fn open(path: PathBuf, active_low: bool) -> Result<Self, String> {
+        let mut file = Self { path, active_low, active: false };
+        file.active = file.read()?;
+        Ok(file)
+    }
+
+    fn read(&self) -> Result<bool, String> {
+        let path = self.path.display();
+        let text = fs::read(&self.path).map_err(|error| format!("{path}: {error}"))?;
+        match text.trim_ascii() {
+            b"0" => Ok(self.active_low),
+            b"1" => Ok(!self.active_low),
+            _ => Err(format!("{path}: expected 0 or 1")),
+        }
+    }
+}
+
+impl InputLine for File {
+    fn wait(&mut self, timeout: Duration) -> Result<Reading, String> {
+        let deadline = Instant::now() + timeout;
+        let mut active = self.read()?;
+        while active == self.active && Instant::now() < deadline {
+            thread::sleep(FILE_PERIOD);
+            active = self.read()?;
+        }
+        let now = Instant::now();
+        let edges = (active && !self.active).then_some((now, now));
+        self.active = active;
+        Ok(Reading { active, edges })
+    }
+}
+
+fn open(config: &InputConfig) -> Result<Box<dyn InputLine>, LineError> {
+    Ok(match &config.back_end {
+        InputBackEnd::Gpio { chip, position, bias, debounce } => {
+            let place = (chip.as_deref(), position);
+            Box::new(gpio::GpioInput::open(&config.name, place, config.active_low, *bias, *debounce)?)
+        }
+        InputBackEnd::File(path) => {
+            let file = File::open(path.clone(), config.active_low);
+            Box::new(file.map_err(|cause| LineError::Input { input: config.name.clone(), cause })?)
+        }
+    })
+}
+
+struct State {
+    /// 0, 1 or [`UNKNOWN`].
+    level: AtomicU8,
+    /// The first and the last time it became active that no frame has answered.
+    edges: Mutex<Option<(Instant, Instant)>>,
+    errors: AtomicU64,
+    stop: AtomicBool,
+}
+
+/// An input line that is being read until this is dropped.
+pub(crate) struct Input {
+    config: InputConfig,
+    state: Arc<State>,
+}
+
+/// Inputs in the order of their configuration.
+pub(crate) type InputList = Arc<[Arc<Input>]>;
+
+type Open = dyn Fn(&InputConfig) -> Result<Box<dyn InputLine>, LineError> + Send;
+
+/// Opens the inputs of a configuration; those that are being read already go on.
+///
+/// # Errors
+/// The first that is missing, busy or refused.
+pub(crate) fn inputs(configs: &[InputConfig], running: &InputList) -> Result<InputList, LineError> {
+    let input = |config: &InputConfig| match running.iter().find(|input| input.config == *config) {
+        Some(same) => Ok(same.clone()),
+        None => Input::start(config.clone(), Box::new(open)).map(Arc::new),
+    };
+    configs.iter().map(input).collect()
+}
+
+impl Input {
+    fn start(config: InputConfig, open: Box<Open>) -> Result<Self, LineError> {
+        let failed = |cause| LineError::Input { input: config.name.clone(), cause };
+        let mut line = open(&config)?;
+        let reading = line.wait(Duration::ZERO).map_err(failed)?;
+        let state = Arc::new(State {
+            level: AtomicU8::new(u8::from(reading.active)),
+            edges: Mutex::new(None),
+            errors: AtomicU64::new(0),
+            stop: AtomicBool::new(false),
+        });
+        thread::Builder::new()
+            .name("input".into())
+            .spawn({
+                let (config, state) = (config.clone(), state.clone());
+                move || state.read(&config, line, &open)
+            })
+            .map_err(|error| failed(format!("cannot start its thread: {error}")))?;
+        Ok(Self { config, state })
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.config.name
+    }
+
+    /// Whether frames are classified only when it becomes active.
+    pub(crate) fn is_trigger(&self) -> bool {
+        self.config.trigger
+    }
+
+    /// `None` while it is taken away.
+    pub(crate) fn level(&self) -> Option<bool> {
+        let level = self.state.level.load(Ordering::SeqCst);
+        (level != UNKNOWN).then_some(level == 1)
+    }
+
+    /// How often it could not be read or opened again.
+    pub(crate) fn errors(&self) -> u64 {
+        self.state.errors.load(Ordering::SeqCst)
+    }
+
+    /// Whether a frame that arrived then is the first after the input became active.
+    pub(crate) fn answer(&self, arrival: Instant) -> bool {
+        let mut edges = self.state.edges.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some((first, last)) = *edges else { return false };
+        let answered = arrival >= first;
+        if answered {
+            *edges = (last > arrival).then_some((last, last));
+        }
+        answered
+    }
+}
+
+impl Drop for Input {
+    fn drop(&mut self) {
+        self.state.stop.store(true, Ordering::SeqCst);
+    }
+}
+
+impl State {
+    fn read(&self, config: &InputConfig, line: Box<dyn InputLine>, open: &Open) {
+        let mut line = Some(line);
+        let mut pause = BACKOFF.0;
+        let mut retry_at = Instant::now();
+        while !self.stop.load(Ordering::SeqCst) {
+            let result = match &mut line {
+                Some(line) => line.wait(TICK).map(Some),
+                None if Instant::now() < retry_at => {
+                    thread::sleep(TICK);
+                    continue;
+                }
+                None => open(config).map_err(|error| error.to_string()).map(|opened| {
+                    log::info!("input {} is there again", config.name);
+                    line = Some(opened);
+                    None
+                }),
+            };
+            match result {
+                Ok(Some(reading)) => {
+                    pause = BACKOFF.0;
+                    self.level.store(u8::from(reading.active), Ordering::SeqCst);
+                    if let Some((first, last)) = reading.edges {
+                        let mut edges = self.edges.lock().unwrap_or_else(PoisonError::into_inner);
+                        *edges = Some((edges.map_or(first, |(first, _)| first), last));
+                    }
+                }
+                Ok(None) => {}
+                Err(cause) => {
+                    self.level.store(UNKNOWN, Ordering::SeqCst);
+                    line = None;
+                    let errors = 1 + self.errors.fetch_add(1, Ordering::SeqCst);
+                    if errors.is_power_of_two() {
+                        log::error!("input {} lost ({errors} times): {cause}", config.name);
+                    }
+                    retry_at = Instant::now() + pause;
+                    pause = (pause * 2).min(BACKOFF.1);
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::{Receiver, Sender, channel};
+
+    use super::*;
+
+    /// Readings that a test sends; a closed channel is a line taken away.
+    struct Fake(Receiver<Reading>, Reading);
+
+    impl InputLine for Fake {
+        fn wait(&mut self, timeout: Duration) -> Result<Reading, String> {
+            match self.0.recv_timeout(timeout) {
+                Ok(reading) => {
+                    self.1 = Reading { edges: None, ..reading };
+                    Ok(reading)
+                }
+                Err(std::sync::mpsc::RecvTimeoutError::Timeout) => Ok(self.1),
+                Err(error) => Err(error.to_string()),
+            }
+        }
+    }
+
+    const INACTIVE: Reading = Reading { active: false, edges: None };
+
+    fn config() -> InputConfig {
+        let back_end = InputBackEnd::File("none".into());
+        InputConfig { name: "door".into(), back_end, active_low: false, trigger: true }
+    }
+
+    fn wait_for(mut condition: impl FnMut() -> bool) {
+        let start = Instant::now();
+        while !condition() {
+            assert!(start.elapsed() < Duration::from_mins(1));
+            thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    /// An input whose line can be replaced: the sender of the present one.
+    fn fake() -> (Input, Arc<Mutex<Option<Sender<Reading>>>>) {
+        let sender = Arc::new(Mutex::new(None));
+        let place = sender.clone();
+        let open = move |_: &InputConfig| {
+            let (sender, receiver) = channel();
+            *place.lock().unwrap() = Some(sender);
+            Ok(Box::new(Fake(receiver, INACTIVE)) as Box<dyn InputLine>)
+        };
+        (Input::start(config(), Box::new(open)).unwrap(), sender)
+    }
+
+    /// Failure table: GPIO line taken away.
+    #[test]
+    fn an_input_taken_away_is_unknown_until_it_is_there_again() {
+        let (input, sender) = fake();
+        assert_eq!(input.level(), Some(false));
+        sender.lock().unwrap().as_ref().unwrap().send(Reading { active: true, edges: None }).unwrap();
+        wait_for(|| input.level() == Some(true));
+        drop(sender.lock().unwrap().take());
+        wait_for(|| input.level().is_none());
+        assert!(input.errors() >= 1);
+        wait_for(|| input.level() == Some(false));
+    }
+
+    #[test]
+    fn the_first_frame_after_each_edge_answers_it() {
+        let (input, sender) = fake();
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        let edges = |first, last| {
+            let reading = Reading { active: true, edges: Some((at(first), at(last))) };
+            sender.lock().unwrap().as_ref().unwrap().send(reading).unwrap();
+            wait_for(|| input.state.edges.lock().unwrap().is_some());
+        };
+        assert!(!input.answer(at(0)));
+        edges(10, 10);
+        assert!(!input.answer(at(9)), "captured before the edge");
+        assert!(input.answer(at(12)));
+        assert!(!input.answer(at(14)), "the second frame");
+        edges(20, 30);
+        assert!(input.answer(at(25)));
+        assert!(input.answer(at(35)), "the edge at 30 came after the frame of 25");
+        assert!(!input.answer(at(45)));
+    }
+
+    #[test]
+    fn a_file_is_read_with_its_polarity() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("value");
+        fs::write(&path, "1\n").unwrap();
+        let mut file = File::open(path.clone(), false).unwrap();
+        assert_eq!(file.wait(Duration::ZERO), Ok(Reading { active: true, edges: None }));
+        fs::write(&path, "0").unwrap();
+        assert_eq!(file.wait(Duration::ZERO), Ok(INACTIVE));
+        fs::write(&path, "1").unwrap();
+        assert!(file.wait(Duration::ZERO).unwrap().edges.is_some());
+        assert!(!File::open(path.clone(), true).unwrap().active);
+        fs::write(&path, "yes").unwrap();
+        assert!(file.wait(Duration::ZERO).unwrap_err().contains("expected 0 or 1"));
+        fs::remove_file(&path).unwrap();
+        assert!(file.wait(Duration::ZERO).is_err());
+    }
+}
