@@ -19,7 +19,7 @@ use toml::de::{DeTable, DeValue};
 
 pub(crate) use self::image::ImageConfig;
 pub(crate) use self::line::{BackEnd, LineConfig, Position};
-pub(crate) use self::output::{HttpConfig, OutputConfig, SnapshotConfig, TOKEN_VARIABLE};
+pub(crate) use self::output::{HttpConfig, MqttConfig, OutputConfig, SnapshotConfig, TOKEN_VARIABLE};
 pub(crate) use self::reader::ConfigError;
 use self::reader::{Mistake, Reader, Section, integer, text};
 pub(crate) use self::rule::RuleConfig;
