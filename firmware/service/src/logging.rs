@@ -1,4 +1,4 @@
-//! The log: env_logger, with journal levels under systemd and a limit on what repeats.
+//! The log: `env_logger`, with journal levels under systemd and a limit on what repeats.
 
 use std::fmt::{Arguments, Write as _};
 use std::io::{self, Write as _};
@@ -152,12 +152,12 @@ impl Site {
     }
 }
 
-/// A hash table of fixed size: nothing is allocated, and nothing is forgotten.
-struct Sites([Option<Site>; SITES]);
+/// A hash table of fixed size: nothing is allocated later, and nothing is forgotten.
+struct Sites(Box<[Option<Site>]>);
 
 impl Sites {
     fn new() -> Self {
-        Self([const { None }; SITES])
+        Self((0..SITES).map(|_| None).collect())
     }
 
     /// Whether a message may pass.

@@ -338,7 +338,7 @@ pub(crate) fn run(path: &Path) -> Result<()> {
     let source = NewSource::open(&config.source)?;
     let shared = Arc::new(Shared::new(&engine, lines.clone(), source));
     let opened = Outputs::open(&config.output, &Outputs::default(), &shared)?;
-    *lock(&shared.outputs) = Arc::new(opened);
+    opened.install(&shared);
     let (events, receiver) = sync_channel(EVENTS);
     let dispatcher = spawn("outputs", {
         let shared = shared.clone();
@@ -487,7 +487,7 @@ fn reload(path: &Path, config: &mut Config, shared: &Arc<Shared>) {
             if let Some(source) = source {
                 *lock(&shared.new_source) = Some(source);
             }
-            *lock(&shared.outputs) = Arc::new(outputs);
+            outputs.install(shared);
             *config = new;
             lock(&shared.metrics).reloads += 1;
             log::info!("{}: reloaded", path.display());
@@ -506,18 +506,12 @@ fn prepare(path: &Path, running: &Config, shared: &Arc<Shared>) -> Result<Prepar
     let config = Config::load(path)?;
     let mut engine = Engine::load(path, &config, shared.lines.list(), [].into())?;
     let source = if config.source == running.source { None } else { Some(NewSource::open(&config.source)?) };
-    // Late, because they begin to work at once.
     let old = lock(&shared.outputs).clone();
     let outputs = Outputs::open(&config.output, &old, shared)?;
     // Last, because it moves wires: what was refused before has touched nothing.
     engine.inputs = inputs(&config.inputs, &lock(&shared.inputs).clone())?;
     engine.lines = shared.lines.prepare(&config.lines)?;
     Ok((config, engine, source, outputs))
-}
-
-/// Every power of two: a fault that lasts does not fill the disk with messages.
-fn worth_logging(count: u64) -> bool {
-    count.is_power_of_two()
 }
 
 fn capture(shared: &Shared) {
@@ -570,11 +564,8 @@ fn capture(shared: &Shared) {
             }
             Ok(Next::Nothing) => {}
             Ok(Next::Corrupt(cause)) => {
-                let mut metrics = lock(&shared.metrics);
-                metrics.corrupt += 1;
-                if worth_logging(metrics.corrupt) {
-                    log::warn!("corrupt frame {}: {cause}", metrics.corrupt);
-                }
+                lock(&shared.metrics).corrupt += 1;
+                log::warn!("corrupt frame: {cause}");
             }
             Ok(Next::End) => {
                 log::info!("{}: the frames are at their end", config.path);
@@ -591,11 +582,8 @@ fn capture(shared: &Shared) {
 }
 
 fn lose(shared: &Shared, error: &SourceError) {
-    let mut metrics = lock(&shared.metrics);
-    metrics.source_errors += 1;
-    if worth_logging(metrics.source_errors) {
-        log::error!("source lost ({} times): {error}", metrics.source_errors);
-    }
+    lock(&shared.metrics).source_errors += 1;
+    log::error!("source lost: {error}");
 }
 
 /// The state of the inference thread besides its engine.
@@ -699,9 +687,8 @@ impl<'a> Loop<'a> {
                 _ => &mut metrics.inference_errors,
             };
             *count += 1;
-            if worth_logging(*count) {
-                log::error!("frame {}: {error}", self.frame.number);
-            }
+            drop(metrics);
+            log::error!("frame {}: {error}", self.frame.number);
             return;
         }
         let now = self.shared.start.elapsed();
@@ -746,11 +733,8 @@ impl<'a> Loop<'a> {
                 Ok(true) => write = Some(decided.elapsed()),
                 Ok(false) => {}
                 Err(error) => {
-                    let mut metrics = lock(&self.shared.metrics);
-                    metrics.line_errors += 1;
-                    if worth_logging(metrics.line_errors) {
-                        log::error!("line write failed ({} times): {error}", metrics.line_errors);
-                    }
+                    lock(&self.shared.metrics).line_errors += 1;
+                    log::error!("line write failed: {error}");
                 }
             }
         }

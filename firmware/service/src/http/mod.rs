@@ -80,14 +80,14 @@ impl Server {
     ///
     /// # Errors
     /// An address that cannot be listened on.
-    pub(crate) fn start(address: SocketAddr, access: Access, shared: Arc<Shared>) -> Result<Self> {
+    pub(crate) fn start(address: SocketAddr, access: Arc<Access>, shared: Arc<Shared>) -> Result<Self> {
         let name = || format!("cannot listen on {address}; choose another `output.http`");
         let listener = TcpListener::bind(address).with_context(name)?;
         // A client may be gone before it is accepted.
         listener.set_nonblocking(true).with_context(name)?;
         log::info!("listening on http://{}", listener.local_addr().with_context(name)?);
         let stop = Arc::new(AtomicBool::new(false));
-        let access = Arc::new(Mutex::new(Arc::new(access)));
+        let access = Arc::new(Mutex::new(access));
         let server = Self { access: access.clone(), stop: stop.clone() };
         thread::Builder::new()
             .name("http".into())
@@ -97,8 +97,8 @@ impl Server {
     }
 
     /// Changes who is answered from now on.
-    pub(crate) fn set_access(&self, access: Access) {
-        *lock(&self.access) = Arc::new(access);
+    pub(crate) fn set_access(&self, access: Arc<Access>) {
+        *lock(&self.access) = access;
     }
 }
 

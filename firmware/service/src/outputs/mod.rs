@@ -105,6 +105,7 @@ pub(crate) struct Outputs {
 struct Http {
     config: HttpConfig,
     token: Option<Secret>,
+    access: Arc<Access>,
     server: Arc<Server>,
 }
 
@@ -137,10 +138,17 @@ impl Outputs {
                 old => Some(Arc::new(Mqtt::open(settings, old.as_deref(), counters.clone())?)),
             },
         };
-        // Last: a new token is in force at once.
         let http =
             config.http.as_ref().map(|config| open_http(config, old.http.as_ref(), shared)).transpose()?;
         Ok(Self { stdout, socket, snapshots, mqtt, http })
+    }
+
+    /// Puts these in the place of those that ran.
+    pub(crate) fn install(self, shared: &Shared) {
+        if let Some(http) = &self.http {
+            http.server.set_access(http.access.clone());
+        }
+        *lock(&shared.outputs) = Arc::new(self);
     }
 
     /// Takes a snapshot for each rule that became active, of `changes` that `frame` caused. Copies
@@ -230,16 +238,13 @@ fn open_http(config: &HttpConfig, old: Option<&Arc<Http>>, shared: &Arc<Shared>)
     if let Some(old) = old.filter(|old| old.config == *config && old.token == token) {
         return Ok(old.clone());
     }
-    let access = Access::new(config, token.clone());
+    let access = Arc::new(Access::new(config, token.clone()));
     // The same address stays open, whatever else changes.
     let server = match old.filter(|old| old.config.address == config.address) {
-        Some(old) => {
-            old.server.set_access(access);
-            old.server.clone()
-        }
-        None => Arc::new(Server::start(config.address, access, shared.clone())?),
+        Some(old) => old.server.clone(),
+        None => Arc::new(Server::start(config.address, access.clone(), shared.clone())?),
     };
-    Ok(Arc::new(Http { config: config.clone(), token, server }))
+    Ok(Arc::new(Http { config: config.clone(), token, access, server }))
 }
 
 fn write_to_stdout(lines: &Receiver<Arc<str>>) {
