@@ -24,8 +24,10 @@ use std::time::Instant;
 use anyhow::{Context as _, Result, bail};
 use clap::{Args, Parser, Subcommand};
 use resight_network::{
-    Classifier, ImageView, Model, ThreadSettings, decode, isa_from_environment, predictions,
+    Classifier, ImageView, Model, Region, ThreadSettings, decode, isa_from_environment, predictions,
 };
+
+use crate::camera::Wanted;
 
 /// Classify camera frames with an int8 network and switch lines by what they show.
 #[derive(Debug, Parser)]

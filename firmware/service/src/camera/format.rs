@@ -19,11 +19,11 @@ pub(super) struct Known {
     pub(super) buffers: usize,
 }
 
-const fn raw(code: &[u8; 4], format: PixelFormat, buffers: usize) -> Known {
-    Known { code: *code, content: Content::Pixels(format), buffers }
+const fn raw(code: [u8; 4], format: PixelFormat, buffers: usize) -> Known {
+    Known { code, content: Content::Pixels(format), buffers }
 }
 
-const fn bayer(code: &[u8; 4], order: BayerOrder, depth: BayerDepth) -> Known {
+const fn bayer(code: [u8; 4], order: BayerOrder, depth: BayerDepth) -> Known {
     raw(code, PixelFormat::Bayer(order, depth), 1)
 }
 
@@ -32,48 +32,48 @@ use BayerOrder::{Bggr, Gbrg, Grbg, Rggb};
 
 /// Every format that can be used, by its code in `linux/videodev2.h`.
 pub(super) const KNOWN: [Known; 42] = [
-    raw(b"YUYV", PixelFormat::Yuyv, 1),
-    raw(b"UYVY", PixelFormat::Uyvy, 1),
-    raw(b"NV12", PixelFormat::Nv12, 1),
-    raw(b"NM12", PixelFormat::Nv12, 2),
-    raw(b"NV21", PixelFormat::Nv21, 1),
-    raw(b"NM21", PixelFormat::Nv21, 2),
-    raw(b"YU12", PixelFormat::I420, 1),
-    raw(b"YM12", PixelFormat::I420, 3),
-    raw(b"YV12", PixelFormat::Yv12, 1),
-    raw(b"YM21", PixelFormat::Yv12, 3),
-    raw(b"422P", PixelFormat::I422, 1),
-    raw(b"YM16", PixelFormat::I422, 3),
-    raw(b"YM24", PixelFormat::I444, 3),
-    raw(b"RGB3", PixelFormat::Rgb24, 1),
-    raw(b"BGR3", PixelFormat::Bgr24, 1),
-    raw(b"GREY", PixelFormat::Grey, 1),
+    raw(*b"YUYV", PixelFormat::Yuyv, 1),
+    raw(*b"UYVY", PixelFormat::Uyvy, 1),
+    raw(*b"NV12", PixelFormat::Nv12, 1),
+    raw(*b"NM12", PixelFormat::Nv12, 2),
+    raw(*b"NV21", PixelFormat::Nv21, 1),
+    raw(*b"NM21", PixelFormat::Nv21, 2),
+    raw(*b"YU12", PixelFormat::I420, 1),
+    raw(*b"YM12", PixelFormat::I420, 3),
+    raw(*b"YV12", PixelFormat::Yv12, 1),
+    raw(*b"YM21", PixelFormat::Yv12, 3),
+    raw(*b"422P", PixelFormat::I422, 1),
+    raw(*b"YM16", PixelFormat::I422, 3),
+    raw(*b"YM24", PixelFormat::I444, 3),
+    raw(*b"RGB3", PixelFormat::Rgb24, 1),
+    raw(*b"BGR3", PixelFormat::Bgr24, 1),
+    raw(*b"GREY", PixelFormat::Grey, 1),
     Known { code: *b"MJPG", content: Content::Jpeg, buffers: 1 },
     Known { code: *b"JPEG", content: Content::Jpeg, buffers: 1 },
-    bayer(b"RGGB", Rggb, Eight),
-    bayer(b"GRBG", Grbg, Eight),
-    bayer(b"GBRG", Gbrg, Eight),
-    bayer(b"BA81", Bggr, Eight),
-    bayer(b"RG10", Rggb, Ten),
-    bayer(b"BA10", Grbg, Ten),
-    bayer(b"GB10", Gbrg, Ten),
-    bayer(b"BG10", Bggr, Ten),
-    bayer(b"pRAA", Rggb, TenPacked),
-    bayer(b"pgAA", Grbg, TenPacked),
-    bayer(b"pGAA", Gbrg, TenPacked),
-    bayer(b"pBAA", Bggr, TenPacked),
-    bayer(b"RG12", Rggb, Twelve),
-    bayer(b"BA12", Grbg, Twelve),
-    bayer(b"GB12", Gbrg, Twelve),
-    bayer(b"BG12", Bggr, Twelve),
-    bayer(b"pRCC", Rggb, TwelvePacked),
-    bayer(b"pgCC", Grbg, TwelvePacked),
-    bayer(b"pGCC", Gbrg, TwelvePacked),
-    bayer(b"pBCC", Bggr, TwelvePacked),
-    bayer(b"RG16", Rggb, Sixteen),
-    bayer(b"GR16", Grbg, Sixteen),
-    bayer(b"GB16", Gbrg, Sixteen),
-    bayer(b"BYR2", Bggr, Sixteen),
+    bayer(*b"RGGB", Rggb, Eight),
+    bayer(*b"GRBG", Grbg, Eight),
+    bayer(*b"GBRG", Gbrg, Eight),
+    bayer(*b"BA81", Bggr, Eight),
+    bayer(*b"RG10", Rggb, Ten),
+    bayer(*b"BA10", Grbg, Ten),
+    bayer(*b"GB10", Gbrg, Ten),
+    bayer(*b"BG10", Bggr, Ten),
+    bayer(*b"pRAA", Rggb, TenPacked),
+    bayer(*b"pgAA", Grbg, TenPacked),
+    bayer(*b"pGAA", Gbrg, TenPacked),
+    bayer(*b"pBAA", Bggr, TenPacked),
+    bayer(*b"RG12", Rggb, Twelve),
+    bayer(*b"BA12", Grbg, Twelve),
+    bayer(*b"GB12", Gbrg, Twelve),
+    bayer(*b"BG12", Bggr, Twelve),
+    bayer(*b"pRCC", Rggb, TwelvePacked),
+    bayer(*b"pgCC", Grbg, TwelvePacked),
+    bayer(*b"pGCC", Gbrg, TwelvePacked),
+    bayer(*b"pBCC", Bggr, TwelvePacked),
+    bayer(*b"RG16", Rggb, Sixteen),
+    bayer(*b"GR16", Grbg, Sixteen),
+    bayer(*b"GB16", Gbrg, Sixteen),
+    bayer(*b"BYR2", Bggr, Sixteen),
 ];
 
 impl Known {

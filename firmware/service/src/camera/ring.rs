@@ -320,7 +320,7 @@ mod tests {
     use super::*;
 
     const WAIT: Duration = Duration::from_millis(20);
-    const PATIENCE: Duration = Duration::from_secs(60);
+    const PATIENCE: Duration = Duration::from_mins(1);
 
     /// What the fake does next, instead of what it should.
     #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -398,7 +398,8 @@ mod tests {
 
         fn queue(&mut self, buffer: usize) -> io::Result<()> {
             assert!(self.ours[buffer], "buffer {buffer} is queued twice");
-            if let Some(errno) = self.fault(|fault| if let Fault::Queue(errno) = fault { Some(errno) } else { None })
+            if let Some(errno) =
+                self.fault(|fault| if let Fault::Queue(errno) = fault { Some(errno) } else { None })
             {
                 return Err(errno.into());
             }
@@ -652,7 +653,7 @@ mod tests {
         ring.driver.time = Some(then);
         ring.driver.shoot(1);
         assert_eq!(take(&mut ring).unwrap(), Taken::Frame(then));
-        ring.driver.time = Some(then + Duration::from_secs(3600));
+        ring.driver.time = Some(then + Duration::from_hours(1));
         ring.driver.shoot(1);
         let Ok(Taken::Frame(time)) = take(&mut ring) else { panic!("no frame") };
         assert!(time <= Instant::now());
