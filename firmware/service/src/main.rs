@@ -3,6 +3,7 @@
 mod board;
 mod camera;
 mod config;
+mod control;
 #[cfg(feature = "documentation")]
 mod documentation;
 mod health;
