@@ -99,16 +99,17 @@ impl Known {
         matches!(self.content, Content::Pixels(PixelFormat::Bayer(..)))
     }
 
-    /// How dear a frame is, cheapest first: the kind (raw, JPEG, Bayer, without colour), then
-    /// the bits that each pixel brings through memory.
-    pub(super) fn cost(&self) -> (u8, u32) {
-        let Content::Pixels(format) = self.content else { return (1, 0) };
+    /// How dear a pixel is: the bits that it brings through memory. A pixel that must be decoded
+    /// from JPEG counts as 20 bytes, one of a mosaic as 30, one without colours as more than
+    /// any other: estimates that put the kinds in this order among frames of like sizes.
+    pub(super) fn cost(&self) -> u64 {
+        let Content::Pixels(format) = self.content else { return 160 };
         match format {
-            PixelFormat::I420 | PixelFormat::Yv12 | PixelFormat::Nv12 | PixelFormat::Nv21 => (0, 12),
-            PixelFormat::Yuyv | PixelFormat::Uyvy | PixelFormat::I422 => (0, 16),
-            PixelFormat::Rgb24 | PixelFormat::Bgr24 | PixelFormat::I444 => (0, 24),
-            PixelFormat::Bayer(..) => (2, format.row_bytes(64) / 8),
-            PixelFormat::Grey => (3, 8),
+            PixelFormat::I420 | PixelFormat::Yv12 | PixelFormat::Nv12 | PixelFormat::Nv21 => 12,
+            PixelFormat::Yuyv | PixelFormat::Uyvy | PixelFormat::I422 => 16,
+            PixelFormat::Rgb24 | PixelFormat::Bgr24 | PixelFormat::I444 => 24,
+            PixelFormat::Bayer(..) => 240 + u64::from(format.row_bytes(64)) / 8,
+            PixelFormat::Grey => 100_000,
         }
     }
 
