@@ -7,9 +7,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 use resight_kernels::Parallel as _;
 use resight_network::{
-    ImageView, Isa, Model, Preprocessor, ThreadPool, ThreadSettings, isa_from_environment,
+    ImageView, Isa, Model, Preprocessor, Region, ThreadPool, ThreadSettings, isa_from_environment,
 };
 
+use crate::camera::{self, Wanted};
 use crate::lines;
 
 /// Above this, boards begin to lower their clocks, degrees Celsius.

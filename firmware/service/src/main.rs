@@ -28,8 +28,10 @@ use anyhow::{Context as _, Result, bail};
 use clap::{Args, Parser, Subcommand};
 use config::Config;
 use resight_network::{
-    Classifier, ImageView, Model, ThreadSettings, decode, isa_from_environment, predictions,
+    Classifier, ImageView, Model, Region, ThreadSettings, decode, isa_from_environment, predictions,
 };
+
+use crate::camera::Wanted;
 
 /// Classify camera frames with an int8 network and switch lines by what they show.
 #[derive(Debug, Parser)]

@@ -16,6 +16,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use crate::board;
+use crate::camera::Wanted;
 use crate::config::{Config, SourceConfig};
 use crate::hours::local_zone;
 use crate::lines::{Input, InputList, LineError, LineList, Lines, inputs};
@@ -57,6 +58,8 @@ struct Engine {
     classifier: Classifier,
     decoder: FrameDecoder,
     region: Region,
+    /// What a camera's frames should hold.
+    wanted: Wanted,
     probabilities: Vec<f32>,
     triggers: Triggers,
     changes: Vec<Change>,
@@ -92,6 +95,7 @@ impl Engine {
             classifier,
             decoder: FrameDecoder::default(),
             region: config.image.region,
+            wanted: Wanted::new(model.preprocessing().resize_shorter, config.image.region),
             changes: Vec::with_capacity(rules.len()),
             triggers: Triggers::new(rules),
             lines,
@@ -217,13 +221,14 @@ impl Slot {
 /// A source that is to replace the running one. It is opened later if it is not there yet.
 struct NewSource {
     config: SourceConfig,
+    wanted: Wanted,
     source: Option<Box<dyn Source>>,
     live: bool,
 }
 
 impl NewSource {
-    fn open(config: &SourceConfig) -> Result<Self, SourceError> {
-        let (source, live) = match source::open(config) {
+    fn open(config: &SourceConfig, wanted: Wanted) -> Result<Self, SourceError> {
+        let (source, live) = match source::open(config, wanted) {
             Ok((source, live)) => (Some(source), live),
             Err(error) if config.may_come_later() => {
                 log::error!("{error}; trying again and again");
@@ -231,7 +236,7 @@ impl NewSource {
             }
             Err(error) => return Err(error),
         };
-        Ok(Self { config: config.clone(), source, live })
+        Ok(Self { config: config.clone(), wanted, source, live })
     }
 }
 
@@ -335,7 +340,7 @@ pub(crate) fn run(path: &Path) -> Result<()> {
     let lines = Arc::new(Lines::open(&config.lines)?);
     make_safe_on_panic(&lines);
     let engine = Engine::load(path, &config, lines.list(), inputs(&config.inputs, &[].into())?)?;
-    let source = NewSource::open(&config.source)?;
+    let source = NewSource::open(&config.source, engine.wanted)?;
     let shared = Arc::new(Shared::new(&engine, lines.clone(), source));
     let opened = Outputs::open(&config.output, &Outputs::default(), &shared)?;
     opened.install(&shared);
@@ -505,7 +510,7 @@ type Prepared = (Config, Engine, Option<NewSource>, Outputs);
 fn prepare(path: &Path, running: &Config, shared: &Arc<Shared>) -> Result<Prepared> {
     let config = Config::load(path)?;
     let mut engine = Engine::load(path, &config, shared.lines.list(), [].into())?;
-    let source = if config.source == running.source { None } else { Some(NewSource::open(&config.source)?) };
+    let source = if config.source == running.source { None } else { Some(NewSource::open(&config.source, engine.wanted)?) };
     let old = lock(&shared.outputs).clone();
     let outputs = Outputs::open(&config.output, &old, shared)?;
     // Last, because it moves wires: what was refused before has touched nothing.
@@ -517,7 +522,8 @@ fn prepare(path: &Path, running: &Config, shared: &Arc<Shared>) -> Result<Prepar
 fn capture(shared: &Shared) {
     let mut frame = Frame::new();
     let mut number = 0;
-    let Some(NewSource { mut config, mut source, mut live }) = lock(&shared.new_source).take() else {
+    let Some(NewSource { mut config, mut wanted, mut source, mut live }) = lock(&shared.new_source).take()
+    else {
         return;
     };
     let mut backoff = TICK;
@@ -526,7 +532,7 @@ fn capture(shared: &Shared) {
     while !shared.stopping() {
         shared.looked.store(shared.start.elapsed().as_millis() as u64, Ordering::SeqCst);
         if let Some(new) = lock(&shared.new_source).take() {
-            (config, source, live, backoff) = (new.config, new.source, new.live, TICK);
+            (config, wanted, source, live, backoff) = (new.config, new.wanted, new.source, new.live, TICK);
             last = Instant::now();
         }
         if !live && !shared.slot.wait_for_room() {
@@ -538,7 +544,7 @@ fn capture(shared: &Shared) {
                 thread::sleep(TICK);
                 continue;
             }
-            None => source::open(&config).map(|(opened, _)| {
+            None => source::open(&config, wanted).map(|(opened, _)| {
                 log::info!("{}: the source is open", config.path);
                 source = Some(opened);
                 last = Instant::now();
@@ -554,7 +560,7 @@ fn capture(shared: &Shared) {
                 let dropped = shared.slot.put(&mut frame);
                 let mut metrics = lock(&shared.metrics);
                 metrics.frames += 1;
-                metrics.dropped += u64::from(dropped);
+                metrics.dropped += u64::from(dropped) + source.as_mut().map_or(0, |source| source.dropped());
             }
             Ok(Next::Nothing) if config.may_come_later() && source.is_some() && last.elapsed() > SILENCE => {
                 let cause = format!("no frame for {} ms", last.elapsed().as_millis());

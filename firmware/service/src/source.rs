@@ -127,10 +127,7 @@ pub(crate) enum SourceError {
 ///
 /// # Errors
 /// A file or camera that is missing or not what the configuration says.
-pub(crate) fn open(
-    config: &SourceConfig,
-    wanted: Wanted,
-) -> Result<(Box<dyn Source>, bool), SourceError> {
+pub(crate) fn open(config: &SourceConfig, wanted: Wanted) -> Result<(Box<dyn Source>, bool), SourceError> {
     if let SourceKind::Camera(camera) = &config.kind {
         return Ok((Box::new(Camera::open(camera, wanted)?), true));
     }

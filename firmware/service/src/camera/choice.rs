@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use resight_network::Region;
+use resight_network::{PixelFormat, Region};
 use v4l::Fraction;
 use v4l::frameinterval::FrameIntervalEnum;
 use v4l::framesize::{FrameSizeEnum, Stepwise};
@@ -97,15 +97,16 @@ impl Mode {
     }
 
     /// Smaller is better.
-    fn rank(&self, wanted: Wanted, rate: f64) -> (bool, u64, u64) {
+    fn rank(&self, wanted: Wanted, rate: f64) -> (bool, bool, u64, u64) {
+        let grey = self.known.content == Content::Pixels(PixelFormat::Grey);
         let pixels = u64::from(self.width) * u64::from(self.height);
         let cost = self.known.cost();
         if self.covers(wanted) {
-            return (false, self.shortfall(rate), pixels * cost);
+            return (grey, false, self.shortfall(rate), pixels * cost);
         }
         // The larger the better, in the cheapest format.
-        let missing = (u64::from(u32::MAX) - pixels.min(u64::from(u32::MAX))) * 100_000;
-        (true, self.shortfall(rate), missing + cost.min(99_999))
+        let missing = (u64::from(u32::MAX) - pixels.min(u64::from(u32::MAX))) * 1000;
+        (grey, true, self.shortfall(rate), missing + cost)
     }
 }
 
@@ -183,9 +184,7 @@ fn refusal(modes: &[Mode], prescribed: &Prescribed) -> String {
     }
     let mut offered: Vec<String> = modes
         .iter()
-        .map(|mode| {
-            format!("{} {}x{}", String::from_utf8_lossy(&mode.known.code), mode.width, mode.height)
-        })
+        .map(|mode| format!("{} {}x{}", String::from_utf8_lossy(&mode.known.code), mode.width, mode.height))
         .collect();
     offered.dedup();
     let mut parts = vec![];
@@ -202,10 +201,8 @@ pub(super) fn sizes(offered: &[FrameSizeEnum], wanted: Wanted, prescribed: &Pres
         match size {
             FrameSizeEnum::Discrete(size) => found.push((size.width, size.height)),
             FrameSizeEnum::Stepwise(steps) => {
-                let exact = (
-                    prescribed.width.unwrap_or(wanted.width),
-                    prescribed.height.unwrap_or(wanted.height),
-                );
+                let exact =
+                    (prescribed.width.unwrap_or(wanted.width), prescribed.height.unwrap_or(wanted.height));
                 let tried = [exact].into_iter().chain(COMMON).chain([(steps.max_width, steps.max_height)]);
                 found.extend(tried.filter_map(|size| fit(steps, size)));
             }
@@ -268,9 +265,9 @@ mod tests {
 
     const WANTED: Wanted = Wanted { width: 256, height: 256 };
 
-    fn mode(code: &[u8; 4], width: u32, height: u32, rates: &[u32]) -> Mode {
+    fn mode(code: [u8; 4], width: u32, height: u32, rates: &[u32]) -> Mode {
         let intervals = rates.iter().map(|rate| Fraction::new(1, *rate)).collect();
-        Mode { known: Known::of(FourCC::new(code)).unwrap(), width, height, intervals }
+        Mode { known: Known::of(FourCC::new(&code)).unwrap(), width, height, intervals }
     }
 
     fn chosen(modes: &[Mode], wanted: Wanted, prescribed: &Prescribed) -> String {
@@ -280,14 +277,14 @@ mod tests {
     /// What a common USB camera offers.
     fn usb() -> Vec<Mode> {
         vec![
-            mode(b"MJPG", 1920, 1080, &[30, 15]),
-            mode(b"MJPG", 1280, 720, &[30, 15]),
-            mode(b"MJPG", 640, 480, &[30, 15]),
-            mode(b"MJPG", 320, 240, &[30, 15]),
-            mode(b"YUYV", 1920, 1080, &[5]),
-            mode(b"YUYV", 1280, 720, &[10, 5]),
-            mode(b"YUYV", 640, 480, &[30, 20, 15]),
-            mode(b"YUYV", 320, 240, &[30, 20, 15]),
+            mode(*b"MJPG", 1920, 1080, &[30, 15]),
+            mode(*b"MJPG", 1280, 720, &[30, 15]),
+            mode(*b"MJPG", 640, 480, &[30, 15]),
+            mode(*b"MJPG", 320, 240, &[30, 15]),
+            mode(*b"YUYV", 1920, 1080, &[5]),
+            mode(*b"YUYV", 1280, 720, &[10, 5]),
+            mode(*b"YUYV", 640, 480, &[30, 20, 15]),
+            mode(*b"YUYV", 320, 240, &[30, 20, 15]),
         ]
     }
 
@@ -304,7 +301,7 @@ mod tests {
         assert_eq!(Wanted::new(256, Region::WHOLE), WANTED);
         let region = Region::new(0.0, 0.5, 0.5, 0.25).unwrap();
         assert_eq!(Wanted::new(256, region), Wanted { width: 512, height: 1024 });
-        let modes = [mode(b"RGGB", 500, 500, &[30]), mode(b"RGGB", 640, 640, &[30])];
+        let modes = [mode(*b"RGGB", 500, 500, &[30]), mode(*b"RGGB", 640, 640, &[30])];
         assert!(chosen(&modes, WANTED, &Prescribed::default()).starts_with("640x640"));
     }
 
@@ -332,7 +329,7 @@ mod tests {
     #[test]
     fn cheap_formats_first_and_grey_last() {
         let modes =
-            [b"GREY", b"RGGB", b"MJPG", b"RGB3", b"YUYV", b"NV12"].map(|code| mode(code, 640, 480, &[30]));
+            [b"GREY", b"RGGB", b"MJPG", b"RGB3", b"YUYV", b"NV12"].map(|code| mode(*code, 640, 480, &[30]));
         for count in (1..=modes.len()).rev() {
             let choice = choose(&modes[..count], WANTED, &Prescribed::default()).unwrap();
             assert_eq!(choice.mode.known, modes[count - 1].known);
@@ -349,13 +346,15 @@ mod tests {
         assert!(chosen(&usb(), WANTED, &prescribed("mjpeg", 1920)).starts_with("1920x1080 MJPG at 30 "));
         assert!(chosen(&usb(), WANTED, &prescribed("YUYV", 320)).starts_with("320x240 YUYV"));
         let error = choose(&usb(), WANTED, &prescribed("nv12", 640)).unwrap_err();
-        assert!(error.starts_with("the camera does not offer format `nv12` with width 640; it has: MJPG 1920"));
+        assert!(
+            error.starts_with("the camera does not offer format `nv12` with width 640; it has: MJPG 1920")
+        );
         assert!(choose(&[], WANTED, &Prescribed::default()).is_err());
     }
 
     #[test]
     fn rates_that_are_not_told_are_asked_for() {
-        let choice = choose(&[mode(b"NV12", 640, 480, &[])], WANTED, &Prescribed::default()).unwrap();
+        let choice = choose(&[mode(*b"NV12", 640, 480, &[])], WANTED, &Prescribed::default()).unwrap();
         assert_eq!(rate(choice.interval), Some(25.0));
         assert_eq!(rate(interval(29.97)), Some(29.97));
         assert_eq!(rate(Fraction::new(0, 30)), None);

@@ -40,9 +40,8 @@ pub(super) fn resolve<'c>(
     if !mistakes.is_empty() {
         return Err(mistakes.join("; "));
     }
-    let switches = |control: &Control| {
-        matches!(control.kind, Some(Type::Boolean | Type::Menu | Type::IntegerMenu))
-    };
+    let switches =
+        |control: &Control| matches!(control.kind, Some(Type::Boolean | Type::Menu | Type::IntegerMenu));
     resolved.sort_by_key(|(control, _)| !switches(control));
     Ok(resolved)
 }
@@ -69,7 +68,9 @@ fn value(control: &Control, setting: &Setting) -> Result<i64, String> {
             let item = control.items.iter().find(|(_, name)| *name == wanted.to_string());
             item.map_or_else(refuse, |(index, _)| Ok(*index))
         }
-        (Type::Bitmask, Setting::Integer(value)) if *value >= 0 && value & !control.maximum == 0 => Ok(*value),
+        (Type::Bitmask, Setting::Integer(value)) if *value >= 0 && value & !control.maximum == 0 => {
+            Ok(*value)
+        }
         (Type::Integer | Type::Integer64, Setting::Integer(value)) => {
             let above = i128::from(*value) - i128::from(control.minimum);
             let inside = (control.minimum..=control.maximum).contains(value);

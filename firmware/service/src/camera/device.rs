@@ -32,11 +32,15 @@ use super::ring::{Driver, Filled, MAX_PLANES, Ready};
 type Request = vidioc::_IOC_TYPE;
 
 /// `_IOR('V', 89, struct v4l2_event)`, which v4l lacks.
-const VIDIOC_DQEVENT: Request = 2 << 30 | (size_of::<v4l2_event>() as Request) << 16 | 0x56 << 8 | 89;
+const VIDIOC_DQEVENT: Request = event_request(2, size_of::<v4l2_event>(), 89);
 
 /// `_IOW('V', 90, struct v4l2_event_subscription)`, which v4l lacks.
-const VIDIOC_SUBSCRIBE_EVENT: Request =
-    1 << 30 | (size_of::<v4l2_event_subscription>() as Request) << 16 | 0x56 << 8 | 90;
+const VIDIOC_SUBSCRIBE_EVENT: Request = event_request(1, size_of::<v4l2_event_subscription>(), 90);
+
+/// The number of a request of V4L2: direction (1 writes, 2 reads), size, `'V'`, number.
+const fn event_request(direction: Request, bytes: usize, number: Request) -> Request {
+    direction << 30 | (bytes as Request) << 16 | (b'V' as Request) << 8 | number
+}
 
 /// `V4L2_CAP_IO_MC`: formats are set up through the media controller.
 const IO_MC: u32 = 0x2000_0000;
@@ -149,9 +153,8 @@ impl Device {
         loop {
             // SAFETY: the kernel reads and writes `size_of::<T>()` bytes there, as was checked;
             // pointers in it are set by this module only, to living arrays.
-            let result = unsafe {
-                v4l::v4l2::ioctl(self.file.as_raw_fd(), request, ptr::from_mut(argument).cast())
-            };
+            let result =
+                unsafe { v4l::v4l2::ioctl(self.file.as_raw_fd(), request, ptr::from_mut(argument).cast()) };
             match result {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 result => return result,
@@ -217,8 +220,7 @@ impl Device {
     pub(super) fn intervals(&self, code: FourCC, width: u32, height: u32) -> Vec<FrameIntervalEnum> {
         let mut found = vec![];
         for index in 0..MAX_ENTRIES {
-            let mut entry =
-                v4l2_frmivalenum { index, pixel_format: code.into(), width, height, ..zeroed() };
+            let mut entry = v4l2_frmivalenum { index, pixel_format: code.into(), width, height, ..zeroed() };
             if self.request(vidioc::VIDIOC_ENUM_FRAMEINTERVALS, &mut entry).is_err() {
                 break;
             }
@@ -232,7 +234,12 @@ impl Device {
         found
     }
 
-    fn exchange_format(&self, request: Request, planes: Planes, wanted: Option<Format>) -> io::Result<Format> {
+    fn exchange_format(
+        &self,
+        request: Request,
+        planes: Planes,
+        wanted: Option<Format>,
+    ) -> io::Result<Format> {
         let mut format = v4l2_format { type_: planes.buffer_type(), ..zeroed() };
         if let Some(wanted) = wanted {
             match planes {
@@ -641,7 +648,11 @@ impl Driver for Capture {
         // SAFETY: the source lies within the mapping, which lives as long as `self`; there is
         // room for as many bytes behind the vector's end; the two are different memory.
         unsafe {
-            ptr::copy_nonoverlapping(mapping.address.cast::<u8>().add(from), into.as_mut_ptr().add(end), bytes);
+            ptr::copy_nonoverlapping(
+                mapping.address.cast::<u8>().add(from),
+                into.as_mut_ptr().add(end),
+                bytes,
+            );
             into.set_len(end + bytes);
         }
     }
@@ -650,12 +661,11 @@ impl Driver for Capture {
 /// A time of the monotonic clock, unless it lies ahead or is older than any frame can be.
 fn instant(time: &timeval) -> Option<Instant> {
     /// Older than this is no time of this clock.
-    const OLDEST: Duration = Duration::from_secs(60);
+    const OLDEST: Duration = Duration::from_mins(1);
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
     let now = Duration::new(u64::try_from(now.tv_sec).ok()?, u32::try_from(now.tv_nsec).ok()?);
     let microseconds = u64::try_from(time.tv_usec).ok().filter(|microseconds| *microseconds < 1_000_000)?;
-    let then =
-        Duration::from_secs(u64::try_from(time.tv_sec).ok()?) + Duration::from_micros(microseconds);
+    let then = Duration::from_secs(u64::try_from(time.tv_sec).ok()?) + Duration::from_micros(microseconds);
     let age = now.checked_sub(then).filter(|age| *age < OLDEST)?;
     Instant::now().checked_sub(age)
 }
@@ -743,8 +753,9 @@ mod tests {
     #[test]
     fn the_monotonic_clock_is_that_of_instants() {
         let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
-        let time = |seconds: i64| timeval { tv_sec: now.tv_sec as _, tv_usec: (now.tv_nsec / 1000) as _ }
-            .shifted(seconds);
+        let time = |seconds: i64| {
+            timeval { tv_sec: now.tv_sec as _, tv_usec: (now.tv_nsec / 1000) as _ }.shifted(seconds)
+        };
         let age = instant(&time(-2)).unwrap().elapsed();
         assert!(age >= Duration::from_secs(2) && age < Duration::from_secs(30), "{age:?}");
         assert!(instant(&time(30)).is_none() && instant(&time(-3600)).is_none());

@@ -41,7 +41,9 @@ pub(super) fn holders(processes: &Path, device: &Path) -> Vec<String> {
         };
         let files = fs::read_dir(process.path().join("fd")).into_iter().flatten().flatten();
         if number != std::process::id()
-            && files.map(|file| file.path()).any(|file| fs::read_link(file).is_ok_and(|target| target == device))
+            && files
+                .map(|file| file.path())
+                .any(|file| fs::read_link(file).is_ok_and(|target| target == device))
         {
             let name = fs::read_to_string(process.path().join("comm")).unwrap_or_default();
             found.push(format!("{} (process {number})", name.trim()));
@@ -77,7 +79,10 @@ pub(super) fn explain(device: &Path, action: &str, error: &io::Error) -> CameraE
         let others: Vec<String> =
             devices(Path::new("/dev")).iter().map(|path| path.display().to_string()).collect();
         let others = if others.is_empty() { "there are none".into() } else { others.join(", ") };
-        ("no such device".into(), format!("plug the camera in, or set `device` in [source] to another ({others})"))
+        (
+            "no such device".into(),
+            format!("plug the camera in, or set `device` in [source] to another ({others})"),
+        )
     } else if is(Errno::ACCESS) || is(Errno::PERM) {
         (
             "permission denied".into(),
@@ -94,7 +99,8 @@ pub(super) fn explain(device: &Path, action: &str, error: &io::Error) -> CameraE
     } else if is(Errno::NOSPC) {
         (
             "the USB bus has no bandwidth left for it".into(),
-            "set a smaller size, a lower rate or `format = \"mjpeg\"` in [source], or use another USB port".into(),
+            "set a smaller size, a lower rate or `format = \"mjpeg\"` in [source], or use another USB port"
+                .into(),
         )
     } else if is(Errno::PIPE) || is(Errno::NOLINK) {
         (
@@ -104,7 +110,10 @@ pub(super) fn explain(device: &Path, action: &str, error: &io::Error) -> CameraE
                 .into(),
         )
     } else {
-        (format!("cannot {action}: {error}"), "`dmesg` may say why; `resightd cameras` shows what it offers".into())
+        (
+            format!("cannot {action}: {error}"),
+            "`dmesg` may say why; `resightd cameras` shows what it offers".into(),
+        )
     };
     CameraError { device: device.display().to_string(), cause, remedy }
 }
@@ -191,7 +200,10 @@ mod tests {
             (Errno::IO, "cannot start", "dmesg"),
         ] {
             let text = explain(Path::new("/dev/video7"), "start", &errno.into()).to_string();
-            assert!(text.starts_with("/dev/video7: ") && text.contains(cause) && text.contains(remedy), "{text}");
+            assert!(
+                text.starts_with("/dev/video7: ") && text.contains(cause) && text.contains(remedy),
+                "{text}"
+            );
         }
     }
 }

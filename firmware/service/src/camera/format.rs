@@ -19,11 +19,11 @@ pub(super) struct Known {
     pub(super) buffers: usize,
 }
 
-const fn raw(code: &[u8; 4], format: PixelFormat, buffers: usize) -> Known {
-    Known { code: *code, content: Content::Pixels(format), buffers }
+const fn raw(code: [u8; 4], format: PixelFormat, buffers: usize) -> Known {
+    Known { code, content: Content::Pixels(format), buffers }
 }
 
-const fn bayer(code: &[u8; 4], order: BayerOrder, depth: BayerDepth) -> Known {
+const fn bayer(code: [u8; 4], order: BayerOrder, depth: BayerDepth) -> Known {
     raw(code, PixelFormat::Bayer(order, depth), 1)
 }
 
@@ -32,48 +32,48 @@ use BayerOrder::{Bggr, Gbrg, Grbg, Rggb};
 
 /// Every format that can be used, by its code in `linux/videodev2.h`.
 pub(super) const KNOWN: [Known; 42] = [
-    raw(b"YUYV", PixelFormat::Yuyv, 1),
-    raw(b"UYVY", PixelFormat::Uyvy, 1),
-    raw(b"NV12", PixelFormat::Nv12, 1),
-    raw(b"NM12", PixelFormat::Nv12, 2),
-    raw(b"NV21", PixelFormat::Nv21, 1),
-    raw(b"NM21", PixelFormat::Nv21, 2),
-    raw(b"YU12", PixelFormat::I420, 1),
-    raw(b"YM12", PixelFormat::I420, 3),
-    raw(b"YV12", PixelFormat::Yv12, 1),
-    raw(b"YM21", PixelFormat::Yv12, 3),
-    raw(b"422P", PixelFormat::I422, 1),
-    raw(b"YM16", PixelFormat::I422, 3),
-    raw(b"YM24", PixelFormat::I444, 3),
-    raw(b"RGB3", PixelFormat::Rgb24, 1),
-    raw(b"BGR3", PixelFormat::Bgr24, 1),
-    raw(b"GREY", PixelFormat::Grey, 1),
+    raw(*b"YUYV", PixelFormat::Yuyv, 1),
+    raw(*b"UYVY", PixelFormat::Uyvy, 1),
+    raw(*b"NV12", PixelFormat::Nv12, 1),
+    raw(*b"NM12", PixelFormat::Nv12, 2),
+    raw(*b"NV21", PixelFormat::Nv21, 1),
+    raw(*b"NM21", PixelFormat::Nv21, 2),
+    raw(*b"YU12", PixelFormat::I420, 1),
+    raw(*b"YM12", PixelFormat::I420, 3),
+    raw(*b"YV12", PixelFormat::Yv12, 1),
+    raw(*b"YM21", PixelFormat::Yv12, 3),
+    raw(*b"422P", PixelFormat::I422, 1),
+    raw(*b"YM16", PixelFormat::I422, 3),
+    raw(*b"YM24", PixelFormat::I444, 3),
+    raw(*b"RGB3", PixelFormat::Rgb24, 1),
+    raw(*b"BGR3", PixelFormat::Bgr24, 1),
+    raw(*b"GREY", PixelFormat::Grey, 1),
     Known { code: *b"MJPG", content: Content::Jpeg, buffers: 1 },
     Known { code: *b"JPEG", content: Content::Jpeg, buffers: 1 },
-    bayer(b"RGGB", Rggb, Eight),
-    bayer(b"GRBG", Grbg, Eight),
-    bayer(b"GBRG", Gbrg, Eight),
-    bayer(b"BA81", Bggr, Eight),
-    bayer(b"RG10", Rggb, Ten),
-    bayer(b"BA10", Grbg, Ten),
-    bayer(b"GB10", Gbrg, Ten),
-    bayer(b"BG10", Bggr, Ten),
-    bayer(b"pRAA", Rggb, TenPacked),
-    bayer(b"pgAA", Grbg, TenPacked),
-    bayer(b"pGAA", Gbrg, TenPacked),
-    bayer(b"pBAA", Bggr, TenPacked),
-    bayer(b"RG12", Rggb, Twelve),
-    bayer(b"BA12", Grbg, Twelve),
-    bayer(b"GB12", Gbrg, Twelve),
-    bayer(b"BG12", Bggr, Twelve),
-    bayer(b"pRCC", Rggb, TwelvePacked),
-    bayer(b"pgCC", Grbg, TwelvePacked),
-    bayer(b"pGCC", Gbrg, TwelvePacked),
-    bayer(b"pBCC", Bggr, TwelvePacked),
-    bayer(b"RG16", Rggb, Sixteen),
-    bayer(b"GR16", Grbg, Sixteen),
-    bayer(b"GB16", Gbrg, Sixteen),
-    bayer(b"BYR2", Bggr, Sixteen),
+    bayer(*b"RGGB", Rggb, Eight),
+    bayer(*b"GRBG", Grbg, Eight),
+    bayer(*b"GBRG", Gbrg, Eight),
+    bayer(*b"BA81", Bggr, Eight),
+    bayer(*b"RG10", Rggb, Ten),
+    bayer(*b"BA10", Grbg, Ten),
+    bayer(*b"GB10", Gbrg, Ten),
+    bayer(*b"BG10", Bggr, Ten),
+    bayer(*b"pRAA", Rggb, TenPacked),
+    bayer(*b"pgAA", Grbg, TenPacked),
+    bayer(*b"pGAA", Gbrg, TenPacked),
+    bayer(*b"pBAA", Bggr, TenPacked),
+    bayer(*b"RG12", Rggb, Twelve),
+    bayer(*b"BA12", Grbg, Twelve),
+    bayer(*b"GB12", Gbrg, Twelve),
+    bayer(*b"BG12", Bggr, Twelve),
+    bayer(*b"pRCC", Rggb, TwelvePacked),
+    bayer(*b"pgCC", Grbg, TwelvePacked),
+    bayer(*b"pGCC", Gbrg, TwelvePacked),
+    bayer(*b"pBCC", Bggr, TwelvePacked),
+    bayer(*b"RG16", Rggb, Sixteen),
+    bayer(*b"GR16", Grbg, Sixteen),
+    bayer(*b"GB16", Gbrg, Sixteen),
+    bayer(*b"BYR2", Bggr, Sixteen),
 ];
 
 impl Known {
@@ -100,8 +100,8 @@ impl Known {
     }
 
     /// How dear a pixel is: the bits that it brings through memory. A pixel that must be decoded
-    /// from JPEG counts as 20 bytes, one of a mosaic as 30, one without colours as more than
-    /// any other: estimates that put the kinds in this order among frames of like sizes.
+    /// from JPEG counts as 20 bytes, one of a mosaic as 30: estimates that put the kinds in
+    /// this order among frames of like sizes.
     pub(super) fn cost(&self) -> u64 {
         let Content::Pixels(format) = self.content else { return 160 };
         match format {
@@ -109,7 +109,7 @@ impl Known {
             PixelFormat::Yuyv | PixelFormat::Uyvy | PixelFormat::I422 => 16,
             PixelFormat::Rgb24 | PixelFormat::Bgr24 | PixelFormat::I444 => 24,
             PixelFormat::Bayer(..) => 240 + u64::from(format.row_bytes(64)) / 8,
-            PixelFormat::Grey => 100_000,
+            PixelFormat::Grey => 8,
         }
     }
 
@@ -186,9 +186,9 @@ mod tests {
     }
 
     #[test]
-    fn raw_comes_before_jpeg_before_bayer_before_grey() {
+    fn raw_comes_before_jpeg_before_bayer() {
         let cost = |code: &[u8; 4]| Known::of(FourCC::new(code)).unwrap().cost();
-        let order = [b"NV12", b"YUYV", b"RGB3", b"MJPG", b"RGGB", b"pRAA", b"pRCC", b"RG16", b"GREY"];
+        let order = [b"NV12", b"YUYV", b"RGB3", b"MJPG", b"RGGB", b"pRAA", b"pRCC", b"RG16"];
         assert!(order.windows(2).all(|pair| cost(pair[0]) < cost(pair[1])));
     }
 

@@ -14,7 +14,7 @@ use super::{CameraConfig, CameraError, DEVICES, can_capture, choose, controls, f
 /// A size of a format.
 #[derive(Debug)]
 struct Size {
-    size: String,
+    pixels: String,
     /// Frames per second.
     rates: Vec<f64>,
     /// Whether any rate between the two is possible.
@@ -98,7 +98,7 @@ fn formats(device: &Device, planes: super::Planes) -> Vec<FormatReport> {
                 FrameIntervalEnum::Discrete(interval) => vec![interval],
                 FrameIntervalEnum::Stepwise(steps) => vec![steps.max, steps.min],
             });
-            sizes.push(Size { size, rates: intervals.filter_map(rate).collect(), is_range });
+            sizes.push(Size { pixels: size, rates: intervals.filter_map(rate).collect(), is_range });
         }
         let usable = super::Known::of(code).is_some();
         found.push(FormatReport { code: code.to_string(), description, usable, sizes });
@@ -124,7 +124,7 @@ impl Report {
                     (false, true) => format!("{} frames/s", rates.join(" to ")),
                     (false, false) => format!("{} frames/s", rates.join(", ")),
                 };
-                lines.push(format!("    {}: {rates}", size.size));
+                lines.push(format!("    {}: {rates}", size.pixels));
             }
         }
         lines.extend(self.controls.iter().map(|control| format!("  control      {}", describe(control))));
@@ -140,7 +140,8 @@ impl Report {
             .formats
             .iter()
             .map(|format| {
-                let size = |size: &Size| json!({ "size": size.size, "rates": size.rates, "range": size.is_range });
+                let size =
+                    |size: &Size| json!({ "size": size.pixels, "rates": size.rates, "range": size.is_range });
                 json!({
                     "code": format.code,
                     "description": format.description,
@@ -280,7 +281,11 @@ mod tests {
             flags: Flags::INACTIVE,
             ..control.clone()
         };
-        let size = |size: &str, rates: &[f64], is_range| Size { size: size.into(), rates: rates.to_vec(), is_range };
+        let size = |size: &str, rates: &[f64], is_range| Size {
+            pixels: size.into(),
+            rates: rates.to_vec(),
+            is_range,
+        };
         Report {
             path: "/dev/video0".into(),
             stable: vec!["/dev/v4l/by-id/usb-Cam".into()],
@@ -331,7 +336,11 @@ mod tests {
         assert_eq!(value["controls"][0]["items"], json!([[1, "Manual Mode"], [3, "Aperture Priority Mode"]]));
         assert_eq!((&value["card"], &value["problem"]), (&json!("HD Camera"), &Value::Null));
         let refused = Report {
-            choice: Err(find::explain(Path::new("/dev/video0"), "open it", &rustix::io::Errno::ACCESS.into())),
+            choice: Err(find::explain(
+                Path::new("/dev/video0"),
+                "open it",
+                &rustix::io::Errno::ACCESS.into(),
+            )),
             identity: None,
             ..sample()
         };

@@ -16,8 +16,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Once;
 use std::time::{Duration, Instant};
 
-pub(crate) use self::choice::{Prescribed, Wanted};
 use self::choice::{Choice, Mode};
+pub(crate) use self::choice::{Prescribed, Wanted};
 pub(crate) use self::controls::Setting;
 use self::device::{Capture, Device, Format, Identity, Planes};
 use self::format::{Content, Known};
@@ -95,9 +95,10 @@ impl Camera {
                 Err(error) => refused.push(error.to_string()),
             }
         }
-        let cause = match refused.is_empty() {
-            true => "there is no camera".to_owned(),
-            false => format!("no camera gives frames: {}", refused.join("; ")),
+        let cause = if refused.is_empty() {
+            "there is no camera".to_owned()
+        } else {
+            format!("no camera gives frames: {}", refused.join("; "))
         };
         let remedy = "plug one in, or bring frames in with `kind = \"raw\"` in [source]".into();
         Err(CameraError { device: "auto".into(), cause, remedy })
@@ -141,7 +142,8 @@ impl Camera {
             Content::Jpeg => FrameFormat::Jpeg,
             Content::Pixels(pixels) => FrameFormat::Pixels(pixels, format.colours),
         };
-        let interval = choice::rate(interval).map_or(Duration::ZERO, |rate| Duration::from_secs_f64(1.0 / rate));
+        let interval =
+            choice::rate(interval).map_or(Duration::ZERO, |rate| Duration::from_secs_f64(1.0 / rate));
         let patience = PATIENCE.max(interval.saturating_mul(10));
         let (width, height) = found;
         let capture = Capture::new(device, planes, format);
@@ -151,19 +153,21 @@ impl Camera {
 
     /// Itself, if it gives a frame.
     fn proven(mut self, needed: bool) -> Result<Self, CameraError> {
+        if !needed {
+            return Ok(self);
+        }
         let deadline = Instant::now() + FIRST_FRAME;
-        let mut frame = Frame::new();
-        while needed {
+        let mut bytes = vec![];
+        loop {
             let wait = deadline.saturating_duration_since(Instant::now());
-            match self.ring.next(&mut frame.bytes, wait).map_err(|error| explain_ring(&self.path, error))? {
-                Taken::Frame(_) => break,
-                _ if wait.is_zero() => {
-                    return Err(explain_ring(&self.path, RingError::Silent(FIRST_FRAME)));
-                }
-                _ => {}
+            let taken = self.ring.next(&mut bytes, wait).map_err(|error| explain_ring(&self.path, error))?;
+            if matches!(taken, Taken::Frame(_)) {
+                return Ok(self);
+            }
+            if wait.is_zero() {
+                return Err(explain_ring(&self.path, RingError::Silent(FIRST_FRAME)));
             }
         }
-        Ok(self)
     }
 }
 
@@ -217,10 +221,11 @@ fn modes(device: &Device, planes: Planes, wanted: Wanted, prescribed: &Prescribe
         let mut sizes = choice::sizes(&device.sizes(code), wanted, prescribed);
         if sizes.is_empty() {
             // A driver without a list: what it makes of the size that is wanted.
-            let size =
-                (prescribed.width.unwrap_or(wanted.width), prescribed.height.unwrap_or(wanted.height));
+            let size = (prescribed.width.unwrap_or(wanted.width), prescribed.height.unwrap_or(wanted.height));
             let tried = device.try_format(planes, code, size).or_else(|_| device.format(planes));
-            sizes.extend(tried.ok().filter(|format| format.code == code).map(|format| (format.width, format.height)));
+            sizes.extend(
+                tried.ok().filter(|format| format.code == code).map(|format| (format.width, format.height)),
+            );
         }
         for (width, height) in sizes {
             let intervals = choice::intervals(&device.intervals(code, width, height), prescribed);
@@ -255,7 +260,8 @@ fn choose(
     }
     let choice = choice::choose(&modes, wanted, &config.prescribed).map_err(|cause| {
         let offered: Vec<String> = device.formats(planes).iter().map(|(code, _)| code.to_string()).collect();
-        let cause = if modes.is_empty() { format!("{cause} (it has: {})", offered.join(", ")) } else { cause };
+        let cause =
+            if modes.is_empty() { format!("{cause} (it has: {})", offered.join(", ")) } else { cause };
         refuse(cause, "set `format`, `width` and `height` in [source] accordingly, or leave them out")
     })?;
     Ok((choice, format!("{}, {}", identity.driver, identity.bus)))
@@ -272,9 +278,9 @@ fn set_controls(path: &Path, device: &Device, settings: &[(String, Setting)]) ->
         remedy: "correct [source.controls]; `resightd cameras` shows every control with its range".into(),
     };
     for (control, value) in controls::resolve(&known, settings).map_err(refuse)? {
-        device.set_control(control, value).map_err(|error| {
-            refuse(format!("control {} cannot be set to {value}: {error}", control.name))
-        })?;
+        device
+            .set_control(control, value)
+            .map_err(|error| refuse(format!("control {} cannot be set to {value}: {error}", control.name)))?;
         // Not every driver refuses what it does not do.
         if let Ok(found) = device.control(control)
             && control.kind != Some(v4l::control::Type::Button)
@@ -347,8 +353,8 @@ mod tests {
     use super::*;
     use crate::camera::format::Part;
 
-    fn format(code: &[u8; 4], width: u32, height: u32, strides: &[u32]) -> (Known, Format) {
-        let code = FourCC::new(code);
+    fn format(code: [u8; 4], width: u32, height: u32, strides: &[u32]) -> (Known, Format) {
+        let code = FourCC::new(&code);
         let strides = strides.to_vec();
         (
             Known::of(code).unwrap(),
@@ -356,7 +362,7 @@ mod tests {
         )
     }
 
-    fn laid_out(code: &[u8; 4], strides: &[u32]) -> Result<(Layout, u32), String> {
+    fn laid_out(code: [u8; 4], strides: &[u32]) -> Result<(Layout, u32), String> {
         let (known, format) = format(code, 8, 4, strides);
         layout(known, &format)
     }
@@ -364,27 +370,27 @@ mod tests {
     #[test]
     fn layouts_follow_the_drivers_strides() {
         let part = |rows, row| Part { rows, row };
-        let (whole, stride) = laid_out(b"YUYV", &[32]).unwrap();
+        let (whole, stride) = laid_out(*b"YUYV", &[32]).unwrap();
         assert_eq!((whole.parts, whole.strides, stride), (vec![part(1, 128)], vec![128], 32));
         // A driver that does not say.
-        assert_eq!(laid_out(b"NV12", &[0]).unwrap().0.parts, [part(1, 48)]);
-        let (two, stride) = laid_out(b"NM12", &[16, 16]).unwrap();
+        assert_eq!(laid_out(*b"NV12", &[0]).unwrap().0.parts, [part(1, 48)]);
+        let (two, stride) = laid_out(*b"NM12", &[16, 16]).unwrap();
         assert_eq!((two.parts, two.strides, stride), (vec![part(4, 8), part(2, 8)], vec![16, 16], 8));
-        let (three, _) = laid_out(b"YM12", &[8, 16, 0]).unwrap();
+        let (three, _) = laid_out(*b"YM12", &[8, 16, 0]).unwrap();
         assert_eq!((three.parts[1], three.strides), (part(2, 4), vec![8, 16, 4]));
-        let (jpeg, _) = laid_out(b"MJPG", &[0]).unwrap();
+        let (jpeg, _) = laid_out(*b"MJPG", &[0]).unwrap();
         assert!(jpeg.parts.is_empty());
     }
 
     #[test]
     fn contradictions_are_refused() {
         for (code, strides) in [
-            (b"YUYV", &[15][..]),
-            (b"YUYV", &[u32::MAX]),
-            (b"NV12", &[8, 8]),
-            (b"NM12", &[8]),
-            (b"NM12", &[]),
-            (b"YM12", &[8, 3, 4]),
+            (*b"YUYV", &[15][..]),
+            (*b"YUYV", &[u32::MAX]),
+            (*b"NV12", &[8, 8]),
+            (*b"NM12", &[8]),
+            (*b"NM12", &[]),
+            (*b"YM12", &[8, 3, 4]),
         ] {
             assert!(laid_out(code, strides).is_err(), "{strides:?}");
         }

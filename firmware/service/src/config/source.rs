@@ -36,7 +36,7 @@ pub(crate) enum SourceKind {
 impl SourceConfig {
     /// Whether it may be missing at the start and come later.
     pub(crate) fn may_come_later(&self) -> bool {
-        false
+        matches!(self.kind, SourceKind::Camera(_))
     }
 }
 
@@ -101,7 +101,8 @@ impl<'i> Reader<'i> {
     fn camera(&mut self, mut section: Section<'_, 'i>) -> Option<SourceConfig> {
         let expected = "\"auto\" or a device such as \"/dev/video0\" or one in /dev/v4l/by-id";
         let device = self.required(&mut section, "device", expected, |value| {
-            text(value).filter(|device| *device == "auto" || device.starts_with('/') && !device.contains('\0'))
+            text(value)
+                .filter(|device| *device == "auto" || device.starts_with('/') && !device.contains('\0'))
         });
         let expected = "a format such as \"yuyv\", \"nv12\" or \"mjpeg\", or its code in V4L2";
         let format = self.optional(&mut section, "format", expected, |value| {
@@ -150,9 +151,9 @@ mod tests {
     fn parse(source: &str) -> Result<SourceConfig, String> {
         let text = format!("[model]\nfile = \"m\"\n[source]\nkind = \"camera\"\n{source}");
         let config = Config::parse(&text, Path::new(""));
-        config.map(|config| config.source).map_err(|mistakes| {
-            mistakes.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
-        })
+        config
+            .map(|config| config.source)
+            .map_err(|mistakes| mistakes.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
     }
 
     #[test]
@@ -173,7 +174,8 @@ mod tests {
         let SourceKind::Camera(camera) = parse(text).unwrap().kind else { panic!("no camera") };
         assert_eq!(camera.prescribed.rate, Some(29.97));
         assert_eq!(camera.prescribed.format.as_deref(), Some("YUYV"));
-        let find = |name: &str| camera.controls.iter().find(|(other, _)| other == name).map(|(_, value)| value);
+        let find =
+            |name: &str| camera.controls.iter().find(|(other, _)| other == name).map(|(_, value)| value);
         assert_eq!(find("gain"), Some(&Setting::Integer(16)));
         assert_eq!(find("auto_exposure"), Some(&Setting::Text("Manual Mode".into())));
         assert_eq!(find("focus"), Some(&Setting::Boolean(false)));
