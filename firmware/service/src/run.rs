@@ -510,7 +510,11 @@ type Prepared = (Config, Engine, Option<NewSource>, Outputs);
 fn prepare(path: &Path, running: &Config, shared: &Arc<Shared>) -> Result<Prepared> {
     let config = Config::load(path)?;
     let mut engine = Engine::load(path, &config, shared.lines.list(), [].into())?;
-    let source = if config.source == running.source { None } else { Some(NewSource::open(&config.source, engine.wanted)?) };
+    let source = if config.source == running.source {
+        None
+    } else {
+        Some(NewSource::open(&config.source, engine.wanted)?)
+    };
     let old = lock(&shared.outputs).clone();
     let outputs = Outputs::open(&config.output, &old, shared)?;
     // Last, because it moves wires: what was refused before has touched nothing.
