@@ -788,9 +788,8 @@ mod tests {
         let source = NewSource::open(&config.source, engine.wanted).unwrap();
         let (events, receiver) = sync_channel(EVENTS);
         let shared = Shared::new(rules, lines, source, events);
-        let levels = || -> Vec<bool> {
-            shared.lines.levels().into_iter().map(|(_, level)| level.unwrap()).collect()
-        };
+        let levels =
+            || -> Vec<bool> { shared.lines.levels().into_iter().map(|(_, level)| level.unwrap()).collect() };
         thread::scope(|scope| {
             scope.spawn(|| control::keep_time(&shared));
             let start = Instant::now();

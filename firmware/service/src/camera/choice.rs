@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use resight_network::Region;
+use resight_network::{PixelFormat, Region};
 use v4l::Fraction;
 use v4l::frameinterval::FrameIntervalEnum;
 use v4l::framesize::{FrameSizeEnum, Stepwise};
@@ -97,15 +97,16 @@ impl Mode {
     }
 
     /// Smaller is better.
-    fn rank(&self, wanted: Wanted, rate: f64) -> (bool, u64, u64) {
+    fn rank(&self, wanted: Wanted, rate: f64) -> (bool, bool, u64, u64) {
+        let grey = self.known.content == Content::Pixels(PixelFormat::Grey);
         let pixels = u64::from(self.width) * u64::from(self.height);
         let cost = self.known.cost();
         if self.covers(wanted) {
-            return (false, self.shortfall(rate), pixels * cost);
+            return (grey, false, self.shortfall(rate), pixels * cost);
         }
         // The larger the better, in the cheapest format.
-        let missing = (u64::from(u32::MAX) - pixels.min(u64::from(u32::MAX))) * 100_000;
-        (true, self.shortfall(rate), missing + cost.min(99_999))
+        let missing = (u64::from(u32::MAX) - pixels.min(u64::from(u32::MAX))) * 1000;
+        (grey, true, self.shortfall(rate), missing + cost)
     }
 }
 

@@ -100,8 +100,8 @@ impl Known {
     }
 
     /// How dear a pixel is: the bits that it brings through memory. A pixel that must be decoded
-    /// from JPEG counts as 20 bytes, one of a mosaic as 30, one without colours as more than
-    /// any other: estimates that put the kinds in this order among frames of like sizes.
+    /// from JPEG counts as 20 bytes, one of a mosaic as 30: estimates that put the kinds in
+    /// this order among frames of like sizes.
     pub(super) fn cost(&self) -> u64 {
         let Content::Pixels(format) = self.content else { return 160 };
         match format {
@@ -109,7 +109,7 @@ impl Known {
             PixelFormat::Yuyv | PixelFormat::Uyvy | PixelFormat::I422 => 16,
             PixelFormat::Rgb24 | PixelFormat::Bgr24 | PixelFormat::I444 => 24,
             PixelFormat::Bayer(..) => 240 + u64::from(format.row_bytes(64)) / 8,
-            PixelFormat::Grey => 100_000,
+            PixelFormat::Grey => 8,
         }
     }
 
@@ -186,9 +186,9 @@ mod tests {
     }
 
     #[test]
-    fn raw_comes_before_jpeg_before_bayer_before_grey() {
+    fn raw_comes_before_jpeg_before_bayer() {
         let cost = |code: &[u8; 4]| Known::of(FourCC::new(code)).unwrap().cost();
-        let order = [b"NV12", b"YUYV", b"RGB3", b"MJPG", b"RGGB", b"pRAA", b"pRCC", b"RG16", b"GREY"];
+        let order = [b"NV12", b"YUYV", b"RGB3", b"MJPG", b"RGGB", b"pRAA", b"pRCC", b"RG16"];
         assert!(order.windows(2).all(|pair| cost(pair[0]) < cost(pair[1])));
     }
 
