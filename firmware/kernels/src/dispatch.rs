@@ -80,6 +80,7 @@ impl Vectors {
 
     /// Calls `body`, whose loops must be `inline(always)`.
     #[inline(always)]
+    #[cfg_attr(not(target_arch = "x86_64"), expect(clippy::unused_self, reason = "the same call everywhere"))]
     pub(crate) fn run<R>(self, body: impl FnOnce() -> R) -> R {
         #[cfg(target_arch = "x86_64")]
         if let Some(avx2) = self.avx2 {

@@ -16,6 +16,44 @@ fn parallels() -> Vec<Box<dyn Parallel>> {
     ]
 }
 
+fn bits(values: &[f32]) -> Vec<u32> {
+    values.iter().map(|value| value.to_bits()).collect()
+}
+
+#[test]
+fn one_to_eight_threads_give_identical_bytes() {
+    report_skipped();
+    let random = &mut Random(9);
+    let image = random.activations(15 * 13 * 192);
+    let averages: Vec<i16> = (0..300).map(|_| random.next() as i16 >> 4).collect();
+    let parameters = LinearParameters {
+        inputs: 300,
+        outputs: 37,
+        weights: &random.weights(300 * 37),
+        bias: &[11; 37],
+        scale: &[0.37; 37],
+        input_limit: 2048,
+    };
+    for isa in available() {
+        let pool = MaxPool::new(isa, pool([15, 13, 192], 3, 2, 1)).unwrap();
+        let average = GlobalAverage::new(isa, [15, 13, 192], 4).unwrap();
+        let linear = Linear::new(isa, &parameters).unwrap();
+        let run = |parallel: &dyn Parallel| {
+            let mut pooled = vec![85; pool.shape().output().iter().product()];
+            let (mut means, mut logits) = (vec![85i16; 192], vec![0f32; 37]);
+            pool.run(parallel, &image, &mut pooled).unwrap();
+            average.run(parallel, &image, &mut means).unwrap();
+            linear.run(parallel, &averages, &mut logits).unwrap();
+            (pooled, means, bits(&logits))
+        };
+        let expected = run(&Sequential);
+        for threads in 1..=8 {
+            let found = run(&Threads { threads, twice: threads % 2 == 0 });
+            assert!(expected == found, "{isa}: {threads} threads");
+        }
+    }
+}
+
 fn check_pool(shape: &PoolShape, seed: u64) {
     let input = Random(seed).activations(shape.input.iter().product());
     let [height, width, channels] = shape.input;
@@ -105,8 +143,12 @@ fn check_linear(inputs: usize, outputs: usize, seed: u64) {
                 let input = Guarded::new(&input, side);
                 let mut output = Guarded::new(&vec![0f32; outputs], side);
                 linear.run(&*parallel, &input, &mut output).unwrap();
-                let found: Vec<u32> = output.iter().map(|logit| logit.to_bits()).collect();
-                assert_eq!(found, expected, "{isa}, {} threads, {inputs} x {outputs}", parallel.threads());
+                assert_eq!(
+                    bits(&output),
+                    expected,
+                    "{isa}, {} threads, {inputs} x {outputs}",
+                    parallel.threads()
+                );
             }
         }
     }

@@ -87,7 +87,7 @@ pub(super) unsafe fn pairs(rows: &[*const i8], depth: usize, panel: *mut u8) {
             panel = panel.add(2 * STEP);
             [a, b, c, d, e, f] = [a, b, c, d, e, f].map(|row| row.add(16));
         }
-        if depth % 16 > 0 {
+        if !depth.is_multiple_of(16) {
             for (index, row) in [a, b, c, d, e, f].into_iter().enumerate() {
                 vst1_s8(panel.add(8 * index), vld1_s8(row));
             }

@@ -193,6 +193,10 @@ impl Winograd {
     /// # Safety
     /// The buffers have the lengths that the shape asks for, no other part with this index
     /// runs or has run, and `scratch` is good for `plan.layout.bytes`, 64-byte aligned.
+    #[expect(
+        clippy::cast_ptr_alignment,
+        reason = "`Layout` aligns every part of the scratch memory to 64 bytes"
+    )]
     unsafe fn part(&self, plan: &Plan, index: usize, buffers: &Buffers<'_>, scratch: *mut u8) {
         let share = |part: usize, parts: usize, all: usize| part * all / parts..(part + 1) * all / parts;
         let tiles = share(index / plan.column_parts, plan.tile_parts, plan.tiles);
@@ -584,8 +588,9 @@ unsafe fn transform_weights(weights: &[i8], to: *mut i16) {
                 };
                 let middle: [[int16x8_t; POINTS]; 3] =
                     [0, 1, 2].map(|x| weight_points([tap(0, x), tap(1, x), tap(2, x)]));
-                for row in 0..POINTS {
-                    let line = weight_points([middle[0][row], middle[1][row], middle[2][row]]);
+                let [left, centre, right] = middle;
+                for (row, ((left, centre), right)) in left.into_iter().zip(centre).zip(right).enumerate() {
+                    let line = weight_points([left, centre, right]);
                     for (column, vector) in line.into_iter().enumerate() {
                         vst1q_s16(to.add((row * POINTS + column) * 8 * COLUMNS + half * 8), vector);
                     }
@@ -622,7 +627,7 @@ unsafe fn output_tile<const V: usize, const A: usize, const H: usize, const B: u
     unsafe {
         let [bias] = epilogue::start::<1>(tile.bias);
         let mut sums = [[[0i32; COLUMNS]; B]; A];
-        for quad in 0..COLUMNS / 4 {
+        for (quad, bias) in bias.into_iter().enumerate() {
             let middle: [[int32x4_t; A]; H] = core::array::from_fn(|column| {
                 output_points::<V, A>(core::array::from_fn(|row| {
                     vld1q_s32(sources[vertical[row]][horizontal[column]].add(quad * 4))
@@ -632,7 +637,7 @@ unsafe fn output_tile<const V: usize, const A: usize, const H: usize, const B: u
                 let line = output_points::<H, B>(core::array::from_fn(|column| middle[column][row]));
                 for (vector, sums) in line.into_iter().zip(sums) {
                     let sum = vshrq_n_s32::<6>(vmulq_n_s32(vector, INVERSE_9));
-                    vst1q_s32(sums.as_mut_ptr().add(quad * 4), vaddq_s32(sum, bias[quad]));
+                    vst1q_s32(sums.as_mut_ptr().add(quad * 4), vaddq_s32(sum, bias));
                 }
             }
         }

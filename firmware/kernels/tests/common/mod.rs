@@ -1,6 +1,9 @@
 //! What the kernel tests share: random layers, a plain reference, guarded buffers, threads.
 #![allow(dead_code, missing_docs, unreachable_pub)]
 
+use std::io::Write as _;
+use std::ops::Deref;
+
 use resight_kernels::arithmetic::quantise_multipliers;
 use resight_kernels::{Convolution, ConvolutionParameters, ConvolutionShape, Isa, Parallel, Sequential};
 
@@ -210,16 +213,20 @@ pub fn compare(isa: Isa, case: &Case, expected: &[i8], found: &[i8], seed: u64) 
     }
 }
 
-/// The instruction sets of this CPU; the others are named once per test.
+/// The instruction sets of this CPU; the others are named by [`report_skipped`].
 pub fn available() -> Vec<Isa> {
     Isa::available().collect()
 }
 
-/// Names what this CPU cannot run.
+/// Names what this CPU cannot run, once per process and past the test harness, which would
+/// keep the output of a test that passes.
 pub fn report_skipped() {
-    for isa in Isa::ALL.into_iter().filter(|isa| !isa.is_available()) {
-        println!("skipped: {isa} (not available on this CPU)");
-    }
+    static ONCE: std::sync::Once = std::sync::Once::new();
+    ONCE.call_once(|| {
+        for isa in Isa::ALL.into_iter().filter(|isa| !isa.is_available()) {
+            writeln!(std::io::stderr(), "skipped: {isa} (not available on this CPU)").unwrap();
+        }
+    });
 }
 
 /// A convolution with the same numbers on both axes.
@@ -305,7 +312,55 @@ impl Parallel for Threads {
     }
 }
 
-#[cfg(unix)]
+/// A slice at an odd place of a larger buffer, between canaries. What is read outside of the
+/// slice changes with the canary, what is written there is found on drop.
+pub struct Embedded<T: Copy + PartialEq> {
+    all: Vec<T>,
+    canary: T,
+    start: usize,
+    len: usize,
+}
+
+impl<T: Copy + PartialEq> Embedded<T> {
+    /// More than any vector or block reaches.
+    const MARGIN: usize = 256;
+
+    pub fn new(data: &[T], offset: usize, canary: T) -> Self {
+        let start = Self::MARGIN + offset;
+        let mut all = vec![canary; start];
+        all.extend_from_slice(data);
+        all.resize(all.len() + Self::MARGIN, canary);
+        Self { all, canary, start, len: data.len() }
+    }
+
+    pub fn get_mut(&mut self) -> &mut [T] {
+        &mut self.all[self.start..self.start + self.len]
+    }
+
+    /// The canary right behind the slice.
+    pub fn margin_mut(&mut self) -> &mut T {
+        &mut self.all[self.start + self.len]
+    }
+}
+
+impl<T: Copy + PartialEq> Deref for Embedded<T> {
+    type Target = [T];
+
+    fn deref(&self) -> &[T] {
+        &self.all[self.start..self.start + self.len]
+    }
+}
+
+impl<T: Copy + PartialEq> Drop for Embedded<T> {
+    fn drop(&mut self) {
+        let (before, rest) = self.all.split_at(self.start);
+        let intact = before.iter().chain(&rest[self.len..]).all(|&value| value == self.canary);
+        assert!(intact || std::thread::panicking(), "a kernel wrote outside of its buffer");
+    }
+}
+
+// Miri has no page protection.
+#[cfg(all(unix, not(miri)))]
 mod memory {
     use std::ffi::{c_int, c_long, c_void};
 
@@ -387,8 +442,8 @@ mod memory {
     }
 }
 
-/// Without `mmap`: canary bytes only.
-#[cfg(not(unix))]
+/// Without page protection: what [`Embedded`] tests has to do.
+#[cfg(any(not(unix), miri))]
 mod memory {
     pub struct Guarded<T: Copy>(Vec<T>, usize);
 
