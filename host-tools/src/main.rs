@@ -39,6 +39,8 @@ enum Command {
     Sign(commands::sign::Arguments),
     /// Check who signed a model file.
     Verify(commands::verify::Arguments),
+    /// Bring a model, a configuration and resightd to a board, and go back if they do not work there.
+    Deploy(commands::deploy::Arguments),
     /// Print a script that completes this command line in a shell.
     Completions(commands::completions::Arguments),
 }
@@ -59,6 +61,7 @@ fn main() -> ExitCode {
         Command::Keygen(arguments) => arguments.run(),
         Command::Sign(arguments) => arguments.run(),
         Command::Verify(arguments) => arguments.run(),
+        Command::Deploy(arguments) => arguments.run(),
         Command::Completions(arguments) => arguments.run(Cli::command()),
     };
     match result {

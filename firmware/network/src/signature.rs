@@ -102,7 +102,7 @@ impl PrivateKey {
     /// A file that cannot be read, that others may read, or that is no private key.
     pub fn read(path: &Path) -> Result<Self, NetworkError> {
         let file = path.display().to_string();
-        let text = read_key_file(path)?;
+        let key = Self::from_text(&file, &read_key_file(path)?)?;
         #[cfg(unix)]
         {
             use std::os::unix::fs::PermissionsExt;
@@ -111,7 +111,7 @@ impl PrivateKey {
                 return Err(key_error(&file, &format!("others may read it; `chmod 600 {file}`")));
             }
         }
-        Self::from_text(&file, &text)
+        Ok(key)
     }
 
     /// Parses the content of a key file; `file` is for messages.

@@ -1,0 +1,431 @@
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Write as _;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use anyhow::{Context, Result, bail, ensure};
+use clap::Args;
+use resight_network::{Model, PublicKey, sha256_of_file};
+use toml::de::DeTable;
+
+use super::megabytes;
+
+const PROBE: &str = include_str!("../../../cross/deploy/probe");
+const RELEASE: &str = include_str!("../../../cross/deploy/release");
+const SETTLE_UNIT: &str = include_str!("../../../cross/deploy/resight-settle.service");
+const UNIT: &str = include_str!("../../../cross/systemd/resightd.service");
+
+/// Where releases are on the board; the scripts have the same default.
+const BASE: &str = "/opt/resight";
+
+const BINARY: &str = "resightd";
+const CONFIGURATION: &str = "resightd.toml";
+const SUMS: &str = "SHA256SUMS";
+
+/// For ssh and scp.
+const OPTIONS: [&str; 2] = ["-o", "ConnectTimeout=15"];
+
+/// Names in a release that a model or key cannot have.
+const RESERVED: [&str; 4] = [BINARY, CONFIGURATION, SUMS, "resightd.service"];
+
+/// Arguments of `resight deploy`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  cross/build
+  resight deploy pi@camera.local --model resnet50.resight.tar --config resightd.toml \\
+    --resightd target/aarch64-unknown-linux-gnu/firmware/resightd
+
+It needs ssh and scp here, and there systemd and root or sudo without a password. What the board
+has already is not copied again. The new release lies beside the old one; when it fails its
+self-test, does not become ready or is too slow, the old one runs on.")]
+pub(crate) struct Arguments {
+    /// The board, as ssh knows it: USER@HOST or a name of ~/.ssh/config.
+    board: String,
+    /// The model file.
+    #[arg(long, value_name = "FILE")]
+    model: PathBuf,
+    /// The configuration; the board's present one by default.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// The static resightd for the board; the board's present one by default.
+    #[arg(long, value_name = "FILE")]
+    resightd: Option<PathBuf>,
+    /// Fewer frames per second than this take the release back.
+    #[arg(long, default_value_t = 0.0, value_name = "RATE")]
+    at_least: f64,
+    /// How long to measure that.
+    #[arg(long, default_value_t = 10, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=3600))]
+    measure: u64,
+    /// How long the first classified frame may take after the start.
+    #[arg(long, default_value_t = 60, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=3600))]
+    ready_within: u64,
+    /// Only show what would be done.
+    #[arg(long)]
+    dry_run: bool,
+}
+
+impl Arguments {
+    pub(crate) fn run(self) -> Result<()> {
+        ensure!(self.at_least.is_finite() && self.at_least >= 0.0, "--at-least must be 0 or more");
+        let mut board = Board::new(&self.board)?;
+        let facts = Facts::parse(&board.script("probe", PROBE)?)
+            .with_context(|| format!("{}: an unexpected answer", self.board))?;
+        facts.check(&self.board)?;
+        board.sudo = facts.sudo;
+
+        let stage = tempfile::tempdir().context("cannot make a temporary folder")?;
+        let release = Release::assemble(&self, &board, &facts, stage.path())?;
+        let id = release.id.clone();
+        if facts.release.as_deref() == Some(&id) {
+            println!("{}: release {id} is there already and good", self.board);
+            return Ok(());
+        }
+        let missing: Vec<&str> = release.missing(&facts);
+        let bytes: u64 = missing.iter().map(|name| release.size(name)).sum();
+        println!("{}: release {id}, now {}", self.board, facts.release.as_deref().unwrap_or("none"));
+        for (name, sum) in &release.sums {
+            let how = if missing.contains(&name.as_str()) { "copy" } else { "there" };
+            println!("  {how:5}  {}  {name}", &sum[..16]);
+        }
+        // The new release, the copy on its way, and room to breathe.
+        let needed = (release.total() + bytes) / 1024 + 4096;
+        ensure!(
+            facts.free_kib >= needed,
+            "{}: {} MiB are free, {} are needed; remove something from the board",
+            self.board,
+            facts.free_kib >> 10,
+            (needed >> 10) + 1
+        );
+        if self.dry_run {
+            println!("would copy {}, test, switch and measure; nothing was changed", megabytes(bytes));
+            return Ok(());
+        }
+
+        let there = board.run("mktemp", &["mktemp", "-d"], false)?.trim().to_owned();
+        ensure!(there.starts_with('/') && !there.contains(char::is_whitespace), "mktemp gave {there:?}");
+        let result = self.deliver(&board, &release, &missing, stage.path(), &there, &id);
+        // What went wrong before matters more.
+        let cleared = board.run("rm", &["rm", "-rf", &there], false);
+        result?;
+        cleared.map(|_| ())
+    }
+
+    fn deliver(
+        &self,
+        board: &Board,
+        release: &Release,
+        missing: &[&str],
+        stage: &Path,
+        there: &str,
+        id: &str,
+    ) -> Result<()> {
+        for (name, text) in [("release", RELEASE), ("resight-settle.service", SETTLE_UNIT)] {
+            write(&stage.join(name), text.as_bytes())?;
+        }
+        // scp follows links and keeps their names.
+        let outbox = stage.join("outbox");
+        fs::create_dir(&outbox).with_context(|| format!("{}: cannot make the folder", outbox.display()))?;
+        let always = [SUMS, "release", "resight-settle.service"].map(|name| (name, stage.join(name)));
+        let files = missing.iter().map(|name| (*name, release.here[*name].clone())).chain(always);
+        let mut links = vec![];
+        for (name, path) in files {
+            let link = outbox.join(name);
+            fs::canonicalize(&path)
+                .and_then(|path| symlink(path, &link))
+                .with_context(|| format!("{}: cannot be read", path.display()))?;
+            links.push(link);
+        }
+        board.copy(&links, there)?;
+        board.root_script("install", RELEASE, &["install", there, id])?;
+
+        let folder = format!("{BASE}/releases/{id}");
+        let at = |name: &str| format!("{folder}/{name}");
+        let (binary, configuration, model) = (at(BINARY), at(CONFIGURATION), at(&release.model));
+        let trial = || -> Result<()> {
+            let version = board.run("version", &[&binary, "--version"], true);
+            print!("{}", version.context("this resightd does not run on the board")?);
+            // A camera that is not plugged in is no reason to keep an old release.
+            match board.run("doctor", &[&binary, "doctor"], true) {
+                Ok(text) => print!("{text}"),
+                Err(error) => eprintln!("{error:#}"),
+            }
+            board.run("check", &[&binary, "check", &configuration], true)?;
+            print!("{}", board.run("self-test", &[&binary, "self-test", "--model", &model], true)?);
+            print!("{}", board.run("bench", &[&binary, "bench", "--model", &model], true)?);
+            Ok(())
+        };
+        if let Err(error) = trial() {
+            board.root_script("remove", RELEASE, &["remove", id])?;
+            return Err(error.context("nothing was switched"));
+        }
+        let (measure, rate) = (self.measure.to_string(), self.at_least.to_string());
+        let ready = self.ready_within.to_string();
+        let script = format!("{BASE}/release");
+        board
+            .follow(&[&script, "activate", id, &measure, &rate, &ready])
+            .context("the new release did not work")
+    }
+}
+
+/// What the probe found.
+struct Facts {
+    sudo: bool,
+    free_kib: u64,
+    /// The last good release.
+    release: Option<String>,
+    /// sha256 and name of files of the current release and of the package.
+    files: Vec<(String, String)>,
+    words: BTreeMap<String, String>,
+}
+
+impl Facts {
+    fn parse(text: &str) -> Result<Self> {
+        let (mut words, mut files) = (BTreeMap::new(), vec![]);
+        for line in text.lines() {
+            let (key, value) = line.split_once(' ').with_context(|| format!("{line:?}"))?;
+            match key {
+                "file" => {
+                    let (sum, name) = value.split_once(' ').with_context(|| format!("{line:?}"))?;
+                    files.push((sum.to_owned(), name.to_owned()));
+                }
+                key => drop(words.insert(key.to_owned(), value.to_owned())),
+            }
+        }
+        let word = |key: &str| words.get(key).map(String::as_str).with_context(|| format!("no `{key}`"));
+        Ok(Self {
+            sudo: word("root")? == "sudo",
+            free_kib: word("free")?.parse()?,
+            release: words.get("release").filter(|id| !id.is_empty()).cloned(),
+            files,
+            words,
+        })
+    }
+
+    fn check(&self, board: &str) -> Result<()> {
+        let is = |key: &str, value: &str| self.words.get(key).is_some_and(|word| word == value);
+        ensure!(
+            is("machine", "aarch64"),
+            "{board} is {}, not aarch64; a 64-bit system is needed",
+            self.words.get("machine").map_or("unknown", String::as_str)
+        );
+        ensure!(is("systemd", "yes"), "{board} has no systemd, which runs the service");
+        ensure!(
+            !is("root", "no"),
+            "{board}: neither root nor sudo without a password; add a rule with `sudo visudo`, or use root"
+        );
+        Ok(())
+    }
+
+    fn has(&self, name: &str, sum: &str) -> bool {
+        self.files.iter().any(|(other, found)| other == sum && found == name)
+    }
+}
+
+/// The files of one release.
+struct Release {
+    /// The same files give the same name.
+    id: String,
+    /// sha256 by name, as `sha256sum -c` reads it.
+    sums: BTreeMap<String, String>,
+    /// Where the files are here; those that only the board has are not in it.
+    here: BTreeMap<String, PathBuf>,
+    /// The model's name.
+    model: String,
+}
+
+impl Release {
+    /// Gathers the files and writes their checksums into `stage`.
+    fn assemble(arguments: &Arguments, board: &Board, facts: &Facts, stage: &Path) -> Result<Self> {
+        let configuration = match &arguments.config {
+            Some(path) => path.clone(),
+            None => {
+                let there = format!("{BASE}/current/{CONFIGURATION}");
+                let text = board.run("cat", &["cat", &there], true).with_context(|| {
+                    format!("{}: no configuration there yet; give one with --config", arguments.board)
+                })?;
+                let path = stage.join(CONFIGURATION);
+                write(&path, text.as_bytes())?;
+                path
+            }
+        };
+        let named = Named::read(&configuration)?;
+        let mut here = BTreeMap::from([
+            (named.model.clone(), arguments.model.clone()),
+            (CONFIGURATION.to_owned(), configuration.clone()),
+        ]);
+        let mut key = None;
+        if let Some(name) = &named.public_key {
+            let folder = arguments.config.as_deref().and_then(Path::parent);
+            let Some(folder) = folder else {
+                bail!("the board's configuration names a key; give configuration and key with --config")
+            };
+            let path = folder.join(name);
+            key = Some(PublicKey::read(&path)?);
+            here.insert(name.clone(), path);
+        }
+        // The board would refuse the same, later.
+        Model::load_signed(&arguments.model, key.as_ref())?;
+        let unit = stage.join("resightd.service");
+        let current = format!("{BASE}/current/");
+        let text = UNIT.replace("/usr/bin/", &current).replace("/etc/resight/", &current);
+        write(&unit, text.as_bytes())?;
+        here.insert("resightd.service".to_owned(), unit);
+        if let Some(path) = &arguments.resightd {
+            here.insert(BINARY.to_owned(), path.clone());
+        }
+        let mut sums = BTreeMap::new();
+        for (name, path) in &here {
+            sums.insert(name.clone(), sha256_of_file(path)?);
+        }
+        if arguments.resightd.is_none() {
+            let found = facts.files.iter().find(|(_, name)| name == BINARY);
+            let (sum, _) = found.with_context(|| {
+                format!(
+                    "{}: no resightd there yet; make one with cross/build, then --resightd",
+                    arguments.board
+                )
+            })?;
+            sums.insert(BINARY.to_owned(), sum.clone());
+        }
+        let lines: String = sums.iter().map(|(name, sum)| format!("{sum}  {name}\n")).collect();
+        write(&stage.join(SUMS), lines.as_bytes())?;
+        let id = sha256_of_file(&stage.join(SUMS))?[..16].to_owned();
+        Ok(Self { id, sums, here, model: named.model })
+    }
+
+    fn missing(&self, facts: &Facts) -> Vec<&str> {
+        let missing = self.sums.iter().filter(|(name, sum)| !facts.has(name, sum));
+        missing.map(|(name, _)| name.as_str()).filter(|name| self.here.contains_key(*name)).collect()
+    }
+
+    fn size(&self, name: &str) -> u64 {
+        self.here.get(name).and_then(|path| fs::metadata(path).ok()).map_or(0, |metadata| metadata.len())
+    }
+
+    fn total(&self) -> u64 {
+        self.sums.keys().map(|name| self.size(name)).sum()
+    }
+}
+
+/// What a configuration says about the files of a release.
+struct Named {
+    model: String,
+    public_key: Option<String>,
+}
+
+impl Named {
+    fn read(path: &Path) -> Result<Self> {
+        let file = path.display();
+        let text = fs::read_to_string(path).with_context(|| format!("{file}: cannot read"))?;
+        let table = DeTable::parse(&text).map_err(|error| anyhow::anyhow!("{file}: {}", error.message()))?;
+        let value = |section: &str, key: &str| {
+            let section = table.get_ref().get(section)?.get_ref().as_table()?;
+            Some(section.get(key)?.get_ref().as_str()?.to_owned())
+        };
+        // Everything of a release lies in its folder, so that going back takes it all along.
+        let plain = |key: &str| -> Result<Option<String>> {
+            let Some(name) = value("model", key) else { return Ok(None) };
+            let harmless = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+            ensure!(
+                name.chars().all(harmless)
+                    && !name.starts_with(['.', '-'])
+                    && !RESERVED.contains(&name.as_str()),
+                "{file}: model.{key} is `{name}`; to be deployed it must be a plain file name, which the \
+                 file has beside the configuration on the board"
+            );
+            Ok(Some(name))
+        };
+        ensure!(
+            value("output", "http").is_some(),
+            "{file}: the update measures the rate over HTTP; set `http = \"127.0.0.1:8600\"` in [output]"
+        );
+        let model = plain("file")?.with_context(|| format!("{file}: no `file` in [model]"))?;
+        Ok(Self { model, public_key: plain("public_key")? })
+    }
+}
+
+/// The board at the other end of ssh.
+struct Board {
+    name: String,
+    sudo: bool,
+}
+
+impl Board {
+    fn new(name: &str) -> Result<Self> {
+        ensure!(!name.starts_with('-') && !name.is_empty(), "{name:?} is no board; give USER@HOST");
+        Ok(Self { name: name.to_owned(), sudo: false })
+    }
+
+    /// Runs `words` there, as root if wanted; gives standard output.
+    fn run(&self, what: &str, words: &[&str], root: bool) -> Result<String> {
+        self.finish(what, self.ssh(words, root).stdin(Stdio::null()).output())
+    }
+
+    /// Runs a shell script there that comes through standard input.
+    fn script(&self, what: &str, script: &str) -> Result<String> {
+        self.feed(what, script, self.ssh(&["sh", "-s"], false))
+    }
+
+    fn root_script(&self, what: &str, script: &str, arguments: &[&str]) -> Result<String> {
+        let words: Vec<&str> = ["sh", "-s", "--"].iter().chain(arguments).copied().collect();
+        self.feed(what, script, self.ssh(&words, true))
+    }
+
+    fn feed(&self, what: &str, script: &str, mut command: Command) -> Result<String> {
+        let piped = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = piped.spawn().context("cannot run ssh; is it installed?")?;
+        if let Some(mut input) = child.stdin.take() {
+            // A script that ends early does not read it all; its exit code says more.
+            let _ = input.write_all(script.as_bytes());
+        }
+        self.finish(what, child.wait_with_output())
+    }
+
+    /// Runs `words` as root; what they print appears here.
+    fn follow(&self, words: &[&str]) -> Result<()> {
+        let status = self.ssh(words, true).stdin(Stdio::null()).status().context("cannot run ssh")?;
+        ensure!(status.success(), "{}: {} failed; see above", self.name, words[..2].join(" "));
+        Ok(())
+    }
+
+    fn copy(&self, files: &[PathBuf], folder: &str) -> Result<()> {
+        let mut command = Command::new("scp");
+        command.arg("-q").args(OPTIONS).arg("--").args(files).arg(format!("{}:{folder}/", self.name));
+        let output = command.stdin(Stdio::null()).output();
+        if output.as_ref().is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound) {
+            bail!("cannot run scp; is it installed?");
+        }
+        self.finish("scp", output).map(drop)
+    }
+
+    fn ssh(&self, words: &[&str], root: bool) -> Command {
+        let quoted: Vec<String> = words.iter().map(|word| quote(word)).collect();
+        let prefix = if root && self.sudo { "sudo -n " } else { "" };
+        let mut command = Command::new("ssh");
+        command.args(OPTIONS).arg("--").arg(&self.name).arg(format!("{prefix}{}", quoted.join(" ")));
+        command
+    }
+
+    fn finish(&self, what: &str, output: std::io::Result<Output>) -> Result<String> {
+        let output = output.context("cannot run ssh; is it installed?")?;
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        if output.status.success() {
+            return Ok(text);
+        }
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        let words = [text.trim(), error.trim()].join("\n");
+        bail!("{}: {what}: {}", self.name, words.trim().replace('\n', "; "))
+    }
+}
+
+/// `word` as one word of a shell.
+fn quote(word: &str) -> String {
+    format!("'{}'", word.replace('\'', "'\\''"))
+}
+
+fn write(path: &Path, content: &[u8]) -> Result<()> {
+    fs::write(path, content).with_context(|| format!("{}: cannot write", path.display()))
+}
