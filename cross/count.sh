@@ -4,7 +4,7 @@
 #   cross/count.sh [CPU] [ISA] [DEPTH] [CACHES]        defaults: cortex-a76 neon_dot 50
 #
 # CACHES adds modelled traffic of a second run, e.g. l1=64:4,l2=512:8,l3=2048:16 (Raspberry Pi 5)
-# or l1=32:2,l2=1024:16 (Raspberry Pi 4), in KiB and ways.
+# or l1=32:2,l2=1024:16 (Raspberry Pi 4), in KiB and ways; the layers are packed for them.
 # CPUs: cortex-a72 (neon_mlal), cortex-a76 (neon_dot), max,sve=off,sme=off,pauth-impdef=on
 # (neon_i8mm). CARGO chooses another cargo than the default, e.g. CARGO="cargo +NAME".
 # Needs qemu-aarch64 with plugin support (Debian's qemu-user 7.2).
@@ -15,6 +15,8 @@ depth=${3:-50}
 caches=${4:-}
 runs=${caches:+2}
 runs=${runs:-1}
+# The sizes of l1, l2 and l3, 0 where there is none.
+sizes=$(printf '%s,l3=0:1' "$caches" | sed -n 's/^l1=\([0-9]*\):[^,]*,l2=\([0-9]*\):[^,]*,l3=\([0-9]*\).*/\1,\2,\3/p')
 cargo=${CARGO:-cargo}
 root=$(cd "$(dirname "$0")/.." && pwd)
 target=aarch64-unknown-linux-gnu
@@ -28,7 +30,7 @@ folder=$(mktemp -d)
 trap 'rm -r "$folder"' EXIT
 
 qemu-aarch64 -cpu "$cpu" -plugin "$plugin,out=$folder/counts${caches:+,$caches}" \
-    "$layers" --isa "$isa" --depth "$depth" --runs "$runs" \
+    "$layers" --isa "$isa" --depth "$depth" --runs "$runs" ${sizes:+--caches "$sizes"} \
     >"$folder/names" 2>"$folder/errors" || { cat "$folder/errors" >&2; exit 1; }
 
 # Mark 65536 ends a layer; what follows it is not counted.

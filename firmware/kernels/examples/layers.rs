@@ -4,16 +4,16 @@
 //! that the plugin in `cross/counter` listens to. On real hardware the mark is a harmless
 //! system call, and the times are printed instead.
 //!
-//! Usage: `layers [--isa NAME] [--depth 50|101] [--threads N] [--runs N]`; only the last run is
-//! marked and timed.
+//! Usage: `layers [--isa NAME] [--depth 50|101] [--threads N] [--runs N] [--caches L1,L2,L3]`; only
+//! the last run is marked and timed. Caches are in KiB, of one core; 0 for no third level.
 
 use std::ffi::{c_int, c_uint};
 use std::time::Instant;
 
 use resight_kernels::arithmetic::quantise_multipliers;
 use resight_kernels::{
-    Convolution, ConvolutionParameters, ConvolutionShape, GlobalAverage, Isa, KernelError, Linear,
-    LinearParameters, MaxPool, Parallel, PoolShape, Sequential,
+    CacheSizes, Convolution, ConvolutionParameters, ConvolutionShape, GlobalAverage, Isa, KernelError,
+    Linear, LinearParameters, MaxPool, Parallel, PoolShape, Sequential,
 };
 
 unsafe extern "C" {
@@ -72,7 +72,7 @@ enum Layer {
 }
 
 fn convolution(
-    isa: Isa,
+    (isa, caches): (Isa, CacheSizes),
     random: &mut Random,
     size: usize,
     channels: [usize; 2],
@@ -101,13 +101,13 @@ fn convolution(
         padding_value: &vec![-3; channels[0]],
         shape,
     };
-    Ok(Layer::Convolution(Box::new(Convolution::new(isa, &parameters)?), residual))
+    Ok(Layer::Convolution(Box::new(Convolution::with_caches(isa, &parameters, caches)?), residual))
 }
 
-fn network(isa: Isa, depth: usize) -> Result<Vec<(String, Layer)>, KernelError> {
+fn network(isa: Isa, depth: usize, caches: CacheSizes) -> Result<Vec<(String, Layer)>, KernelError> {
     let random = &mut Random(1);
     let mut layers = Vec::new();
-    layers.push(("stem".into(), convolution(isa, random, 224, [3, 64], [7, 2], false)?));
+    layers.push(("stem".into(), convolution((isa, caches), random, 224, [3, 64], [7, 2], false)?));
     let shape = PoolShape { input: [112, 112, 64], kernel: [3; 2], stride: [2; 2], padding: [1; 4] };
     layers.push(("max pool".into(), Layer::MaxPool(MaxPool::new(isa, shape)?)));
     let blocks = [3, 4, if depth == 101 { 23 } else { 6 }, 3];
@@ -121,11 +121,14 @@ fn network(isa: Isa, depth: usize) -> Result<Vec<(String, Layer)>, KernelError> 
             let before = after * stride;
             let outputs = middle * 4;
             if block == 0 {
-                add("shortcut", convolution(isa, random, before, [inputs, outputs], [1, stride], false)?);
+                add(
+                    "shortcut",
+                    convolution((isa, caches), random, before, [inputs, outputs], [1, stride], false)?,
+                );
             }
-            add("reduce", convolution(isa, random, before, [inputs, middle], [1, 1], false)?);
-            add("spatial", convolution(isa, random, before, [middle; 2], [3, stride], false)?);
-            add("expand", convolution(isa, random, after, [middle, outputs], [1, 1], true)?);
+            add("reduce", convolution((isa, caches), random, before, [inputs, middle], [1, 1], false)?);
+            add("spatial", convolution((isa, caches), random, before, [middle; 2], [3, stride], false)?);
+            add("expand", convolution((isa, caches), random, after, [middle, outputs], [1, 1], true)?);
             inputs = outputs;
         }
     }
@@ -144,6 +147,7 @@ fn network(isa: Isa, depth: usize) -> Result<Vec<(String, Layer)>, KernelError> 
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (mut isa, mut depth, mut threads, mut runs) = (None, 50, 1, 1);
+    let mut caches = CacheSizes::default();
     let mut arguments = std::env::args().skip(1);
     while let (Some(name), Some(value)) = (arguments.next(), arguments.next()) {
         match name.as_str() {
@@ -151,13 +155,18 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             "--depth" => depth = value.parse()?,
             "--threads" => threads = value.parse()?,
             "--runs" => runs = value.parse()?,
+            "--caches" => {
+                let kib: Vec<usize> = value.split(',').map(str::parse).collect::<Result<_, _>>()?;
+                let [l1d, l2, l3] = kib[..] else { return Err("--caches takes L1,L2,L3".into()) };
+                caches = CacheSizes { l1d: l1d << 10, l2: l2 << 10, l2_cores: 1, l3: l3 << 10 };
+            }
             _ => return Err(format!("unknown argument {name}").into()),
         }
     }
     let isa = Isa::select(isa.as_deref())?;
     let parallel: Box<dyn Parallel> =
         if threads > 1 { Box::new(Threads(threads)) } else { Box::new(Sequential) };
-    let layers = network(isa, depth)?;
+    let layers = network(isa, depth, caches)?;
     let random = &mut Random(2);
     let largest = 112 * 112 * 64;
     let mut buffers = [random.bytes(largest), random.bytes(largest), random.bytes(largest)];

@@ -4,7 +4,7 @@ use core::fmt::Debug;
 
 use crate::arithmetic::{MAX_RESIDUAL_MULTIPLIER, MAX_SHIFT, accumulator_bound};
 use crate::dispatch;
-use crate::{ConvolutionShape, Isa, KernelError, Parallel};
+use crate::{CacheSizes, ConvolutionShape, Isa, KernelError, Parallel};
 
 /// What a convolution is made from. See [`arithmetic`](crate::arithmetic) for the formula.
 #[derive(Debug, Clone)]
@@ -105,8 +105,20 @@ impl Convolution {
     /// [`KernelError::Unavailable`] when the CPU lacks the instruction set, otherwise what
     /// [`ConvolutionParameters::validate`] finds.
     pub fn new(isa: Isa, parameters: &ConvolutionParameters<'_>) -> Result<Self, KernelError> {
+        Self::with_caches(isa, parameters, CacheSizes::default())
+    }
+
+    /// As [`new`](Self::new), cut into blocks for a CPU with these caches.
+    ///
+    /// # Errors
+    /// Those of [`new`](Self::new).
+    pub fn with_caches(
+        isa: Isa,
+        parameters: &ConvolutionParameters<'_>,
+        caches: CacheSizes,
+    ) -> Result<Self, KernelError> {
         parameters.validate()?;
-        let body = dispatch::convolution(isa.check()?, parameters)?;
+        let body = dispatch::convolution(isa.check()?, parameters, caches)?;
         Ok(Self {
             shape: parameters.shape.clone(),
             residual: parameters.residual_multiplier.is_some(),

@@ -9,7 +9,7 @@ use crate::neon::{NeonDot, NeonI8mm, NeonMlal, Winograd};
 use crate::tiled::{Microkernel, Tiled};
 #[cfg(target_arch = "x86_64")]
 use crate::x86::{X86Avx2, X86Vnni};
-use crate::{ConvolutionParameters, Isa, KernelError};
+use crate::{CacheSizes, ConvolutionParameters, Isa, KernelError};
 
 /// Whether kernels for it are built in and the running CPU has the instructions.
 pub(crate) fn is_available(isa: Isa) -> bool {
@@ -33,22 +33,23 @@ pub(crate) fn is_available(isa: Isa) -> bool {
 pub(crate) fn convolution(
     isa: Isa,
     parameters: &ConvolutionParameters<'_>,
+    caches: CacheSizes,
 ) -> Result<Box<dyn Body>, KernelError> {
     match isa {
         Isa::Generic => Ok(Box::new(generic::Convolution::new(parameters))),
         #[cfg(target_arch = "aarch64")]
-        Isa::NeonMlal => match Winograd::new(parameters) {
+        Isa::NeonMlal => match Winograd::new(parameters, caches) {
             Some(winograd) => Ok(Box::new(winograd)),
-            None => tiled::<NeonMlal>(isa, parameters),
+            None => tiled::<NeonMlal>(isa, parameters, caches),
         },
         #[cfg(target_arch = "aarch64")]
-        Isa::NeonDot => tiled::<NeonDot>(isa, parameters),
+        Isa::NeonDot => tiled::<NeonDot>(isa, parameters, caches),
         #[cfg(target_arch = "aarch64")]
-        Isa::NeonI8mm => tiled::<NeonI8mm>(isa, parameters),
+        Isa::NeonI8mm => tiled::<NeonI8mm>(isa, parameters, caches),
         #[cfg(target_arch = "x86_64")]
-        Isa::X86Avx2 => tiled::<X86Avx2>(isa, parameters),
+        Isa::X86Avx2 => tiled::<X86Avx2>(isa, parameters, caches),
         #[cfg(target_arch = "x86_64")]
-        Isa::X86Vnni => tiled::<X86Vnni>(isa, parameters),
+        Isa::X86Vnni => tiled::<X86Vnni>(isa, parameters, caches),
         _ => Err(KernelError::Unavailable(isa.name())),
     }
 }
@@ -56,9 +57,10 @@ pub(crate) fn convolution(
 fn tiled<M: Microkernel>(
     isa: Isa,
     parameters: &ConvolutionParameters<'_>,
+    caches: CacheSizes,
 ) -> Result<Box<dyn Body>, KernelError> {
     let microkernel = M::new().ok_or(KernelError::Unavailable(isa.name()))?;
-    Ok(Box::new(Tiled::new(microkernel, parameters)))
+    Ok(Box::new(Tiled::new(microkernel, parameters, caches)))
 }
 
 /// What the layers without a micro-kernel of their own are compiled for: max pool, average, linear.

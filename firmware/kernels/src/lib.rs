@@ -16,6 +16,7 @@ extern crate alloc;
 
 pub mod arithmetic;
 mod average;
+mod caches;
 mod convolution;
 mod dispatch;
 mod error;
@@ -32,6 +33,7 @@ mod tiled;
 mod x86;
 
 pub use average::{GlobalAverage, MAX_AVERAGE_FRACTION_BITS};
+pub use caches::CacheSizes;
 pub use convolution::{Convolution, ConvolutionParameters};
 pub use error::KernelError;
 pub use isa::Isa;

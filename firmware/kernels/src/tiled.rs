@@ -16,11 +16,11 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use crate::arithmetic::accumulator_bound;
 use crate::convolution::Body;
-use crate::{ConvolutionParameters, ConvolutionShape, KernelError, Parallel};
+use crate::{CacheSizes, ConvolutionParameters, ConvolutionShape, KernelError, Parallel};
 
-/// Bytes of panels, output and residual that stay while the weights pass by: half of the
-/// smallest common second-level cache.
-const BLOCK_BYTES: usize = 256 << 10;
+/// The most bytes of panels, output and residual that stay while the weights pass by; the
+/// figures for x86 were taken with it.
+const MAX_BLOCK_BYTES: usize = 256 << 10;
 /// Parts of a layer are claimed in one `u64`.
 const MAX_PARTS: usize = 64;
 /// No tile has more rows: bounds the arrays on the stack.
@@ -54,10 +54,16 @@ pub(crate) trait Microkernel: Copy + Debug + Send + Sync + 'static {
     /// The kernel, when the running CPU has its instructions.
     fn new() -> Option<Self>;
 
-    /// Row tiles that stay in the caches while `weights` bytes pass by. Each has a panel of
-    /// `panel` bytes and writes and reads `touched` bytes of output and residual.
-    fn block_tiles(panel: usize, touched: usize, _weights: usize) -> usize {
-        BLOCK_BYTES / (panel + touched)
+    /// Row tiles that stay in the caches while `weights` bytes pass by, with so many threads. Each
+    /// has a panel of `panel` bytes and writes and reads `touched` bytes of output and residual.
+    fn block_tiles(
+        caches: CacheSizes,
+        threads: usize,
+        panel: usize,
+        touched: usize,
+        _weights: usize,
+    ) -> usize {
+        (caches.l2_share(threads) / 2).min(MAX_BLOCK_BYTES) / (panel + touched)
     }
 
     /// Packs the weights of one column tile, `weight(k, column)`, for `k` below `depth` (a
@@ -137,6 +143,7 @@ pub(crate) struct Tile {
 pub(crate) struct Tiled<M> {
     microkernel: M,
     shape: ConvolutionShape,
+    caches: CacheSizes,
     /// Output `[height, width]`.
     output: [usize; 2],
     /// Rows and columns of the image that a window covers, from its first tap to its last.
@@ -164,7 +171,7 @@ pub(crate) struct Tiled<M> {
 
 impl<M: Microkernel> Tiled<M> {
     /// Packs the weights; the parameters have been validated.
-    pub(crate) fn new(microkernel: M, parameters: &ConvolutionParameters<'_>) -> Self {
+    pub(crate) fn new(microkernel: M, parameters: &ConvolutionParameters<'_>, caches: CacheSizes) -> Self {
         const {
             assert!(M::ROWS <= MAX_ROWS && M::COLUMNS <= MAX_COLUMNS && M::DEPTH <= ALIGNMENT);
         }
@@ -214,6 +221,7 @@ impl<M: Microkernel> Tiled<M> {
         let shift = M::prepare_scale(&mut multiplier, parameters.shift, bound);
         Self {
             microkernel,
+            caches,
             output: [shape.output()[0], shape.output()[1]],
             window: [0, 1].map(|axis| shape.dilation[axis] * (shape.kernel[axis] - 1) + 1),
             groups,
@@ -270,7 +278,8 @@ impl<M: Microkernel> Tiled<M> {
         let columns_bytes = self.shape.output_channels.div_ceil(column_parts);
         let touched = M::ROWS * columns_bytes * if self.residual_multiplier > 0 { 2 } else { 1 };
         let weights = columns * self.depth * M::COLUMNS * M::WEIGHT_BYTES;
-        let fitting = M::block_tiles(self.panel_bytes(), touched, weights).clamp(1, most);
+        let fitting =
+            M::block_tiles(self.caches, threads, self.panel_bytes(), touched, weights).clamp(1, most);
         let block = most.div_ceil(most.div_ceil(fitting));
         let part_bytes = (block * self.panel_bytes() + self.gather_bytes()).next_multiple_of(ALIGNMENT);
         Plan { rows, columns, row_parts, column_parts, block, part_bytes }

@@ -5,7 +5,7 @@ mod common;
 
 use common::{Case, Threads, Values, available, compare, report_skipped, resnet_layers, square};
 use proptest::prelude::*;
-use resight_kernels::{ConvolutionShape, Isa, Sequential};
+use resight_kernels::{CacheSizes, Convolution, ConvolutionShape, Isa, Sequential};
 
 /// The shapes that once were, or could be, an edge of some kernel.
 fn table() -> Vec<ConvolutionShape> {
@@ -148,7 +148,7 @@ fn winograd_is_taken_when_it_is_exact_and_pays() {
     let kernel = |shape: &ConvolutionShape, weight: i8| {
         let mut case = Case::new(shape, Values::Uniform, false, 0);
         case.weights.fill(weight);
-        resight_kernels::Convolution::new(Isa::NeonMlal, &case.parameters()).unwrap().kernel()
+        Convolution::new(Isa::NeonMlal, &case.parameters()).unwrap().kernel()
     };
     assert_eq!(kernel(&square(14, 256, 256, 3, 1, 1), 50), "neon_mlal_winograd_4x4");
     assert_eq!(kernel(&square(14, 256, 256, 3, 1, 1), 127), "neon_mlal_4x16");
@@ -163,7 +163,7 @@ fn winograd_is_taken_when_it_is_exact_and_pays() {
 fn wrong_lengths_are_errors() {
     let case = Case::new(&square(5, 16, 16, 3, 1, 1), Values::Uniform, true, 0);
     for isa in available() {
-        let convolution = resight_kernels::Convolution::new(isa, &case.parameters()).unwrap();
+        let convolution = Convolution::new(isa, &case.parameters()).unwrap();
         let mut output = vec![0; case.shape.output_len()];
         let mut scratch = vec![0; convolution.scratch_len(1)];
         let residual = case.residual.as_deref();
@@ -254,5 +254,36 @@ proptest! {
         seed in any::<u64>(),
     ) {
         Case::new(&shape, values, residual, seed).check_all(seed);
+    }
+}
+
+fn any_caches() -> impl Strategy<Value = CacheSizes> {
+    let size = || prop_oneof![Just(0), Just(usize::MAX), 1usize..1 << 12, 1usize << 12..1 << 22];
+    (size(), size(), 0usize..9, size()).prop_map(|(l1d, l2, l2_cores, l3)| CacheSizes {
+        l1d,
+        l2,
+        l2_cores,
+        l3,
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 60, ..ProptestConfig::default() })]
+
+    /// Caches decide about blocks, not about results.
+    #[test]
+    fn any_cache_sizes_give_identical_bytes(
+        shape in prop_oneof![three_by_three(), shapes()],
+        caches in any_caches(),
+        threads in 1usize..9,
+        seed in any::<u64>(),
+    ) {
+        let case = Case::new(&shape, Values::Uniform, seed % 2 == 0, seed);
+        let expected = case.plain();
+        for isa in available() {
+            let convolution = Convolution::with_caches(isa, &case.parameters(), caches).unwrap();
+            let found = case.run_packed(&convolution, &Threads { threads, twice: false }, threads % 2);
+            compare(isa, &case, &expected, &found, seed);
+        }
     }
 }

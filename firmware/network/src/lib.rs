@@ -5,6 +5,7 @@
 
 mod archive;
 mod bayer;
+mod caches;
 mod classes;
 mod error;
 mod graph_text;
@@ -27,6 +28,7 @@ pub use archive::{
     sha256_of_file, sha256_of_image_files, write_atomically,
 };
 pub use bayer::{BayerDepth, BayerOrder};
+pub use caches::cache_sizes;
 pub use classes::{Prediction, predictions, softmax, top_k};
 pub use error::NetworkError;
 pub use jpeg::{FrameDecoder, with_huffman_tables};
@@ -38,7 +40,7 @@ pub use preprocessing::{
     decode, decode_bytes,
 };
 pub use program::{Program, StepInfo};
-pub use resight_kernels::Isa;
+pub use resight_kernels::{CacheSizes, Isa};
 pub use signature::{PrivateKey, PublicKey, Signature};
 pub use threads::{ThreadError, ThreadPool, ThreadSettings};
 

@@ -15,6 +15,7 @@ use resight_kernels::{
 use tract_nnef::internal::*;
 
 use crate::NetworkError;
+use crate::caches::cache_sizes;
 
 /// What one step of an int8 tensor is worth: `real = scale * (q - zero_point)`.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -169,7 +170,8 @@ impl Packable for Convolution {
             residual_multiplier: self.residual_multiplier,
             padding_value: slice(&self.padding_value)?,
         };
-        Ok(Layer::Convolution(kernels::Convolution::new(isa, &parameters).map_err(kernel_error)?))
+        let convolution = kernels::Convolution::with_caches(isa, &parameters, cache_sizes());
+        Ok(Layer::Convolution(convolution.map_err(kernel_error)?))
     }
 }
 

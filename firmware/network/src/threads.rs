@@ -332,6 +332,11 @@ struct Core {
     capacity: u32,
 }
 
+/// The number of the fastest core that this process may use.
+pub(crate) fn fastest_core() -> usize {
+    Core::usable().first().map_or(0, |core| core.index)
+}
+
 impl Core {
     /// The usable cores, the fastest first, then by number.
     fn usable() -> Vec<Self> {

@@ -10,6 +10,7 @@ use core::arch::aarch64::{int32x4_t, vreinterpretq_s32_s64, vreinterpretq_s64_s3
 use core::arch::asm;
 
 use super::{detected, epilogue, panel};
+use crate::CacheSizes;
 use crate::tiled::{Microkernel, Tile};
 
 const ROWS: usize = 6;
@@ -30,8 +31,14 @@ impl Microkernel for NeonI8mm {
         detected!("i8mm").then_some(Self(()))
     }
 
-    fn block_tiles(panel: usize, _touched: usize, weights: usize) -> usize {
-        super::block_tiles(panel, ROWS, weights)
+    fn block_tiles(
+        caches: CacheSizes,
+        threads: usize,
+        panel: usize,
+        _touched: usize,
+        weights: usize,
+    ) -> usize {
+        super::block_tiles(caches, threads, panel, ROWS, weights)
     }
 
     fn pack_weights(weight: &dyn Fn(usize, usize) -> i8, depth: usize, packed: &mut [u8]) {

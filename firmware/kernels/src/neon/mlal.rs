@@ -12,6 +12,7 @@ use core::arch::aarch64::{int32x4_t, vaddq_s32, vdupq_n_s32, vpaddq_s32};
 use core::arch::asm;
 
 use super::{epilogue, panel};
+use crate::CacheSizes;
 use crate::tiled::{Microkernel, Tile};
 
 const ROWS: usize = 4;
@@ -34,8 +35,14 @@ impl Microkernel for NeonMlal {
         Some(Self(()))
     }
 
-    fn block_tiles(panel: usize, _touched: usize, weights: usize) -> usize {
-        super::block_tiles(panel, ROWS, weights)
+    fn block_tiles(
+        caches: CacheSizes,
+        threads: usize,
+        panel: usize,
+        _touched: usize,
+        weights: usize,
+    ) -> usize {
+        super::block_tiles(caches, threads, panel, ROWS, weights)
     }
 
     fn pack_weights(weight: &dyn Fn(usize, usize) -> i8, depth: usize, packed: &mut [u8]) {

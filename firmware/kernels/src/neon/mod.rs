@@ -12,6 +12,8 @@ pub(crate) use i8mm::NeonI8mm;
 pub(crate) use mlal::NeonMlal;
 pub(crate) use winograd::Winograd;
 
+use crate::CacheSizes;
+
 /// Whether the running CPU has a feature: known at build time, or asked with `std`.
 macro_rules! detected {
     ($feature:tt) => {{
@@ -26,16 +28,19 @@ use detected;
 
 /// Row tiles of a block, see [`Microkernel::block_tiles`](crate::tiled::Microkernel::block_tiles).
 ///
-/// For a first-level cache of 32 KiB and a second-level one of 512 KiB per core, or 1 MiB for
-/// four, which is what the boards have. Small weights may pass by often; large ones come from
-/// DRAM. A column tile touches a quarter of a line of output and of residual: the lines must stay
-/// until the next three have passed.
-fn block_tiles(panel: usize, rows: usize, weights: usize) -> usize {
+/// Weights of half the first level may pass by often, from there. Those that last in the last level
+/// may pass a few times, and leave room for themselves; others come from DRAM and pass by a block
+/// as large as the second level takes. A column tile touches a quarter of a line of output and
+/// of residual: the lines must stay until the next three have passed.
+fn block_tiles(caches: CacheSizes, threads: usize, panel: usize, rows: usize, weights: usize) -> usize {
     const LINE: usize = 64;
-    let bytes: usize = match weights >> 10 {
-        0..=16 => 16 << 10,
-        17..=512 => 128 << 10,
-        _ => 256 << 10,
+    let share = caches.l2_share(threads);
+    let bytes = if weights <= caches.l1d / 2 {
+        caches.l1d / 2
+    } else if weights <= caches.lasting_weights() {
+        share / 4
+    } else {
+        share / 2
     };
     bytes / (panel + rows * 2 * LINE)
 }

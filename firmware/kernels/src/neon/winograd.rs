@@ -37,7 +37,7 @@ use core::arch::asm;
 use super::epilogue;
 use crate::convolution::Body;
 use crate::tiled::{Shared, Tile, align, run_parts};
-use crate::{ConvolutionParameters, ConvolutionShape, KernelError, Parallel};
+use crate::{CacheSizes, ConvolutionParameters, ConvolutionShape, KernelError, Parallel};
 
 /// Points of the largest tile, in one dimension.
 const POINTS: usize = 6;
@@ -49,9 +49,7 @@ const ROWS: usize = 6;
 const COLUMNS: usize = 16;
 /// Input channels whose weights are transformed at once.
 const DEPTH_BLOCK: usize = 64;
-/// Bytes of transformed input that are kept while the weights pass by,
-const BLOCK_BYTES: usize = 160 << 10;
-/// but at least this many tiles, or transforming the weights would cost too much.
+/// At least this many tiles pass by at once, or transforming the weights would cost too much.
 const MIN_TILES: usize = 16;
 /// The inverse of 9 modulo 2^32.
 const INVERSE_9: i32 = 0x38e3_8e39;
@@ -63,6 +61,7 @@ const ALIGNMENT: usize = 64;
 #[derive(Debug)]
 pub(crate) struct Winograd {
     shape: ConvolutionShape,
+    caches: CacheSizes,
     /// Output rows of the tiles.
     vertical: Vec<Segment>,
     /// Output columns of the tiles.
@@ -116,7 +115,7 @@ impl Segment {
 
 impl Winograd {
     /// The layer, when it is one that this computes exactly and that gains by it.
-    pub(crate) fn new(parameters: &ConvolutionParameters<'_>) -> Option<Self> {
+    pub(crate) fn new(parameters: &ConvolutionParameters<'_>, caches: CacheSizes) -> Option<Self> {
         let shape = &parameters.shape;
         let [height, width, outputs] = shape.output();
         let inputs = shape.input[2];
@@ -138,7 +137,7 @@ impl Winograd {
         let tiles = vertical.len() * horizontal.len();
         // Instructions: four products each, plus the transforms of weights, input and output,
         // against sixteen products in 3.3.
-        let blocks = tiles.div_ceil(block_tiles(inputs));
+        let blocks = tiles.div_ceil(block_tiles(caches, 1, inputs));
         let transforms = blocks * inputs * outputs * 12 + tiles * (inputs * 35 + outputs * 70);
         if products * 11 / 40 + transforms > height * width * inputs * outputs * 9 / 16 * 33 / 10 {
             return None;
@@ -162,6 +161,7 @@ impl Winograd {
             residual_multiplier: parameters.residual_multiplier.unwrap_or(0),
             padding_value: parameters.padding_value.to_vec(),
             shape: shape.clone(),
+            caches,
         })
     }
 
@@ -169,10 +169,11 @@ impl Winograd {
         let tiles = self.vertical.len() * self.horizontal.len();
         let (inputs, columns) = (self.shape.input[2], self.shape.output_channels / COLUMNS);
         let threads = threads.clamp(1, 64);
+        let fitting = block_tiles(self.caches, threads, inputs);
         // The instructions of one part: its inputs, its weights, its products and outputs.
         let cost = |&(t, c): &(usize, usize)| {
             let (tiles, columns) = (tiles.div_ceil(t), columns.div_ceil(c));
-            let weights = tiles.div_ceil(block_tiles(inputs)) * columns * inputs * 12 * COLUMNS;
+            let weights = tiles.div_ceil(fitting) * columns * inputs * 12 * COLUMNS;
             tiles * inputs * 35 + weights + tiles * columns * (inputs * 158 + 1100)
         };
         let (tile_parts, column_parts) = (1..=threads)
@@ -180,7 +181,7 @@ impl Winograd {
             .min_by_key(cost)
             .unwrap_or((1, 1));
         let most = tiles.div_ceil(tile_parts);
-        let block = most.div_ceil(most.div_ceil(block_tiles(inputs)));
+        let block = most.div_ceil(most.div_ceil(fitting));
         Plan { tiles, columns, tile_parts, column_parts, layout: Layout::new(block, inputs) }
     }
 
@@ -385,9 +386,10 @@ fn pairs(vertical: Segment, horizontal: Segment) -> impl Iterator<Item = (usize,
     vertical.points().iter().flat_map(move |&v| horizontal.iter().map(move |&h| (v, h)))
 }
 
-/// Tiles whose transformed input fits a block.
-fn block_tiles(inputs: usize) -> usize {
-    (BLOCK_BYTES / (COMPONENTS * inputs * size_of::<i16>())).clamp(MIN_TILES, 1 << 12)
+/// Tiles whose transformed input stays while the weights pass by: a third of the second level,
+/// where transformed weights and products need another third.
+fn block_tiles(caches: CacheSizes, threads: usize, inputs: usize) -> usize {
+    (caches.l2_share(threads) / 16 * 5 / (COMPONENTS * inputs * size_of::<i16>())).clamp(MIN_TILES, 1 << 12)
 }
 
 impl Body for Winograd {

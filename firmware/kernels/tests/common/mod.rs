@@ -173,6 +173,11 @@ impl Case {
     pub fn run(&self, isa: Isa, parallel: &dyn Parallel, side: usize) -> Vec<i8> {
         let convolution = Convolution::new(isa, &self.parameters())
             .unwrap_or_else(|error| panic!("{isa}: {error}: {:?}", self.shape));
+        self.run_packed(&convolution, parallel, side)
+    }
+
+    /// As [`run`](Self::run), with a kernel made from [`parameters`](Self::parameters).
+    pub fn run_packed(&self, convolution: &Convolution, parallel: &dyn Parallel, side: usize) -> Vec<i8> {
         let input = Guarded::new(&self.input, side);
         let residual = self.residual.as_ref().map(|residual| Guarded::new(residual, side));
         let mut output = Guarded::new(&vec![85; self.shape.output_len()], side);
