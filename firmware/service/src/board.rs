@@ -7,9 +7,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 use resight_kernels::Parallel as _;
 use resight_network::{
-    ImageView, Isa, Model, Preprocessor, ThreadPool, ThreadSettings, isa_from_environment,
+    ImageView, Isa, Model, Preprocessor, Region, ThreadPool, ThreadSettings, isa_from_environment,
 };
 
+use crate::camera::{self, Wanted};
 use crate::lines;
 
 /// Above this, boards begin to lower their clocks, degrees Celsius.
@@ -132,21 +133,9 @@ pub(crate) fn doctor() -> (String, bool) {
         lines.push(format!("GPIO chip     {} {}", chip.display(), label.unwrap_or("(cannot be opened)")));
         permission(chip, "gpio", &mut problems);
     }
-    let cameras = entries("/dev", "video");
-    if cameras.is_empty() {
-        lines.push("cameras       none".into());
-        problems.push(
-            "no /dev/video*: plug a camera in, or send frames to standard input, for example with \
-             `rpicam-vid -t 0 --codec yuv420 -o - | resightd run FILE`"
-                .into(),
-        );
-    }
-    for camera in &cameras {
-        let name = camera.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let model = read(format!("/sys/class/video4linux/{name}/name"));
-        lines.push(format!("camera        {} {}", camera.display(), or_unknown(model)));
-        permission(camera, "video", &mut problems);
-    }
+    let (cameras, camera_problems) = camera::doctor(Wanted::new(256, Region::WHOLE));
+    lines.extend(cameras);
+    problems.extend(camera_problems);
     let healthy = problems.is_empty();
     lines.extend(problems.into_iter().map(|problem| format!("problem: {problem}")));
     (lines.join("\n") + "\n", healthy)

@@ -1,7 +1,9 @@
 //! The `resightd` service: camera frames in, lines out.
 
 mod board;
+mod camera;
 mod config;
+mod control;
 #[cfg(feature = "documentation")]
 mod documentation;
 mod health;
@@ -27,8 +29,10 @@ use anyhow::{Context as _, Result, bail};
 use clap::{Args, Parser, Subcommand};
 use config::Config;
 use resight_network::{
-    Classifier, ImageView, Model, ThreadSettings, decode, isa_from_environment, predictions,
+    Classifier, ImageView, Model, Region, ThreadSettings, decode, isa_from_environment, predictions,
 };
+
+use crate::camera::Wanted;
 
 /// Classify camera frames with an int8 network and switch lines by what they show.
 #[derive(Debug, Parser)]
@@ -93,6 +97,15 @@ enum Command {
         /// How many times.
         #[arg(long, default_value_t = 20, value_name = "N")]
         runs: usize,
+    },
+    /// List the cameras: formats, sizes, rates, controls, and what would be chosen.
+    Cameras {
+        /// What the network resizes the shorter side of an image to, in pixels.
+        #[arg(long, default_value_t = 256, value_name = "PIXELS", value_parser = clap::value_parser!(u32).range(1..=4096))]
+        side: u32,
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
     },
     /// Show what this board has, and what to do about each problem.
     Doctor,
@@ -211,6 +224,10 @@ impl Cli {
             }
             Some(Command::Bench { model, threads, pin, runs }) => {
                 print!("{}", board::bench(&model, ThreadSettings { threads, pin }, runs)?);
+                Ok(())
+            }
+            Some(Command::Cameras { side, json }) => {
+                print!("{}", camera::cameras(Wanted::new(side, Region::WHOLE), json));
                 Ok(())
             }
             Some(Command::Doctor) => {

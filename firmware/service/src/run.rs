@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use jiff::tz::TimeZone;
@@ -16,18 +16,20 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use crate::board;
+use crate::camera::Wanted;
 use crate::config::{Config, SourceConfig};
+use crate::control::{self, Control, Rules};
 use crate::hours::local_zone;
 use crate::lines::{Input, InputList, LineError, LineList, Lines, inputs};
 use crate::metrics::Metrics;
 use crate::notify::Notify;
-use crate::outputs::{self, Counters, EVENTS, Event, EventKind, FrameTap, Names, Outputs};
+use crate::outputs::{self, Counters, EVENTS, Event, FrameTap, Names, Outputs};
 use crate::pace::Pace;
 use crate::source::{self, Frame, Next, Source, SourceError};
-use crate::triggers::{Change, Rule, Triggers};
+use crate::triggers::Triggers;
 
 /// Nothing waits longer than this without looking whether it should stop.
-const TICK: Duration = Duration::from_millis(50);
+pub(crate) const TICK: Duration = Duration::from_millis(50);
 
 /// A camera that gives no frame for so long is opened anew.
 const SILENCE: Duration = Duration::from_secs(5);
@@ -52,26 +54,26 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Everything that a reload replaces, but the source.
+/// The network with what surrounds it.
 struct Engine {
     classifier: Classifier,
     decoder: FrameDecoder,
     region: Region,
+    /// What a camera's frames should hold.
+    wanted: Wanted,
     probabilities: Vec<f32>,
-    triggers: Triggers,
-    changes: Vec<Change>,
-    /// The lines and inputs that the rules count.
-    lines: LineList,
     inputs: InputList,
-    zone: TimeZone,
+    /// A pause is no longer than half of it.
     stale: Duration,
     pace: Pace,
-    names: Arc<Names>,
 }
+
+/// What a reload replaces, but the source.
+type Program = (Engine, Rules);
 
 impl Engine {
     /// Loads the model, runs its golden vectors and resolves the rules.
-    fn load(path: &Path, config: &Config, lines: LineList, inputs: InputList) -> Result<Self> {
+    fn load(path: &Path, config: &Config, lines: LineList, inputs: InputList) -> Result<Program> {
         let model = config.load_model()?;
         let rules = config.rules(path, model.labels())?;
         let isa = isa_from_environment()?;
@@ -87,27 +89,19 @@ impl Engine {
             active: rules.iter().map(|_| AtomicBool::new(false)).collect(),
             labels: model.labels().clone(),
         };
-        Ok(Self {
+        let engine = Self {
             probabilities: vec![0.0; classifier.classes()],
             classifier,
             decoder: FrameDecoder::default(),
             region: config.image.region,
-            changes: Vec::with_capacity(rules.len()),
-            triggers: Triggers::new(rules),
-            lines,
-            inputs,
-            zone,
+            wanted: Wanted::new(model.preprocessing().resize_shorter, config.image.region),
+            inputs: inputs.clone(),
             stale: config.stale,
             pace: Pace::new(config.pace.clone()),
-            names: Arc::new(names),
-        })
-    }
-
-    /// Shows which rules are active.
-    fn show_rules(&self) {
-        for (rule, active) in self.names.active.iter().enumerate() {
-            active.store(self.triggers.is_active(rule), Ordering::Relaxed);
-        }
+        };
+        let triggers = Triggers::new(rules);
+        let names = Arc::new(names);
+        Ok((engine, Rules { triggers, lines, inputs, zone, stale: config.stale, names }))
     }
 
     fn classify(&mut self, frame: &Frame) -> Result<(), NetworkError> {
@@ -117,9 +111,7 @@ impl Engine {
         softmax(&mut self.probabilities);
         Ok(())
     }
-}
 
-impl Engine {
     /// Whether frames are classified only when an input becomes active.
     fn is_triggered(&self) -> bool {
         self.inputs.iter().any(|input| input.is_trigger())
@@ -130,22 +122,6 @@ impl Engine {
         // Each must know that this frame is there.
         let answers = self.inputs.iter().filter(|input| input.is_trigger() && input.answer(frame.arrival));
         answers.count() > 0 || !self.is_triggered()
-    }
-
-    /// Lets the rules judge what was classified, or time alone.
-    fn judge(&mut self, now: Duration, by_frame: bool) {
-        let wall = SystemTime::now();
-        let may_act = |rule: &Rule| {
-            let armed = |input: usize| self.inputs[input].level() == Some(true);
-            rule.armed_by.is_none_or(armed)
-                && rule.hours.as_ref().is_none_or(|hours| hours.contains(wall, &self.zone))
-        };
-        self.triggers.arm(now, may_act, |change| self.changes.push(change));
-        if by_frame {
-            self.triggers.frame(now, &self.probabilities, |change| self.changes.push(change));
-        } else {
-            self.triggers.advance(now, |change| self.changes.push(change));
-        }
     }
 }
 
@@ -217,13 +193,14 @@ impl Slot {
 /// A source that is to replace the running one. It is opened later if it is not there yet.
 struct NewSource {
     config: SourceConfig,
+    wanted: Wanted,
     source: Option<Box<dyn Source>>,
     live: bool,
 }
 
 impl NewSource {
-    fn open(config: &SourceConfig) -> Result<Self, SourceError> {
-        let (source, live) = match source::open(config) {
+    fn open(config: &SourceConfig, wanted: Wanted) -> Result<Self, SourceError> {
+        let (source, live) = match source::open(config, wanted) {
             Ok((source, live)) => (Some(source), live),
             Err(error) if config.may_come_later() => {
                 log::error!("{error}; trying again and again");
@@ -231,15 +208,15 @@ impl NewSource {
             }
             Err(error) => return Err(error),
         };
-        Ok(Self { config: config.clone(), source, live })
+        Ok(Self { config: config.clone(), wanted, source, live })
     }
 }
 
 /// What the threads share.
 pub(crate) struct Shared {
     pub(crate) stop: AtomicBool,
-    start: Instant,
-    metrics: Mutex<Metrics>,
+    pub(crate) start: Instant,
+    pub(crate) metrics: Mutex<Metrics>,
     names: Mutex<Arc<Names>>,
     pub(crate) lines: Arc<Lines>,
     pub(crate) outputs: Mutex<Arc<Outputs>>,
@@ -247,7 +224,10 @@ pub(crate) struct Shared {
     pub(crate) tap: FrameTap,
     inputs: Mutex<InputList>,
     slot: Slot,
-    new_engine: Mutex<Option<Engine>>,
+    pub(crate) control: Mutex<Control>,
+    /// Something was judged, so something else may be due.
+    pub(crate) judged: Condvar,
+    new_program: Mutex<Option<Program>>,
     new_source: Mutex<Option<NewSource>>,
     /// When the capture thread last finished looking for a frame, ms since the start.
     looked: AtomicU64,
@@ -255,23 +235,31 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    fn new(engine: &Engine, lines: Arc<Lines>, source: NewSource) -> Self {
+    fn new(rules: Rules, lines: Arc<Lines>, source: NewSource, events: SyncSender<Event>) -> Self {
         Self {
             stop: AtomicBool::new(false),
             start: Instant::now(),
             metrics: Mutex::new(Metrics { stale: true, ..Metrics::default() }),
-            names: Mutex::new(engine.names.clone()),
-            inputs: Mutex::new(engine.inputs.clone()),
+            names: Mutex::new(rules.names.clone()),
+            inputs: Mutex::new(rules.inputs.clone()),
+            control: Mutex::new(Control::new(rules, events)),
+            judged: Condvar::new(),
             lines,
             outputs: Mutex::default(),
             counters: Arc::default(),
             tap: FrameTap::default(),
             slot: Slot::default(),
-            new_engine: Mutex::new(None),
+            new_program: Mutex::new(None),
             new_source: Mutex::new(Some(source)),
             looked: AtomicU64::new(0),
             notify: Notify::from_environment(),
         }
+    }
+
+    /// Shows the names and inputs of other rules from now on.
+    pub(crate) fn show(&self, rules: &Rules) {
+        *lock(&self.names) = rules.names.clone();
+        *lock(&self.inputs) = rules.inputs.clone();
     }
 
     /// What `/status` shows.
@@ -318,7 +306,7 @@ impl Shared {
         lock(&self.names).clone()
     }
 
-    fn stopping(&self) -> bool {
+    pub(crate) fn stopping(&self) -> bool {
         self.stop.load(Ordering::SeqCst)
     }
 }
@@ -334,12 +322,12 @@ pub(crate) fn run(path: &Path) -> Result<()> {
     let mut config = Config::load(path)?;
     let lines = Arc::new(Lines::open(&config.lines)?);
     make_safe_on_panic(&lines);
-    let engine = Engine::load(path, &config, lines.list(), inputs(&config.inputs, &[].into())?)?;
-    let source = NewSource::open(&config.source)?;
-    let shared = Arc::new(Shared::new(&engine, lines.clone(), source));
+    let (engine, rules) = Engine::load(path, &config, lines.list(), inputs(&config.inputs, &[].into())?)?;
+    let source = NewSource::open(&config.source, engine.wanted)?;
+    let (events, receiver) = sync_channel(EVENTS);
+    let shared = Arc::new(Shared::new(rules, lines.clone(), source, events));
     let opened = Outputs::open(&config.output, &Outputs::default(), &shared)?;
     opened.install(&shared);
-    let (events, receiver) = sync_channel(EVENTS);
     let dispatcher = spawn("outputs", {
         let shared = shared.clone();
         move || outputs::dispatch(&receiver, &shared)
@@ -350,12 +338,16 @@ pub(crate) fn run(path: &Path) -> Result<()> {
     })?;
     let inference = spawn("inference", {
         let shared = shared.clone();
-        move || infer(&shared, engine, events)
+        move || infer(&shared, engine)
+    })?;
+    let triggers = spawn("triggers", {
+        let shared = shared.clone();
+        move || control::keep_time(&shared)
     })?;
 
     let (mut looked_at_board, mut reported) = (None, 0);
     let mut reload_wanted = false;
-    while !inference.is_finished() && !shared.stopping() {
+    while !inference.is_finished() && !triggers.is_finished() && !shared.stopping() {
         for signal in signals.pending() {
             if signal == SIGHUP {
                 reload_wanted = true;
@@ -365,7 +357,7 @@ pub(crate) fn run(path: &Path) -> Result<()> {
             }
         }
         // One at a time: what the last one opened is held until it is in use.
-        if reload_wanted && lock(&shared.new_engine).is_none() {
+        if reload_wanted && lock(&shared.new_program).is_none() {
             reload_wanted = false;
             reload(path, &mut config, &shared);
         }
@@ -386,6 +378,8 @@ pub(crate) fn run(path: &Path) -> Result<()> {
     lines.seal();
     shared.notify.send("STOPPING=1\nSTATUS=stopping");
     let inference_result = inference.join();
+    let triggers_result = triggers.join();
+    lock(&shared.control).close();
     // A decoder may be busy for a while, but nothing depends on it any more.
     let capture_result = if capture_ended { capture.join() } else { Ok(()) };
     let deadline = Instant::now() + FLUSH;
@@ -394,7 +388,7 @@ pub(crate) fn run(path: &Path) -> Result<()> {
     }
     // The threads of the outputs hold `shared`, so they would keep each other.
     *lock(&shared.outputs) = Arc::default();
-    if inference_result.is_err() || capture_result.is_err() {
+    if inference_result.is_err() || triggers_result.is_err() || capture_result.is_err() {
         bail!("a thread panicked; the lines are at their safe levels");
     }
     log::info!("{}", summary(&lock(&shared.metrics)));
@@ -449,7 +443,12 @@ fn make_safe_on_panic(lines: &Arc<Lines>) {
     let lines = lines.clone();
     let message = panic::take_hook();
     panic::set_hook(Box::new(move |information| {
-        if cfg!(panic = "abort") {
+        // Without one of these the service ends; until it has, the others must not move a line.
+        let thread = thread::current();
+        let vital = thread.name().is_some_and(|name| {
+            ["capture", "inference", "triggers"].contains(&name) || name.starts_with("compute-")
+        });
+        if vital || cfg!(panic = "abort") {
             lines.seal();
         } else if let Err(error) = lines.make_safe() {
             log::error!("{error}");
@@ -469,7 +468,7 @@ fn restore_lines(shared: &Shared) {
 }
 
 /// Counts and logs what the lines refused.
-fn report_line(shared: &Shared, result: Result<(), LineError>) {
+pub(crate) fn report_line(shared: &Shared, result: Result<(), LineError>) {
     if let Err(error) = result {
         lock(&shared.metrics).line_errors += 1;
         log::error!("{error}");
@@ -482,8 +481,8 @@ fn reload(path: &Path, config: &mut Config, shared: &Arc<Shared>) {
     let microseconds = now.tv_sec * 1_000_000 + now.tv_nsec / 1000;
     shared.notify.send(&format!("RELOADING=1\nMONOTONIC_USEC={microseconds}"));
     match prepare(path, config, shared) {
-        Ok((new, engine, source, outputs)) => {
-            *lock(&shared.new_engine) = Some(engine);
+        Ok((new, program, source, outputs)) => {
+            *lock(&shared.new_program) = Some(program);
             if let Some(source) = source {
                 *lock(&shared.new_source) = Some(source);
             }
@@ -500,24 +499,30 @@ fn reload(path: &Path, config: &mut Config, shared: &Arc<Shared>) {
     shared.notify.send("READY=1");
 }
 
-type Prepared = (Config, Engine, Option<NewSource>, Outputs);
+type Prepared = (Config, Program, Option<NewSource>, Outputs);
 
 fn prepare(path: &Path, running: &Config, shared: &Arc<Shared>) -> Result<Prepared> {
     let config = Config::load(path)?;
-    let mut engine = Engine::load(path, &config, shared.lines.list(), [].into())?;
-    let source = if config.source == running.source { None } else { Some(NewSource::open(&config.source)?) };
+    let (mut engine, mut rules) = Engine::load(path, &config, shared.lines.list(), [].into())?;
+    let source = if config.source == running.source {
+        None
+    } else {
+        Some(NewSource::open(&config.source, engine.wanted)?)
+    };
     let old = lock(&shared.outputs).clone();
     let outputs = Outputs::open(&config.output, &old, shared)?;
     // Last, because it moves wires: what was refused before has touched nothing.
-    engine.inputs = inputs(&config.inputs, &lock(&shared.inputs).clone())?;
-    engine.lines = shared.lines.prepare(&config.lines)?;
-    Ok((config, engine, source, outputs))
+    rules.inputs = inputs(&config.inputs, &lock(&shared.inputs).clone())?;
+    engine.inputs = rules.inputs.clone();
+    rules.lines = shared.lines.prepare(&config.lines)?;
+    Ok((config, (engine, rules), source, outputs))
 }
 
 fn capture(shared: &Shared) {
     let mut frame = Frame::new();
     let mut number = 0;
-    let Some(NewSource { mut config, mut source, mut live }) = lock(&shared.new_source).take() else {
+    let Some(NewSource { mut config, mut wanted, mut source, mut live }) = lock(&shared.new_source).take()
+    else {
         return;
     };
     let mut backoff = TICK;
@@ -526,7 +531,7 @@ fn capture(shared: &Shared) {
     while !shared.stopping() {
         shared.looked.store(shared.start.elapsed().as_millis() as u64, Ordering::SeqCst);
         if let Some(new) = lock(&shared.new_source).take() {
-            (config, source, live, backoff) = (new.config, new.source, new.live, TICK);
+            (config, wanted, source, live, backoff) = (new.config, new.wanted, new.source, new.live, TICK);
             last = Instant::now();
         }
         if !live && !shared.slot.wait_for_room() {
@@ -538,7 +543,7 @@ fn capture(shared: &Shared) {
                 thread::sleep(TICK);
                 continue;
             }
-            None => source::open(&config).map(|(opened, _)| {
+            None => source::open(&config, wanted).map(|(opened, _)| {
                 log::info!("{}: the source is open", config.path);
                 source = Some(opened);
                 last = Instant::now();
@@ -554,7 +559,7 @@ fn capture(shared: &Shared) {
                 let dropped = shared.slot.put(&mut frame);
                 let mut metrics = lock(&shared.metrics);
                 metrics.frames += 1;
-                metrics.dropped += u64::from(dropped);
+                metrics.dropped += u64::from(dropped) + source.as_mut().map_or(0, |source| source.dropped());
             }
             Ok(Next::Nothing) if config.may_come_later() && source.is_some() && last.elapsed() > SILENCE => {
                 let cause = format!("no frame for {} ms", last.elapsed().as_millis());
@@ -589,92 +594,64 @@ fn lose(shared: &Shared, error: &SourceError) {
 /// The state of the inference thread besides its engine.
 struct Loop<'a> {
     shared: &'a Shared,
-    events: SyncSender<Event>,
     frame: Frame,
-    last: Option<Instant>,
+    /// Whether a frame was classified yet.
+    ready: bool,
     /// When the next frame may be classified.
     next: Instant,
     /// When systemd was last told that all is well though no frame came.
     idle: Instant,
-    /// Whether the lines are left at their safe levels.
-    stale: bool,
 }
 
-fn infer(shared: &Shared, mut engine: Engine, events: SyncSender<Event>) {
-    let mut state = Loop::new(shared, events);
+fn infer(shared: &Shared, mut engine: Engine) {
+    let mut state = Loop::new(shared);
     loop {
         let threads = engine.classifier.threads();
-        let Some(mut new) = threads.enter(|| state.run(&mut engine)) else { return };
-        new.triggers.inherit(&engine.triggers);
-        new.show_rules();
-        report_line(shared, shared.lines.install(&new.lines));
-        *lock(&shared.names) = new.names.clone();
-        *lock(&shared.inputs) = new.inputs.clone();
+        let Some((new, rules)) = threads.enter(|| state.run(&mut engine)) else { return };
+        lock(&shared.control).replace(shared, rules);
         engine = new;
     }
 }
 
 impl<'a> Loop<'a> {
-    fn new(shared: &'a Shared, events: SyncSender<Event>) -> Self {
+    fn new(shared: &'a Shared) -> Self {
         let now = Instant::now();
-        Self { shared, events, frame: Frame::new(), last: None, next: now, idle: now, stale: true }
+        Self { shared, frame: Frame::new(), ready: false, next: now, idle: now }
     }
 
     /// Works with an engine until there is a new one, which is the result, or it is time to stop.
-    fn run(&mut self, engine: &mut Engine) -> Option<Engine> {
+    fn run(&mut self, engine: &mut Engine) -> Option<Program> {
         while !self.shared.stopping() {
-            let new = lock(&self.shared.new_engine).take();
+            let new = lock(&self.shared.new_program).take();
             if new.is_some() {
                 return new;
             }
-            let now = self.shared.start.elapsed();
-            let due = engine.triggers.deadline().filter(|_| !self.stale);
-            let wait = due.map_or(TICK, |due| due.saturating_sub(now).min(TICK));
             let pause = self.next.saturating_duration_since(Instant::now());
             let taken = if pause.is_zero() {
-                self.shared.slot.take(&mut self.frame, wait)
+                self.shared.slot.take(&mut self.frame, TICK)
             } else {
-                thread::sleep(pause.min(wait));
+                thread::sleep(pause.min(TICK));
                 Taken::Nothing
             };
             match taken {
                 Taken::Frame if engine.is_wanted(&self.frame) => self.frame(engine, true),
                 // The first is classified all the same, to know that everything works.
-                Taken::Frame if self.last.is_none() => self.frame(engine, false),
-                Taken::Frame => self.pass(engine),
-                Taken::Nothing => {
+                Taken::Frame if !self.ready => self.frame(engine, false),
+                Taken::Frame => {
                     self.idle();
-                    if !self.stale {
-                        engine.judge(self.shared.start.elapsed(), false);
-                        self.show(engine, false, Instant::now());
-                    }
+                    self.judge(None);
                 }
+                Taken::Nothing => self.idle(),
                 Taken::Closed => return None,
-            }
-            if !self.stale && self.last.is_some_and(|last| last.elapsed() > engine.stale) {
-                self.go_stale(engine);
             }
         }
         None
     }
 
-    /// A frame that nobody asked for: the camera is alive, time goes on.
-    fn pass(&mut self, engine: &mut Engine) {
-        self.idle();
-        self.arrived(engine);
-        engine.judge(self.shared.start.elapsed(), false);
-        self.show(engine, false, Instant::now());
-    }
-
-    /// Notes that a frame came. `true` for the first.
-    fn arrived(&mut self, engine: &Engine) -> bool {
-        let first = self.last.replace(Instant::now()).is_none();
-        if std::mem::take(&mut self.stale) && !first {
-            log::info!("frames come again");
-            self.send(engine, EventKind::Recovered, Duration::ZERO);
-        }
-        lock(&self.shared.metrics).stale = false;
-        first
+    /// Hands the frame to the rules.
+    fn judge(&self, probabilities: Option<&[f32]>) {
+        lock(&self.shared.control).frame(self.shared, &self.frame, probabilities);
+        self.shared.judged.notify_one();
     }
 
     /// Classifies a frame, for the rules or only to see that it can be done.
@@ -691,13 +668,10 @@ impl<'a> Loop<'a> {
             log::error!("frame {}: {error}", self.frame.number);
             return;
         }
-        let now = self.shared.start.elapsed();
         let took = begin.elapsed();
         // A long pause after a long inference is no reason to give up the lines.
         self.next = begin + engine.pace.interval(took).min(engine.stale / 2);
-        let first = self.arrived(engine);
-        engine.judge(now, for_rules);
-        self.show(engine, true, Instant::now());
+        self.judge(for_rules.then_some(engine.probabilities.as_slice()));
         self.shared.tap.pass(&self.frame);
         let best = (0..engine.probabilities.len()).fold(0, |best, class| {
             if engine.probabilities[class] > engine.probabilities[best] { class } else { best }
@@ -717,43 +691,11 @@ impl<'a> Loop<'a> {
                 None => log::info!("{celsius:.1} °C: no limit by temperature any more"),
             }
         }
-        if first {
+        if !std::mem::replace(&mut self.ready, true) {
             self.shared.notify.send("READY=1");
             log::info!("ready: first frame classified in {:.1} ms", took.as_secs_f64() * 1e3);
         }
         self.shared.notify.send("WATCHDOG=1");
-    }
-
-    /// Drives the lines, then reports what changed; because of a frame or of time alone.
-    /// `decided` is when the rules had come to their result.
-    fn show(&mut self, engine: &mut Engine, by_frame: bool, decided: Instant) {
-        let mut write = None;
-        for (index, line) in engine.lines.iter().enumerate() {
-            match self.shared.lines.drive(line, engine.triggers.is_on(index)) {
-                Ok(true) => write = Some(decided.elapsed()),
-                Ok(false) => {}
-                Err(error) => {
-                    lock(&self.shared.metrics).line_errors += 1;
-                    log::error!("line write failed: {error}");
-                }
-            }
-        }
-        if let Some(write) = write {
-            lock(&self.shared.metrics).line_write.add(write);
-        }
-        let latency = self.frame.arrival.elapsed();
-        engine.show_rules();
-        if by_frame {
-            lock(&self.shared.metrics).latency.add(latency);
-        }
-        if by_frame && engine.changes.iter().any(|change| change.active) {
-            let outputs = lock(&self.shared.outputs).clone();
-            outputs.take_snapshots(&engine.changes, &self.frame, &engine.names);
-        }
-        for change in &engine.changes {
-            self.send(engine, EventKind::Rule(*change), latency);
-        }
-        engine.changes.clear();
     }
 
     /// Nothing to classify: tells systemd that all is well, if it is. That no frame comes is
@@ -764,38 +706,8 @@ impl<'a> Loop<'a> {
         let alive = self.shared.start.elapsed().saturating_sub(looked) < MAX_BACKOFF;
         if alive && self.idle.elapsed() >= IDLE_INTERVAL {
             self.idle = Instant::now();
-            let state = if self.last.is_some() { "WATCHDOG=1" } else { EXTEND_START };
-            self.shared.notify.send(state);
+            self.shared.notify.send(if self.ready { "WATCHDOG=1" } else { EXTEND_START });
         }
-    }
-
-    fn go_stale(&mut self, engine: &mut Engine) {
-        self.stale = true;
-        engine.triggers.reset();
-        engine.show_rules();
-        report_line(self.shared, self.shared.lines.make_safe());
-        log::warn!("no frame for {} ms: lines are at their safe levels", engine.stale.as_millis());
-        {
-            let mut metrics = lock(&self.shared.metrics);
-            metrics.stale = true;
-            metrics.stale_periods += 1;
-        }
-        self.send(engine, EventKind::Stale, Duration::ZERO);
-    }
-
-    fn send(&self, engine: &Engine, kind: EventKind, latency: Duration) {
-        let event = Event {
-            kind,
-            monotonic: self.shared.start.elapsed(),
-            wall: SystemTime::now(),
-            frame: self.frame.number,
-            latency,
-            names: engine.names.clone(),
-        };
-        let lost = self.events.try_send(event).is_err();
-        let mut metrics = lock(&self.shared.metrics);
-        metrics.events += 1;
-        metrics.events_lost += u64::from(lost);
     }
 }
 
@@ -817,6 +729,7 @@ pub(crate) fn check(path: &Path) -> Result<Option<PathBuf>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::outputs::EventKind;
 
     fn numbered(number: u64) -> Frame {
         Frame { number, ..Frame::new() }
@@ -855,6 +768,49 @@ mod tests {
         path("m.tar")
     }
 
+    /// Nothing but the thread of time runs: as if the network computed for ever.
+    #[test]
+    fn pulses_end_and_missing_frames_show_while_the_network_computes() {
+        let folder = tempfile::tempdir().unwrap();
+        model(folder.path());
+        let path = folder.path().join("c.toml");
+        std::fs::write(folder.path().join("frames"), [0; 12]).unwrap();
+        let text = "[model]\nfile = \"m.tar\"\n[source]\nkind = \"raw\"\npath = \"frames\"\n\
+            format = \"rgb24\"\nwidth = 2\nheight = 2\n[safety]\nstale_ms = 300\n\
+            [[line]]\nname = \"valve\"\nbackend = \"virtual\"\n\
+            [[line]]\nname = \"lamp\"\nbackend = \"virtual\"\n\
+            [[rule]]\nname = \"a\"\nclasses = [\"thing*\"]\nmode = \"pulse\"\npulse_ms = 40\nlines = [\"valve\"]\n\
+            [[rule]]\nname = \"b\"\nclasses = [\"thing*\"]\nlines = [\"lamp\"]\n";
+        std::fs::write(&path, text).unwrap();
+        let config = Config::load(&path).unwrap();
+        let lines = Arc::new(Lines::open(&config.lines).unwrap());
+        let (engine, rules) = Engine::load(&path, &config, lines.list(), [].into()).unwrap();
+        let source = NewSource::open(&config.source, engine.wanted).unwrap();
+        let (events, receiver) = sync_channel(EVENTS);
+        let shared = Shared::new(rules, lines, source, events);
+        let levels =
+            || -> Vec<bool> { shared.lines.levels().into_iter().map(|(_, level)| level.unwrap()).collect() };
+        thread::scope(|scope| {
+            scope.spawn(|| control::keep_time(&shared));
+            let start = Instant::now();
+            lock(&shared.control).frame(&shared, &Frame::new(), Some(&[0.1; 10]));
+            shared.judged.notify_one();
+            assert_eq!(levels(), [true, true]);
+            while levels()[0] {
+                thread::sleep(Duration::from_millis(1));
+            }
+            assert!(start.elapsed() >= Duration::from_millis(40), "{:?}", start.elapsed());
+            while levels()[1] {
+                thread::sleep(Duration::from_millis(1));
+            }
+            assert!(start.elapsed() >= Duration::from_millis(300), "{:?}", start.elapsed());
+            shared.stop.store(true, Ordering::SeqCst);
+        });
+        let kinds: Vec<bool> =
+            receiver.try_iter().map(|event| matches!(event.kind, EventKind::Stale)).collect();
+        assert_eq!(kinds, [false, false, true]);
+    }
+
     /// From the source's bytes to the lines and the event, on the threads that do it.
     #[test]
     fn a_frame_allocates_nothing_once_warm() {
@@ -875,22 +831,21 @@ mod tests {
                 std::fs::write(&path, text).unwrap();
                 let config = Config::load(&path).unwrap();
                 let lines = Arc::new(Lines::open(&config.lines).unwrap());
-                let mut engine = Engine::load(&path, &config, lines.list(), [].into()).unwrap();
-                let new = NewSource::open(&config.source).unwrap();
-                let shared = Shared::new(&engine, lines, new);
-                let mut source = lock(&shared.new_source).take().unwrap().source.unwrap();
+                let (mut engine, rules) = Engine::load(&path, &config, lines.list(), [].into()).unwrap();
+                let new = NewSource::open(&config.source, engine.wanted).unwrap();
                 let (events, receiver) = sync_channel(EVENTS);
-                let mut state = Loop::new(&shared, events);
+                let shared = &Shared::new(rules, lines, new, events);
+                let mut source = lock(&shared.new_source).take().unwrap().source.unwrap();
+                let mut state = Loop::new(shared);
                 let mut captured = Frame::new();
                 let threads_of_the_loop = engine.classifier.threads();
-                let shared = &shared;
                 let mut frame = move || {
                     assert_eq!(source.next(&mut captured, TICK).unwrap(), Next::Frame);
                     shared.slot.put(&mut captured);
                     assert!(matches!(shared.slot.take(&mut state.frame, TICK), Taken::Frame));
                     state.frame(&mut engine, true);
-                    state.send(&engine, EventKind::Recovered, Duration::ZERO);
-                    drop(receiver.try_recv().unwrap());
+                    lock(&shared.control).send(shared, EventKind::Recovered, Duration::ZERO);
+                    while receiver.try_recv().is_ok() {}
                 };
                 let counts = threads_of_the_loop.enter(|| {
                     (0..10).for_each(|_| frame());

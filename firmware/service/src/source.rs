@@ -12,6 +12,7 @@ use resight_network::{
 };
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+use crate::camera::{Camera, CameraError, Wanted};
 use crate::config::{SourceConfig, SourceKind};
 
 /// Largest JPEG frame and Y4M header, in bytes.
@@ -104,6 +105,11 @@ pub(crate) trait Source: Send {
     /// # Errors
     /// What makes the source useless; it is opened again then.
     fn next(&mut self, frame: &mut Frame, wait: Duration) -> Result<Next, SourceError>;
+
+    /// Frames that were lost before they came here, since the last call.
+    fn dropped(&mut self) -> u64 {
+        0
+    }
 }
 
 /// Why a source cannot be used.
@@ -113,13 +119,18 @@ pub(crate) enum SourceError {
     File { path: String, action: &'static str, cause: io::Error },
     #[error("{path}: {cause}")]
     Content { path: String, cause: String },
+    #[error(transparent)]
+    Camera(#[from] CameraError),
 }
 
-/// Opens a source. `live` is set when frames come on their own and must not be waited for.
+/// Opens a source. A camera is asked for frames that hold what is wanted. `live` is set when frames come on their own and must not be waited for.
 ///
 /// # Errors
-/// A file that is missing or not what the configuration says.
-pub(crate) fn open(config: &SourceConfig) -> Result<(Box<dyn Source>, bool), SourceError> {
+/// A file or camera that is missing or not what the configuration says.
+pub(crate) fn open(config: &SourceConfig, wanted: Wanted) -> Result<(Box<dyn Source>, bool), SourceError> {
+    if let SourceKind::Camera(camera) = &config.kind {
+        return Ok((Box::new(Camera::open(camera, wanted)?), true));
+    }
     if config.kind == SourceKind::Images {
         return Ok((Box::new(Images::open(config)?), config.rate.is_some()));
     }
@@ -132,7 +143,9 @@ pub(crate) fn open(config: &SourceConfig) -> Result<(Box<dyn Source>, bool), Sou
         SourceKind::Raw { format, width, height, stride } => {
             Layout::Raw { format, width, height, stride, bytes: format.frame_bytes(height, stride) }
         }
-        SourceKind::Images => return Err(content("images are no stream".into())),
+        SourceKind::Images | SourceKind::Camera(_) => {
+            return Err(content("images and cameras are no stream".into()));
+        }
     };
     if config.rate.is_some() && stream.kind != StreamKind::File {
         return Err(content("a rate is for files and folders; this comes at its own".into()));
@@ -563,6 +576,10 @@ mod tests {
     use super::*;
 
     const WAIT: Duration = Duration::from_millis(50);
+
+    fn open(config: &SourceConfig) -> Result<(Box<dyn Source>, bool), SourceError> {
+        super::open(config, Wanted { width: 256, height: 256 })
+    }
 
     fn config(kind: SourceKind, path: &std::path::Path) -> SourceConfig {
         SourceConfig { kind, path: path.display().to_string(), repeat: false, rate: None }

@@ -1,17 +1,21 @@
 //! `[source]`: where frames come from.
 
+use std::borrow::Cow;
 use std::path::Path;
 
+use toml::Spanned;
 use toml::de::DeValue;
 
 use super::reader::{Reader, Section, integer, number, text};
 use resight_network::PixelFormat;
 
+use crate::camera::{CameraConfig, Prescribed, Setting};
+
 /// Where frames come from.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct SourceConfig {
     pub(crate) kind: SourceKind,
-    /// A file, folder, glob or FIFO; `-` is standard input.
+    /// A file, folder, glob or FIFO; `-` is standard input. Of a camera, its device.
     pub(crate) path: String,
     /// Whether a file or a folder starts again at its end.
     pub(crate) repeat: bool,
@@ -20,8 +24,9 @@ pub(crate) struct SourceConfig {
 }
 
 /// How frames are stored.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) enum SourceKind {
+    Camera(CameraConfig),
     Images,
     Mjpeg,
     Y4m,
@@ -31,17 +36,20 @@ pub(crate) enum SourceKind {
 impl SourceConfig {
     /// Whether it may be missing at the start and come later.
     pub(crate) fn may_come_later(&self) -> bool {
-        false
+        matches!(self.kind, SourceKind::Camera(_))
     }
 }
 
 impl<'i> Reader<'i> {
     pub(super) fn source(&mut self, mut section: Section<'_, 'i>, folder: &Path) -> Option<SourceConfig> {
-        let kinds = ["images", "mjpeg", "y4m", "raw"];
-        let kind =
-            self.required(&mut section, "kind", "\"images\", \"mjpeg\", \"y4m\" or \"raw\"", |value| {
-                kinds.into_iter().find(|kind| Some(*kind) == value.as_str())
-            });
+        let kinds = ["camera", "images", "mjpeg", "y4m", "raw"];
+        let expected = "\"camera\", \"images\", \"mjpeg\", \"y4m\" or \"raw\"";
+        let kind = self.required(&mut section, "kind", expected, |value| {
+            kinds.into_iter().find(|kind| Some(*kind) == value.as_str())
+        });
+        if kind == Some("camera") {
+            return self.camera(section);
+        }
         let expected = "a file, folder, glob or FIFO, or \"-\" for standard input";
         let path = self.required(&mut section, "path", expected, text);
         let repeat =
@@ -54,12 +62,8 @@ impl<'i> Reader<'i> {
                 self.required(&mut section, "format", "\"i420\", \"nv12\", \"rgb24\" or \"yuyv\"", |value| {
                     PixelFormat::from_name(value.as_str()?)
                 });
-            let side = "a whole number of pixels from 1 to 16384";
-            let pixels = |value: &DeValue<'_>| {
-                integer(value).filter(|side| (1..=16384).contains(side)).map(|side| side as u32)
-            };
-            let width = self.required(&mut section, "width", side, pixels);
-            let height = self.required(&mut section, "height", side, pixels);
+            let width = self.required(&mut section, "width", SIDE, pixels);
+            let height = self.required(&mut section, "height", SIDE, pixels);
             let row = width.zip(format).map_or(1, |(width, format)| format.row_bytes(width));
             let expected = format!("bytes of a row of the first plane, {row} to 131072");
             let stride = self.optional(&mut section, "stride", &expected, |value| {
@@ -92,5 +96,105 @@ impl<'i> Reader<'i> {
         }
         let path = folder.join(path).to_string_lossy().into_owned();
         Some(SourceConfig { kind, path, repeat, rate })
+    }
+
+    fn camera(&mut self, mut section: Section<'_, 'i>) -> Option<SourceConfig> {
+        let expected = "\"auto\" or a device such as \"/dev/video0\" or one in /dev/v4l/by-id";
+        let device = self.required(&mut section, "device", expected, |value| {
+            text(value)
+                .filter(|device| *device == "auto" || device.starts_with('/') && !device.contains('\0'))
+        });
+        let expected = "a format such as \"yuyv\", \"nv12\" or \"mjpeg\", or its code in V4L2";
+        let format = self.optional(&mut section, "format", expected, |value| {
+            text(value).filter(|name| crate::camera::is_format(name))
+        });
+        let width = self.optional(&mut section, "width", SIDE, pixels);
+        let height = self.optional(&mut section, "height", SIDE, pixels);
+        let rate = self.optional(&mut section, "rate", "frames per second, 0.01 to 1000", |value| {
+            number(value).filter(|rate| (0.01..=1000.0).contains(rate))
+        });
+        let expected = "a table of controls, each a whole number, true, false or an item of a menu";
+        let controls = self.optional(&mut section, "controls", expected, |value| {
+            let read = |(name, value): (&Spanned<Cow<'_, str>>, &Spanned<DeValue<'_>>)| {
+                let value = value.get_ref();
+                let setting = value
+                    .as_bool()
+                    .map(Setting::Boolean)
+                    .or_else(|| integer(value).map(Setting::Integer))
+                    .or_else(|| text(value).map(Setting::Text))?;
+                Some((name.get_ref().clone().into_owned(), setting))
+            };
+            value.as_table()?.iter().map(read).collect::<Option<Vec<_>>>()
+        });
+        self.finish(&section);
+        let device = device?;
+        let config = CameraConfig {
+            device: device.clone(),
+            prescribed: Prescribed { format, width, height, rate },
+            controls: controls.unwrap_or_default(),
+        };
+        Some(SourceConfig { kind: SourceKind::Camera(config), path: device, repeat: false, rate: None })
+    }
+}
+
+const SIDE: &str = "a whole number of pixels from 1 to 16384";
+
+fn pixels(value: &DeValue<'_>) -> Option<u32> {
+    integer(value).filter(|side| (1..=16384).contains(side)).map(|side| side as u32)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+
+    fn parse(source: &str) -> Result<SourceConfig, String> {
+        let text = format!("[model]\nfile = \"m\"\n[source]\nkind = \"camera\"\n{source}");
+        let config = Config::parse(&text, Path::new(""));
+        config
+            .map(|config| config.source)
+            .map_err(|mistakes| mistakes.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
+    }
+
+    #[test]
+    fn a_camera_needs_only_a_device() {
+        let SourceConfig { kind: SourceKind::Camera(camera), path, rate, .. } =
+            parse("device = \"auto\"").unwrap()
+        else {
+            panic!("no camera");
+        };
+        assert_eq!((camera.device.as_str(), path.as_str(), rate), ("auto", "auto", None));
+        assert!(camera.controls.is_empty() && camera.prescribed == Prescribed::default());
+    }
+
+    #[test]
+    fn a_camera_takes_formats_and_controls() {
+        let text = "device = \"/dev/video0\"\nformat = \"YUYV\"\nwidth = 640\nheight = 480\nrate = 29.97\n\
+                    [source.controls]\ngain = 0x10\nauto_exposure = \"Manual Mode\"\nfocus = false\n";
+        let SourceKind::Camera(camera) = parse(text).unwrap().kind else { panic!("no camera") };
+        assert_eq!(camera.prescribed.rate, Some(29.97));
+        assert_eq!(camera.prescribed.format.as_deref(), Some("YUYV"));
+        let find =
+            |name: &str| camera.controls.iter().find(|(other, _)| other == name).map(|(_, value)| value);
+        assert_eq!(find("gain"), Some(&Setting::Integer(16)));
+        assert_eq!(find("auto_exposure"), Some(&Setting::Text("Manual Mode".into())));
+        assert_eq!(find("focus"), Some(&Setting::Boolean(false)));
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        for (text, expected) in [
+            ("", "3: source.device: missing"),
+            ("device = \"video0\"", "5: source.device: expected \"auto\" or a device"),
+            ("device = \"/a\\u0000\"", "5: source.device: expected"),
+            ("device = \"auto\"\nformat = \"h264\"", "6: source.format: expected a format"),
+            ("device = \"auto\"\nwidth = 0", "6: source.width: expected"),
+            ("device = \"auto\"\nrate = 0", "6: source.rate: expected"),
+            ("device = \"auto\"\npath = \"-\"", "6: source.path: unknown key"),
+            ("device = \"auto\"\n[source.controls]\ngain = [1]", "6: source.controls: expected a table"),
+        ] {
+            let found = parse(text).unwrap_err();
+            assert!(found.starts_with(expected), "{found}");
+        }
     }
 }

@@ -1,0 +1,209 @@
+//! Which devices there are, by all their names, and who holds them.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use rustix::io::Errno;
+
+use super::CameraError;
+use super::device::Identity;
+
+/// `/dev/videoN`, by number.
+pub(super) fn devices(folder: &Path) -> Vec<PathBuf> {
+    let number = |path: &Path| path.file_name()?.to_str()?.strip_prefix("video")?.parse::<u32>().ok();
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    let mut found: Vec<(u32, PathBuf)> = entries.filter_map(|path| Some((number(&path)?, path))).collect();
+    found.sort();
+    found.into_iter().map(|(_, path)| path).collect()
+}
+
+/// Names of a device that stay when it comes back under another number, best first.
+pub(super) fn stable_names(folder: &Path, device: &Path) -> Vec<PathBuf> {
+    let mut found = vec![];
+    for kind in ["v4l/by-id", "v4l/by-path"] {
+        let entries = fs::read_dir(folder.join(kind)).into_iter().flatten().flatten();
+        let same = |path: &PathBuf| fs::canonicalize(path).is_ok_and(|target| target == device);
+        let mut names: Vec<PathBuf> = entries.map(|entry| entry.path()).filter(same).collect();
+        names.sort();
+        found.extend(names);
+    }
+    found
+}
+
+/// Processes that have a file open, as far as they can be seen.
+pub(super) fn holders(processes: &Path, device: &Path) -> Vec<String> {
+    let device = fs::canonicalize(device).unwrap_or_else(|_| device.to_owned());
+    let mut found = vec![];
+    for process in fs::read_dir(processes).into_iter().flatten().flatten() {
+        let Some(number) = process.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else {
+            continue;
+        };
+        let files = fs::read_dir(process.path().join("fd")).into_iter().flatten().flatten();
+        if number != std::process::id()
+            && files
+                .map(|file| file.path())
+                .any(|file| fs::read_link(file).is_ok_and(|target| target == device))
+        {
+            let name = fs::read_to_string(process.path().join("comm")).unwrap_or_default();
+            found.push(format!("{} (process {number})", name.trim()));
+        }
+    }
+    found
+}
+
+/// How frames of a camera come in that has no image of its own, if it is such a one: a sensor
+/// whose data must pass through a processor that is not reached through this device.
+pub(super) fn sensor_remedy(identity: &Identity, only_bayer: bool) -> Option<&'static str> {
+    const RASPBERRY_PI: &str = "set `kind = \"raw\"`, `path = \"-\"`, `format = \"i420\"`, `width = 640`, \
+        `height = 480` in [source] and run `rpicam-vid -t 0 -n --codec yuv420 --width 640 --height 480 -o - | \
+        resightd run FILE`; a device with `format` in [source] is used as it is";
+    const JETSON: &str = "set `kind = \"raw\"`, `path = \"-\"`, `format = \"i420\"`, `width = 640`, \
+        `height = 480` in [source] and run `gst-launch-1.0 -q nvarguscamerasrc ! nvvidconv ! \
+        'video/x-raw,format=I420,width=640,height=480' ! fdsink | resightd run FILE`; a device with `format` \
+        in [source] is used as it is";
+    const OTHER: &str = "bring its frames in through libcamera or GStreamer: set `kind = \"raw\"` and \
+        `path = \"-\"` or a FIFO in [source]; a device with `format` in [source] is used as it is";
+    match identity.driver.as_str() {
+        "unicam" | "rp1-cfe" | "bcm2835-isp" | "pispbe" | "rpi-hevc-dec" => Some(RASPBERRY_PI),
+        "tegra-video" | "tegra-capture-vi" if only_bayer => Some(JETSON),
+        _ if identity.media_controlled && only_bayer => Some(OTHER),
+        _ => None,
+    }
+}
+
+/// What an error of the system means for a camera, and what to do about it.
+pub(super) fn explain(device: &Path, action: &str, error: &io::Error) -> CameraError {
+    let is = |errno: Errno| error.raw_os_error() == Some(errno.raw_os_error());
+    let (cause, remedy) = if is(Errno::NOENT) || is(Errno::NODEV) || is(Errno::NXIO) {
+        let others: Vec<String> =
+            devices(Path::new("/dev")).iter().map(|path| path.display().to_string()).collect();
+        let others = if others.is_empty() { "there are none".into() } else { others.join(", ") };
+        (
+            "no such device".into(),
+            format!("plug the camera in, or set `device` in [source] to another ({others})"),
+        )
+    } else if is(Errno::ACCESS) || is(Errno::PERM) {
+        (
+            "permission denied".into(),
+            "add the user to the group video with `usermod -a -G video USER`, or allow the device in the \
+             service's unit with DeviceAllow=char-video4linux rw"
+                .into(),
+        )
+    } else if is(Errno::BUSY) {
+        let holders = holders(Path::new("/proc"), device);
+        let by = if holders.is_empty() { "another program".into() } else { holders.join(" and ") };
+        (format!("in use by {by}"), "stop that; a camera serves one program at a time".into())
+    } else if is(Errno::NOTTY) {
+        ("not a V4L2 device".into(), "`resightd cameras` lists those that are".into())
+    } else if is(Errno::NOSPC) {
+        (
+            "the USB bus has no bandwidth left for it".into(),
+            "set a smaller size, a lower rate or `format = \"mjpeg\"` in [source], or use another USB port"
+                .into(),
+        )
+    } else if is(Errno::PIPE) || is(Errno::NOLINK) {
+        (
+            format!("cannot {action}: the sensor is not connected to it ({error})"),
+            "set the media controller's links and formats up with `media-ctl`, or bring the frames in with \
+             rpicam-vid or GStreamer and `kind = \"raw\"` in [source]"
+                .into(),
+        )
+    } else {
+        (
+            format!("cannot {action}: {error}"),
+            "`dmesg` may say why; `resightd cameras` shows what it offers".into(),
+        )
+    };
+    CameraError { device: device.display().to_string(), cause, remedy }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+    use crate::camera::device::Planes;
+
+    #[test]
+    fn devices_come_by_number_with_their_stable_names() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = fs::canonicalize(folder.path()).unwrap();
+        for name in ["video10", "video2", "video0", "videox", "vbi0"] {
+            File::create(root.join(name)).unwrap();
+        }
+        let found = devices(&root);
+        let names: Vec<_> = found.iter().map(|path| path.file_name().unwrap().to_str().unwrap()).collect();
+        assert_eq!(names, ["video0", "video2", "video10"]);
+        for (kind, name) in [("by-path", "usb-1"), ("by-id", "usb-Cam-index0")] {
+            fs::create_dir_all(root.join("v4l").join(kind)).unwrap();
+            symlink("../../video2", root.join("v4l").join(kind).join(name)).unwrap();
+        }
+        symlink("../../video9", root.join("v4l/by-id/gone")).unwrap();
+        let expected = [root.join("v4l/by-id/usb-Cam-index0"), root.join("v4l/by-path/usb-1")];
+        assert_eq!(stable_names(&root, &root.join("video2")), expected);
+        assert!(stable_names(&root, &root.join("video0")).is_empty());
+        assert!(devices(&root.join("none")).is_empty());
+    }
+
+    #[test]
+    fn the_holder_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let device = fs::canonicalize(folder.path()).unwrap().join("video0");
+        File::create(&device).unwrap();
+        let process = folder.path().join("4294967295");
+        fs::create_dir_all(process.join("fd")).unwrap();
+        fs::write(process.join("comm"), "ffmpeg\n").unwrap();
+        symlink("/dev/null", process.join("fd/0")).unwrap();
+        fs::create_dir(folder.path().join("self")).unwrap();
+        assert!(holders(folder.path(), &device).is_empty());
+        symlink(&device, process.join("fd/3")).unwrap();
+        assert_eq!(holders(folder.path(), &device), ["ffmpeg (process 4294967295)"]);
+    }
+
+    #[test]
+    fn sensors_without_an_image_are_told_from_cameras() {
+        let identity = |driver: &str, media_controlled| Identity {
+            driver: driver.into(),
+            card: String::new(),
+            bus: String::new(),
+            capture: Some(Planes::Single),
+            streaming: true,
+            media_controlled,
+        };
+        for (driver, media_controlled, only_bayer, expected) in [
+            ("unicam", true, false, Some("rpicam-vid")),
+            ("rp1-cfe", true, true, Some("rpicam-vid")),
+            ("tegra-video", false, true, Some("nvarguscamerasrc")),
+            ("tegra-video", false, false, None),
+            ("sun6i-csi", true, true, Some("libcamera")),
+            ("rkisp1", true, false, None),
+            ("uvcvideo", false, true, None),
+        ] {
+            let remedy = sensor_remedy(&identity(driver, media_controlled), only_bayer);
+            assert_eq!(remedy.is_some(), expected.is_some(), "{driver}");
+            assert!(remedy.is_none_or(|remedy| remedy.contains(expected.unwrap_or_default())));
+        }
+    }
+
+    #[test]
+    fn each_error_has_a_remedy() {
+        for (errno, cause, remedy) in [
+            (Errno::NOENT, "no such device", "plug"),
+            (Errno::NODEV, "no such device", "plug"),
+            (Errno::ACCESS, "permission", "group video"),
+            (Errno::BUSY, "in use by", "stop"),
+            (Errno::NOSPC, "bandwidth", "mjpeg"),
+            (Errno::PIPE, "cannot start", "media-ctl"),
+            (Errno::NOTTY, "not a V4L2 device", "resightd cameras"),
+            (Errno::IO, "cannot start", "dmesg"),
+        ] {
+            let text = explain(Path::new("/dev/video7"), "start", &errno.into()).to_string();
+            assert!(
+                text.starts_with("/dev/video7: ") && text.contains(cause) && text.contains(remedy),
+                "{text}"
+            );
+        }
+    }
+}

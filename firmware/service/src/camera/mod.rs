@@ -1,0 +1,415 @@
+//! Cameras by V4L2.
+//!
+//! Bytes are copied once, out of the driver's memory into the frame, and the buffer goes back
+//! to the driver at once. Exporting buffers (DMABUF) would save nothing: the network's input is
+//! made by this processor, which reads camera memory slowly, because it is mostly not cached.
+
+mod choice;
+mod controls;
+mod device;
+mod find;
+mod format;
+mod list;
+mod ring;
+
+use std::path::{Path, PathBuf};
+use std::sync::Once;
+use std::time::{Duration, Instant};
+
+use self::choice::{Choice, Mode};
+pub(crate) use self::choice::{Prescribed, Wanted};
+pub(crate) use self::controls::Setting;
+use self::device::{Capture, Device, Format, Identity, Planes};
+use self::format::{Content, Known};
+pub(crate) use self::list::{cameras, doctor};
+use self::ring::{Layout, Ring, RingError, Taken};
+use crate::source::{Frame, FrameFormat, Next, Source, SourceError};
+
+/// A camera in the configuration.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct CameraConfig {
+    /// A device file, or `auto`.
+    pub(crate) device: String,
+    pub(crate) prescribed: Prescribed,
+    /// Names as `v4l2-ctl` spells them, and values.
+    pub(crate) controls: Vec<(String, Setting)>,
+}
+
+/// Why a camera cannot be used, and what to do about it.
+#[derive(Debug, thiserror::Error)]
+#[error("{device}: {cause}; {remedy}")]
+pub(crate) struct CameraError {
+    pub(crate) device: String,
+    pub(crate) cause: String,
+    pub(crate) remedy: String,
+}
+
+/// Whether a configuration may ask for this format.
+pub(crate) fn is_format(name: &str) -> bool {
+    !Known::named(name).is_empty()
+}
+
+/// Least time without a frame after which a camera is taken for broken.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// How long one of several cameras may take for its first frame.
+const FIRST_FRAME: Duration = Duration::from_secs(2);
+
+/// The folder of devices.
+const DEVICES: &str = "/dev";
+
+/// A camera that gives frames.
+#[derive(Debug)]
+pub(crate) struct Camera {
+    path: PathBuf,
+    ring: Ring<Capture>,
+    format: FrameFormat,
+    width: u32,
+    height: u32,
+    stride: u32,
+}
+
+impl Camera {
+    /// Opens a camera, sets its controls and starts it.
+    ///
+    /// # Errors
+    /// What is wrong, with the remedy.
+    pub(crate) fn open(config: &CameraConfig, wanted: Wanted) -> Result<Self, CameraError> {
+        if config.device != "auto" {
+            let path = Path::new(&config.device);
+            let camera = Self::start(path, config, wanted)?;
+            recommend_stable_name(path);
+            return Ok(camera);
+        }
+        let mut refused = vec![];
+        let mut candidates = find::devices(Path::new(DEVICES));
+        // Most cameras have a second node, for what is no image.
+        candidates.retain(|path| {
+            let identity = Device::open(path).and_then(|device| device.identity());
+            !identity.is_ok_and(|identity| identity.capture.is_none())
+        });
+        let several = candidates.len() > 1;
+        for path in candidates {
+            match Self::start(&path, config, wanted).and_then(|camera| camera.proven(several)) {
+                Ok(camera) => return Ok(camera),
+                Err(error) => refused.push(error.to_string()),
+            }
+        }
+        let cause = if refused.is_empty() {
+            "there is no camera".to_owned()
+        } else {
+            format!("no camera gives frames: {}", refused.join("; "))
+        };
+        let remedy = "plug one in, or bring frames in with `kind = \"raw\"` in [source]".into();
+        Err(CameraError { device: "auto".into(), cause, remedy })
+    }
+
+    fn start(path: &Path, config: &CameraConfig, wanted: Wanted) -> Result<Self, CameraError> {
+        let failed = |action: &'static str| move |error: std::io::Error| find::explain(path, action, &error);
+        let refuse = |cause: String, remedy: &str| CameraError {
+            device: path.display().to_string(),
+            cause,
+            remedy: remedy.into(),
+        };
+        let device = Device::open(path).map_err(failed("open it"))?;
+        let identity = device.identity().map_err(failed("ask what it is"))?;
+        let planes = can_capture(path, &identity)?;
+        let (choice, description) = choose(path, &device, &identity, planes, config, wanted)?;
+        log::info!("{}: {} ({}): {choice}", path.display(), identity.card, description);
+        let Choice { mode, interval, .. } = choice;
+        let code = v4l::FourCC::new(&mode.known.code);
+        let size = (mode.width, mode.height);
+        device.set_format(planes, code, size).map_err(failed("set the format (VIDIOC_S_FMT)"))?;
+        // Many cameras have one rate only, and no such setting.
+        let interval = device.set_interval(planes, interval).unwrap_or(interval);
+        set_controls(path, &device, &config.controls)?;
+        let format = device.format(planes).map_err(failed("ask for the format (VIDIOC_G_FMT)"))?;
+        if format.code.repr != mode.known.code {
+            let cause = format!("it gives {} instead of {code}", format.code);
+            return Err(refuse(cause, "set another `format` in [source]"));
+        }
+        let found = (format.width, format.height);
+        if found != size {
+            let cause = format!("it gives {}x{} instead of {}x{}", found.0, found.1, size.0, size.1);
+            if config.prescribed.width.or(config.prescribed.height).is_some() {
+                return Err(refuse(cause, "set another `width` and `height` in [source]"));
+            }
+            log::warn!("{}: {cause}", path.display());
+        }
+        let (layout, stride) = layout(mode.known, &format)
+            .map_err(|cause| refuse(cause, "set another `format` or size in [source]"))?;
+        let frame_format = match mode.known.content {
+            Content::Jpeg => FrameFormat::Jpeg,
+            Content::Pixels(pixels) => FrameFormat::Pixels(pixels, format.colours),
+        };
+        let interval =
+            choice::rate(interval).map_or(Duration::ZERO, |rate| Duration::from_secs_f64(1.0 / rate));
+        let patience = PATIENCE.max(interval.saturating_mul(10));
+        let (width, height) = found;
+        let capture = Capture::new(device, planes, format);
+        let ring = Ring::start(capture, layout, patience).map_err(|error| explain_ring(path, error))?;
+        Ok(Self { path: path.to_owned(), ring, format: frame_format, width, height, stride })
+    }
+
+    /// Itself, if it gives a frame.
+    fn proven(mut self, needed: bool) -> Result<Self, CameraError> {
+        if !needed {
+            return Ok(self);
+        }
+        let deadline = Instant::now() + FIRST_FRAME;
+        let mut bytes = vec![];
+        loop {
+            let wait = deadline.saturating_duration_since(Instant::now());
+            let taken = self.ring.next(&mut bytes, wait).map_err(|error| explain_ring(&self.path, error))?;
+            if matches!(taken, Taken::Frame(_)) {
+                return Ok(self);
+            }
+            if wait.is_zero() {
+                return Err(explain_ring(&self.path, RingError::Silent(FIRST_FRAME)));
+            }
+        }
+    }
+}
+
+impl Source for Camera {
+    fn next(&mut self, frame: &mut Frame, wait: Duration) -> Result<Next, SourceError> {
+        match self.ring.next(&mut frame.bytes, wait).map_err(|error| explain_ring(&self.path, error))? {
+            Taken::Frame(time) => {
+                frame.arrival = time;
+                frame.format = self.format;
+                (frame.width, frame.height, frame.stride) = (self.width, self.height, self.stride);
+                Ok(Next::Frame)
+            }
+            Taken::Nothing => Ok(Next::Nothing),
+            Taken::Corrupt(cause) => Ok(Next::Corrupt(format!("{}: {cause}", self.path.display()))),
+        }
+    }
+
+    fn dropped(&mut self) -> u64 {
+        self.ring.dropped()
+    }
+}
+
+fn explain_ring(path: &Path, error: RingError) -> CameraError {
+    let cause = match error {
+        RingError::Driver { action, cause } => {
+            return find::explain(path, action.trim_start_matches("cannot "), &cause);
+        }
+        other => other.to_string(),
+    };
+    let remedy = "it is opened again; if that does not help, check its cable and power, and `dmesg`".into();
+    CameraError { device: path.display().to_string(), cause, remedy }
+}
+
+/// The interface by which a device gives frames.
+fn can_capture(path: &Path, identity: &Identity) -> Result<Planes, CameraError> {
+    if let (Some(planes), true) = (identity.capture, identity.streaming) {
+        return Ok(planes);
+    }
+    Err(CameraError {
+        device: path.display().to_string(),
+        cause: format!("{} ({}) gives no frames", identity.card, identity.driver),
+        remedy: "`resightd cameras` lists the devices that do".into(),
+    })
+}
+
+/// Every format and size that can be used.
+fn modes(device: &Device, planes: Planes, wanted: Wanted, prescribed: &Prescribed) -> Vec<Mode> {
+    let mut modes = vec![];
+    for (code, _) in device.formats(planes) {
+        let Some(known) = Known::of(code) else { continue };
+        let mut sizes = choice::sizes(&device.sizes(code), wanted, prescribed);
+        if sizes.is_empty() {
+            // A driver without a list: what it makes of the size that is wanted.
+            let size = (prescribed.width.unwrap_or(wanted.width), prescribed.height.unwrap_or(wanted.height));
+            let tried = device.try_format(planes, code, size).or_else(|_| device.format(planes));
+            sizes.extend(
+                tried.ok().filter(|format| format.code == code).map(|format| (format.width, format.height)),
+            );
+        }
+        for (width, height) in sizes {
+            let intervals = choice::intervals(&device.intervals(code, width, height), prescribed);
+            modes.push(Mode { known, width, height, intervals });
+        }
+    }
+    modes.retain(choice::is_usable);
+    modes
+}
+
+/// Chooses a mode. Gives the driver and the bus, too.
+fn choose(
+    path: &Path,
+    device: &Device,
+    identity: &Identity,
+    planes: Planes,
+    config: &CameraConfig,
+    wanted: Wanted,
+) -> Result<(Choice, String), CameraError> {
+    let refuse = |cause: String, remedy: &str| CameraError {
+        device: path.display().to_string(),
+        cause,
+        remedy: remedy.into(),
+    };
+    let modes = modes(device, planes, wanted, &config.prescribed);
+    let only_bayer = modes.iter().all(|mode| mode.known.is_bayer());
+    if config.prescribed.format.is_none()
+        && let Some(remedy) = find::sensor_remedy(identity, only_bayer)
+    {
+        let cause = format!("{} gives the raw data of a sensor only", identity.driver);
+        return Err(refuse(cause, remedy));
+    }
+    let choice = choice::choose(&modes, wanted, &config.prescribed).map_err(|cause| {
+        let offered: Vec<String> = device.formats(planes).iter().map(|(code, _)| code.to_string()).collect();
+        let cause =
+            if modes.is_empty() { format!("{cause} (it has: {})", offered.join(", ")) } else { cause };
+        refuse(cause, "set `format`, `width` and `height` in [source] accordingly, or leave them out")
+    })?;
+    Ok((choice, format!("{}, {}", identity.driver, identity.bus)))
+}
+
+fn set_controls(path: &Path, device: &Device, settings: &[(String, Setting)]) -> Result<(), CameraError> {
+    if settings.is_empty() {
+        return Ok(());
+    }
+    let known = device.controls();
+    let refuse = |cause: String| CameraError {
+        device: path.display().to_string(),
+        cause,
+        remedy: "correct [source.controls]; `resightd cameras` shows every control with its range".into(),
+    };
+    for (control, value) in controls::resolve(&known, settings).map_err(refuse)? {
+        device
+            .set_control(control, value)
+            .map_err(|error| refuse(format!("control {} cannot be set to {value}: {error}", control.name)))?;
+        // Not every driver refuses what it does not do.
+        if let Ok(found) = device.control(control)
+            && control.kind != Some(v4l::control::Type::Button)
+            && found != value
+        {
+            log::warn!("{}: control {} is {found} instead of {value}", path.display(), control.name);
+        }
+    }
+    Ok(())
+}
+
+/// How frames lie in the buffers, and the stride of what is made of them.
+///
+/// # Errors
+/// A format that contradicts itself.
+fn layout(known: Known, format: &Format) -> Result<(Layout, u32), String> {
+    let Content::Pixels(pixels) = known.content else {
+        return Ok((Layout { parts: vec![], strides: vec![] }, 0));
+    };
+    if format.strides.len() != known.buffers {
+        return Err(format!("{} comes in {} buffers", format.code, format.strides.len()));
+    }
+    let row = pixels.row_bytes(format.width);
+    // Zero: the driver leaves it to the width.
+    let stride = if format.strides[0] == 0 { row } else { format.strides[0] };
+    if stride < row || stride > resight_network::MAX_STRIDE {
+        return Err(format!("rows of {stride} bytes for {} pixels", format.width));
+    }
+    if known.buffers == 1 {
+        let parts = known.parts(format.height, stride);
+        let strides = parts.iter().map(|part| part.row).collect();
+        return Ok((Layout { parts, strides }, stride));
+    }
+    // Each plane has padding of its own; what is made of them has none.
+    let parts = known.parts(format.height, row);
+    let mut strides = vec![];
+    for (part, found) in parts.iter().zip(&format.strides) {
+        let found = if *found == 0 { part.row } else { *found as usize };
+        if found < part.row || found > resight_network::MAX_STRIDE as usize {
+            return Err(format!("rows of {found} bytes in a plane that needs {}", part.row));
+        }
+        strides.push(found);
+    }
+    Ok((Layout { parts, strides }, row))
+}
+
+/// Numbers change when a camera is plugged in again.
+fn recommend_stable_name(path: &Path) {
+    static ONCE: Once = Once::new();
+    let numbered = path.parent() == Some(Path::new(DEVICES));
+    if !numbered {
+        return;
+    }
+    if let Some(name) = find::stable_names(Path::new(DEVICES), path).first() {
+        ONCE.call_once(|| {
+            log::warn!(
+                "{} may get another number; set `device = \"{}\"` in [source]",
+                path.display(),
+                name.display()
+            );
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use resight_network::Colours;
+    use v4l::FourCC;
+
+    use super::*;
+    use crate::camera::format::Part;
+
+    fn format(code: [u8; 4], width: u32, height: u32, strides: &[u32]) -> (Known, Format) {
+        let code = FourCC::new(&code);
+        let strides = strides.to_vec();
+        (
+            Known::of(code).unwrap(),
+            Format { code, width, height, field: 1, strides, colours: Colours::default() },
+        )
+    }
+
+    fn laid_out(code: [u8; 4], strides: &[u32]) -> Result<(Layout, u32), String> {
+        let (known, format) = format(code, 8, 4, strides);
+        layout(known, &format)
+    }
+
+    #[test]
+    fn layouts_follow_the_drivers_strides() {
+        let part = |rows, row| Part { rows, row };
+        let (whole, stride) = laid_out(*b"YUYV", &[32]).unwrap();
+        assert_eq!((whole.parts, whole.strides, stride), (vec![part(1, 128)], vec![128], 32));
+        // A driver that does not say.
+        assert_eq!(laid_out(*b"NV12", &[0]).unwrap().0.parts, [part(1, 48)]);
+        let (two, stride) = laid_out(*b"NM12", &[16, 16]).unwrap();
+        assert_eq!((two.parts, two.strides, stride), (vec![part(4, 8), part(2, 8)], vec![16, 16], 8));
+        let (three, _) = laid_out(*b"YM12", &[8, 16, 0]).unwrap();
+        assert_eq!((three.parts[1], three.strides), (part(2, 4), vec![8, 16, 4]));
+        let (jpeg, _) = laid_out(*b"MJPG", &[0]).unwrap();
+        assert!(jpeg.parts.is_empty());
+    }
+
+    #[test]
+    fn contradictions_are_refused() {
+        for (code, strides) in [
+            (*b"YUYV", &[15][..]),
+            (*b"YUYV", &[u32::MAX]),
+            (*b"NV12", &[8, 8]),
+            (*b"NM12", &[8]),
+            (*b"NM12", &[]),
+            (*b"YM12", &[8, 3, 4]),
+        ] {
+            assert!(laid_out(code, strides).is_err(), "{strides:?}");
+        }
+    }
+
+    #[test]
+    fn a_camera_that_is_none_is_refused_with_the_remedy() {
+        let wanted = Wanted { width: 256, height: 256 };
+        let folder = tempfile::tempdir().unwrap();
+        let open = |device: &Path| {
+            let device = device.display().to_string();
+            let config = CameraConfig { device, prescribed: Prescribed::default(), controls: vec![] };
+            Camera::open(&config, wanted).unwrap_err().to_string()
+        };
+        let gone = folder.path().join("video0");
+        assert!(open(&gone).contains("video0: no such device; plug the camera in"));
+        std::fs::write(&gone, b"").unwrap();
+        assert!(open(&gone).contains("video0: not a V4L2 device; `resightd cameras` lists"));
+        assert!(open(Path::new("/dev/null")).contains("not a V4L2 device"));
+        assert!(open(Path::new("nul\0")).contains("cannot open it"));
+    }
+}
