@@ -171,12 +171,10 @@ def overlay(arguments, network):
     archive = Archive()
     archive.file("/usr/bin/resightd", arguments.binary.read_bytes(), 0o755)
     units = ROOT / "cross" / "systemd"
-    archive.file("/usr/lib/systemd/system/resightd.service", (units / "resightd.service").read_bytes())
-    for kind, source in [("sysusers.d", "resightd.sysusers"), ("tmpfiles.d", "resightd.tmpfiles")]:
-        if (units / source).exists():
-            archive.file(f"/usr/lib/{kind}/resightd.conf", (units / source).read_bytes())
-    if (units / "resightd.rules").exists():
-        archive.file("/usr/lib/udev/rules.d/60-resightd.rules", (units / "resightd.rules").read_bytes())
+    for source, target in [("resightd.service", "systemd/system/resightd.service"),
+                           ("sysusers.conf", "sysusers.d/resight.conf"),
+                           ("udev.rules", "udev/rules.d/60-resight.rules")]:
+        archive.file(f"/usr/lib/{target}", (units / source).read_bytes())
     archive.file("/etc/resight/first.resight.tar", network.first.read_bytes())
     archive.file("/etc/resight/second.resight.tar", network.second.read_bytes())
     archive.file("/opt/board/values", f'class="{network.name}"\nthreshold={network.threshold:.6f}\n'.encode())
