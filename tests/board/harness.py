@@ -40,7 +40,7 @@ class Board:
     scenarios: str
     arguments: str = ""
     init: str = ""
-    seconds: int = 600
+    seconds: int = 900
     # Where QEMU keeps the levels of the GPIO lines.
     levels: int = 0
     # QEMU does not end with these machines' power off.
