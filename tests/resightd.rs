@@ -436,6 +436,24 @@ fn the_other_commands_answer() {
 }
 
 #[test]
+fn captured_frames_are_the_bytes_of_the_source() {
+    let source = "kind = \"raw\"\npath = \"a.raw\"\nformat = \"rgb24\"\nwidth = 4\nheight = 3";
+    let workshop = Workshop::new(source, ALWAYS);
+    let bytes: Vec<u8> = (0..3 * 36).collect();
+    fs::write(workshop.path("a.raw"), &bytes).unwrap();
+    let told = workshop.ok(&["capture", "c.toml", "--frames", "2", "-o", "found"]);
+    assert!(told.contains("2 frames, the last of 36 bytes: Rgb24 4x3, rows of 12 bytes"), "{told}");
+    assert_eq!(fs::read(workshop.path("found")).unwrap(), bytes[..72]);
+    // What there is, if there is less.
+    workshop.ok(&["capture", "c.toml", "--frames", "9", "-o", "found"]);
+    assert_eq!(fs::read(workshop.path("found")).unwrap(), bytes);
+    fs::write(workshop.path("a.raw"), "").unwrap();
+    let output = workshop.output(&["capture", "c.toml", "-o", "found"]);
+    assert!(!output.status.success());
+    assert!(String::from_utf8_lossy(&output.stderr).contains("a.raw: there are no frames"));
+}
+
+#[test]
 fn only_models_of_the_configured_key_are_run() {
     let source = format!("{}\nrepeat = true\nrate = 50", STANDARD_INPUT.replace('-', "a.rgb"));
     let workshop = Workshop::new(&source, ALWAYS);

@@ -2,6 +2,7 @@
 
 mod board;
 mod camera;
+mod capture;
 mod config;
 mod control;
 #[cfg(feature = "documentation")]
@@ -106,6 +107,17 @@ enum Command {
         /// As JSON.
         #[arg(long)]
         json: bool,
+    },
+    /// Write raw frames of the configured source to a file, as the service gets them.
+    Capture {
+        /// The configuration.
+        file: PathBuf,
+        /// How many.
+        #[arg(long, default_value_t = 1, value_name = "N")]
+        frames: usize,
+        /// The file to write, one frame after another.
+        #[arg(short, long, value_name = "FILE")]
+        output: PathBuf,
     },
     /// Show what this board has, and what to do about each problem.
     Doctor,
@@ -228,6 +240,10 @@ impl Cli {
             }
             Some(Command::Cameras { side, json }) => {
                 print!("{}", camera::cameras(Wanted::new(side, Region::WHOLE), json));
+                Ok(())
+            }
+            Some(Command::Capture { file, frames, output }) => {
+                println!("{}", capture::capture(&file, frames, &output)?);
                 Ok(())
             }
             Some(Command::Doctor) => {
