@@ -239,17 +239,16 @@ struct Release {
 impl Release {
     /// Gathers the files and writes their checksums into `stage`.
     fn assemble(arguments: &Arguments, board: &Board, facts: &Facts, stage: &Path) -> Result<Self> {
-        let configuration = match &arguments.config {
-            Some(path) => path.clone(),
-            None => {
-                let there = format!("{BASE}/current/{CONFIGURATION}");
-                let text = board.run("cat", &["cat", &there], true).with_context(|| {
-                    format!("{}: no configuration there yet; give one with --config", arguments.board)
-                })?;
-                let path = stage.join(CONFIGURATION);
-                write(&path, text.as_bytes())?;
-                path
-            }
+        let configuration = if let Some(path) = &arguments.config {
+            path.clone()
+        } else {
+            let there = format!("{BASE}/current/{CONFIGURATION}");
+            let text = board.run("cat", &["cat", &there], true).with_context(|| {
+                format!("{}: no configuration there yet; give one with --config", arguments.board)
+            })?;
+            let path = stage.join(CONFIGURATION);
+            write(&path, text.as_bytes())?;
+            path
         };
         let named = Named::read(&configuration)?;
         let mut here = BTreeMap::from([
