@@ -77,11 +77,11 @@ case $1 in
     doctor) echo "problem: no camera"; exit 1 ;;
     check) [ -f "$2" ] ;;
     self-test)
-        [ BEHAVIOUR != miscalculate ] || { echo "resightd: golden vector 0: logit 0 is wrong" >&2; exit 1; }
+        [ "BEHAVIOUR" != miscalculate ] || { echo "resightd: golden vector 0: logit 0 is wrong" >&2; exit 1; }
         echo "golden vectors reproduced" ;;
     bench) echo "network 33 ms median" ;;
     health)
-        [ BEHAVIOUR != crawl ] || { echo "resightd: 0.10 frames/s over $4 s, $6 are demanded" >&2; exit 1; }
+        [ "BEHAVIOUR" != crawl ] || { echo "resightd: 0.10 frames/s over $4 s, $6 are demanded" >&2; exit 1; }
         echo "25.00 frames/s over $4 s" ;;
 esac
 "#;
@@ -180,7 +180,7 @@ impl Scene {
         self.resightd(behaviour);
         let output = self.deploy(&["--config", "c.toml", "--resightd", "resightd"], &[]);
         assert!(output.status.success(), "{}", shown(&output));
-        String::from_utf8(output.stdout).unwrap()
+        shown(&output)
     }
 
     fn fails(&self, more: &[&str], environment: &[(&str, &str)], words: &[&str]) {
