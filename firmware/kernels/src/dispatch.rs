@@ -3,6 +3,7 @@
 use alloc::boxed::Box;
 
 use crate::convolution::Body;
+use crate::depthwise::Depthwise;
 use crate::generic;
 #[cfg(target_arch = "aarch64")]
 use crate::neon::{NeonDot, NeonI8mm, NeonMlal, Winograd};
@@ -35,6 +36,9 @@ pub(crate) fn convolution(
     parameters: &ConvolutionParameters<'_>,
     caches: CacheSizes,
 ) -> Result<Box<dyn Body>, KernelError> {
+    if let Some(depthwise) = Depthwise::new(isa, parameters) {
+        return Ok(Box::new(depthwise));
+    }
     match isa {
         Isa::Generic => Ok(Box::new(generic::Convolution::new(parameters))),
         #[cfg(target_arch = "aarch64")]

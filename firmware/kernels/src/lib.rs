@@ -18,6 +18,7 @@ pub mod arithmetic;
 mod average;
 mod caches;
 mod convolution;
+mod depthwise;
 mod dispatch;
 mod error;
 mod generic;

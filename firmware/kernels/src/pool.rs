@@ -66,9 +66,11 @@ impl MaxPool {
             for block in &mut blocks {
                 let mut largest = [i8::MIN; CHANNELS];
                 for y in rows.clone() {
-                    for x in columns.clone() {
-                        let values = &input[(y * width + x) * channels + channel..][..CHANNELS];
-                        for (largest, &value) in largest.iter_mut().zip(values) {
+                    // One bound for a row of the window.
+                    let row =
+                        &input[(y * width + columns.start) * channels..(y * width + columns.end) * channels];
+                    for pixel in row.chunks_exact(channels) {
+                        for (largest, &value) in largest.iter_mut().zip(&pixel[channel..][..CHANNELS]) {
                             *largest = (*largest).max(value);
                         }
                     }

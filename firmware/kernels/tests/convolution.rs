@@ -38,13 +38,17 @@ fn table() -> Vec<ConvolutionShape> {
     table.push(grouped(square(7, 32, 32, 3, 1, 1), 32));
     table.push(grouped(square(6, 19, 19, 3, 1, 1), 19));
     table.push(grouped(square(6, 19, 38, 5, 2, 2), 19));
+    table.push(grouped(square(5, 83, 83, 3, 2, 1), 83));
+    table.push(grouped(square(3, 160, 160, 1, 1, 0), 160));
     table.push(grouped(square(6, 16, 16, 1, 1, 0), 16));
     table.push(grouped(square(7, 128, 128, 3, 1, 1), 32));
     table.push(grouped(square(7, 64, 96, 3, 2, 1), 2));
     table.push(grouped(square(7, 30, 21, 3, 1, 1), 3));
     let mut dilated = square(11, 16, 24, 3, 1, 2);
     dilated.dilation = [2, 3];
-    table.push(dilated);
+    table.push(dilated.clone());
+    dilated.output_channels = 16;
+    table.push(grouped(dilated, 16));
     let mut dilated = square(12, 3, 5, 3, 1, 0);
     dilated.dilation = [1, 2];
     table.push(dilated);
@@ -180,6 +184,31 @@ fn wrong_lengths_are_errors() {
     }
 }
 
+#[test]
+fn depthwise_layers_have_a_kernel_of_their_own() {
+    for isa in available() {
+        for (outputs, groups, own) in [(48, 48, true), (96, 48, false), (48, 24, false)] {
+            let mut shape = square(5, 48, outputs, 3, 1, 1);
+            shape.groups = groups;
+            let case = Case::new(&shape, Values::Uniform, false, 0);
+            let kernel = Convolution::new(isa, &case.parameters()).unwrap().kernel();
+            let expected = own && isa != Isa::Generic;
+            assert_eq!(kernel.ends_with("_depthwise"), expected, "{isa}: {kernel}");
+            assert!(kernel.starts_with(isa.name()), "{isa}: {kernel}");
+        }
+    }
+}
+
+/// Any window over any number of channels, one in each group.
+fn depthwise() -> impl Strategy<Value = ConvolutionShape> {
+    (shapes(), 1usize..150).prop_map(|(mut shape, channels)| {
+        shape.input[2] = channels;
+        shape.output_channels = channels;
+        shape.groups = channels;
+        shape
+    })
+}
+
 fn shapes() -> impl Strategy<Value = ConvolutionShape> {
     (
         [1usize..14, 1..14],
@@ -225,6 +254,22 @@ fn three_by_three() -> impl Strategy<Value = ConvolutionShape> {
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 60, ..ProptestConfig::default() })]
+
+    #[test]
+    fn every_kernel_agrees_on_depthwise_layers(
+        shape in depthwise(),
+        values in prop_oneof![Just(Values::Uniform), Just(Values::Extreme), Just(Values::Saturating)],
+        residual in any::<bool>(),
+        threads in 1usize..5,
+        seed in any::<u64>(),
+    ) {
+        let case = Case::new(&shape, values, residual, seed);
+        let expected = case.plain();
+        for isa in available() {
+            let found = case.run(isa, &Threads { threads, twice: false }, threads % 2);
+            compare(isa, &case, &expected, &found, seed);
+        }
+    }
 
     #[test]
     fn every_kernel_agrees_on_3x3(

@@ -42,14 +42,7 @@ impl Microkernel for NeonDot {
     }
 
     fn pack_weights(weight: &dyn Fn(usize, usize) -> i8, depth: usize, packed: &mut [u8]) {
-        let mut packed = packed.iter_mut();
-        for k in (0..depth).step_by(4) {
-            for column in 0..COLUMNS {
-                for (k, byte) in (k..k + 4).zip(&mut packed) {
-                    *byte = weight(k, column) as u8;
-                }
-            }
-        }
+        panel::columns::<4>(weight, 0..COLUMNS, depth, packed);
     }
 
     unsafe fn pack_rows(self, rows: &[*const i8], depth: usize, panel: *mut u8) {

@@ -46,15 +46,8 @@ impl Microkernel for NeonMlal {
     }
 
     fn pack_weights(weight: &dyn Fn(usize, usize) -> i8, depth: usize, packed: &mut [u8]) {
-        let mut packed = packed.iter_mut();
-        for block in (0..COLUMNS).step_by(BLOCK) {
-            for k in (0..depth).step_by(DEPTH) {
-                for column in block..block + BLOCK {
-                    for (k, byte) in (k..k + DEPTH).zip(&mut packed) {
-                        *byte = weight(k, column) as u8;
-                    }
-                }
-            }
+        for (block, packed) in packed.chunks_exact_mut(depth * BLOCK).enumerate() {
+            panel::columns::<DEPTH>(weight, block * BLOCK..(block + 1) * BLOCK, depth, packed);
         }
     }
 

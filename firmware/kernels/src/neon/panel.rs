@@ -1,9 +1,27 @@
-//! How rows of activations become panels.
+//! How rows of activations become panels, and columns of weights tiles.
 
 use core::arch::aarch64::{
     vld1_s8, vld1q_s8, vreinterpretq_s8_s64, vreinterpretq_s64_s8, vst1_s8, vst1q_s8, vzip1q_s64, vzip2q_s64,
 };
 use core::arch::asm;
+use core::ops::Range;
+
+/// Writes `STEP` weights of each column in turn: `[depth / STEP][columns][STEP]`.
+pub(super) fn columns<const STEP: usize>(
+    weight: &dyn Fn(usize, usize) -> i8,
+    columns: Range<usize>,
+    depth: usize,
+    packed: &mut [u8],
+) {
+    let mut packed = packed.iter_mut();
+    for k in (0..depth).step_by(STEP) {
+        for column in columns.clone() {
+            for (k, byte) in (k..k + STEP).zip(&mut packed) {
+                *byte = weight(k, column) as u8;
+            }
+        }
+    }
+}
 
 /// Writes 16 bytes of each of four rows in turn: `[depth / 16][4 rows][16]`.
 ///
@@ -84,7 +102,7 @@ pub(super) unsafe fn pairs(rows: &[*const i8], depth: usize, panel: *mut u8) {
         }
         if depth % 32 >= 16 {
             two_steps([a, b, c, d, e, f], panel);
-            panel = panel.add(2 * STEP);
+            panel = panel.add(2 * STEP_BYTES);
             [a, b, c, d, e, f] = [a, b, c, d, e, f].map(|row| row.add(16));
         }
         if !depth.is_multiple_of(16) {
@@ -96,7 +114,7 @@ pub(super) unsafe fn pairs(rows: &[*const i8], depth: usize, panel: *mut u8) {
 }
 
 /// Bytes of the panel for 8 of depth.
-const STEP: usize = 48;
+const STEP_BYTES: usize = 48;
 
 /// 16 of depth.
 ///
@@ -110,7 +128,7 @@ unsafe fn two_steps(rows: [*const i8; 6], panel: *mut i8) {
         for (index, (first, second)) in [(a, b), (c, d), (e, f)].into_iter().enumerate() {
             let to = panel.add(16 * index);
             vst1q_s8(to, vreinterpretq_s8_s64(vzip1q_s64(first, second)));
-            vst1q_s8(to.add(STEP), vreinterpretq_s8_s64(vzip2q_s64(first, second)));
+            vst1q_s8(to.add(STEP_BYTES), vreinterpretq_s8_s64(vzip2q_s64(first, second)));
         }
     }
 }
