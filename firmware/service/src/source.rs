@@ -417,6 +417,12 @@ impl Source for Video {
                         if rest > 0 {
                             return Ok(self.cut_off(rest));
                         }
+                        if self.stream.kind == StreamKind::Fifo {
+                            // Some kernels report the end again at once until there is a writer.
+                            let left = deadline.saturating_duration_since(Instant::now());
+                            std::thread::sleep(left.min(Duration::from_millis(10)));
+                            return Ok(Next::Nothing);
+                        }
                     }
                 },
             }
