@@ -34,7 +34,9 @@ pub(crate) fn write(mut command: Command, folder: &Path) -> Result<()> {
     command.build();
     let page = |command: &Command, name: &str| -> Result<()> {
         // Without a date, so that the same source gives the same bytes.
-        let man = Man::new(command.clone().name(name.to_owned()).disable_help_subcommand(true))
+        // clap keeps names for ever, and this process ends when the pages are written.
+        let name: &'static str = name.to_owned().leak();
+        let man = Man::new(command.clone().name(name).disable_help_subcommand(true))
             .section("8")
             .manual("resight")
             .source(concat!("resightd ", env!("CARGO_PKG_VERSION")));
