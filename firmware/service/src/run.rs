@@ -31,9 +31,6 @@ use crate::triggers::Triggers;
 /// Nothing waits longer than this without looking whether it should stop.
 pub(crate) const TICK: Duration = Duration::from_millis(50);
 
-/// A camera that gives no frame for so long is opened anew.
-const SILENCE: Duration = Duration::from_secs(5);
-
 /// Longest pause between two attempts to open a source.
 const MAX_BACKOFF: Duration = Duration::from_secs(5);
 
@@ -527,12 +524,10 @@ fn capture(shared: &Shared) {
     };
     let mut backoff = TICK;
     let mut retry_at = Instant::now();
-    let mut last = Instant::now();
     while !shared.stopping() {
         shared.looked.store(shared.start.elapsed().as_millis() as u64, Ordering::SeqCst);
         if let Some(new) = lock(&shared.new_source).take() {
             (config, wanted, source, live, backoff) = (new.config, new.wanted, new.source, new.live, TICK);
-            last = Instant::now();
         }
         if !live && !shared.slot.wait_for_room() {
             continue;
@@ -546,26 +541,18 @@ fn capture(shared: &Shared) {
             None => source::open(&config, wanted).map(|(opened, _)| {
                 log::info!("{}: the source is open", config.path);
                 source = Some(opened);
-                last = Instant::now();
                 Next::Nothing
             }),
         };
         match next {
             Ok(Next::Frame) => {
                 backoff = TICK;
-                last = Instant::now();
                 number += 1;
                 frame.number = number;
                 let dropped = shared.slot.put(&mut frame);
                 let mut metrics = lock(&shared.metrics);
                 metrics.frames += 1;
                 metrics.dropped += u64::from(dropped) + source.as_mut().map_or(0, |source| source.dropped());
-            }
-            Ok(Next::Nothing) if config.may_come_later() && source.is_some() && last.elapsed() > SILENCE => {
-                let cause = format!("no frame for {} ms", last.elapsed().as_millis());
-                lose(shared, &SourceError::Content { path: config.path.clone(), cause });
-                source = None;
-                retry_at = Instant::now();
             }
             Ok(Next::Nothing) => {}
             Ok(Next::Corrupt(cause)) => {
