@@ -1,0 +1,290 @@
+//! The `resightd` service: camera frames in, lines out.
+//!
+//! A library only so that `resight demo` can be the service too; what is stable is the command
+//! line, see [`main`].
+
+mod board;
+mod camera;
+mod capture;
+mod config;
+mod control;
+#[cfg(feature = "documentation")]
+mod documentation;
+mod health;
+mod hours;
+mod http;
+mod lines;
+mod logging;
+mod metrics;
+mod notify;
+mod outputs;
+mod pace;
+mod run;
+mod source;
+mod triggers;
+mod version;
+
+use std::ffi::OsString;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Instant;
+
+use anyhow::{Context as _, Result, bail};
+use clap::{Args, Parser, Subcommand};
+use config::Config;
+use resight_network::{
+    Classifier, ImageView, Model, Region, ThreadSettings, decode, isa_from_environment, predictions,
+};
+
+use crate::camera::Wanted;
+
+/// Classify camera frames with an int8 network and switch lines by what they show.
+#[derive(Debug, Parser)]
+#[command(name = "resightd", version = version::VERSION.as_str(), arg_required_else_help = true, args_conflicts_with_subcommands = true)]
+#[command(after_help = "Examples:\n  resightd run /etc/resight/resightd.toml\n  \
+    resightd --model resnet50.resight.tar --image cat.png")]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    classify: Option<Classify>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the loop: frames in, lines and events out.
+    Run {
+        /// The configuration.
+        file: PathBuf,
+    },
+    /// Check a configuration, and the model that it names if it is there.
+    Check {
+        /// The configuration.
+        file: PathBuf,
+    },
+    /// Put every line of a configuration to its safe level, for `ExecStopPost=` of a unit.
+    ///
+    /// Neither the model nor the rest of the configuration has to be valid. What a line does after
+    /// this program has ended depends on its back end and driver, see docs/lines.md.
+    Safe {
+        /// The configuration.
+        file: PathBuf,
+    },
+    /// Print a configuration.
+    Config {
+        /// The commented default.
+        #[arg(long, required = true)]
+        default: bool,
+    },
+    /// Classify one image.
+    Classify(Classify),
+    /// Run a model's golden vectors on this board.
+    SelfTest {
+        /// The model file.
+        #[arg(long, value_name = "FILE")]
+        model: PathBuf,
+        /// Compute threads; one for each fast core by default.
+        #[arg(long, value_name = "N")]
+        threads: Option<NonZeroUsize>,
+    },
+    /// Time a model on this board.
+    Bench {
+        /// The model file.
+        #[arg(long, value_name = "FILE")]
+        model: PathBuf,
+        /// Compute threads; one for each fast core by default.
+        #[arg(long, value_name = "N")]
+        threads: Option<NonZeroUsize>,
+        /// Bind each thread to one core.
+        #[arg(long)]
+        pin: bool,
+        /// How many times.
+        #[arg(long, default_value_t = 20, value_name = "N")]
+        runs: usize,
+    },
+    /// List the cameras: formats, sizes, rates, controls, and what would be chosen.
+    Cameras {
+        /// What the network resizes the shorter side of an image to, in pixels.
+        #[arg(long, default_value_t = 256, value_name = "PIXELS", value_parser = clap::value_parser!(u32).range(1..=4096))]
+        side: u32,
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Write raw frames of the configured source to a file, as the service gets them.
+    Capture {
+        /// The configuration.
+        file: PathBuf,
+        /// How many.
+        #[arg(long, default_value_t = 1, value_name = "N")]
+        frames: usize,
+        /// The file to write, one frame after another.
+        #[arg(short, long, value_name = "FILE")]
+        output: PathBuf,
+    },
+    /// Show what this board has, and what to do about each problem.
+    Doctor,
+    /// Measure how many frames the running service classifies in a second.
+    Health {
+        /// The configuration that it runs with.
+        file: PathBuf,
+        /// How long to measure.
+        #[arg(long, default_value_t = 5, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=3600))]
+        seconds: u64,
+        /// Fewer frames per second than this are an error.
+        #[arg(long, default_value_t = 0.0, value_name = "RATE")]
+        at_least: f64,
+    },
+    /// Write manual pages and completions.
+    #[cfg(feature = "documentation")]
+    #[command(hide = true)]
+    Documentation {
+        /// Folder that stands for /usr/share.
+        folder: PathBuf,
+    },
+}
+
+#[derive(Debug, Args)]
+struct Classify {
+    /// The model file.
+    #[arg(long, value_name = "FILE")]
+    model: PathBuf,
+    /// The PNG or JPEG image to classify.
+    #[arg(long, value_name = "FILE")]
+    image: PathBuf,
+    /// Compute threads; one for each fast core by default.
+    #[arg(long, value_name = "N")]
+    threads: Option<NonZeroUsize>,
+    /// How many classes to show.
+    #[arg(long, default_value_t = 5, value_name = "N")]
+    top: usize,
+}
+
+/// A model that has passed its self-test.
+fn tested(file: &Path, threads: Option<NonZeroUsize>) -> Result<(Model, Classifier, String)> {
+    let model = Model::load(file)?;
+    let isa = isa_from_environment()?;
+    let mut classifier = Classifier::new(&model, isa, ThreadSettings { threads, pin: false })?;
+    classifier.self_test(&model)?;
+    let passed = format!("{}: {} golden vectors reproduced by {isa}", model.name(), model.golden().len());
+    Ok((model, classifier, passed))
+}
+
+/// Drives every line that can be found and opened to its safe level.
+fn safe(file: &Path) -> Result<()> {
+    let (lines, mistakes) = Config::load_lines(file)?;
+    let mut failed = mistakes.is_some();
+    if let Some(mistakes) = mistakes {
+        eprintln!("resightd: {mistakes}");
+    }
+    for line in lines::safe(&lines) {
+        match line {
+            Ok(told) => println!("{told}"),
+            Err(error) => {
+                eprintln!("resightd: {error}");
+                failed = true;
+            }
+        }
+    }
+    if failed {
+        bail!("{}: not every line is known to be at its safe level, see above", file.display());
+    }
+    Ok(())
+}
+
+impl Classify {
+    fn run(self) -> Result<()> {
+        let (model, mut classifier, passed) = tested(&self.model, self.threads)?;
+        log::info!("{passed}");
+        let image = decode(&self.image)?;
+        let start = Instant::now();
+        let logits = classifier.classify(&ImageView::of(&image)?)?;
+        log::info!("classified in {:.1} ms", start.elapsed().as_secs_f64() * 1e3);
+        for prediction in predictions(logits, self.top) {
+            println!(
+                "{:6.2} %  {:>4}  {}",
+                prediction.probability * 100.0,
+                prediction.class,
+                model.labels().name(prediction.class).unwrap_or_default()
+            );
+        }
+        Ok(())
+    }
+}
+
+impl Cli {
+    fn run(self) -> Result<()> {
+        match self.command {
+            Some(Command::Run { file }) => run::run(&file),
+            Some(Command::Check { file }) => {
+                match run::check(&file)? {
+                    None => println!("{}: valid", file.display()),
+                    Some(model) => println!(
+                        "{}: valid, but for the classes, because the model {} is missing",
+                        file.display(),
+                        model.display()
+                    ),
+                }
+                Ok(())
+            }
+            Some(Command::Safe { file }) => safe(&file),
+            Some(Command::Config { .. }) => {
+                print!("{}", config::DEFAULT);
+                Ok(())
+            }
+            Some(Command::Classify(classify)) => classify.run(),
+            Some(Command::SelfTest { model, threads }) => {
+                println!("{}", tested(&model, threads)?.2);
+                Ok(())
+            }
+            Some(Command::Bench { model, threads, pin, runs }) => {
+                print!("{}", board::bench(&model, ThreadSettings { threads, pin }, runs)?);
+                Ok(())
+            }
+            Some(Command::Cameras { side, json }) => {
+                print!("{}", camera::cameras(Wanted::new(side, Region::WHOLE), json));
+                Ok(())
+            }
+            Some(Command::Capture { file, frames, output }) => {
+                println!("{}", capture::capture(&file, frames, &output)?);
+                Ok(())
+            }
+            Some(Command::Doctor) => {
+                let (text, healthy) = board::doctor();
+                print!("{text}");
+                if !healthy {
+                    bail!("there are problems, see above");
+                }
+                Ok(())
+            }
+            Some(Command::Health { file, seconds, at_least }) => {
+                println!("{}", health::health(&file, seconds, at_least)?);
+                Ok(())
+            }
+            #[cfg(feature = "documentation")]
+            Some(Command::Documentation { folder }) => {
+                documentation::write(<Self as clap::CommandFactory>::command(), &folder)
+            }
+            None => self.classify.context("a command or --model and --image are needed; see --help")?.run(),
+        }
+    }
+}
+
+/// The program: parses `arguments` (the first is the program's name), runs the command, and says on
+/// standard error what went wrong.
+///
+/// Starts the logger and handles signals, so call it once in a process. Wrong usage ends the
+/// process with 2; an error is exit code 1.
+pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    logging::start();
+    let result = Cli::parse_from(arguments).run();
+    log::logger().flush();
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            logging::fatal(format_args!("{error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
