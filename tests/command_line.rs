@@ -195,7 +195,7 @@ fn wrong_usage_is_exit_code_2_and_help_shows_examples() {
         assert_eq!(workshop.run(arguments).status.code(), Some(2), "{arguments:?}");
     }
     for command in
-        ["quantize", "evaluate", "classify", "inspect", "bench", "synth", "keygen", "sign", "verify"]
+        ["fetch", "quantize", "evaluate", "classify", "inspect", "bench", "synth", "keygen", "sign", "verify"]
     {
         let help = workshop.ok(&[command, "--help"]);
         assert!(help.contains("Example:") && help.contains(&format!("resight {command}")), "{help}");
@@ -325,7 +325,7 @@ fn shells_can_complete_every_command() {
     let workshop = Workshop(tempfile::tempdir().unwrap());
     for shell in ["bash", "zsh", "fish"] {
         let script = workshop.ok(&["completions", shell]);
-        for command in ["quantize", "sign", "completions"] {
+        for command in ["fetch", "quantize", "sign", "completions"] {
             assert!(script.contains(command), "{shell}: {command}");
         }
     }

@@ -2,6 +2,7 @@
 
 pub mod classifier;
 pub mod evaluate;
+pub mod fetch;
 pub mod graph;
 pub mod import;
 pub mod quantise;

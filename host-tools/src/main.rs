@@ -21,6 +21,8 @@ struct Cli {
 enum Command {
     /// See it work: make a network and pictures, quantise, compare, measure.
     Demo(commands::demo::Arguments),
+    /// Download a known network and its labels, and check them.
+    Fetch(commands::fetch::Arguments),
     /// Turn an f32 ONNX network into an int8 model file.
     Quantize(commands::quantize::Arguments),
     /// Compare models on a folder of labelled images.
@@ -52,6 +54,7 @@ fn main() -> ExitCode {
         .init();
     let result = match Cli::parse().command {
         Command::Demo(arguments) => arguments.run(),
+        Command::Fetch(arguments) => arguments.run(),
         Command::Quantize(arguments) => arguments.run(),
         Command::Evaluate(arguments) => arguments.run(),
         Command::Classify(arguments) => arguments.run(),

@@ -6,6 +6,7 @@ pub(crate) mod completions;
 pub(crate) mod demo;
 pub(crate) mod deploy;
 pub(crate) mod evaluate;
+pub(crate) mod fetch;
 pub(crate) mod inspect;
 pub(crate) mod keygen;
 pub(crate) mod quantize;
