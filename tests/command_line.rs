@@ -77,6 +77,7 @@ impl Workshop {
         for word in words {
             assert!(error.contains(word), "{arguments:?}: `{word}` is not in: {error}");
         }
+        assert!(error.matches("os error").count() <= 1, "{arguments:?}: a cause is said twice: {error}");
     }
 
     fn files(&self) -> Vec<String> {
@@ -191,6 +192,7 @@ fn wrong_usage_is_exit_code_2_and_help_shows_examples() {
         &["quantize"],
         &["bench", "x", "--threads", "0"],
         &["quantize", "x", "--method", "magic"],
+        &["classify", "x", "y", "--top", "0"],
     ] {
         assert_eq!(workshop.run(arguments).status.code(), Some(2), "{arguments:?}");
     }
@@ -229,7 +231,19 @@ fn bad_onnx_files_are_refused_in_one_line_and_leave_nothing_behind() {
     fs::write(workshop.path("short.onnx"), &onnx[..onnx.len() / 2]).unwrap();
     fs::write(workshop.path("foreign.onnx"), b"hello").unwrap();
     fs::write(workshop.path("empty.onnx"), b"").unwrap();
+    fs::write(workshop.path("net.pth"), b"PK\x03\x04net/data.pkl").unwrap();
+    fs::write(workshop.path("pointer.onnx"), b"version https://git-lfs.github.com/spec/v1\n").unwrap();
+    fs::copy(workshop.path("pictures/00.png"), workshop.path("picture.onnx")).unwrap();
     let before = workshop.files();
+    for (file, words) in [
+        ("net.pth", ["zip archive", "torch.onnx.export"]),
+        ("pointer.onnx", ["Git LFS", "resight fetch"]),
+        ("picture.onnx", ["PNG image", "not an ONNX file"]),
+    ] {
+        let arguments =
+            ["quantize", file, "--calibration", "pictures", "--labels", "names.txt", "-o", "x.resight.tar"];
+        workshop.fails(&arguments, &[&[file][..], &words].concat());
+    }
     for file in ["short.onnx", "foreign.onnx", "empty.onnx", "missing.onnx", "pictures"] {
         let arguments =
             ["quantize", file, "--calibration", "pictures", "--labels", "names.txt", "-o", "x.resight.tar"];
@@ -252,7 +266,10 @@ fn bad_images_labels_and_folders_are_named() {
     workshop.fails(&quantize("nowhere", "names.txt"), &["nowhere"]);
     workshop.fails(&quantize("pictures", "nowhere.txt"), &["nowhere.txt"]);
     fs::write(workshop.path("three.txt"), "a\nb\nc\n").unwrap();
-    workshop.fails(&quantize("pictures", "three.txt"), &["10 classes", "3 labels"]);
+    workshop.fails(&quantize("pictures", "three.txt"), &["three.txt", "10 classes", "3 labels"]);
+    workshop.fails(&["classify", "model.resight.tar", "pictures"], &["pictures", "folder"]);
+    fs::create_dir(workshop.path("bare/cats")).unwrap();
+    workshop.fails(&quantize("bare", "names.txt"), &["bare", "not searched"]);
     assert!(!workshop.path("x.resight.tar").exists());
     workshop.fails(&["evaluate", "model.resight.tar", "--images", "bare"], &["labels.txt"]);
     fs::write(workshop.path("bare/labels.txt"), "a.png 3\n").unwrap();
@@ -268,7 +285,10 @@ fn an_output_that_cannot_be_written_leaves_the_old_file() {
     let before = fs::read(workshop.path("model.resight.tar")).unwrap();
     let arguments = ["quantize", "net.onnx", "--calibration", "pictures", "--labels", "names.txt", "-o"];
     let with = |output| [&arguments[..], &[output]].concat();
-    workshop.fails(&with("no/such/folder/x.resight.tar"), &["no/such/folder"]);
+    workshop.fails(&with("no/such/folder/x.resight.tar"), &["there is no folder no/such/folder", "make it"]);
+    let network = fs::read(workshop.path("net.onnx")).unwrap();
+    workshop.fails(&with("net.onnx"), &["net.resight.tar"]);
+    assert_eq!(fs::read(workshop.path("net.onnx")).unwrap(), network);
     workshop.fails(&with("pictures"), &["pictures"]);
     assert_eq!(fs::read(workshop.path("model.resight.tar")).unwrap(), before);
     assert!(Path::new(&workshop.path("pictures")).is_dir());

@@ -10,6 +10,8 @@ mod commands;
 #[derive(Debug, Parser)]
 #[command(name = "resight", version, max_term_width = 100, arg_required_else_help = true)]
 #[command(after_help = "\
+To begin: `resight demo` shows all of it without a network of yours. Then fetch (or your own ONNX
+file), quantize, evaluate, bench, deploy.
 Exit codes: 0 success, 1 an error (one line on standard error), 2 wrong usage.
 The environment variable RESIGHT_ISA forces an instruction set, for example RESIGHT_ISA=generic.")]
 struct Cli {
@@ -70,8 +72,23 @@ fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("resight: {error:#}");
+            eprintln!("resight: {}", in_one_line(&error));
             ExitCode::FAILURE
         }
     }
+}
+
+/// The error and its causes, each once: most errors of the library tell their cause themselves.
+fn in_one_line(error: &anyhow::Error) -> String {
+    let mut line = String::new();
+    for cause in error.chain().map(ToString::to_string).filter(|cause| !cause.is_empty()) {
+        if line.contains(&cause) {
+            continue;
+        }
+        if !line.is_empty() {
+            line.push_str(": ");
+        }
+        line.push_str(&cause);
+    }
+    line
 }

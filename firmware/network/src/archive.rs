@@ -526,27 +526,75 @@ impl Read for Parts<'_> {
 
 /// What `bytes` are when they are clearly not a tar archive.
 fn foreign(bytes: &[u8]) -> Option<String> {
-    const MAGIC_OFFSET: usize = 257;
-    if bytes.is_empty() {
-        return Some("the file is empty".to_string());
+    match FileFormat::of(bytes) {
+        Some(FileFormat::Tar) => None,
+        Some(format) => Some(format!("it is {format}")),
+        None if bytes.is_empty() => Some("the file is empty".to_string()),
+        None if looks_like_onnx(bytes) => Some("it is an ONNX file".to_string()),
+        None => Some("it is not a tar archive".to_string()),
     }
-    if bytes.get(MAGIC_OFFSET..MAGIC_OFFSET + 5) == Some(b"ustar") {
-        return None;
+}
+
+/// A format that files have which are given to us by mistake.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FileFormat {
+    /// What our model files are, among others.
+    Tar,
+    /// What PyTorch saves, among others.
+    Zip,
+    /// gzip.
+    Gzip,
+    /// zstd.
+    Zstd,
+    /// PNG.
+    Png,
+    /// JPEG.
+    Jpeg,
+    /// HDF5, which Keras saves.
+    Hdf5,
+    /// A page of the web, of a login perhaps.
+    Html,
+    /// What Git puts in the place of a large file that it has not fetched.
+    GitLfsPointer,
+}
+
+impl FileFormat {
+    /// Recognises it by its first bytes (300 are enough).
+    pub fn of(bytes: &[u8]) -> Option<Self> {
+        const MAGIC_OFFSET: usize = 257;
+        if bytes.get(MAGIC_OFFSET..MAGIC_OFFSET + 5) == Some(b"ustar") {
+            return Some(Self::Tar);
+        }
+        let known: [(&[u8], Self); 9] = [
+            (b"PK\x03\x04", Self::Zip),
+            (b"\x1f\x8b", Self::Gzip),
+            (b"\x28\xb5\x2f\xfd", Self::Zstd),
+            (b"\x89PNG", Self::Png),
+            (b"\xff\xd8\xff", Self::Jpeg),
+            (b"\x89HDF", Self::Hdf5),
+            (b"<!doctype html", Self::Html),
+            (b"<html", Self::Html),
+            (b"version https://git-lfs", Self::GitLfsPointer),
+        ];
+        let begins = |magic: &[u8]| bytes.get(..magic.len()).is_some_and(|b| b.eq_ignore_ascii_case(magic));
+        known.into_iter().find(|(magic, _)| begins(magic)).map(|(_, format)| format)
     }
-    let known: [(&[u8], &str); 6] = [
-        (b"PK\x03\x04", "it is a zip archive"),
-        (b"\x1f\x8b", "it is compressed with gzip"),
-        (b"\x28\xb5\x2f\xfd", "it is compressed with zstd"),
-        (b"\x89PNG", "it is a PNG image"),
-        (b"\xff\xd8\xff", "it is a JPEG image"),
-        (b"\x89HDF", "it is an HDF5 file"),
-    ];
-    let known = known.iter().find(|(magic, _)| bytes.starts_with(magic)).map(|(_, what)| *what);
-    Some(
-        known
-            .unwrap_or(if looks_like_onnx(bytes) { "it is an ONNX file" } else { "it is not a tar archive" })
-            .to_string(),
-    )
+}
+
+impl fmt::Display for FileFormat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Tar => "a tar archive",
+            Self::Zip => "a zip archive",
+            Self::Gzip => "compressed with gzip",
+            Self::Zstd => "compressed with zstd",
+            Self::Png => "a PNG image",
+            Self::Jpeg => "a JPEG image",
+            Self::Hdf5 => "an HDF5 file",
+            Self::Html => "a web page",
+            Self::GitLfsPointer => "a pointer of Git LFS to a file that was not fetched",
+        })
+    }
 }
 
 /// Whether the bytes begin as the ONNX files of all known exporters: field 1, the version of
@@ -952,7 +1000,12 @@ pub fn write_atomically(
             // Like any new file: the process's mask decides.
             builder.permissions(fs::Permissions::from_mode(0o666));
         }
-        let mut file = builder.tempfile_in(folder)?;
+        if !folder.is_dir() {
+            let cause = format!("there is no folder {}; make it first", folder.display());
+            return Err(io::Error::new(io::ErrorKind::NotFound, cause));
+        }
+        // Without the temporary name, which nobody asked for.
+        let mut file = builder.tempfile_in(folder).map_err(|error| io::Error::from(error.kind()))?;
         let mut buffer = BufWriter::new(file.as_file_mut());
         write(&mut buffer)?;
         buffer.flush()?;

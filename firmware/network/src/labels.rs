@@ -237,7 +237,10 @@ pub fn image_files(folder: &Path) -> Result<Vec<PathBuf>, NetworkError> {
         }
     }
     if files.is_empty() {
-        return Err(content(&folder.display().to_string(), "no .png, .jpg or .jpeg files in this folder"));
+        return Err(content(
+            &folder.display().to_string(),
+            "no .png, .jpg or .jpeg files in this folder; folders in it are not searched",
+        ));
     }
     files.sort();
     Ok(files)

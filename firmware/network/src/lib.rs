@@ -24,8 +24,8 @@ mod threads;
 use std::env;
 
 pub use archive::{
-    Archive, ArchiveBuilder, Calibration, FORMAT_VERSION, GRAPH, Golden, Manifest, MemberInfo, Provenance,
-    sha256_of_file, sha256_of_image_files, write_atomically,
+    Archive, ArchiveBuilder, Calibration, FORMAT_VERSION, FileFormat, GRAPH, Golden, Manifest, MemberInfo,
+    Provenance, sha256_of_file, sha256_of_image_files, write_atomically,
 };
 pub use bayer::{BayerDepth, BayerOrder};
 pub use caches::cache_sizes;

@@ -398,6 +398,9 @@ pub fn decode(path: &Path) -> Result<RgbImage, NetworkError> {
     let name = path.display().to_string();
     let refuse = |cause: String| NetworkError::Image { file: name.clone(), cause };
     let metadata = fs::metadata(path).map_err(|error| NetworkError::file(path, "read", error))?;
+    if metadata.is_dir() {
+        return Err(refuse("it is a folder, not a regular file; name the images in it".to_string()));
+    }
     if !metadata.is_file() {
         return Err(refuse("not a regular file".to_string()));
     }

@@ -300,6 +300,11 @@ fn foreign_files_are_told_what_they_are() {
         (b"\x89PNG\r\n\x1a\n", "it is a PNG image"),
         (b"\xff\xd8\xff\xe0\0\x10JFIF", "it is a JPEG image"),
         (&onnx, "it is an ONNX file"),
+        (b"<!DOCTYPE html><title>Log in", "it is a web page"),
+        (
+            b"version https://git-lfs.github.com/spec/v1\noid",
+            "it is a pointer of Git LFS to a file that was not fetched",
+        ),
         (b"hello, world", "it is not a tar archive"),
         (&[0; 10240], "it is not a tar archive"),
         (&archive_of(&[("graph.nnef", b"version 1.0;")]), "it is a tar archive without manifest.json"),

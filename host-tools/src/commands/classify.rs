@@ -1,3 +1,4 @@
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use anyhow::Result;
@@ -20,8 +21,8 @@ pub(crate) struct Arguments {
     #[arg(required = true)]
     images: Vec<PathBuf>,
     /// How many classes to show.
-    #[arg(long, default_value_t = 5, value_name = "N")]
-    top: usize,
+    #[arg(long, default_value = "5", value_name = "N")]
+    top: NonZeroUsize,
     /// Print the result as JSON.
     #[arg(long)]
     json: bool,
@@ -34,7 +35,7 @@ impl Arguments {
         for path in &self.images {
             let image = decode(path)?;
             let logits = model.logits(&image)?;
-            let best = predictions(&logits, self.top);
+            let best = predictions(&logits, self.top.get());
             if self.json {
                 let classes: Vec<_> = best
                     .iter()

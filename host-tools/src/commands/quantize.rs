@@ -16,7 +16,7 @@ use super::{Bars, megabytes, print_json, took};
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Example:
-  resight quantize resnet50.onnx --calibration photos/ --labels synset_words.txt -o resnet50.resight.tar
+  resight quantize resnet50.onnx --calibration photos/ --labels names.txt -o resnet50.resight.tar
 
 A few hundred images that look like what the camera will see make a good calibration set. The
 result depends on the network, the images and the options alone, byte for byte.")]
@@ -64,10 +64,25 @@ impl Arguments {
             Method::Percentile(_) => Method::Percentile(self.percentile),
             other => other,
         };
+        ensure!(
+            !self.output.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("onnx")),
+            "{}: a model file is no ONNX file; name it {}",
+            self.output.display(),
+            self.output.with_extension("resight.tar").display()
+        );
         let labels = Labels::read(&self.labels)?;
         let mut images = image_files(&self.calibration)?;
         images.truncate(self.images.unwrap_or(usize::MAX));
         let imported = import(&self.model)?;
+        // Before the calibration, which takes its time.
+        let classes = imported.graph.nodes.last().map_or(0, |node| node.shape[0]);
+        ensure!(
+            labels.len() == classes,
+            "{}: {} labels, but {} has {classes} classes; one line per class is expected, in their order",
+            self.labels.display(),
+            labels.len(),
+            self.model.display()
+        );
         let preprocessing =
             default_preprocessing(&imported.graph).with_context(|| format!("{}", self.model.display()))?;
         let options = Options { method, preprocessing };

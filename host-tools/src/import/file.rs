@@ -5,6 +5,7 @@ use std::io::Read;
 use std::path::Path;
 
 use prost::Message as _;
+use resight_network::FileFormat;
 use tract_onnx::pb::ModelProto;
 
 use super::{ImportError, MAX_FILE_BYTES};
@@ -23,12 +24,27 @@ pub(super) fn read(path: &Path) -> Result<ModelProto, ImportError> {
     if bytes.is_empty() {
         return Err(refuse("the file is empty; export the model again".into()));
     }
-    Scan { fields: 0 }.message(&bytes, Kind::Model, 0).map_err(|cause| refuse(damaged(&cause)))?;
-    ModelProto::decode(bytes.as_slice()).map_err(|error| refuse(damaged(&error.to_string())))
+    let damaged = |cause: String| match FileFormat::of(&bytes) {
+        Some(format) => refuse(format!("not an ONNX file: it is {format}; {}", remedy(format))),
+        None => {
+            refuse(format!("not an ONNX file, or a damaged one: {cause}; export or copy the model again"))
+        }
+    };
+    Scan { fields: 0 }.message(&bytes, Kind::Model, 0).map_err(damaged)?;
+    ModelProto::decode(bytes.as_slice()).map_err(|error| damaged(error.to_string()))
 }
 
-fn damaged(cause: &str) -> String {
-    format!("not an ONNX file, or a damaged one: {cause}; export or copy the model again")
+/// How a file of another format becomes an ONNX file.
+fn remedy(format: FileFormat) -> &'static str {
+    match format {
+        FileFormat::Tar => "a model file of resight is quantised already; anything else must be unpacked",
+        FileFormat::Zip => "a network saved by PyTorch must be exported by torch.onnx.export",
+        FileFormat::Gzip | FileFormat::Zstd => "unpack it",
+        FileFormat::Hdf5 => "a network saved by Keras must be exported by tf2onnx",
+        FileFormat::GitLfsPointer => "`git lfs pull` or `resight fetch` brings the network itself",
+        FileFormat::Html => "the download led to a page about the file, or to a login",
+        FileFormat::Png | FileFormat::Jpeg => "the network is expected here",
+    }
 }
 
 /// Reads `length` bytes from `offset`, or all that follow.
