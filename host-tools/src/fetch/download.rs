@@ -102,8 +102,8 @@ pub enum Outcome {
 /// Downloads `network` into `folder`, which is made where it is missing, from the first of
 /// `sources` that has it. Whatever the sources do, no more than `network.bytes` are written.
 ///
-/// `https` addresses are never redirected to `http`; certificates are checked against those of the system, or of the
-/// file that `SSL_CERT_FILE` names.
+/// `https` addresses are never redirected to `http`; certificates are checked against those of
+/// the system, or of the file that `SSL_CERT_FILE` names.
 ///
 /// # Errors
 /// A file of that name with other contents, files that cannot be read or written, another
