@@ -165,7 +165,7 @@ impl Recipe {
             }
         }
         plain_name("network.file", file)?;
-        if !Path::new(file).extension().is_some_and(|extension| extension == "onnx") {
+        if Path::new(file).extension().is_none_or(|extension| extension != "onnx") {
             return Err(format!("network.file: `{file}` does not end with .onnx"));
         }
         if !(1..=MAX_BYTES).contains(bytes) {
