@@ -112,6 +112,12 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// List the GPIO chips with their lines: names, offsets, directions, and who holds them.
+    Lines {
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
     /// Write raw frames of the configured source to a file, as the service gets them.
     Capture {
         /// The configuration.
@@ -244,6 +250,10 @@ impl Cli {
             }
             Some(Command::Cameras { side, json }) => {
                 print!("{}", camera::cameras(Wanted::new(side, Region::WHOLE), json));
+                Ok(())
+            }
+            Some(Command::Lines { json }) => {
+                print!("{}", lines::list(json));
                 Ok(())
             }
             Some(Command::Capture { file, frames, output }) => {

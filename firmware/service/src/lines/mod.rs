@@ -2,6 +2,7 @@
 
 mod gpio;
 mod input;
+mod list;
 #[cfg(all(feature = "rppal", any(target_arch = "aarch64", target_arch = "arm")))]
 mod registers;
 mod virtual_line;
@@ -12,6 +13,7 @@ use std::time::{Duration, Instant};
 
 pub(crate) use self::gpio::chips;
 pub(crate) use self::input::{Input, InputList, inputs};
+pub(crate) use self::list::{NONE, list};
 use crate::config::{BackEnd, LineConfig};
 
 /// First and longest pause between two attempts to open a line that was taken away.
@@ -21,10 +23,10 @@ const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::fro
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum LineError {
     #[error(
-        "line `{line}`: no GPIO chip is labelled `{label}`, there are: {found}; `resightd doctor` lists them"
+        "line `{line}`: no GPIO chip is labelled `{label}`, there are: {found}; `resightd lines` lists them"
     )]
     NoChip { line: String, label: String, found: String },
-    #[error("line `{line}`: no GPIO line is named `{name}`; `resightd doctor` lists the chips")]
+    #[error("line `{line}`: no GPIO line is named `{name}`; `resightd lines` lists them all")]
     NoLine { line: String, name: String },
     #[error("line `{line}`: {chip} offset {offset} is held by `{holder}`; stop that or choose another line")]
     Busy { line: String, chip: String, offset: u32, holder: String },
