@@ -19,6 +19,7 @@ mod metrics;
 mod notify;
 mod outputs;
 mod pace;
+mod queue;
 mod run;
 mod source;
 mod triggers;
