@@ -371,8 +371,8 @@ fn a_folder_that_cannot_be_written_stops_nothing() {
 type Message = (String, String, bool);
 
 /// A broker for one client at a time: it answers what MQTT 3.1.1 demands and remembers the rest.
-struct Broker {
-    address: SocketAddr,
+pub(super) struct Broker {
+    pub(super) address: SocketAddr,
     told: Arc<Mutex<Vec<Message>>>,
     /// The bodies of CONNECT packets, as text.
     greetings: Arc<Mutex<Vec<String>>>,
@@ -381,7 +381,7 @@ struct Broker {
 }
 
 impl Broker {
-    fn start(port: u16, tls: Option<Arc<rustls::ServerConfig>>) -> Self {
+    pub(super) fn start(port: u16, tls: Option<Arc<rustls::ServerConfig>>) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", port)).unwrap();
         listener.set_nonblocking(true).unwrap();
         let mut broker = Self {

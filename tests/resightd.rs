@@ -1,5 +1,6 @@
 //! The service end to end, on a tiny network and generated frames.
 
+mod faults;
 mod outputs;
 
 use std::fs;
@@ -172,6 +173,46 @@ impl Drop for Service {
     }
 }
 
+/// What systemd would be told.
+struct Manager(Arc<Mutex<Vec<String>>>);
+
+impl Manager {
+    fn listen(workshop: &Workshop) -> Self {
+        let socket = UnixDatagram::bind(workshop.path("notify")).unwrap();
+        let messages = Arc::new(Mutex::new(vec![]));
+        let target = messages.clone();
+        // Always read: a full queue loses messages.
+        thread::spawn(move || {
+            let mut buffer = [0; 1000];
+            while let Ok(length) = socket.recv(&mut buffer) {
+                target.lock().unwrap().push(String::from_utf8(buffer[..length].to_vec()).unwrap());
+            }
+        });
+        Self(messages)
+    }
+
+    fn start(&self, workshop: &Workshop) -> Service {
+        let mut command = workshop.command(&["run", "c.toml"]);
+        command.env("NOTIFY_SOCKET", workshop.path("notify"));
+        Service::start(command.stdin(Stdio::piped()))
+    }
+
+    fn messages(&self) -> Vec<String> {
+        self.0.lock().unwrap().clone()
+    }
+
+    fn count(&self, start: &str) -> usize {
+        self.messages().iter().filter(|message| message.starts_with(start)).count()
+    }
+
+    /// Waits for so many messages that begin like this.
+    fn expect(&self, start: &str, count: usize) {
+        wait_for(start, || {
+            (self.count(start) >= count).then_some(()).ok_or(format!("{:?}", self.messages()))
+        });
+    }
+}
+
 fn gather(stream: impl std::io::Read + Send + 'static) -> Arc<Mutex<Vec<String>>> {
     let lines = Arc::new(Mutex::new(vec![]));
     let target = lines.clone();
@@ -237,18 +278,8 @@ fn a_signal_leaves_the_lines_safe_and_systemd_is_told_everything() {
         let source = format!("{}\nrepeat = true\nrate = 50", STANDARD_INPUT.replace('-', "a.rgb"));
         let workshop = Workshop::new(&source, ALWAYS);
         write_raw(&workshop.path("a.rgb"), 3);
-        let socket = UnixDatagram::bind(workshop.path("notify")).unwrap();
-        let messages = Arc::new(Mutex::new(vec![]));
-        let target = messages.clone();
-        // Always read: a full queue loses messages.
-        thread::spawn(move || {
-            let mut buffer = [0; 1000];
-            while let Ok(length) = socket.recv(&mut buffer) {
-                target.lock().unwrap().push(String::from_utf8(buffer[..length].to_vec()).unwrap());
-            }
-        });
-        let mut command = workshop.command(&["run", "c.toml"]);
-        let mut service = Service::start(command.env("NOTIFY_SOCKET", workshop.path("notify")));
+        let manager = Manager::listen(&workshop);
+        let mut service = manager.start(&workshop);
         service.expect_log("virtual line lamp: active", 0);
         service.signal(signal);
         assert!(service.finish());
@@ -256,15 +287,164 @@ fn a_signal_leaves_the_lines_safe_and_systemd_is_told_everything() {
             let lamp = service.lamp();
             lamp.contains("inactive").then_some(()).ok_or(lamp)
         });
-        wait_for("the last message", || {
-            let messages = messages.lock().unwrap();
-            let told = messages.iter().any(|message: &String| message.starts_with("STOPPING=1"));
-            told.then_some(()).ok_or(format!("{messages:?}"))
-        });
-        let messages = messages.lock().unwrap();
+        manager.expect("STOPPING=1", 1);
+        let messages = manager.messages();
         // A slow machine may need more time to start.
         let told = messages.iter().map(String::as_str).skip_while(|told| told.starts_with("EXTEND_TIMEOUT"));
         assert_eq!(told.take(2).collect::<Vec<_>>(), ["READY=1", "WATCHDOG=1"], "{messages:?}");
+    }
+}
+
+/// A restart would not bring the frames back: the watchdog is fed though nothing is classified,
+/// and what is told of a start is true.
+#[test]
+fn without_good_frames_systemd_waits_and_a_reload_does_not_make_it_ready() {
+    let workshop = Workshop::new("kind = \"mjpeg\"\npath = \"-\"", ALWAYS);
+    let manager = Manager::listen(&workshop);
+    let mut service = manager.start(&workshop);
+    let mut input = service.child.stdin.take().unwrap();
+    // No frame at all.
+    manager.expect("EXTEND_TIMEOUT_USEC=", 2);
+    service.signal("HUP");
+    service.expect_log("reloaded", 0);
+    assert_eq!((manager.count("READY"), manager.count("RELOADING")), (0, 0), "{:?}", manager.messages());
+    // Rubbish, as often as frames.
+    let mut rubbish = jpeg(60);
+    rubbish[200..].iter_mut().for_each(|byte| *byte = 0x55);
+    rubbish.extend([0xff, 0xd9]);
+    let spoil = |input: &mut std::process::ChildStdin, until: &dyn Fn() -> bool| {
+        let start = Instant::now();
+        while !until() && start.elapsed() < PATIENCE {
+            input.write_all(&rubbish).unwrap();
+            thread::sleep(Duration::from_millis(10));
+        }
+    };
+    let extended = manager.count("EXTEND_TIMEOUT_USEC=");
+    spoil(&mut input, &|| manager.count("EXTEND_TIMEOUT_USEC=") >= extended + 2);
+    manager.expect("EXTEND_TIMEOUT_USEC=", extended + 2);
+    let status = service.status();
+    assert!(status["corrupt"].as_u64() > Some(5), "{status}");
+    assert_eq!((&status["inferences"], &status["stale"]), (&0.into(), &true.into()), "{status}");
+    assert_eq!(manager.count("READY"), 0);
+
+    input.write_all(&[&jpeg(60)[..], &jpeg(60)].concat()).unwrap();
+    manager.expect("READY=1", 1);
+    service.expect_event("active");
+    let fed = manager.count("WATCHDOG=1");
+    spoil(&mut input, &|| manager.count("WATCHDOG=1") >= fed + 3);
+    manager.expect("WATCHDOG=1", fed + 3);
+    // But it is no frame: the lines went to their safe levels.
+    service.expect_event("stale");
+    assert_eq!(service.status()["lines"]["lamp"], false);
+    service.signal("HUP");
+    manager.expect("RELOADING=1\nMONOTONIC_USEC=", 1);
+    manager.expect("READY=1", 2);
+    assert_eq!(service.status()["source"]["state"], "silent");
+}
+
+/// Each frame waits for the one before, so all that come are classified, whatever is reloaded.
+#[test]
+fn reloads_drop_no_frame() {
+    let source = STANDARD_INPUT.replace('-', "a.rgb");
+    let paced = format!("{source}\n[pace]\nrate = 100");
+    let workshop = Workshop::new(&paced, ALWAYS);
+    write_raw(&workshop.path("a.rgb"), 600);
+    let mut service = workshop.start();
+    service.expect_log("ready", 0);
+    for reload in 0..3 {
+        workshop.configure(&paced, &ALWAYS.replace("any", &format!("any{reload}")));
+        service.signal("HUP");
+        service.expect_log("reloaded", reload);
+    }
+    assert!(service.finish());
+    service.expect_log("600 frames, 600 classified, 0 dropped, 0 corrupt", 0);
+}
+
+/// docs/service.md names a test for each fault; they must exist.
+#[test]
+fn every_fault_has_its_tests() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let sources: String = ["tests", "firmware/network/src", "firmware/service/src", "tests/board/guest"]
+        .iter()
+        .flat_map(|folder| texts(&root.join(folder)))
+        .collect();
+    let table = fs::read_to_string(root.join("docs/service.md")).unwrap();
+    let rows: Vec<Vec<&str>> = table
+        .lines()
+        .skip_while(|line| !line.starts_with("## What happens when"))
+        .filter(|line| line.starts_with("| ") && !line.starts_with("| fault |"))
+        .map(|line| line.trim_matches('|').split('|').collect())
+        .collect();
+    assert!(rows.len() > 20, "{}", rows.len());
+    for row in rows {
+        let names: Vec<&str> = row[3].split('`').skip(1).step_by(2).collect();
+        assert!(!names.is_empty(), "{row:?} has no test");
+        for name in names {
+            let words = if name.contains('/') { format!("scenario {name} ") } else { format!("fn {name}(") };
+            assert!(sources.contains(&words), "there is no test {name}");
+        }
+    }
+}
+
+/// The texts of a folder's files, with those of its folders of Rust.
+fn texts(folder: &Path) -> Vec<String> {
+    let mut found = vec![];
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() && folder.ends_with("src") {
+            found.extend(texts(&path));
+        } else if path.is_file() {
+            found.extend(fs::read_to_string(&path));
+        }
+    }
+    found
+}
+
+/// Failure table: SIGTERM in every state.
+#[test]
+fn a_signal_ends_the_service_in_every_state() {
+    let fifo = "kind = \"raw\"\npath = \"frames\"\nformat = \"rgb24\"\nwidth = 32\nheight = 32";
+    let camera = "kind = \"camera\"\ndevice = \"/dev/no-such-camera\"";
+    let mqtt = "[output.mqtt]\nurl = \"mqtt://127.0.0.1:9\"\n[[line]]";
+    let endless = format!("{}\nrepeat = true\nrate = 50", STANDARD_INPUT.replace('-', "a.rgb"));
+    let states: [(&str, &str, &str); 6] = [
+        ("starting", &endless, ""),
+        ("no frame yet", STANDARD_INPUT, "listening"),
+        ("nobody writes into the FIFO", fifo, "listening"),
+        ("no camera", camera, "no such device"),
+        ("stale", STANDARD_INPUT, "no frame for 400 ms"),
+        ("reloading", &endless, "ready"),
+    ];
+    for (state, source, words) in states {
+        let workshop = Workshop::new(source, ALWAYS);
+        write_raw(&workshop.path("a.rgb"), 3);
+        assert!(Command::new("mkfifo").arg(workshop.path("frames")).status().unwrap().success());
+        let text = fs::read_to_string(workshop.path("c.toml")).unwrap();
+        fs::write(workshop.path("c.toml"), text.replacen("[[line]]", mqtt, 1)).unwrap();
+        let mut service = workshop.start();
+        if state == "stale" {
+            service.child.stdin.as_mut().unwrap().write_all(&raw_frame()).unwrap();
+        }
+        if words.is_empty() {
+            // As early as signals are handled: the program was loaded and reads its files.
+            service.expect_log("virtual line lamp", 0);
+        } else {
+            service.expect_log(words, 0);
+        }
+        if state == "reloading" {
+            for _ in 0..3 {
+                service.signal("HUP");
+            }
+        }
+        let start = Instant::now();
+        service.signal("TERM");
+        assert!(service.finish(), "{state}");
+        // Far from the 10 s after which systemd kills; a busy machine is slow.
+        assert!(start.elapsed() < Duration::from_secs(8), "{state}: {:?}", start.elapsed());
+        wait_for("the last line", || {
+            let lamp = service.lamp();
+            lamp.contains("inactive").then_some(()).ok_or(format!("{state}: {lamp}"))
+        });
     }
 }
 
@@ -352,6 +532,7 @@ fn without_frames_the_lines_are_safe_until_frames_come_again() {
     service.expect_event("stale");
     let status = service.status();
     assert_eq!((status["stale"].as_bool(), status["lines"]["lamp"].as_bool()), (Some(true), Some(false)));
+    assert_eq!(status["source"]["state"], "silent");
     assert_eq!(service.get("/healthz").0, 503);
     input.write_all(&raw_frame()).unwrap();
     service.expect_event("recovered");
@@ -373,6 +554,8 @@ fn status_and_metrics_can_be_read() {
     service.expect_event("active");
     let status = service.status();
     assert_eq!(status["model"], "net");
+    assert_eq!(status["source"]["state"], "streaming");
+    assert!(status["source"]["name"].as_str().unwrap().ends_with("a.rgb"), "{status}");
     assert!(status["latency"]["p99_ms"].as_f64() >= status["latency"]["p50_ms"].as_f64(), "{status}");
     assert!(status["last"]["name"].as_str().unwrap().starts_with("thing "), "{status}");
     assert_eq!(service.get("/healthz").0, 200);
@@ -396,6 +579,7 @@ fn status_and_metrics_can_be_read() {
         assert!(metrics.contains(&format!("# TYPE {base} ")), "{name} has no type");
     }
     assert!(values["resight_inferences_total"] >= 1.0, "{metrics}");
+    assert_eq!(values["resight_source_up"], 1.0);
     assert_eq!(values["resight_line_active{line=\"lamp\"}"], 1.0);
     assert!(values["resight_latency_seconds{quantile=\"0.5\"}"] > 0.0);
 }
@@ -421,6 +605,9 @@ fn the_other_commands_answer() {
     for part in ["bad.toml:1: source", "bad.toml:2: model.file", "bad.toml:3: model.size: unknown key"] {
         assert!(error.contains(part), "{error}");
     }
+    let output = workshop.output(&["self-test", "--model", "none.tar"]);
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(error.matches("No such file").count(), 1, "{error}");
     assert!(workshop.ok(&["self-test", "--model", "m.tar"]).contains("golden vectors reproduced"));
     let bench = workshop.ok(&["bench", "--model", "m.tar", "--runs", "2", "--threads", "2"]);
     assert!(bench.contains("ms median") && bench.contains("threads        2"), "{bench}");
@@ -428,6 +615,12 @@ fn the_other_commands_answer() {
     let text = String::from_utf8(doctor.stdout).unwrap();
     assert_eq!(doctor.status.success(), !text.contains("problem:"), "{text}");
     assert!(text.contains("kernels") && text.contains("GPIO chip"), "{text}");
+    // Whatever this machine has.
+    let lines = workshop.ok(&["lines"]);
+    assert!(lines.contains("/dev/gpiochip"), "{lines}");
+    assert!(serde_json::from_str::<Value>(&workshop.ok(&["lines", "--json"])).unwrap().is_array());
+    let cameras: Value = serde_json::from_str(&workshop.ok(&["cameras", "--json"])).unwrap();
+    assert_eq!(cameras.as_array().unwrap().is_empty(), workshop.ok(&["cameras"]).contains("no /dev/video"));
 
     fs::write(workshop.path("a.jpg"), jpeg(100)).unwrap();
     let old = workshop.ok(&["--model", "m.tar", "--image", "a.jpg", "--top", "3"]);

@@ -196,12 +196,12 @@ pub enum SynthError {
         known: String,
     },
     /// The file cannot be written.
-    #[error("{path}: {source}", path = path.display())]
+    #[error("{path}: {cause}", path = path.display())]
     Write {
         /// The file.
         path: PathBuf,
         /// What the system says.
-        source: std::io::Error,
+        cause: std::io::Error,
     },
 }
 
@@ -282,7 +282,7 @@ pub fn write(model: &ModelProto, path: &Path) -> Result<(), SynthError> {
         file.persist(path)?;
         Ok(())
     };
-    write().map_err(|source| SynthError::Write { path: path.into(), source })
+    write().map_err(|cause| SynthError::Write { path: path.into(), cause })
 }
 
 /// Standard deviation of biases.

@@ -18,14 +18,14 @@ pub enum NetworkError {
     #[error(transparent)]
     Threads(#[from] crate::ThreadError),
     /// The operating system refused to read or write a file.
-    #[error("{file}: cannot {action}: {source}")]
+    #[error("{file}: cannot {action}: {cause}")]
     File {
         /// The file or folder.
         file: String,
         /// What was attempted, as an infinitive: "read", "write".
         action: &'static str,
         /// The operating system's reason.
-        source: io::Error,
+        cause: io::Error,
     },
     /// The file is no model file at all.
     #[error("{file} is not a resight model: {cause}; make one with `resight quantize`")]
@@ -123,8 +123,8 @@ pub enum NetworkError {
 
 impl NetworkError {
     /// A [`NetworkError::File`] about `path`.
-    pub(crate) fn file(path: &Path, action: &'static str, source: io::Error) -> Self {
-        NetworkError::File { file: path.display().to_string(), action, source }
+    pub(crate) fn file(path: &Path, action: &'static str, cause: io::Error) -> Self {
+        NetworkError::File { file: path.display().to_string(), action, cause }
     }
 }
 

@@ -15,6 +15,10 @@ use crate::preprocessing::{MAX_IMAGE_SIDE, jpeg_is_complete};
 /// it out.
 const HUFFMAN_TABLES: &[u8] = include_bytes!("huffman.bin");
 
+/// Most pixels that a byte of data can hold: a block of 64 takes a bit at least. A header that
+/// promises more is damaged, and would only cost memory.
+const PIXELS_PER_BYTE: u64 = 512;
+
 /// Decodes frames, and keeps its memory from frame to frame.
 #[derive(Debug, Default)]
 pub struct FrameDecoder {
@@ -24,12 +28,18 @@ pub struct FrameDecoder {
 }
 
 impl FrameDecoder {
-    /// Decodes a JPEG image; one without Huffman tables gets the standard's. `name` is for the
-    /// message.
+    /// Decodes a JPEG image of up to `most_pixels`; one without Huffman tables gets the
+    /// standard's. `name` is for the message.
     ///
     /// # Errors
-    /// Damaged or truncated data, or a side above [`MAX_IMAGE_SIDE`].
-    pub fn decode(&mut self, name: &str, jpeg: &[u8]) -> Result<ImageView<'_>, NetworkError> {
+    /// Damaged or truncated data, more pixels than that or than the data can hold, or a side
+    /// above [`MAX_IMAGE_SIDE`].
+    pub fn decode(
+        &mut self,
+        name: &str,
+        jpeg: &[u8],
+        most_pixels: u64,
+    ) -> Result<ImageView<'_>, NetworkError> {
         let refuse = |cause: &str| NetworkError::Image { file: name.to_owned(), cause: printable(cause) };
         if !jpeg.starts_with(&[0xff, 0xd8]) {
             return Err(refuse("not a JPEG image"));
@@ -56,6 +66,10 @@ impl FrameDecoder {
         decoder.decode_headers().map_err(|error| refuse(&error.to_string()))?;
         let size = decoder.dimensions().zip(decoder.output_buffer_size());
         let Some(((width, height), length)) = size else { return Err(refuse("the image has no size")) };
+        let most = most_pixels.min(jpeg.len() as u64 * PIXELS_PER_BYTE);
+        if width as u64 * height as u64 > most {
+            return Err(refuse(&format!("its header claims {width} x {height} pixels, {most} are possible")));
+        }
         self.rgb.resize(length, 0);
         decoder.decode_into(&mut self.rgb).map_err(|error| refuse(&error.to_string()))?;
         ImageView::rgb(&self.rgb, [height as u32, width as u32])
@@ -101,18 +115,32 @@ mod tests {
     fn frames_without_tables_are_decoded_and_memory_is_kept() {
         let mut decoder = FrameDecoder::default();
         let whole = jpeg(77, 16);
-        let first = decoder.decode("a", &whole).unwrap().to_rgb();
+        let first = decoder.decode("a", &whole, u64::MAX).unwrap().to_rgb();
         let mut bare = whole.clone();
         while let Some(at) = bare.windows(2).position(|pair| pair == [0xff, 0xc4]) {
             let length = 2 + usize::from(u16::from_be_bytes([bare[at + 2], bare[at + 3]]));
             bare.drain(at..at + length);
         }
         assert!(bare.len() < whole.len());
-        assert_eq!(decoder.decode("a", &bare).unwrap().to_rgb(), first);
+        assert_eq!(decoder.decode("a", &bare, u64::MAX).unwrap().to_rgb(), first);
         let before = (decoder.rgb.as_ptr(), decoder.completed.as_ptr());
-        decoder.decode("a", &jpeg(200, 8)).unwrap();
-        decoder.decode("a", &bare).unwrap();
+        decoder.decode("a", &jpeg(200, 8), u64::MAX).unwrap();
+        decoder.decode("a", &bare, u64::MAX).unwrap();
         assert_eq!((decoder.rgb.as_ptr(), decoder.completed.as_ptr()), before);
+    }
+
+    /// A flipped bit in a header must not cost a gigabyte.
+    #[test]
+    fn a_header_that_claims_too_much_is_refused_before_memory_is_taken() {
+        let mut decoder = FrameDecoder::default();
+        let mut claims = jpeg(77, 16);
+        let frame = claims.windows(2).position(|pair| pair == [0xff, 0xc0]).unwrap();
+        claims[frame + 5..frame + 9].copy_from_slice(&[0x40, 0, 0x40, 0]);
+        let error = decoder.decode("camera", &claims, u64::MAX).unwrap_err().to_string();
+        assert!(error.contains("16384 x 16384"), "{error}");
+        assert!(decoder.decode("camera", &jpeg(77, 16), 127).is_err());
+        assert_eq!(decoder.rgb.capacity(), 0);
+        decoder.decode("camera", &jpeg(77, 16), 128).unwrap();
     }
 
     #[test]
@@ -120,7 +148,7 @@ mod tests {
         let mut decoder = FrameDecoder::default();
         let whole = jpeg(77, 16);
         for bytes in [&b"nothing"[..], &[], &[0xff, 0xd8], &whole[..whole.len() - 30]] {
-            let error = decoder.decode("camera", bytes).unwrap_err().to_string();
+            let error = decoder.decode("camera", bytes, u64::MAX).unwrap_err().to_string();
             assert!(error.contains("camera"), "{error}");
         }
     }

@@ -21,7 +21,7 @@ fn read(path: impl AsRef<Path>) -> Option<String> {
     Some(text.trim_matches(['\0', '\n', ' ']).to_owned())
 }
 
-fn entries(folder: &str, prefix: &str) -> Vec<PathBuf> {
+fn entries(folder: impl AsRef<Path>, prefix: &str) -> Vec<PathBuf> {
     let paths = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
     let named =
         |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(prefix));
@@ -42,6 +42,37 @@ fn clock() -> Option<u64> {
     let cores = entries("/sys/devices/system/cpu", "cpu");
     let read = |core: PathBuf| read(core.join("cpufreq/scaling_cur_freq"))?.parse::<u64>().ok();
     cores.into_iter().filter_map(read).max().map(|kilohertz| kilohertz / 1000)
+}
+
+/// What keeps the processor from its full speed now, or did since it was switched on, with the
+/// remedies: the kernel's cooling, and on a Raspberry Pi the firmware's. `root` is `/`.
+fn throttling(root: &Path) -> Vec<(String, String)> {
+    let mut found = vec![];
+    for device in entries(root.join("sys/class/thermal"), "cooling_device") {
+        let number = |name: &str| read(device.join(name))?.parse::<u64>().ok();
+        let kind = read(device.join("type")).unwrap_or_default();
+        if let (true, Some(now @ 1..)) = (kind.contains("cpufreq"), number("cur_state")) {
+            let most = number("max_state").map_or_else(String::new, |most| format!(" of {most}"));
+            let what = format!("the kernel lowers the clock because of heat ({kind}: {now}{most})");
+            found.push((what, "add a heat sink or a fan".to_owned()));
+        }
+    }
+    // As a number in hexadecimal digits, with or without 0x.
+    let text = read(root.join("sys/devices/platform/soc/soc:firmware/get_throttled"));
+    let bits = text.and_then(|text| u32::from_str_radix(text.trim_start_matches("0x"), 16).ok());
+    let supply = "use the supply that is made for this board, and a short cable";
+    let heat = "add a heat sink or a fan";
+    for (bit, what, how, remedy) in
+        [(0, "the supply voltage", "too low", supply), (2, "the clock", "lowered by the firmware", heat)]
+    {
+        let is = |bit: u32| bits.is_some_and(|bits| bits & (1 << bit) != 0);
+        if is(bit) {
+            found.push((format!("{what} is {how}"), remedy.to_owned()));
+        } else if is(bit + 16) {
+            found.push((format!("{what} was {how} since the board was switched on"), remedy.to_owned()));
+        }
+    }
+    found
 }
 
 fn or_unknown(value: Option<String>) -> String {
@@ -112,6 +143,13 @@ pub(crate) fn doctor() -> (String, bool) {
     if celsius.is_some_and(|celsius| celsius >= HOT) {
         problems.push(format!("at {HOT} °C and more boards lower their clocks: add a heat sink or a fan"));
     }
+    let throttled = throttling(Path::new("/"));
+    let states: Vec<&str> = throttled.iter().map(|(what, _)| what.as_str()).collect();
+    lines.push(format!(
+        "throttling    {}",
+        if states.is_empty() { "none seen".into() } else { states.join("; ") }
+    ));
+    problems.extend(throttled.iter().map(|(what, remedy)| format!("{what}: {remedy}")));
     lines.push(format!("clock         {}", or_unknown(clock().map(|megahertz| format!("{megahertz} MHz")))));
     let governor = read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor");
     lines.push(format!("governor      {}", or_unknown(governor.clone())));
@@ -125,13 +163,17 @@ pub(crate) fn doctor() -> (String, bool) {
     let chips = entries("/dev", "gpiochip");
     if chips.is_empty() {
         lines.push("GPIO chips    none".into());
-        problems.push("no /dev/gpiochip*: only `backend = \"virtual\"` works for lines here".into());
+        problems.push(lines::NONE.into());
     }
     let labels = lines::chips();
     for chip in &chips {
         let label = labels.iter().find(|(path, _)| path == chip).map(|(_, label)| label.as_str());
         lines.push(format!("GPIO chip     {} {}", chip.display(), label.unwrap_or("(cannot be opened)")));
         permission(chip, "gpio", &mut problems);
+    }
+    for registers in entries("/dev", "gpiomem") {
+        lines.push(format!("registers     {}", registers.display()));
+        permission(&registers, "gpio", &mut problems);
     }
     let (cameras, camera_problems) = camera::doctor(Wanted::new(256, Region::WHOLE));
     lines.extend(cameras);
@@ -170,4 +212,39 @@ fn processor() -> String {
         known.iter().find(|(other, _)| *other == part).map_or(part, |(_, name)| (*name).to_owned())
     });
     format!("{cores} x {}", or_unknown(value("model name").or(arm)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn throttling_is_seen_now_and_since_the_start() {
+        let root = tempfile::tempdir().unwrap();
+        let write = |path: &str, text: &str| {
+            let path = root.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        };
+        let found = || -> Vec<String> { throttling(root.path()).into_iter().map(|(what, _)| what).collect() };
+        assert!(found().is_empty());
+        for (index, kind, state) in
+            [(0, "pwm-fan", "3"), (1, "cpufreq-cpu0", "0"), (2, "thermal-cpufreq-1", "2")]
+        {
+            let folder = format!("sys/class/thermal/cooling_device{index}");
+            write(&format!("{folder}/type"), kind);
+            write(&format!("{folder}/cur_state"), state);
+            write(&format!("{folder}/max_state"), "8\n");
+        }
+        assert_eq!(found(), ["the kernel lowers the clock because of heat (thermal-cpufreq-1: 2 of 8)"]);
+        for (bits, expected) in [
+            ("0\n", vec![]),
+            ("50005\n", vec!["the supply voltage is too low", "the clock is lowered by the firmware"]),
+            ("0x10000", vec!["the supply voltage was too low since the board was switched on"]),
+            ("rubbish", vec![]),
+        ] {
+            write("sys/devices/platform/soc/soc:firmware/get_throttled", bits);
+            assert_eq!(found()[1..], expected, "{bits}");
+        }
+    }
 }

@@ -3,7 +3,6 @@
 //! Both the inference loop, with each frame, and a thread of its own, as time passes, come
 //! here: a pulse ends and missing frames are noticed while the network computes, or hangs.
 
-use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -31,8 +30,6 @@ pub(crate) struct Rules {
 pub(crate) struct Control {
     rules: Rules,
     changes: Vec<Change>,
-    /// Until the end.
-    events: Option<SyncSender<Event>>,
     /// When the last frame was classified, or passed on purpose.
     last: Option<Instant>,
     /// Number and arrival of the last frame.
@@ -42,25 +39,24 @@ pub(crate) struct Control {
 }
 
 impl Control {
-    pub(crate) fn new(rules: Rules, events: SyncSender<Event>) -> Self {
+    pub(crate) fn new(rules: Rules) -> Self {
         let changes = Vec::with_capacity(rules.names.rules.len());
-        let events = Some(events);
-        Self { rules, changes, events, last: None, frame: (0, Instant::now()), stale: true }
+        Self { rules, changes, last: None, frame: (0, Instant::now()), stale: true }
     }
 
     /// Goes on with other rules; those that are the same keep their state.
     pub(crate) fn replace(&mut self, shared: &Shared, mut rules: Rules) {
-        rules.triggers.inherit(&self.rules.triggers);
+        let line =
+            |index: usize| rules.lines.iter().position(|line| line.name() == self.rules.lines[index].name());
+        let input = |index: usize| {
+            rules.inputs.iter().position(|input| input.name() == self.rules.inputs[index].name())
+        };
+        rules.triggers.inherit(&self.rules.triggers, line, input);
         self.changes.reserve(rules.names.rules.len());
         report_line(shared, shared.lines.install(&rules.lines));
         shared.show(&rules);
         self.rules = rules;
         self.show_rules();
-    }
-
-    /// There will be no more events.
-    pub(crate) fn close(&mut self) {
-        self.events = None;
     }
 
     /// A frame was classified: `probabilities`, one per class. Without them it came, and nobody
@@ -88,7 +84,8 @@ impl Control {
     /// Lets time pass.
     fn tick(&mut self, shared: &Shared) {
         if self.stale {
-            return;
+            // What could not be made safe at first is tried again: nothing else would.
+            return report_line(shared, shared.lines.keep_safe());
         }
         if self.last.is_some_and(|last| last.elapsed() > self.rules.stale) {
             return self.go_stale(shared);
@@ -177,7 +174,7 @@ impl Control {
             latency,
             names: self.rules.names.clone(),
         };
-        let lost = self.events.as_ref().is_none_or(|events| events.try_send(event).is_err());
+        let lost = !shared.events.push(event);
         let mut metrics = lock(&shared.metrics);
         metrics.events += 1;
         metrics.events_lost += u64::from(lost);

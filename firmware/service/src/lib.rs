@@ -19,6 +19,7 @@ mod metrics;
 mod notify;
 mod outputs;
 mod pace;
+mod queue;
 mod run;
 mod source;
 mod triggers;
@@ -108,6 +109,12 @@ enum Command {
         /// What the network resizes the shorter side of an image to, in pixels.
         #[arg(long, default_value_t = 256, value_name = "PIXELS", value_parser = clap::value_parser!(u32).range(1..=4096))]
         side: u32,
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// List the GPIO chips with their lines: names, offsets, directions, and who holds them.
+    Lines {
         /// As JSON.
         #[arg(long)]
         json: bool,
@@ -244,6 +251,10 @@ impl Cli {
             }
             Some(Command::Cameras { side, json }) => {
                 print!("{}", camera::cameras(Wanted::new(side, Region::WHOLE), json));
+                Ok(())
+            }
+            Some(Command::Lines { json }) => {
+                print!("{}", lines::list(json));
                 Ok(())
             }
             Some(Command::Capture { file, frames, output }) => {

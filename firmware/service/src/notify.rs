@@ -28,12 +28,9 @@ impl Notify {
         }))
     }
 
-    /// Sends a state such as `READY=1`. What is lost is lost, the next one counts.
-    pub(crate) fn send(&self, state: &str) {
-        if let Some(socket) = &self.0
-            && let Err(error) = socket.send(state.as_bytes())
-        {
-            log::debug!("notifying systemd: {error}");
-        }
+    /// Sends a state such as `READY=1`. `false` if there is somebody who could not be told.
+    pub(crate) fn send(&self, state: &str) -> bool {
+        let Some(socket) = &self.0 else { return true };
+        socket.send(state.as_bytes()).inspect_err(|error| log::debug!("notifying systemd: {error}")).is_ok()
     }
 }

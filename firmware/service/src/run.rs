@@ -3,7 +3,6 @@
 use std::panic;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -23,7 +22,7 @@ use crate::hours::local_zone;
 use crate::lines::{Input, InputList, LineError, LineList, Lines, inputs};
 use crate::metrics::Metrics;
 use crate::notify::Notify;
-use crate::outputs::{self, Counters, EVENTS, Event, FrameTap, Names, Outputs};
+use crate::outputs::{self, Counters, Events, FrameTap, Names, Outputs};
 use crate::pace::Pace;
 use crate::source::{self, Frame, Next, Source, SourceError};
 use crate::triggers::Triggers;
@@ -187,7 +186,7 @@ impl Slot {
     }
 }
 
-/// A source that is to replace the running one. It is opened later if it is not there yet.
+/// A source that is to replace the running one. One that may be missing is opened later.
 struct NewSource {
     config: SourceConfig,
     wanted: Wanted,
@@ -197,16 +196,26 @@ struct NewSource {
 
 impl NewSource {
     fn open(config: &SourceConfig, wanted: Wanted) -> Result<Self, SourceError> {
-        let (source, live) = match source::open(config, wanted) {
-            Ok((source, live)) => (Some(source), live),
-            Err(error) if config.may_come_later() => {
-                log::error!("{error}; trying again and again");
-                (None, true)
-            }
-            Err(error) => return Err(error),
+        // Nor is a camera opened here: the source that this replaces may still hold it.
+        let (source, live) = if config.may_come_later() {
+            (None, true)
+        } else {
+            let (source, live) = source::open(config, wanted)?;
+            (Some(source), live)
         };
         Ok(Self { config: config.clone(), wanted, source, live })
     }
+}
+
+/// How the source is doing.
+#[derive(Debug, Clone, Default)]
+struct SourceState {
+    path: String,
+    /// Whether frames come from it since it was opened.
+    streaming: bool,
+    /// Why it was lost; until it is open again.
+    error: Option<String>,
+    ended: bool,
 }
 
 /// What the threads share.
@@ -221,7 +230,10 @@ pub(crate) struct Shared {
     pub(crate) tap: FrameTap,
     inputs: Mutex<InputList>,
     slot: Slot,
+    source: Mutex<SourceState>,
     pub(crate) control: Mutex<Control>,
+    /// From the rules to the outputs.
+    pub(crate) events: Events,
     /// Something was judged, so something else may be due.
     pub(crate) judged: Condvar,
     new_program: Mutex<Option<Program>>,
@@ -232,20 +244,22 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    fn new(rules: Rules, lines: Arc<Lines>, source: NewSource, events: SyncSender<Event>) -> Self {
+    fn new(rules: Rules, lines: Arc<Lines>, source: NewSource) -> Self {
         Self {
             stop: AtomicBool::new(false),
             start: Instant::now(),
             metrics: Mutex::new(Metrics { stale: true, ..Metrics::default() }),
             names: Mutex::new(rules.names.clone()),
             inputs: Mutex::new(rules.inputs.clone()),
-            control: Mutex::new(Control::new(rules, events)),
+            control: Mutex::new(Control::new(rules)),
+            events: Events::default(),
             judged: Condvar::new(),
             lines,
             outputs: Mutex::default(),
             counters: Arc::default(),
             tap: FrameTap::default(),
             slot: Slot::default(),
+            source: Mutex::default(),
             new_program: Mutex::new(None),
             new_source: Mutex::new(Some(source)),
             looked: AtomicU64::new(0),
@@ -273,6 +287,15 @@ impl Shared {
         value["temperature_c"] = json!(metrics.temperature);
         value["lines"] =
             self.lines.levels().into_iter().map(|(name, active)| (name, json!(active))).collect::<Value>();
+        let source = lock(&self.source).clone();
+        let state = match &source {
+            SourceState { ended: true, .. } => "ended",
+            SourceState { error: Some(_), .. } => "lost",
+            SourceState { streaming: false, .. } => "opening",
+            _ if metrics.stale => "silent",
+            _ => "streaming",
+        };
+        value["source"] = json!({ "name": source.path, "state": state, "error": source.error });
         let inputs = lock(&self.inputs).clone();
         let level = |input: &Arc<Input>| (input.name().to_owned(), json!(input.level()));
         value["inputs"] = inputs.iter().map(level).collect::<Value>();
@@ -321,13 +344,12 @@ pub(crate) fn run(path: &Path) -> Result<()> {
     make_safe_on_panic(&lines);
     let (engine, rules) = Engine::load(path, &config, lines.list(), inputs(&config.inputs, &[].into())?)?;
     let source = NewSource::open(&config.source, engine.wanted)?;
-    let (events, receiver) = sync_channel(EVENTS);
-    let shared = Arc::new(Shared::new(rules, lines.clone(), source, events));
+    let shared = Arc::new(Shared::new(rules, lines.clone(), source));
     let opened = Outputs::open(&config.output, &Outputs::default(), &shared)?;
     opened.install(&shared);
     let dispatcher = spawn("outputs", {
         let shared = shared.clone();
-        move || outputs::dispatch(&receiver, &shared)
+        move || outputs::dispatch(&shared)
     })?;
     let capture = spawn("capture", {
         let shared = shared.clone();
@@ -342,7 +364,7 @@ pub(crate) fn run(path: &Path) -> Result<()> {
         move || control::keep_time(&shared)
     })?;
 
-    let (mut looked_at_board, mut reported) = (None, 0);
+    let mut reported: Option<(Instant, u64)> = None;
     let mut reload_wanted = false;
     while !inference.is_finished() && !triggers.is_finished() && !shared.stopping() {
         for signal in signals.pending() {
@@ -363,9 +385,8 @@ pub(crate) fn run(path: &Path) -> Result<()> {
             // However it ended: what it handed over is still classified.
             shared.slot.close();
         }
-        if looked_at_board.is_none_or(|looked: Instant| looked.elapsed() >= BOARD_INTERVAL) {
-            looked_at_board = Some(Instant::now());
-            report(&shared, &mut reported);
+        if reported.is_none_or(|(at, _)| at.elapsed() >= BOARD_INTERVAL) {
+            reported = Some(report(&shared, reported));
         }
         thread::sleep(TICK);
     }
@@ -376,7 +397,7 @@ pub(crate) fn run(path: &Path) -> Result<()> {
     shared.notify.send("STOPPING=1\nSTATUS=stopping");
     let inference_result = inference.join();
     let triggers_result = triggers.join();
-    lock(&shared.control).close();
+    shared.events.close();
     // A decoder may be busy for a while, but nothing depends on it any more.
     let capture_result = if capture_ended { capture.join() } else { Ok(()) };
     let deadline = Instant::now() + FLUSH;
@@ -392,17 +413,19 @@ pub(crate) fn run(path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Reads the temperature, and tells systemd how things are; `reported` is how many inferences
-/// there were the last time.
-fn report(shared: &Shared, reported: &mut u64) {
+/// Reads the temperature, and tells systemd how things are. Takes and gives when that was and
+/// how many inferences there were.
+fn report(shared: &Shared, last: Option<(Instant, u64)>) -> (Instant, u64) {
     let temperature = board::temperature();
     let mut metrics = lock(&shared.metrics);
     metrics.temperature = temperature;
-    if metrics.inferences == 0 {
-        return;
+    let (now, inferences) = (Instant::now(), metrics.inferences);
+    let (at, before) = last.unwrap_or((shared.start, 0));
+    if inferences == 0 {
+        return (now, 0);
     }
-    let rate = (metrics.inferences - *reported) as f64 / BOARD_INTERVAL.as_secs_f64();
-    *reported = metrics.inferences;
+    // A reload may have taken the main thread longer than the interval.
+    let rate = (inferences - before) as f64 / (now - at).as_secs_f64().max(1e-3);
     let state = if metrics.stale { "no frames; " } else { "" };
     let latency = metrics.latency.quantile(0.95).as_secs_f64() * 1e3;
     drop(metrics);
@@ -410,6 +433,7 @@ fn report(shared: &Shared, reported: &mut u64) {
     shared
         .notify
         .send(&format!("STATUS={state}{rate:.1} inferences/s, latency p95 {latency:.1} ms{celsius}"));
+    (now, inferences)
 }
 
 fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<thread::JoinHandle<()>> {
@@ -476,7 +500,11 @@ pub(crate) fn report_line(shared: &Shared, result: Result<(), LineError>) {
 fn reload(path: &Path, config: &mut Config, shared: &Arc<Shared>) {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
     let microseconds = now.tv_sec * 1_000_000 + now.tv_nsec / 1000;
-    shared.notify.send(&format!("RELOADING=1\nMONOTONIC_USEC={microseconds}"));
+    // Before the first inference the service is still starting, and READY would say otherwise.
+    let ready = lock(&shared.metrics).inferences > 0;
+    if ready {
+        shared.notify.send(&format!("RELOADING=1\nMONOTONIC_USEC={microseconds}"));
+    }
     match prepare(path, config, shared) {
         Ok((new, program, source, outputs)) => {
             *lock(&shared.new_program) = Some(program);
@@ -493,7 +521,9 @@ fn reload(path: &Path, config: &mut Config, shared: &Arc<Shared>) {
             log::error!("reload refused, the running configuration stays: {error:#}");
         }
     }
-    shared.notify.send("READY=1");
+    if ready {
+        shared.notify.send("READY=1");
+    }
 }
 
 type Prepared = (Config, Program, Option<NewSource>, Outputs);
@@ -522,12 +552,18 @@ fn capture(shared: &Shared) {
     else {
         return;
     };
+    show_source(shared, |state| state.path.clone_from(&config.path));
     let mut backoff = TICK;
     let mut retry_at = Instant::now();
+    let mut streaming = false;
     while !shared.stopping() {
         shared.looked.store(shared.start.elapsed().as_millis() as u64, Ordering::SeqCst);
         if let Some(new) = lock(&shared.new_source).take() {
             (config, wanted, source, live, backoff) = (new.config, new.wanted, new.source, new.live, TICK);
+            (retry_at, streaming) = (Instant::now(), false);
+            show_source(shared, |state| {
+                *state = SourceState { path: config.path.clone(), ..SourceState::default() };
+            });
         }
         if !live && !shared.slot.wait_for_room() {
             continue;
@@ -540,6 +576,7 @@ fn capture(shared: &Shared) {
             }
             None => source::open(&config, wanted).map(|(opened, _)| {
                 log::info!("{}: the source is open", config.path);
+                show_source(shared, |state| state.error = None);
                 source = Some(opened);
                 Next::Nothing
             }),
@@ -547,6 +584,9 @@ fn capture(shared: &Shared) {
         match next {
             Ok(Next::Frame) => {
                 backoff = TICK;
+                if !std::mem::replace(&mut streaming, true) {
+                    show_source(shared, |state| state.streaming = true);
+                }
                 number += 1;
                 frame.number = number;
                 let dropped = shared.slot.put(&mut frame);
@@ -561,11 +601,12 @@ fn capture(shared: &Shared) {
             }
             Ok(Next::End) => {
                 log::info!("{}: the frames are at their end", config.path);
+                show_source(shared, |state| state.ended = true);
                 return;
             }
             Err(error) => {
-                lose(shared, &error);
-                source = None;
+                lose(shared, &error, streaming);
+                (source, streaming) = (None, false);
                 retry_at = Instant::now() + backoff;
                 backoff = (backoff * 2).min(MAX_BACKOFF);
             }
@@ -573,9 +614,18 @@ fn capture(shared: &Shared) {
     }
 }
 
-fn lose(shared: &Shared, error: &SourceError) {
+fn lose(shared: &Shared, error: &SourceError, streaming: bool) {
     lock(&shared.metrics).source_errors += 1;
-    log::error!("source lost: {error}");
+    let what = if streaming { "source lost" } else { "no source" };
+    log::error!("{what}: {error}; trying again and again");
+    show_source(shared, |state| (state.streaming, state.error) = (false, Some(error.to_string())));
+}
+
+fn show_source(shared: &Shared, change: impl FnOnce(&mut SourceState)) {
+    let mut state = lock(&shared.source);
+    change(&mut state);
+    let up = state.streaming && !state.ended;
+    shared.counters.source_up.store(up.into(), Ordering::Relaxed);
 }
 
 /// The state of the inference thread besides its engine.
@@ -584,6 +634,8 @@ struct Loop<'a> {
     frame: Frame,
     /// Whether a frame was classified yet.
     ready: bool,
+    /// Whether systemd was told so.
+    told: bool,
     /// When the next frame may be classified.
     next: Instant,
     /// When systemd was last told that all is well though no frame came.
@@ -603,7 +655,7 @@ fn infer(shared: &Shared, mut engine: Engine) {
 impl<'a> Loop<'a> {
     fn new(shared: &'a Shared) -> Self {
         let now = Instant::now();
-        Self { shared, frame: Frame::new(), ready: false, next: now, idle: now }
+        Self { shared, frame: Frame::new(), ready: false, told: false, next: now, idle: now }
     }
 
     /// Works with an engine until there is a new one, which is the result, or it is time to stop.
@@ -645,14 +697,14 @@ impl<'a> Loop<'a> {
     fn frame(&mut self, engine: &mut Engine, for_rules: bool) {
         let begin = Instant::now();
         if let Err(error) = engine.classify(&self.frame) {
-            let mut metrics = lock(&self.shared.metrics);
-            let count = match error {
-                NetworkError::Image { .. } | NetworkError::Preprocessing(_) => &mut metrics.corrupt,
-                _ => &mut metrics.inference_errors,
-            };
-            *count += 1;
-            drop(metrics);
             log::error!("frame {}: {error}", self.frame.number);
+            if matches!(error, NetworkError::Image { .. } | NetworkError::Preprocessing(_)) {
+                lock(&self.shared.metrics).corrupt += 1;
+                // Rubbish from the source is as good as no frame: a restart would not help.
+                self.idle();
+            } else {
+                lock(&self.shared.metrics).inference_errors += 1;
+            }
             return;
         }
         let took = begin.elapsed();
@@ -679,9 +731,10 @@ impl<'a> Loop<'a> {
             }
         }
         if !std::mem::replace(&mut self.ready, true) {
-            self.shared.notify.send("READY=1");
             log::info!("ready: first frame classified in {:.1} ms", took.as_secs_f64() * 1e3);
         }
+        // Again with the next frame if systemd's queue was full: nothing else says it.
+        self.told = self.told || self.shared.notify.send("READY=1");
         self.shared.notify.send("WATCHDOG=1");
     }
 
@@ -716,7 +769,10 @@ pub(crate) fn check(path: &Path) -> Result<Option<PathBuf>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::{BackEnd, LineConfig};
+    use crate::lines::{OutputLine, WriteError};
     use crate::outputs::EventKind;
+    use crate::queue::Popped;
 
     fn numbered(number: u64) -> Frame {
         Frame { number, ..Frame::new() }
@@ -773,8 +829,7 @@ mod tests {
         let lines = Arc::new(Lines::open(&config.lines).unwrap());
         let (engine, rules) = Engine::load(&path, &config, lines.list(), [].into()).unwrap();
         let source = NewSource::open(&config.source, engine.wanted).unwrap();
-        let (events, receiver) = sync_channel(EVENTS);
-        let shared = Shared::new(rules, lines, source, events);
+        let shared = Shared::new(rules, lines, source);
         let levels =
             || -> Vec<bool> { shared.lines.levels().into_iter().map(|(_, level)| level.unwrap()).collect() };
         thread::scope(|scope| {
@@ -793,9 +848,92 @@ mod tests {
             assert!(start.elapsed() >= Duration::from_millis(300), "{:?}", start.elapsed());
             shared.stop.store(true, Ordering::SeqCst);
         });
-        let kinds: Vec<bool> =
-            receiver.try_iter().map(|event| matches!(event.kind, EventKind::Stale)).collect();
+        let kinds: Vec<bool> = std::iter::from_fn(|| match shared.events.pop(Duration::ZERO) {
+            Popped::Item(event) => Some(matches!(event.kind, EventKind::Stale)),
+            _ => None,
+        })
+        .collect();
         assert_eq!(kinds, [false, false, true]);
+    }
+
+    /// A line that refuses writes when told to, and shows its level.
+    struct Stubborn(Arc<[AtomicBool; 2]>);
+
+    impl OutputLine for Stubborn {
+        fn set(&self, high: bool) -> Result<(), WriteError> {
+            let [refuses, level] = &*self.0;
+            if refuses.load(Ordering::SeqCst) {
+                return Err(WriteError { cause: "no answer".into(), gone: false });
+            }
+            level.store(high, Ordering::SeqCst);
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_panic_puts_the_lines_to_their_safe_levels() {
+        let state = Arc::new([AtomicBool::new(false), AtomicBool::new(false)]);
+        let stubborn = state.clone();
+        let open = move |_: &LineConfig| {
+            Ok::<_, LineError>(Box::new(Stubborn(stubborn.clone())) as Box<dyn OutputLine>)
+        };
+        let config =
+            LineConfig { name: "lamp".into(), back_end: BackEnd::Virtual, active_low: false, safe: false };
+        let lines = Arc::new(Lines::with(Box::new(open), &[config]).unwrap());
+        let line = lines.list()[0].clone();
+        let level = || state[1].load(Ordering::SeqCst);
+        make_safe_on_panic(&lines);
+        // Whoever it is; when it was a thread that the service needs, for good.
+        for (name, again) in [("http client", true), ("inference", false)] {
+            assert_eq!(lines.drive(&line, true), Ok(true));
+            assert!(level());
+            assert!(spawn(name, || panic!("on purpose, for a test")).unwrap().join().is_err());
+            assert!(!level(), "{name}");
+            assert_eq!(lines.drive(&line, true), Ok(again), "{name}");
+            lines.make_safe().unwrap();
+        }
+    }
+
+    #[test]
+    fn a_line_that_refuses_its_safe_level_has_it_as_soon_as_it_can() {
+        let folder = tempfile::tempdir().unwrap();
+        model(folder.path());
+        let path = folder.path().join("c.toml");
+        std::fs::write(folder.path().join("frames"), [0; 12]).unwrap();
+        let text = "[model]\nfile = \"m.tar\"\n[source]\nkind = \"raw\"\npath = \"frames\"\n\
+            format = \"rgb24\"\nwidth = 2\nheight = 2\n[safety]\nstale_ms = 100\n\
+            [[line]]\nname = \"lamp\"\nbackend = \"virtual\"\n\
+            [[rule]]\nname = \"a\"\nclasses = [\"thing*\"]\nlines = [\"lamp\"]\n";
+        std::fs::write(&path, text).unwrap();
+        let config = Config::load(&path).unwrap();
+        let state = Arc::new([AtomicBool::new(false), AtomicBool::new(false)]);
+        let stubborn = state.clone();
+        let open = move |_: &LineConfig| {
+            Ok::<_, LineError>(Box::new(Stubborn(stubborn.clone())) as Box<dyn OutputLine>)
+        };
+        let lines = Arc::new(Lines::with(Box::new(open), &config.lines).unwrap());
+        let (engine, rules) = Engine::load(&path, &config, lines.list(), [].into()).unwrap();
+        let source = NewSource::open(&config.source, engine.wanted).unwrap();
+        let shared = Shared::new(rules, lines, source);
+        let [refuses, level] = &*state;
+        let wait_for = |what: &dyn Fn() -> bool| {
+            let start = Instant::now();
+            while !what() {
+                assert!(start.elapsed() < Duration::from_mins(1));
+                thread::sleep(Duration::from_millis(1));
+            }
+        };
+        thread::scope(|scope| {
+            scope.spawn(|| control::keep_time(&shared));
+            lock(&shared.control).frame(&shared, &Frame::new(), Some(&[0.1; 10]));
+            assert!(level.load(Ordering::SeqCst));
+            refuses.store(true, Ordering::SeqCst);
+            wait_for(&|| lock(&shared.metrics).line_errors >= 2);
+            assert!(lock(&shared.metrics).stale && level.load(Ordering::SeqCst));
+            refuses.store(false, Ordering::SeqCst);
+            wait_for(&|| !level.load(Ordering::SeqCst));
+            shared.stop.store(true, Ordering::SeqCst);
+        });
     }
 
     /// From the source's bytes to the lines and the event, on the threads that do it.
@@ -820,8 +958,7 @@ mod tests {
                 let lines = Arc::new(Lines::open(&config.lines).unwrap());
                 let (mut engine, rules) = Engine::load(&path, &config, lines.list(), [].into()).unwrap();
                 let new = NewSource::open(&config.source, engine.wanted).unwrap();
-                let (events, receiver) = sync_channel(EVENTS);
-                let shared = &Shared::new(rules, lines, new, events);
+                let shared = &Shared::new(rules, lines, new);
                 let mut source = lock(&shared.new_source).take().unwrap().source.unwrap();
                 let mut state = Loop::new(shared);
                 let mut captured = Frame::new();
@@ -832,7 +969,7 @@ mod tests {
                     assert!(matches!(shared.slot.take(&mut state.frame, TICK), Taken::Frame));
                     state.frame(&mut engine, true);
                     lock(&shared.control).send(shared, EventKind::Recovered, Duration::ZERO);
-                    while receiver.try_recv().is_ok() {}
+                    while matches!(shared.events.pop(Duration::ZERO), Popped::Item(_)) {}
                 };
                 let counts = threads_of_the_loop.enter(|| {
                     (0..10).for_each(|_| frame());

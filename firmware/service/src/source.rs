@@ -15,8 +15,8 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use crate::camera::{Camera, CameraError, Wanted};
 use crate::config::{SourceConfig, SourceKind};
 
-/// Largest JPEG frame and Y4M header, in bytes.
-const MAX_FRAME: usize = 64 << 20;
+/// Largest frame of a stream, in bytes.
+pub(crate) const MAX_FRAME: usize = 64 << 20;
 
 /// Bytes read at a time.
 const CHUNK: usize = 256 << 10;
@@ -34,7 +34,7 @@ pub(crate) struct Frame {
     /// Planes one after another, or a JPEG image.
     pub(crate) bytes: Vec<u8>,
     pub(crate) format: FrameFormat,
-    /// In pixels; of a JPEG image, its own header counts.
+    /// In pixels; of a JPEG image, its own header counts, and zero is unknown.
     pub(crate) width: u32,
     pub(crate) height: u32,
     /// Bytes of a row of the first plane.
@@ -64,7 +64,11 @@ impl Frame {
     /// Bytes that make none.
     pub(crate) fn image<'a>(&'a self, decoder: &'a mut FrameDecoder) -> Result<ImageView<'a>, NetworkError> {
         match self.format {
-            FrameFormat::Jpeg => decoder.decode("JPEG frame", &self.bytes),
+            FrameFormat::Jpeg => {
+                // Cameras round sizes, but not by so much.
+                let agreed = 2 * u64::from(self.width) * u64::from(self.height);
+                decoder.decode("JPEG frame", &self.bytes, if agreed == 0 { u64::MAX } else { agreed })
+            }
             FrameFormat::Pixels(format, colours) => {
                 ImageView::new(&self.bytes, format, colours, [self.height, self.width], self.stride)
             }
@@ -138,7 +142,7 @@ pub(crate) fn open(config: &SourceConfig, wanted: Wanted) -> Result<(Box<dyn Sou
     let live = stream.kind != StreamKind::File || config.rate.is_some();
     let content = |cause: String| SourceError::Content { path: config.path.clone(), cause };
     let layout = match config.kind {
-        SourceKind::Mjpeg => Layout::Mjpeg,
+        SourceKind::Mjpeg => Layout::Mjpeg(0),
         SourceKind::Y4m => Layout::Y4m(None),
         SourceKind::Raw { format, width, height, stride } => {
             Layout::Raw { format, width, height, stride, bytes: format.frame_bytes(height, stride) }
@@ -182,10 +186,13 @@ impl Pace {
 
 /// PNG and JPEG files.
 struct Images {
+    path: String,
     files: Vec<PathBuf>,
     position: usize,
     repeat: bool,
     pace: Pace,
+    /// Whether any could be decoded since the last start: rubbish alone must not spin.
+    seen: bool,
 }
 
 impl Images {
@@ -203,7 +210,14 @@ impl Images {
                 "no file fits this path; expected a folder of images, a file or a glob".into(),
             ));
         }
-        Ok(Self { files, position: 0, repeat: config.repeat, pace: Pace::new(config.rate) })
+        Ok(Self {
+            path: config.path.clone(),
+            files,
+            position: 0,
+            repeat: config.repeat,
+            pace: Pace::new(config.rate),
+            seen: false,
+        })
     }
 }
 
@@ -212,6 +226,10 @@ impl Source for Images {
         if self.position == self.files.len() {
             if !self.repeat {
                 return Ok(Next::End);
+            }
+            if !std::mem::take(&mut self.seen) {
+                let cause = "none of the files is an image that can be decoded".to_owned();
+                return Err(SourceError::Content { path: self.path.clone(), cause });
             }
             self.position = 0;
         }
@@ -223,6 +241,7 @@ impl Source for Images {
             Ok(image) => image,
             Err(error) => return Ok(Next::Corrupt(error.to_string())),
         };
+        self.seen = true;
         let (width, height) = image.dimensions();
         frame.fill(&[], (PixelFormat::Rgb24, Colours::default()), (width, height, width * 3));
         frame.bytes = image.into_raw();
@@ -351,9 +370,16 @@ fn open_without_waiting(path: &str) -> io::Result<File> {
 }
 
 enum Layout {
-    Mjpeg,
+    /// How far the bytes of the next image were looked at.
+    Mjpeg(usize),
     Y4m(Option<Y4mHeader>),
-    Raw { format: PixelFormat, width: u32, height: u32, stride: u32, bytes: usize },
+    Raw {
+        format: PixelFormat,
+        width: u32,
+        height: u32,
+        stride: u32,
+        bytes: usize,
+    },
 }
 
 /// Frames out of a stream of bytes.
@@ -379,6 +405,7 @@ enum Piece {
 impl Source for Video {
     fn next(&mut self, frame: &mut Frame, wait: Duration) -> Result<Next, SourceError> {
         let deadline = Instant::now() + wait;
+        let mut has_read = false;
         loop {
             match self.piece()? {
                 Piece::Frame(range, whole) => {
@@ -393,13 +420,19 @@ impl Source for Video {
                 }
                 Piece::Rubbish(bytes) => {
                     self.stream.take(bytes);
+                    if self.stream.bytes().is_empty() {
+                        // It may have grown far beyond what frames need.
+                        (self.stream.buffer, self.stream.taken) = (vec![], 0);
+                    }
                     return Ok(Next::Corrupt(format!(
                         "{}: {bytes} bytes belong to no frame",
                         self.stream.path
                     )));
                 }
+                // Even while bytes come: a frame that never ends must not keep us here.
+                Piece::More if has_read && Instant::now() >= deadline => return Ok(Next::Nothing),
                 Piece::More => match self.stream.more(deadline)? {
-                    Some(true) => {}
+                    Some(true) => has_read = true,
                     Some(false) if Instant::now() < deadline => {}
                     Some(false) => return Ok(Next::Nothing),
                     None => {
@@ -407,8 +440,10 @@ impl Source for Video {
                         if !self.stream.restart()? {
                             return Ok(if rest > 0 { self.cut_off(rest) } else { Next::End });
                         }
-                        if let Layout::Y4m(header) = &mut self.layout {
-                            *header = None;
+                        match &mut self.layout {
+                            Layout::Mjpeg(seen) => *seen = 0,
+                            Layout::Y4m(header) => *header = None,
+                            Layout::Raw { .. } => {}
                         }
                         if self.stream.kind == StreamKind::File && !std::mem::take(&mut self.seen) {
                             let cause = "there is no frame in it".to_owned();
@@ -439,7 +474,13 @@ impl Video {
         let refuse = |cause: String| SourceError::Content { path: self.stream.path.clone(), cause };
         let bytes = self.stream.bytes();
         let piece = match &mut self.layout {
-            Layout::Mjpeg => jpeg_piece(bytes),
+            Layout::Mjpeg(seen) => {
+                let piece = jpeg_piece(bytes, seen);
+                if piece != Piece::More || bytes.len() > MAX_FRAME {
+                    *seen = 0;
+                }
+                piece
+            }
             Layout::Raw { bytes: needed, .. } if bytes.len() >= *needed => Piece::Frame(0..*needed, *needed),
             Layout::Raw { .. } => return Ok(Piece::More),
             Layout::Y4m(header) => {
@@ -471,10 +512,11 @@ impl Video {
         let bytes = &self.stream.bytes()[range];
         match &self.layout {
             // There is no piece before the header.
-            Layout::Mjpeg | Layout::Y4m(None) => {
+            Layout::Mjpeg(_) | Layout::Y4m(None) => {
                 frame.bytes.clear();
                 frame.bytes.extend_from_slice(bytes);
                 frame.format = FrameFormat::Jpeg;
+                (frame.width, frame.height, frame.stride) = (0, 0, 0);
             }
             Layout::Y4m(Some(header)) => {
                 let (width, height) = (header.width, header.height);
@@ -488,8 +530,9 @@ impl Video {
 }
 
 /// The JPEG at the beginning of `bytes`: from the start of image to the end of image, or to
-/// the next start of image when it was cut off.
-fn jpeg_piece(bytes: &[u8]) -> Piece {
+/// the next start of image when it was cut off. `seen` is 0 for a new image; when there is
+/// too little to tell, the next look begins there.
+fn jpeg_piece(bytes: &[u8], seen: &mut usize) -> Piece {
     const START: [u8; 3] = [0xff, 0xd8, 0xff];
     let start = bytes.windows(3).position(|window| window == START);
     match start {
@@ -499,9 +542,10 @@ fn jpeg_piece(bytes: &[u8]) -> Piece {
         None if bytes.len() > CHUNK => return Piece::Rubbish(bytes.len() - 2),
         None => return Piece::More,
     }
-    let mut position = 2;
+    let mut position = (*seen).max(2);
     let cut_off = |at: usize| Piece::Frame(0..at, at);
     loop {
+        *seen = position;
         let Some(&[marker, kind]) = bytes.get(position..position + 2) else { return Piece::More };
         match (marker, kind) {
             (0xff, 0xd9) => return Piece::Frame(0..position + 2, position + 2),
@@ -517,6 +561,9 @@ fn jpeg_piece(bytes: &[u8]) -> Piece {
                 if let Some(start) = start {
                     return cut_off(position + start);
                 }
+                if end > bytes.len() {
+                    return Piece::More;
+                }
                 position = end;
             }
             // Within a scan, or after rubbish: on to the next marker that is none of a scan's own.
@@ -525,7 +572,11 @@ fn jpeg_piece(bytes: &[u8]) -> Piece {
                 let next = bytes.get(from..).unwrap_or_default().windows(2).position(|pair| {
                     pair[0] == 0xff && pair[1] >= 0xc0 && pair[1] != 0xff && !(0xd0..=0xd7).contains(&pair[1])
                 });
-                let Some(next) = next else { return Piece::More };
+                let Some(next) = next else {
+                    // The last byte may be the first of a marker.
+                    *seen = position.max(bytes.len() - 2);
+                    return Piece::More;
+                };
                 position = from + next;
             }
         }
@@ -566,6 +617,9 @@ impl Y4mHeader {
         }
         if ![header.width, header.height].iter().all(|side| (1..=16384).contains(side)) {
             return Err(format!("Y4M frames of {} x {}", header.width, header.height));
+        }
+        if header.bytes() > MAX_FRAME {
+            return Err(format!("Y4M frames of {} bytes; up to {MAX_FRAME} can be read", header.bytes()));
         }
         Ok(header)
     }
@@ -640,7 +694,13 @@ mod tests {
         .unwrap();
         let mut source = open(&config(SourceKind::Y4m, &path)).unwrap().0;
         assert_eq!(drain(&mut *source), [Some(0), Some(255), None]);
-        for wrong in ["RIFF W5 H3", "YUV4MPEG2 W0 H3", "YUV4MPEG2 W5 H3 C420p10", "YUV4MPEG2 Wx H3"] {
+        for wrong in [
+            "RIFF W5 H3",
+            "YUV4MPEG2 W0 H3",
+            "YUV4MPEG2 W16384 H16384",
+            "YUV4MPEG2 W5 H3 C420p10",
+            "YUV4MPEG2 Wx H3",
+        ] {
             assert!(Y4mHeader::parse(wrong.as_bytes()).is_err(), "{wrong}");
         }
         let header = Y4mHeader::parse(b"YUV4MPEG2 W4 H4 C422 XCOLORRANGE=FULL").unwrap();
@@ -665,6 +725,63 @@ mod tests {
         assert_eq!(values, [1, 4, 1, 4, 1]);
         fs::write(&path, []).unwrap();
         assert!(open(&repeated).unwrap().0.next(&mut frame, WAIT).is_err());
+    }
+
+    /// Whatever the pieces in which the bytes come.
+    #[test]
+    fn images_are_found_byte_by_byte_as_all_at_once() {
+        let stream =
+            [&jpeg(60)[..], b"rubbish", &jpeg(90)[..300], &jpeg(120), &[0xff, 0xd8, 0xff], &jpeg(9)].concat();
+        let pieces = |step: usize| {
+            let (mut found, mut taken, mut seen, mut end) = (vec![], 0, 0, 0);
+            while taken < stream.len() {
+                match jpeg_piece(&stream[taken..end], &mut seen) {
+                    Piece::More if end == stream.len() => break,
+                    Piece::More => end = (end + step).min(stream.len()),
+                    piece => {
+                        let (Piece::Frame(_, length) | Piece::Rubbish(length)) = piece else {
+                            unreachable!()
+                        };
+                        taken += length;
+                        seen = 0;
+                        // Rubbish comes in as many pieces as it is read in.
+                        if matches!(piece, Piece::Frame(..)) {
+                            found.push((taken, length));
+                        }
+                    }
+                }
+            }
+            found
+        };
+        let whole = pieces(stream.len());
+        assert_eq!(whole.len(), 5, "{whole:?}");
+        for step in [1, 2, 3, 7, 100] {
+            assert_eq!(pieces(step), whole, "{step}");
+        }
+    }
+
+    /// Bytes that come as fast as they are read and never make a frame.
+    #[test]
+    fn a_frame_that_never_ends_keeps_nobody() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.mjpeg");
+        // A sparse file costs nothing.
+        let file = File::create(&path).unwrap();
+        (&file).write_all(&jpeg(60)[..200]).unwrap();
+        file.set_len(3 * MAX_FRAME as u64).unwrap();
+        let mut source = open(&config(SourceKind::Mjpeg, &path)).unwrap().0;
+        let (mut frame, mut calls) = (Frame::new(), 0);
+        loop {
+            match source.next(&mut frame, Duration::from_millis(1)).unwrap() {
+                Next::Nothing => calls += 1,
+                Next::Corrupt(cause) => {
+                    assert!(cause.contains("belong to no frame"), "{cause}");
+                    break;
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        assert!(calls >= 10, "{calls}");
     }
 
     #[test]
@@ -709,6 +826,16 @@ mod tests {
         let mut source = open(&config(SourceKind::Images, &folder.path().join("2*.png"))).unwrap().0;
         assert_eq!(drain(&mut *source), [Some(20)]);
         assert!(open(&config(SourceKind::Images, &folder.path().join("*.gif"))).is_err());
+        // Nothing but rubbish, again and again, is an error in the end.
+        let only = SourceConfig { repeat: true, ..config(SourceKind::Images, &folder.path().join("15.png")) };
+        let (mut source, mut frame) = (open(&only).unwrap().0, Frame::new());
+        assert!(matches!(source.next(&mut frame, WAIT).unwrap(), Next::Corrupt(_)));
+        assert!(source.next(&mut frame, WAIT).is_err());
+        // One good image among them is enough.
+        let both = SourceConfig { repeat: true, ..config(SourceKind::Images, folder.path()) };
+        let mut source = open(&both).unwrap().0;
+        let good = (0..7).filter(|_| source.next(&mut frame, WAIT).unwrap() == Next::Frame).count();
+        assert_eq!(good, 5);
     }
 
     #[test]

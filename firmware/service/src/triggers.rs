@@ -93,11 +93,25 @@ impl Triggers {
         Self { rules, states }
     }
 
-    /// Takes over the states of the rules that are the same in `old`.
-    pub(crate) fn inherit(&mut self, old: &Self) {
-        for (rule, state) in self.rules.iter().zip(&mut self.states) {
-            if let Some(same) = old.rules.iter().position(|other| other == rule) {
-                *state = old.states[same].clone();
+    /// Takes over the states of the rules that are the same in `old`, whose lines and inputs
+    /// have these indices now, or none.
+    pub(crate) fn inherit(
+        &mut self,
+        old: &Self,
+        line: impl Fn(usize) -> Option<usize>,
+        input: impl Fn(usize) -> Option<usize>,
+    ) {
+        for (other, known) in old.rules.iter().zip(&old.states) {
+            let mut other = other.clone();
+            let lines: Option<Vec<usize>> = other.lines.iter().map(|index| line(*index)).collect();
+            let Some(lines) = lines else { continue };
+            let armed_by = other.armed_by.map(&input);
+            if armed_by == Some(None) {
+                continue;
+            }
+            (other.lines, other.armed_by) = (lines, armed_by.flatten());
+            if let Some(same) = self.rules.iter().position(|rule| *rule == other) {
+                self.states[same] = known.clone();
             }
         }
     }
@@ -329,13 +343,35 @@ mod tests {
         let mut old = Triggers::new(vec![toggle.clone()]);
         old.frame(ms(0), &[0.0, 1.0, 0.0], |_| ());
         let mut new = Triggers::new(vec![rule(), toggle]);
-        new.inherit(&old);
+        new.inherit(&old, Some, Some);
         assert!(new.is_on(0));
         new.reset();
         assert!(!new.is_on(0));
         let mut changed = Triggers::new(vec![Rule { threshold: 0.6, ..rule() }]);
-        changed.inherit(&old);
+        changed.inherit(&old, Some, Some);
         assert!(!changed.is_on(0));
+    }
+
+    #[test]
+    fn a_rule_is_the_same_when_its_lines_move_and_another_when_they_change() {
+        let toggle = |line| Rule { mode: Mode::Toggle, lines: vec![line], armed_by: Some(line), ..rule() };
+        let mut old = Triggers::new(vec![toggle(0)]);
+        old.frame(ms(0), &[0.0, 1.0, 0.0], |_| ());
+        // Another line and another input were put before those that there were.
+        let moved = |index| Some(index + 1);
+        for (line, on) in [(1, true), (0, false)] {
+            let mut new = Triggers::new(vec![toggle(line)]);
+            new.inherit(&old, moved, moved);
+            assert_eq!(new.is_on(line), on, "{line}");
+        }
+        // The line is gone.
+        let mut new = Triggers::new(vec![toggle(0)]);
+        new.inherit(&old, |_| None, Some);
+        assert!(!new.is_on(0));
+        // The input is gone, and a rule that nothing arms is another.
+        let mut new = Triggers::new(vec![Rule { armed_by: None, ..toggle(0) }]);
+        new.inherit(&old, Some, |_| None);
+        assert!(!new.is_on(0));
     }
 
     proptest! {

@@ -50,7 +50,7 @@ fn remedy(format: FileFormat) -> &'static str {
 /// Reads `length` bytes from `offset`, or all that follow.
 pub(super) fn read_bytes(path: &Path, offset: u64, length: Option<u64>) -> Result<Vec<u8>, ImportError> {
     use std::io::{Seek, SeekFrom};
-    let failed = |source| ImportError::Read { path: path.into(), source };
+    let failed = |cause| ImportError::Read { path: path.into(), cause };
     let refuse = |cause: String| ImportError::File { path: path.into(), cause };
     // Before opening: opening a FIFO would wait for its writer.
     let metadata = std::fs::metadata(path).map_err(failed)?;

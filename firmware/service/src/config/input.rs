@@ -25,6 +25,19 @@ pub(crate) enum InputBackEnd {
     File(PathBuf),
 }
 
+impl InputBackEnd {
+    /// Whether only one of the two can be open.
+    pub(crate) fn is_same_wire(&self, other: &Self) -> bool {
+        match (self, other) {
+            (
+                Self::Gpio { chip, position, .. },
+                Self::Gpio { chip: other_chip, position: other_position, .. },
+            ) => chip == other_chip && position == other_position,
+            _ => false,
+        }
+    }
+}
+
 /// Resistor of an input within the chip.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Bias {

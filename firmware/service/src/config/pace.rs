@@ -17,8 +17,8 @@ impl<'i> Reader<'i> {
         let expected =
             format!("inferences per second, above {least:.3} (two in safety.stale_ms), up to 1000");
         let wanted = self.optional(&mut section, "rate", &expected, rate);
-        let duty = self.optional(&mut section, "duty", "a share of the time above 0, up to 1", |value| {
-            number(value).filter(|duty| *duty > 0.0 && *duty <= 1.0)
+        let duty = self.optional(&mut section, "duty", "a share of the time, 0.001 to 1", |value| {
+            number(value).filter(|duty| (0.001..=1.0).contains(duty))
         });
         let expected = format!(
             "a list of [degrees Celsius, inferences per second], the first rising, the second above {least:.3}"
@@ -26,7 +26,8 @@ impl<'i> Reader<'i> {
         let limits = self.optional(&mut section, "thermal", &expected, |value| {
             let limit = |item: &toml::Spanned<DeValue<'_>>| match item.get_ref().as_array()?.as_ref() {
                 [above, limit] => {
-                    Some(Limit { above: number(above.get_ref())?, rate: rate(limit.get_ref())? })
+                    let above = number(above.get_ref()).filter(|degrees| degrees.is_finite())?;
+                    Some(Limit { above, rate: rate(limit.get_ref())? })
                 }
                 _ => None,
             };
@@ -42,6 +43,41 @@ impl<'i> Reader<'i> {
             duty: duty.unwrap_or(default.duty),
             limits: limits.unwrap_or_default(),
             hysteresis: hysteresis.unwrap_or(default.hysteresis),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::config::Config;
+
+    fn parse(pace: &str) -> Result<PaceConfig, String> {
+        let text =
+            format!("[model]\nfile = \"m\"\n[source]\nkind = \"mjpeg\"\npath = \"a\"\n[pace]\n{pace}\n");
+        let config = Config::parse(&text, Path::new(""));
+        config.map(|config| config.pace).map_err(|mistakes| mistakes[0].to_string())
+    }
+
+    #[test]
+    fn what_would_wait_for_ever_is_refused() {
+        let pace = parse("rate = 10\nduty = 0.001\nthermal = [[70, 5], [80.5, 1.5]]").unwrap();
+        assert_eq!((pace.rate, pace.duty, pace.limits.len()), (Some(10.0), 0.001, 2));
+        for (text, expected) in [
+            ("rate = 1", "7: pace.rate: expected inferences per second, above 1.000"),
+            ("rate = nan", "7: pace.rate: expected"),
+            // An inference divided by it would be no time any more.
+            ("duty = 1e-300", "7: pace.duty: expected a share of the time, 0.001 to 1"),
+            ("duty = nan", "7: pace.duty: expected"),
+            ("thermal = [[80, 5], [70, 2]]", "7: pace.thermal: expected"),
+            ("thermal = [[nan, 5]]", "7: pace.thermal: expected"),
+            ("thermal = [[80, 0.1]]", "7: pace.thermal: expected"),
+            ("hysteresis = inf", "7: pace.hysteresis: expected"),
+        ] {
+            let found = parse(text).unwrap_err();
+            assert!(found.starts_with(expected), "{found}");
         }
     }
 }

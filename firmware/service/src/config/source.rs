@@ -10,6 +10,7 @@ use super::reader::{Reader, Section, integer, number, text};
 use resight_network::PixelFormat;
 
 use crate::camera::{CameraConfig, Prescribed, Setting};
+use crate::source::MAX_FRAME;
 
 /// Where frames come from.
 #[derive(Debug, Clone, PartialEq)]
@@ -58,10 +59,11 @@ impl<'i> Reader<'i> {
             number(value).filter(|rate| (0.01..=1000.0).contains(rate))
         });
         let kind = if kind == Some("raw") {
-            let format =
-                self.required(&mut section, "format", "\"i420\", \"nv12\", \"rgb24\" or \"yuyv\"", |value| {
-                    PixelFormat::from_name(value.as_str()?)
-                });
+            let names: Vec<&str> = PixelFormat::NAMED.iter().map(|(name, _)| *name).collect();
+            let expected =
+                format!("one of {} or a Bayer format such as rggb8, bggr10p or gbrg16", names.join(", "));
+            let format = self
+                .required(&mut section, "format", &expected, |value| PixelFormat::from_name(value.as_str()?));
             let width = self.required(&mut section, "width", SIDE, pixels);
             let height = self.required(&mut section, "height", SIDE, pixels);
             let row = width.zip(format).map_or(1, |(width, format)| format.row_bytes(width));
@@ -69,12 +71,20 @@ impl<'i> Reader<'i> {
             let stride = self.optional(&mut section, "stride", &expected, |value| {
                 integer(value).filter(|stride| (i64::from(row)..=131_072).contains(stride)).map(|s| s as u32)
             });
-            format.zip(width).zip(height).map(|((format, width), height)| SourceKind::Raw {
+            let stride = stride.unwrap_or(row);
+            let kind = format.zip(width).zip(height).map(|((format, width), height)| SourceKind::Raw {
                 format,
                 width,
                 height,
-                stride: stride.unwrap_or(row),
-            })
+                stride,
+            });
+            if let Some(SourceKind::Raw { format, height, .. }) = kind
+                && format.frame_bytes(height, stride) > MAX_FRAME
+            {
+                let cause = format!("expected frames of up to {} MiB together with `width`", MAX_FRAME >> 20);
+                self.mistake(&section.span.clone(), &section.key("height"), cause);
+            }
+            kind
         } else {
             match kind {
                 Some("images") => Some(SourceKind::Images),
@@ -179,6 +189,19 @@ mod tests {
         assert_eq!(find("gain"), Some(&Setting::Integer(16)));
         assert_eq!(find("auto_exposure"), Some(&Setting::Text("Manual Mode".into())));
         assert_eq!(find("focus"), Some(&Setting::Boolean(false)));
+    }
+
+    #[test]
+    fn frames_that_cannot_be_read_are_refused() {
+        let parse = |rest: &str| {
+            let text = format!("[model]\nfile = \"m\"\n[source]\nkind = \"raw\"\npath = \"-\"\n{rest}");
+            Config::parse(&text, Path::new("")).map_err(|mistakes| mistakes[0].to_string())
+        };
+        parse("format = \"bggr10p\"\nwidth = 4096\nheight = 3072").unwrap();
+        let large = parse("format = \"rgb24\"\nwidth = 16384\nheight = 16384").unwrap_err();
+        assert!(large.starts_with("3: source.height: expected frames of up to 64 MiB"), "{large}");
+        let unknown = parse("format = \"rgb32\"\nwidth = 4\nheight = 4").unwrap_err();
+        assert!(unknown.starts_with("6: source.format: expected one of i420, i422, "), "{unknown}");
     }
 
     #[test]

@@ -10,7 +10,7 @@ use gpiocdev::line::{EdgeDetection, EdgeKind, Offset, Value};
 use rustix::time::{ClockId, clock_gettime};
 
 use super::input::{InputLine, Reading};
-use super::{LineError, OutputLine, WriteError};
+use super::{LineError, OutputLine, WriteError, list};
 use crate::config::{Bias, Position};
 
 /// What the kernel shows as the holder of a line.
@@ -162,10 +162,7 @@ fn find(name: &str, chip: Option<&str>, position: &Position) -> Result<(PathBuf,
 pub(super) fn ensure_free(name: &str, chip: &Path, offset: Offset) -> Result<(), LineError> {
     let info = Chip::from_path(chip).and_then(|chip| chip.line_info(offset));
     let info = info.map_err(|error| refused(name, &error))?;
-    if !info.used {
-        return Ok(());
-    }
-    let holder = if info.consumer.is_empty() { "the kernel".into() } else { info.consumer };
+    let Some(holder) = list::holder(info) else { return Ok(()) };
     Err(LineError::Busy { line: name.to_owned(), chip: chip.display().to_string(), offset, holder })
 }
 

@@ -106,25 +106,34 @@ pub(crate) type InputList = Arc<[Arc<Input>]>;
 
 type Open = dyn Fn(&InputConfig) -> Result<Box<dyn InputLine>, LineError> + Send;
 
-/// Opens the inputs of a configuration; those that are being read already go on.
+/// Opens the inputs of a configuration; those that are being read already go on. One whose wire
+/// is held by a running input with other settings counts as taken away until that is dropped.
 ///
 /// # Errors
 /// The first that is missing, busy or refused.
 pub(crate) fn inputs(configs: &[InputConfig], running: &InputList) -> Result<InputList, LineError> {
-    let input = |config: &InputConfig| match running.iter().find(|input| input.config == *config) {
-        Some(same) => Ok(same.clone()),
-        None => Input::start(config.clone(), Box::new(open)).map(Arc::new),
+    let input = |config: &InputConfig| {
+        if let Some(same) = running.iter().find(|input| input.config == *config) {
+            return Ok(same.clone());
+        }
+        let is_held = running.iter().any(|input| input.config.back_end.is_same_wire(&config.back_end));
+        let line = if is_held { None } else { Some(open(config)?) };
+        Input::start(config.clone(), line, Box::new(open)).map(Arc::new)
     };
     configs.iter().map(input).collect()
 }
 
 impl Input {
-    fn start(config: InputConfig, open: Box<Open>) -> Result<Self, LineError> {
+    /// Reads `line`, which `open` opens when it is taken away, or is not there yet.
+    fn start(
+        config: InputConfig,
+        mut line: Option<Box<dyn InputLine>>,
+        open: Box<Open>,
+    ) -> Result<Self, LineError> {
         let failed = |cause| LineError::Input { input: config.name.clone(), cause };
-        let mut line = open(&config)?;
-        let reading = line.wait(Duration::ZERO).map_err(failed)?;
+        let reading = line.as_mut().map(|line| line.wait(Duration::ZERO)).transpose().map_err(failed)?;
         let state = Arc::new(State {
-            level: AtomicU8::new(u8::from(reading.active)),
+            level: AtomicU8::new(reading.map_or(UNKNOWN, |reading| u8::from(reading.active))),
             edges: Mutex::new(None),
             errors: AtomicU64::new(0),
             stop: AtomicBool::new(false),
@@ -178,8 +187,7 @@ impl Drop for Input {
 }
 
 impl State {
-    fn read(&self, config: &InputConfig, line: Box<dyn InputLine>, open: &Open) {
-        let mut line = Some(line);
+    fn read(&self, config: &InputConfig, mut line: Option<Box<dyn InputLine>>, open: &Open) {
         let mut pause = BACKOFF.0;
         let mut retry_at = Instant::now();
         while !self.stop.load(Ordering::SeqCst) {
@@ -190,7 +198,7 @@ impl State {
                     continue;
                 }
                 None => open(config).map_err(|error| error.to_string()).map(|opened| {
-                    log::info!("input {} is there again", config.name);
+                    log::info!("input {} is there", config.name);
                     line = Some(opened);
                     None
                 }),
@@ -266,7 +274,45 @@ mod tests {
             *place.lock().unwrap() = Some(sender);
             Ok(Box::new(Fake(receiver, INACTIVE)) as Box<dyn InputLine>)
         };
-        (Input::start(config(), Box::new(open)).unwrap(), sender)
+        (Input::start(config(), Some(open(&config()).unwrap()), Box::new(open)).unwrap(), sender)
+    }
+
+    /// Its settings change by a reload, and the old input holds the wire until it is replaced.
+    #[test]
+    fn an_input_whose_wire_is_held_is_opened_when_it_is_free() {
+        let held = Arc::new(AtomicBool::new(true));
+        let open = {
+            let held = held.clone();
+            move |config: &InputConfig| {
+                if held.load(Ordering::SeqCst) {
+                    return Err(LineError::Input { input: config.name.clone(), cause: "held".into() });
+                }
+                let (sender, receiver) = channel();
+                std::mem::forget(sender);
+                Ok(Box::new(Fake(receiver, Reading { active: true, edges: None })) as Box<dyn InputLine>)
+            }
+        };
+        let input = Input::start(config(), None, Box::new(open)).unwrap();
+        assert_eq!(input.level(), None);
+        wait_for(|| input.errors() >= 1);
+        held.store(false, Ordering::SeqCst);
+        wait_for(|| input.level() == Some(true));
+    }
+
+    #[test]
+    fn the_same_wire_is_known_by_chip_and_position() {
+        use crate::config::{Bias, Position};
+        let gpio = |chip: &str, offset, bias| InputBackEnd::Gpio {
+            chip: Some(chip.into()),
+            position: Position::Offset(offset),
+            bias,
+            debounce: Duration::ZERO,
+        };
+        assert!(gpio("a", 1, None).is_same_wire(&gpio("a", 1, Some(Bias::PullUp))));
+        assert!(!gpio("a", 1, None).is_same_wire(&gpio("a", 2, None)));
+        assert!(!gpio("a", 1, None).is_same_wire(&gpio("b", 1, None)));
+        // Several may read a file.
+        assert!(!config().back_end.is_same_wire(&config().back_end));
     }
 
     /// Failure table: GPIO line taken away.

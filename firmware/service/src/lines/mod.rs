@@ -2,6 +2,7 @@
 
 mod gpio;
 mod input;
+mod list;
 #[cfg(all(feature = "rppal", any(target_arch = "aarch64", target_arch = "arm")))]
 mod registers;
 mod virtual_line;
@@ -12,6 +13,7 @@ use std::time::{Duration, Instant};
 
 pub(crate) use self::gpio::chips;
 pub(crate) use self::input::{Input, InputList, inputs};
+pub(crate) use self::list::{NONE, list};
 use crate::config::{BackEnd, LineConfig};
 
 /// First and longest pause between two attempts to open a line that was taken away.
@@ -21,10 +23,10 @@ const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::fro
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum LineError {
     #[error(
-        "line `{line}`: no GPIO chip is labelled `{label}`, there are: {found}; `resightd doctor` lists them"
+        "line `{line}`: no GPIO chip is labelled `{label}`, there are: {found}; `resightd lines` lists them"
     )]
     NoChip { line: String, label: String, found: String },
-    #[error("line `{line}`: no GPIO line is named `{name}`; `resightd doctor` lists the chips")]
+    #[error("line `{line}`: no GPIO line is named `{name}`; `resightd lines` lists them all")]
     NoLine { line: String, name: String },
     #[error("line `{line}`: {chip} offset {offset} is held by `{holder}`; stop that or choose another line")]
     Busy { line: String, chip: String, offset: u32, holder: String },
@@ -142,6 +144,10 @@ pub(crate) struct Line {
 }
 
 impl Line {
+    pub(crate) fn name(&self) -> &str {
+        &self.config.name
+    }
+
     fn level(&self) -> Option<bool> {
         let level = self.level.load(Ordering::SeqCst);
         (level != UNKNOWN).then_some(level == 1)
@@ -191,7 +197,11 @@ impl Lines {
         Self::with(Box::new(open), configs)
     }
 
-    fn with(open: Box<Open>, configs: &[LineConfig]) -> Result<Self, LineError> {
+    /// The same with another way to open a line.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub(crate) fn with(open: Box<Open>, configs: &[LineConfig]) -> Result<Self, LineError> {
         let lines = Self { list: RwLock::new([].into()), sealed: AtomicBool::new(false), open };
         let list = lines.prepare(configs)?;
         lines.install(&list)?;
@@ -273,6 +283,15 @@ impl Lines {
     /// The first line that could not be set, after all were tried.
     pub(crate) fn make_safe(&self) -> Result<(), LineError> {
         first_error(self.list().iter())
+    }
+
+    /// Tries again with the lines that are not known to be at their safe levels. Those that were
+    /// taken away are so when they are opened again.
+    ///
+    /// # Errors
+    /// The first line that could not be set, after all were tried.
+    pub(crate) fn keep_safe(&self) -> Result<(), LineError> {
+        first_error(self.list().iter().filter(|line| line.device.is_there()))
     }
 
     /// Puts every line to its safe level for good.
@@ -445,6 +464,23 @@ mod tests {
         assert_eq!(lines.drive(&line, true), Ok(true));
         assert_eq!(lines.levels(), [("relay 1".into(), Some(true))]);
         assert_eq!(board.opened().len(), 1);
+    }
+
+    #[test]
+    fn a_safe_level_that_could_not_be_written_is_tried_again() {
+        let (lines, line, board) = one(false);
+        lines.drive(&line, true).unwrap();
+        board.broken.store(true, Ordering::SeqCst);
+        assert!(lines.make_safe().is_err() && lines.keep_safe().is_err());
+        board.broken.store(false, Ordering::SeqCst);
+        lines.keep_safe().unwrap();
+        lines.keep_safe().unwrap();
+        assert_eq!(board.writes(), [(1, true), (1, false)]);
+        // One that is gone is nobody's to write.
+        lines.drive(&line, true).unwrap();
+        board.unplugged.store(true, Ordering::SeqCst);
+        assert!(lines.make_safe().is_err());
+        assert!(lines.keep_safe().is_ok());
     }
 
     /// Failure table: GPIO line taken away.

@@ -14,7 +14,6 @@ mod worker;
 use std::io::{self, Write as _};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context as _, Result};
@@ -29,12 +28,16 @@ use self::socket::EventSocket;
 use self::worker::Worker;
 use crate::config::{HttpConfig, OutputConfig, TOKEN_VARIABLE};
 use crate::http::{Access, Server};
+use crate::queue::{Popped, Queue};
 use crate::run::{Shared, lock};
 use crate::source::Frame;
 use crate::triggers::Change;
 
 /// Events that may wait for a slow reader.
-pub(crate) const EVENTS: usize = 256;
+const EVENTS: usize = 256;
+
+/// From the rules to the thread of the outputs.
+pub(crate) type Events = Queue<Event, EVENTS>;
 
 /// How long the last events may take.
 const FLUSH: Duration = Duration::from_secs(1);
@@ -48,6 +51,8 @@ macro_rules! counters {
         #[derive(Default)]
         pub(crate) struct Counters {
             $(pub(crate) $name: AtomicU64,)*
+            /// Whether the source gives frames.
+            pub(crate) source_up: AtomicU64,
             /// Readers of the socket now.
             pub(crate) socket_readers: AtomicU64,
             /// Whether a broker is connected now.
@@ -84,6 +89,7 @@ impl Counters {
     pub(crate) fn gauges(&self) -> impl Iterator<Item = (&'static str, &'static str, u64)> {
         let load = |gauge: &AtomicU64| gauge.load(Ordering::Relaxed);
         [
+            ("source_up", "Whether the source is open and has given a frame.", load(&self.source_up)),
             ("socket_readers", "Readers of the socket.", load(&self.socket_readers)),
             ("mqtt_connected", "Whether the broker is connected.", load(&self.mqtt_connected)),
         ]
@@ -94,7 +100,7 @@ impl Counters {
 /// All outputs of a configuration. A reload makes new ones and keeps what did not change.
 #[derive(Default)]
 pub(crate) struct Outputs {
-    stdout: Option<Arc<Worker<Arc<str>>>>,
+    stdout: Option<Arc<Worker<Arc<str>, EVENTS>>>,
     socket: Option<Arc<EventSocket>>,
     snapshots: Option<Arc<Snapshots>>,
     mqtt: Option<Arc<Mqtt>>,
@@ -119,7 +125,7 @@ impl Outputs {
         let stdout = match &old.stdout {
             _ if !config.events => None,
             Some(stdout) => Some(stdout.clone()),
-            None => Some(Arc::new(Worker::spawn("events", EVENTS, write_to_stdout)?)),
+            None => Some(Arc::new(Worker::spawn("events", write_to_stdout)?)),
         };
         let socket = match (&config.socket, &old.socket) {
             (None, _) => None,
@@ -247,24 +253,24 @@ fn open_http(config: &HttpConfig, old: Option<&Arc<Http>>, shared: &Arc<Shared>)
     Ok(Arc::new(Http { config: config.clone(), token, access, server }))
 }
 
-fn write_to_stdout(lines: &Receiver<Arc<str>>) {
+fn write_to_stdout(lines: &Queue<Arc<str>, EVENTS>) {
     let mut output = io::stdout();
-    for line in lines {
+    while let Some(line) = lines.wait() {
         if let Err(error) = output.write_all(line.as_bytes()).and_then(|()| output.flush()) {
             log::error!("events cannot be written to standard output: {error}");
         }
     }
 }
 
-/// Gives events to the outputs that there are at the time, until the last sender is gone.
-pub(crate) fn dispatch(events: &Receiver<Event>, shared: &Shared) {
+/// Gives events to the outputs that there are at the time, until there are no more.
+pub(crate) fn dispatch(shared: &Shared) {
     loop {
-        let event = events.recv_timeout(TICK);
+        let event = shared.events.pop(TICK);
         let outputs = lock(&shared.outputs).clone();
         match event {
-            Ok(event) => outputs.write(&event, &shared.counters),
-            Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => {
+            Popped::Item(event) => outputs.write(&event, &shared.counters),
+            Popped::Nothing => {}
+            Popped::Closed => {
                 outputs.tick(shared);
                 outputs.close();
                 return;

@@ -4,13 +4,14 @@
 //! without waiting; the connection's own waits for the broker. States are kept by what the
 //! broker was last told, so they come again after every loss of the connection.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
+use heapless::Deque;
 use rumqttc::{
     Client, Connection, Event, LastWill, MqttOptions, Outgoing, Packet, QoS, Request, TlsConfiguration,
     Transport,
@@ -106,7 +107,7 @@ struct Link {
     /// How often the broker has accepted a connection.
     connections: AtomicU64,
     connected: AtomicBool,
-    events: Mutex<VecDeque<Arc<str>>>,
+    events: Mutex<Deque<Arc<str>, EVENTS>>,
 }
 
 /// A broker that is told states and events.
@@ -159,11 +160,12 @@ impl Mqtt {
     /// Queues an event.
     pub(super) fn write(&self, line: &Arc<str>) {
         let mut events = lock(&self.link.events);
-        if events.len() == EVENTS {
+        if events.is_full() {
             events.pop_front();
             self.counters.mqtt_dropped.fetch_add(1, Ordering::Relaxed);
         }
-        events.push_back(line.clone());
+        // There is room.
+        let _ = events.push_back(line.clone());
     }
 
     /// Tells the broker what has changed, as far as there is room.
@@ -251,10 +253,8 @@ fn keep_events(connection: &mut Connection, link: &Link, counters: &Counters) {
         if publish.retain {
             continue;
         }
-        if events.len() == EVENTS {
+        if events.push_front(String::from_utf8_lossy(&publish.payload).into()).is_err() {
             counters.mqtt_dropped.fetch_add(1, Ordering::Relaxed);
-        } else {
-            events.push_front(String::from_utf8_lossy(&publish.payload).into());
         }
     }
 }

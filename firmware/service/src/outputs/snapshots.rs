@@ -6,7 +6,6 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::Receiver;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result, bail};
@@ -15,6 +14,7 @@ use super::Counters;
 use super::picture::Picture;
 use super::worker::Worker;
 use crate::config::SnapshotConfig;
+use crate::queue::Queue;
 
 /// What all names begin with. Other files in the folder are left alone.
 const PREFIX: &str = "resight-";
@@ -37,7 +37,7 @@ pub(super) struct Snapshot {
 /// Writes snapshots on a thread of its own.
 pub(super) struct Snapshots {
     config: SnapshotConfig,
-    worker: Worker<Snapshot>,
+    worker: Worker<Snapshot, WAITING>,
     counters: Arc<Counters>,
 }
 
@@ -47,7 +47,7 @@ impl Snapshots {
     /// # Errors
     /// A system without room for a thread.
     pub(super) fn open(config: &SnapshotConfig, counters: Arc<Counters>) -> Result<Self> {
-        let worker = Worker::spawn("snapshots", WAITING, {
+        let worker = Worker::spawn("snapshots", {
             let (config, counters) = (config.clone(), counters.clone());
             move |snapshots| write_all(&Folder::new(config), snapshots, &counters)
         })?;
@@ -75,10 +75,10 @@ impl Snapshots {
     }
 }
 
-fn write_all(folder: &Folder, snapshots: &Receiver<Snapshot>, counters: &Counters) {
+fn write_all(folder: &Folder, snapshots: &Queue<Snapshot, WAITING>, counters: &Counters) {
     // What is there is listed once, and again after every failure.
     let mut listed = folder.list().map_err(|error| report(counters, &error)).ok();
-    for snapshot in snapshots {
+    while let Some(snapshot) = snapshots.wait() {
         let result = match &mut listed {
             Some(files) => folder.write(files, &snapshot),
             None => folder.list().and_then(|files| folder.write(listed.insert(files), &snapshot)),
