@@ -53,6 +53,7 @@ class Board:
 
 BOARDS = [
     Board("a76", ["virt", "-cpu", "cortex-a76", "-m", "1024"], "kernel", "main"),
+    Board("a76-faults", ["virt", "-cpu", "cortex-a76", "-m", "1024"], "kernel", "failures"),
     Board("a72", ["virt", "-cpu", "cortex-a72", "-m", "1024"], "kernel", "short"),
     Board("debian12", ["virt", "-cpu", "cortex-a72", "-m", "768"], "kernel-old", "debian12",
           init="/opt/board/init", seconds=600, levels=0x090303FC),
@@ -382,7 +383,8 @@ def main():
     parser.add_argument("--keep", type=Path, help="folder for the consoles' output")
     parser.add_argument("--skip", help="reason why nothing can run: reports that and ends")
     arguments = parser.parse_args()
-    boards = [board for board in BOARDS if board.name in arguments.boards.split(",")]
+    boards = [board for board in BOARDS if board.name in arguments.boards.split(",")
+              and any(selected(name, arguments.only) for name in scenarios_of(board.scenarios))]
     known = set() if arguments.skip else machines()
     results = []
     for board in boards:
@@ -410,7 +412,7 @@ def main():
             print(f"board: {board.name} has stopped ({time.monotonic() - begin:.0f} s)", flush=True)
             return done.results
 
-        # The first is as long as the others together, and its clock does not mind company.
+        # The two longest first, whose clocks do not mind company.
         with ThreadPoolExecutor(2) as pool:
             for more in pool.map(boot, boards):
                 results += more
