@@ -35,10 +35,10 @@ qemu-aarch64 -cpu "$cpu" -plugin "$plugin,out=$folder/counts${caches:+,$caches}"
 
 # Mark 65536 ends a layer; what follows it is not counted.
 awk -F '\t' '
-    function row(name, kernel, macs, n) {
+    function row(name, kernel, macs, n, whole) {
         printf "%-14s %-24s %8.0f %7.3f", name, kernel, n[2] / 1e3, macs ? n[2] / macs * 16 : 0
-        for (i = 3; i <= 11; i++) if (i <= columns) printf " %7.0f", n[i] / 1e3
-        printf "\n"
+        for (i = 3; i <= columns; i++) printf " %7.0f", n[i] / 1e3
+        printf " %7.2f\n", n[2] / whole * 100
     }
     NR == FNR { name[$1] = $2; kernel[$1] = $3; macs[$1] = $4; next }
     FNR == 1 {
@@ -46,13 +46,20 @@ awk -F '\t' '
         printf "%-14s %-24s %8s %7s", "layer", "kernel", "k_instr", "per_16"
         split("dot mmla mull adalp loads stores kB_L1 kB_L2 kB_mem", head, " ")
         for (i = 3; i <= columns; i++) printf " %7s", head[i - 2]
-        printf "\n"
+        printf " %7s\n", "percent"
         next
     }
     $1 == 65536 { next }
     {
-        for (i = 2; i <= columns; i++) { n[i] = $i; sum[i] += $i }
+        order[++layers] = $1
+        for (i = 2; i <= columns; i++) { counts[$1, i] = $i; sum[i] += $i }
         all += macs[$1]
-        row(name[$1], kernel[$1], macs[$1], n)
     }
-    END { row("total", "", all, sum) }' "$folder/names" "$folder/counts"
+    END {
+        for (layer = 1; layer <= layers; layer++) {
+            id = order[layer]
+            for (i = 2; i <= columns; i++) n[i] = counts[id, i]
+            row(name[id], kernel[id], macs[id], n, sum[2])
+        }
+        row("total", "", all, sum, sum[2])
+    }' "$folder/names" "$folder/counts"
