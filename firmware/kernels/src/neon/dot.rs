@@ -22,7 +22,6 @@ const DEPTH: usize = 8;
 pub(crate) struct NeonDot(());
 
 impl Microkernel for NeonDot {
-    const NAME: &'static str = "neon_dot_6x16";
     const ROWS: usize = ROWS;
     const COLUMNS: usize = COLUMNS;
     const DEPTH: usize = DEPTH;

@@ -22,7 +22,6 @@ const DEPTH: usize = 8;
 pub(crate) struct NeonI8mm(());
 
 impl Microkernel for NeonI8mm {
-    const NAME: &'static str = "neon_i8mm_6x16";
     const ROWS: usize = ROWS;
     const COLUMNS: usize = COLUMNS;
     const DEPTH: usize = DEPTH;
