@@ -121,6 +121,20 @@ fn quantize_evaluate_classify_inspect_bench() {
     assert!(convolution["quantisation"]["scale"].as_f64().unwrap() > 0.0, "{convolution}");
     let macs: u64 = layers.iter().map(|layer| layer["macs"].as_u64().unwrap()).sum();
     assert_eq!(result["macs"].as_u64(), Some(macs));
+    // Kernels of boards that this is not.
+    for isa in resight_network::Isa::ALL {
+        let inspect = ["inspect", "model.resight.tar", "--isa", isa.name(), "--json"];
+        let planned = workshop.json(&inspect);
+        assert_eq!(planned["isa"], isa.name());
+        assert_eq!(planned["working_bytes"].is_null(), !isa.is_available(), "{isa}");
+        for layer in planned["layers"].as_array().unwrap() {
+            let (kernel, convolution) =
+                (layer["kernel"].as_str().unwrap(), layer["operator"].as_str().unwrap());
+            assert_eq!(kernel.starts_with(isa.name()), convolution.contains("convolution"), "{isa}: {layer}");
+        }
+    }
+    workshop.fails(&["inspect", "model.resight.tar", "--isa", "sse9"], &["sse9", "neon_dot"]);
+    workshop.fails(&["bench", "model.resight.tar", "--isa", "sse9"], &["sse9"]);
 
     let result =
         workshop.json(&["bench", "model.resight.tar", "--runs", "3", "--layers", "--threads", "2", "--json"]);
@@ -169,7 +183,7 @@ fn forcing_kernels_gives_the_same_logits() {
     let workshop = Workshop::with_model();
     let arguments = ["classify", "model.resight.tar", "pictures/03.png", "--top", "10", "--json"];
     let expected = workshop.ok(&arguments);
-    for isa in ["generic", "neon_mlal", "neon_dot", "neon_i8mm", "x86_avx2", "x86_vnni"] {
+    for isa in resight_network::Isa::ALL.map(resight_network::Isa::name) {
         let output = workshop.command(&arguments).env("RESIGHT_ISA", isa).output().unwrap();
         let error = String::from_utf8_lossy(&output.stderr).into_owned();
         if output.status.success() {

@@ -611,10 +611,15 @@ fn the_other_commands_answer() {
     assert!(workshop.ok(&["self-test", "--model", "m.tar"]).contains("golden vectors reproduced"));
     let bench = workshop.ok(&["bench", "--model", "m.tar", "--runs", "2", "--threads", "2"]);
     assert!(bench.contains("ms median") && bench.contains("threads        2"), "{bench}");
+    let bench = workshop.ok(&["bench", "--model", "m.tar", "--runs", "2", "--threads", "1", "--pin"]);
+    assert!(bench.contains("threads        1, on cores "), "{bench}");
     let doctor = workshop.output(&["doctor"]);
     let text = String::from_utf8(doctor.stdout).unwrap();
     assert_eq!(doctor.status.success(), !text.contains("problem:"), "{text}");
     assert!(text.contains("kernels") && text.contains("GPIO chip"), "{text}");
+    // Which kernel runs which layers here.
+    assert!(resight_network::Isa::best().kernels().all(|(kernel, _)| text.contains(kernel)), "{text}");
+    assert!(text.contains("threads       "), "{text}");
     // Whatever this machine has.
     let lines = workshop.ok(&["lines"]);
     assert!(lines.contains("/dev/gpiochip"), "{lines}");

@@ -69,6 +69,14 @@ impl ConvolutionParameters<'_> {
     }
 }
 
+impl ConvolutionParameters<'_> {
+    /// The name of the kernel that runs it on a CPU with this instruction set and these caches,
+    /// which need not be the running one. The parameters are [valid](Self::validate).
+    pub fn kernel(&self, isa: Isa, caches: CacheSizes) -> &'static str {
+        dispatch::kernel(isa, self, caches)
+    }
+}
+
 /// A convolution packed for one instruction set: int8 in, int8 out, with bias, residual
 /// addition, ReLU (by saturation) and requantisation fused.
 #[derive(Debug)]

@@ -34,23 +34,12 @@ pub(crate) struct Depthwise {
 }
 
 impl Depthwise {
-    /// The layer, when it is depthwise; the parameters have been validated.
-    pub(crate) fn new(isa: Isa, parameters: &ConvolutionParameters<'_>) -> Option<Self> {
-        let name = match isa {
-            Isa::Generic => return None,
-            Isa::NeonMlal => "neon_mlal_depthwise",
-            Isa::NeonDot => "neon_dot_depthwise",
-            Isa::NeonI8mm => "neon_i8mm_depthwise",
-            Isa::X86Avx2 => "x86_avx2_depthwise",
-            Isa::X86Vnni => "x86_vnni_depthwise",
-        };
+    /// Packs the weights of a depthwise layer; the parameters have been validated.
+    pub(crate) fn new(name: &'static str, isa: Isa, parameters: &ConvolutionParameters<'_>) -> Self {
         let shape = &parameters.shape;
-        if shape.group_channels() != 1 || shape.output_channels != shape.groups {
-            return None;
-        }
         let taps = shape.depth();
         let channel = |tap| parameters.weights.iter().skip(tap).step_by(taps).copied();
-        Some(Self {
+        Self {
             name,
             vectors: Vectors::new(isa),
             weights: (0..taps).flat_map(channel).collect(),
@@ -60,7 +49,7 @@ impl Depthwise {
             residual_multiplier: parameters.residual_multiplier.unwrap_or(0),
             padding_value: parameters.padding_value.to_vec(),
             shape: shape.clone(),
-        })
+        }
     }
 
     /// Computes whole rows of the output, from `first` on.

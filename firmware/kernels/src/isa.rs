@@ -17,14 +17,23 @@ pub enum Isa {
     NeonI8mm,
     /// AVX2, 16-bit multiply-add.
     X86Avx2,
+    /// AVX2 with AVX-VNNI, 256-bit dot products (Alder Lake and later without AVX-512).
+    X86AvxVnni,
     /// AVX-512 with VNNI.
     X86Vnni,
 }
 
 impl Isa {
     /// All of them, in the order of preference: the last available one is the best.
-    pub const ALL: [Self; 6] =
-        [Self::Generic, Self::NeonMlal, Self::NeonDot, Self::NeonI8mm, Self::X86Avx2, Self::X86Vnni];
+    pub const ALL: [Self; 7] = [
+        Self::Generic,
+        Self::NeonMlal,
+        Self::NeonDot,
+        Self::NeonI8mm,
+        Self::X86Avx2,
+        Self::X86AvxVnni,
+        Self::X86Vnni,
+    ];
 
     /// The name, as in `RESIGHT_ISA` and on the command line.
     pub const fn name(self) -> &'static str {
@@ -34,6 +43,7 @@ impl Isa {
             Self::NeonDot => "neon_dot",
             Self::NeonI8mm => "neon_i8mm",
             Self::X86Avx2 => "x86_avx2",
+            Self::X86AvxVnni => "x86_avx_vnni",
             Self::X86Vnni => "x86_vnni",
         }
     }
@@ -58,12 +68,22 @@ impl Isa {
     /// # Errors
     /// An unknown name and one that this CPU cannot run: a forced choice never falls back.
     pub fn select(name: Option<&str>) -> Result<Self, KernelError> {
-        let Some(name) = name else { return Ok(Self::best()) };
-        let isa = Self::ALL
-            .into_iter()
-            .find(|isa| isa.name() == name)
-            .ok_or_else(|| KernelError::UnknownIsa(name.to_string()))?;
-        isa.check()
+        name.map_or_else(|| Ok(Self::best()), |name| Self::named(name)?.check())
+    }
+
+    /// The one called `name`, whether or not this CPU can run it.
+    ///
+    /// # Errors
+    /// An unknown name.
+    pub fn named(name: &str) -> Result<Self, KernelError> {
+        let known = Self::ALL.into_iter().find(|isa| isa.name() == name);
+        known.ok_or_else(|| KernelError::UnknownIsa(name.to_string()))
+    }
+
+    /// Its kernels for convolutions, each with the layers that it runs; the first one runs those
+    /// that no other does.
+    pub fn kernels(self) -> impl Iterator<Item = (&'static str, &'static str)> {
+        crate::dispatch::table(self)
     }
 
     /// Itself when it is available.

@@ -30,6 +30,7 @@ mod parallel;
 mod pool;
 mod shape;
 mod tiled;
+mod winograd;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 

@@ -35,8 +35,6 @@ const ALIGNMENT: usize = 64;
 /// A value can only be made by [`new`](Self::new), which asks the CPU: owning one proves
 /// that the CPU has the instructions.
 pub(crate) trait Microkernel: Copy + Debug + Send + Sync + 'static {
-    /// `{isa}_{rows}x{columns}`.
-    const NAME: &'static str;
     /// Output pixels of a tile.
     const ROWS: usize;
     /// Output channels of a tile.
@@ -142,6 +140,7 @@ pub(crate) struct Tile {
 #[derive(Debug)]
 pub(crate) struct Tiled<M> {
     microkernel: M,
+    name: &'static str,
     shape: ConvolutionShape,
     caches: CacheSizes,
     /// Output `[height, width]`.
@@ -171,7 +170,12 @@ pub(crate) struct Tiled<M> {
 
 impl<M: Microkernel> Tiled<M> {
     /// Packs the weights; the parameters have been validated.
-    pub(crate) fn new(microkernel: M, parameters: &ConvolutionParameters<'_>, caches: CacheSizes) -> Self {
+    pub(crate) fn new(
+        microkernel: M,
+        name: &'static str,
+        parameters: &ConvolutionParameters<'_>,
+        caches: CacheSizes,
+    ) -> Self {
         const {
             assert!(M::ROWS <= MAX_ROWS && M::COLUMNS <= MAX_COLUMNS && M::DEPTH <= ALIGNMENT);
         }
@@ -221,6 +225,7 @@ impl<M: Microkernel> Tiled<M> {
         let shift = M::prepare_scale(&mut multiplier, parameters.shift, bound);
         Self {
             microkernel,
+            name,
             caches,
             output: [shape.output()[0], shape.output()[1]],
             window: [0, 1].map(|axis| shape.dilation[axis] * (shape.kernel[axis] - 1) + 1),
@@ -552,7 +557,7 @@ impl<M: Microkernel> Tiled<M> {
 
 impl<M: Microkernel> Body for Tiled<M> {
     fn kernel(&self) -> &'static str {
-        M::NAME
+        self.name
     }
 
     fn scratch_len(&self, threads: usize) -> usize {

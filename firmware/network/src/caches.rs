@@ -11,14 +11,11 @@ use resight_kernels::CacheSizes;
 
 use crate::threads;
 
-/// Where the kernel describes its CPUs.
-const CPUS: &str = "/sys/devices/system/cpu";
-
 /// The caches of the fastest core that this process may use. Asked once: a process keeps them.
 pub fn cache_sizes() -> CacheSizes {
     static SIZES: OnceLock<CacheSizes> = OnceLock::new();
     *SIZES.get_or_init(|| {
-        let cpu = Path::new(CPUS).join(format!("cpu{}", threads::fastest_core()));
+        let cpu = Path::new(threads::CPUS).join(format!("cpu{}", threads::fastest_core()));
         listed(&cpu).or_else(|| known(midr(&cpu)?)).unwrap_or_default()
     })
 }

@@ -9,7 +9,7 @@ use tract_nnef::internal::*;
 
 use crate::archive::{Archive, ArchiveBuilder, Golden, Provenance};
 use crate::{
-    ImageView, Labels, NetworkError, Orientation, Preprocessing, Preprocessor, Program, PublicKey,
+    ImageView, Labels, NetworkError, Orientation, Preprocessing, Preprocessor, Program, PublicKey, StepInfo,
     ThreadPool, ThreadSettings, nnef,
 };
 
@@ -229,10 +229,23 @@ impl Model {
     /// # Errors
     /// Parameters that the kernels refuse, or an instruction set that this CPU does not have.
     pub fn compile(&self, isa: Isa, threads: usize) -> Result<Program, NetworkError> {
-        Program::compile(&self.graph, isa, threads).map_err(|error| match error {
+        Program::compile(&self.graph, isa, threads).map_err(|error| self.named(error))
+    }
+
+    /// The steps as a CPU with `isa` would run them; see [`Program::steps_on`].
+    ///
+    /// # Errors
+    /// Parameters that the kernels refuse.
+    pub fn steps_on(&self, isa: Isa) -> Result<Vec<StepInfo>, NetworkError> {
+        Program::steps_on(&self.graph, isa).map_err(|error| self.named(error))
+    }
+
+    /// The error with this file's name.
+    fn named(&self, error: NetworkError) -> NetworkError {
+        match error {
             NetworkError::Graph(cause) => NetworkError::Content { file: self.file.clone(), cause },
             other => other,
-        })
+        }
     }
 
     /// Runs the golden vectors through `program`.

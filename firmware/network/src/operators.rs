@@ -9,8 +9,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use resight_kernels::{
-    self as kernels, ConvolutionParameters, ConvolutionShape, Isa, KernelError, LinearParameters, Parallel,
-    PoolShape, Sequential,
+    self as kernels, CacheSizes, ConvolutionParameters, ConvolutionShape, Isa, KernelError, LinearParameters,
+    Parallel, PoolShape, Sequential,
 };
 use tract_nnef::internal::*;
 
@@ -159,9 +159,9 @@ impl Convolution {
     }
 }
 
-impl Packable for Convolution {
-    fn pack(&self, isa: Isa, input: &[usize]) -> TractResult<Layer> {
-        let parameters = ConvolutionParameters {
+impl Convolution {
+    fn parameters(&self, input: &[usize]) -> TractResult<ConvolutionParameters<'_>> {
+        Ok(ConvolutionParameters {
             shape: self.shape(input)?,
             weights: slice(&self.weights)?,
             bias: slice(&self.bias)?,
@@ -169,7 +169,20 @@ impl Packable for Convolution {
             shift: self.shift,
             residual_multiplier: self.residual_multiplier,
             padding_value: slice(&self.padding_value)?,
-        };
+        })
+    }
+
+    /// The kernel that a board of this kind runs it with.
+    pub(crate) fn kernel(&self, isa: Isa, input: &[usize]) -> TractResult<&'static str> {
+        let parameters = self.parameters(input)?;
+        parameters.validate().map_err(kernel_error)?;
+        Ok(parameters.kernel(isa, CacheSizes::default()))
+    }
+}
+
+impl Packable for Convolution {
+    fn pack(&self, isa: Isa, input: &[usize]) -> TractResult<Layer> {
+        let parameters = self.parameters(input)?;
         let convolution = kernels::Convolution::with_caches(isa, &parameters, cache_sizes());
         Ok(Layer::Convolution(convolution.map_err(kernel_error)?))
     }

@@ -131,6 +131,28 @@ impl Program {
         })
     }
 
+    /// The steps as a CPU with `isa` would run them, whose caches are like a small board's. The
+    /// running CPU need not be able to.
+    ///
+    /// # Errors
+    /// Those of [`compile`](Self::compile) other than of the instruction set.
+    pub fn steps_on(model: &TypedModel, isa: Isa) -> Result<Vec<StepInfo>, NetworkError> {
+        let mut steps = Self::compile(model, Isa::Generic, 1)?.steps();
+        let kernel = |step: &StepInfo| -> TractResult<Option<&'static str>> {
+            let node = model.node_by_name(&step.name)?;
+            let Some(convolution) = node.op_as::<Convolution>() else { return Ok(None) };
+            let shape = model.outlet_fact(node.inputs[0])?.shape.as_concrete();
+            convolution.kernel(isa, shape.context("an input of unknown shape")?).map(Some)
+        };
+        for step in &mut steps {
+            let found = kernel(step).map_err(|error| NetworkError::Graph(anyhow_chain(&error)))?;
+            if let Some(kernel) = found {
+                kernel.clone_into(&mut step.kernel);
+            }
+        }
+        Ok(steps)
+    }
+
     /// Input `[height, width, channels]`.
     pub fn input_shape(&self) -> [usize; 3] {
         self.input_shape

@@ -79,6 +79,12 @@ fn or_unknown(value: Option<String>) -> String {
     value.unwrap_or_else(|| "unknown".into())
 }
 
+/// Where the threads run, if they are bound to cores.
+fn on_cores(pool: &ThreadPool) -> String {
+    let cores: Vec<String> = pool.cores().iter().map(ToString::to_string).collect();
+    if cores.is_empty() { String::new() } else { format!(", on cores {}", cores.join(" ")) }
+}
+
 /// Times the network alone and preprocessing of a 640x480 image.
 ///
 /// # Errors
@@ -109,11 +115,12 @@ pub(crate) fn bench(file: &Path, threads: ThreadSettings, runs: usize) -> Result
         format!("{:.3} ms median, {:.3} ms best", ms(times[times.len() / 2]), ms(times[0]))
     };
     Ok(format!(
-        "network        {}\npreprocessing  {} (640x480)\nthreads        {}\nkernels        {isa}\n\
+        "network        {}\npreprocessing  {} (640x480)\nthreads        {}{}\nkernels        {isa}\n\
          temperature    {}\nclock          {}\n",
         times(network),
         times(preparing),
         pool.threads(),
+        on_cores(&pool),
         or_unknown(temperature().map(|celsius| format!("{celsius:.1} °C"))),
         or_unknown(clock().map(|megahertz| format!("{megahertz} MHz"))),
     ))
@@ -128,7 +135,10 @@ pub(crate) fn doctor() -> (String, bool) {
     lines.push(format!("processor     {}", processor()));
     let available = Isa::available().map(Isa::name).collect::<Vec<_>>().join(", ");
     match isa_from_environment() {
-        Ok(isa) => lines.push(format!("kernels       {isa} (of {available})")),
+        Ok(isa) => {
+            lines.push(format!("kernels       {isa} (of {available})"));
+            lines.extend(isa.kernels().map(|(kernel, layers)| format!("              {kernel}: {layers}")));
+        }
         Err(error) => {
             lines.push(format!("kernels       none (of {available})"));
             problems.push(error.to_string());
@@ -137,6 +147,10 @@ pub(crate) fn doctor() -> (String, bool) {
     if cfg!(target_arch = "aarch64") && !Isa::NeonDot.is_available() {
         problems
             .push("this processor has no dot product: expect a fourth of the speed of a Cortex-A76".into());
+    }
+    match ThreadPool::new(ThreadSettings::default()) {
+        Ok(pool) => lines.push(format!("threads       {} by default{}", pool.threads(), on_cores(&pool))),
+        Err(error) => problems.push(error.to_string()),
     }
     let celsius = temperature();
     lines.push(format!("temperature   {}", or_unknown(celsius.map(|celsius| format!("{celsius:.1} °C")))));

@@ -12,11 +12,12 @@ use super::{megabytes, print_json, print_table};
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Example:
-  resight inspect resnet50.resight.tar --isa generic")]
+  resight inspect resnet50.resight.tar --isa neon_mlal")]
 pub(crate) struct Arguments {
     /// The model file.
     model: PathBuf,
-    /// Show the kernels of this instruction set instead of the best one of this CPU.
+    /// Show the kernels of this instruction set, also one that this CPU lacks, instead of the best
+    /// one of this CPU.
     #[arg(long, value_name = "NAME")]
     isa: Option<String>,
     /// Print the result as JSON.
@@ -32,12 +33,15 @@ impl Arguments {
 
     pub(crate) fn run(self) -> Result<()> {
         let isa = match &self.isa {
-            Some(name) => Isa::select(Some(name))?,
+            Some(name) => Isa::named(name)?,
             None => isa_from_environment()?,
         };
         let model = Model::load(&self.model)?;
-        let program = model.compile(isa, 1)?;
-        let steps = program.steps();
+        // What another CPU would do is known but for its memory.
+        let foreign = !isa.is_available();
+        let program = model.compile(if foreign { Isa::Generic } else { isa }, 1)?;
+        let steps = if foreign { model.steps_on(isa)? } else { program.steps() };
+        let working = (!foreign).then(|| program.working_bytes());
         let macs: u64 = steps.iter().map(|step| step.macs).sum();
         let weights: usize = steps.iter().map(|step| step.weight_bytes).sum();
         let report = model.report();
@@ -62,7 +66,7 @@ impl Arguments {
                 "classes": program.classes(),
                 "macs": macs,
                 "weight_bytes": weights,
-                "working_bytes": program.working_bytes(),
+                "working_bytes": working,
                 "int8_mac_coverage_percent": coverage,
                 "preprocessing": model.preprocessing(),
                 "provenance": model.provenance(),
@@ -97,10 +101,11 @@ impl Arguments {
         println!();
         println!("{}: {height}x{width}x{channels} in, {} classes out", model.name(), program.classes());
         println!(
-            "{:.3} GMAC, {coverage:.1} % of them in int8; {} of weights, {} of working memory; instruction set {isa}",
+            "{:.3} GMAC, {coverage:.1} % of them in int8; {} of weights{}; instruction set {isa}{}",
             macs as f64 / 1e9,
             megabytes(weights as u64),
-            megabytes(program.working_bytes() as u64),
+            working.map_or(String::new(), |bytes| format!(", {} of working memory", megabytes(bytes as u64))),
+            if foreign { ", which this CPU lacks" } else { "" },
         );
         let provenance = model.provenance();
         let calibration = provenance.calibration.as_ref().map_or(String::new(), |calibration| {

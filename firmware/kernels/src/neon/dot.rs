@@ -6,7 +6,7 @@
 //! - Panel: `[depth / 8][3 pairs][2 pixels][8]`.
 //! - Weights: `[depth / 4][16 channels][4]`.
 
-use core::arch::aarch64::int32x4_t;
+use core::arch::aarch64::vdupq_n_s32;
 use core::arch::asm;
 
 use super::{detected, epilogue, panel};
@@ -22,7 +22,6 @@ const DEPTH: usize = 8;
 pub(crate) struct NeonDot(());
 
 impl Microkernel for NeonDot {
-    const NAME: &'static str = "neon_dot_6x16";
     const ROWS: usize = ROWS;
     const COLUMNS: usize = COLUMNS;
     const DEPTH: usize = DEPTH;
@@ -107,8 +106,10 @@ macro_rules! tile {
             // SAFETY: 16 biases; reads `depth * 6` bytes of the panel, which end where the next
             // panel starts, and `depth * 16` of the weights; then `$count` rows are stored.
             unsafe {
-                let mut rows: [[int32x4_t; 4]; $count] = epilogue::start(tile.bias);
+                // Fewer instructions than moves, and none of them for the units that multiply.
+                let mut rows = [[vdupq_n_s32(0); 4]; $count];
                 asm!(
+                    $(concat!("ld1 {{", $a, ".4s, ", $b, ".4s, ", $c, ".4s, ", $d, ".4s}}, [{bias}]"),)*
                     "cbz {eights}, 3f",
                     "2:",
                     step!($load, $([$activation $even $odd $a $b $c $d])*),
@@ -128,16 +129,17 @@ macro_rules! tile {
                     "subs {ones}, {ones}, #1",
                     "b.ne 4b",
                     "5:",
+                    bias = in(reg) tile.bias,
                     panel = inout(reg) tile.panel,
                     weights = inout(reg) tile.weights => _,
                     eights = inout(reg) tile.depth / (8 * DEPTH) => _,
                     ones = inout(reg) tile.depth / DEPTH % 8 => _,
                     stride = in(reg) DEPTH * ROWS,
                     $(
-                        inout($a) rows[$index][0],
-                        inout($b) rows[$index][1],
-                        inout($c) rows[$index][2],
-                        inout($d) rows[$index][3],
+                        out($a) rows[$index][0],
+                        out($b) rows[$index][1],
+                        out($c) rows[$index][2],
+                        out($d) rows[$index][3],
                     )*
                     out("v0") _, out("v1") _, out("v2") _,
                     out("v3") _, out("v4") _, out("v5") _, out("v6") _,

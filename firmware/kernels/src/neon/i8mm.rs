@@ -6,7 +6,9 @@
 //! - Panel: `[depth / 8][3 pairs][2 pixels][8]`.
 //! - Weights: `[depth / 8][8 pairs][2 channels][8]`.
 
-use core::arch::aarch64::{int32x4_t, vreinterpretq_s32_s64, vreinterpretq_s64_s32, vzip1q_s64, vzip2q_s64};
+use core::arch::aarch64::{
+    int32x4_t, vdupq_n_s32, vreinterpretq_s32_s64, vreinterpretq_s64_s32, vzip1q_s64, vzip2q_s64,
+};
 use core::arch::asm;
 
 use super::{detected, epilogue, panel};
@@ -22,7 +24,6 @@ const DEPTH: usize = 8;
 pub(crate) struct NeonI8mm(());
 
 impl Microkernel for NeonI8mm {
-    const NAME: &'static str = "neon_i8mm_6x16";
     const ROWS: usize = ROWS;
     const COLUMNS: usize = COLUMNS;
     const DEPTH: usize = DEPTH;
@@ -75,10 +76,10 @@ impl Microkernel for NeonI8mm {
 /// # Safety
 /// `bias` is good for reading 16 elements.
 #[inline(always)]
-unsafe fn start<const PAIRS: usize>(bias: *const i32) -> [[int32x4_t; 8]; PAIRS] {
+unsafe fn start(bias: *const i32) -> [int32x4_t; 8] {
     // SAFETY: 16 biases.
     let [[a, b, c, d]] = unsafe { epilogue::start::<1>(bias) };
-    [[low(a, a), high(a, a), low(b, b), high(b, b), low(c, c), high(c, c), low(d, d), high(d, d)]; PAIRS]
+    [low(a, a), high(a, a), low(b, b), high(b, b), low(c, c), high(c, c), low(d, d), high(d, d)]
 }
 
 /// Pairs of pixels and channels to rows of channels.
@@ -138,12 +139,18 @@ macro_rules! tile {
         #[target_feature(enable = "i8mm")]
         unsafe fn $name<const ROWS: usize>(tile: &Tile, tiles: usize) {
             let mut tile = *tile;
+            // SAFETY: 16 biases.
+            let bias = unsafe { start(tile.bias) };
             for _ in 0..tiles {
-            // SAFETY: 16 biases; reads `depth * 6` bytes of the panel, which end where the next
+            // SAFETY: reads the biases, `depth * 6` bytes of the panel, which end where the next
             // panel starts, and `depth * 16` of the weights; then `ROWS` rows are stored.
             unsafe {
-                let mut pairs: [[int32x4_t; 8]; $pairs] = start(tile.bias);
+                let mut pairs = [[vdupq_n_s32(0); 8]; $pairs];
                 asm!(
+                    $(
+                        concat!("ld1 {{", $a, ".4s, ", $b, ".4s, ", $c, ".4s, ", $d, ".4s}}, [{low}]"),
+                        concat!("ld1 {{", $e, ".4s, ", $f, ".4s, ", $g, ".4s, ", $h, ".4s}}, [{high}]"),
+                    )*
                     "cbz {eights}, 3f",
                     "2:",
                     step!($load, $([$x $a $b $c $d $e $f $g $h])*),
@@ -163,20 +170,22 @@ macro_rules! tile {
                     "subs {ones}, {ones}, #1",
                     "b.ne 4b",
                     "5:",
+                    low = in(reg) bias.as_ptr(),
+                    high = in(reg) bias.as_ptr().add(4),
                     panel = inout(reg) tile.panel,
                     weights = inout(reg) tile.weights => _,
                     eights = inout(reg) tile.depth / (8 * DEPTH) => _,
                     ones = inout(reg) tile.depth / DEPTH % 8 => _,
                     stride = in(reg) DEPTH * self::ROWS,
                     $(
-                        inout($a) pairs[$index][0],
-                        inout($b) pairs[$index][1],
-                        inout($c) pairs[$index][2],
-                        inout($d) pairs[$index][3],
-                        inout($e) pairs[$index][4],
-                        inout($f) pairs[$index][5],
-                        inout($g) pairs[$index][6],
-                        inout($h) pairs[$index][7],
+                        out($a) pairs[$index][0],
+                        out($b) pairs[$index][1],
+                        out($c) pairs[$index][2],
+                        out($d) pairs[$index][3],
+                        out($e) pairs[$index][4],
+                        out($f) pairs[$index][5],
+                        out($g) pairs[$index][6],
+                        out($h) pairs[$index][7],
                     )*
                     out("v0") _, out("v1") _, out("v2") _,
                     out("v3") _, out("v4") _, out("v5") _, out("v6") _,

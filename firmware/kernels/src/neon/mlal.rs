@@ -26,7 +26,6 @@ const BLOCK: usize = 4;
 pub(crate) struct NeonMlal(());
 
 impl Microkernel for NeonMlal {
-    const NAME: &'static str = "neon_mlal_4x16";
     const ROWS: usize = ROWS;
     const COLUMNS: usize = COLUMNS;
     const DEPTH: usize = DEPTH;

@@ -19,7 +19,7 @@
 //! Transformed weights stay within 49 x 127 and inputs within 100 x 128: both fit 16 bits. Sums
 //! of products overflow 32 bits, and may: `576 y` is right modulo 2^32. As 9 has an inverse,
 //! multiplication by it leaves `64 y` modulo 2^32, and an arithmetic shift the exact `y` when
-//! `|y| < 2^25`: which is checked for each channel when the layer is packed.
+//! `|y| < 2^25`: which [`suits`](crate::winograd::suits) checks for each channel.
 //!
 //! # Memory
 //! Transformed weights are eight times as large as the int8 ones: on a small board their
@@ -37,24 +37,15 @@ use core::arch::asm;
 use super::epilogue;
 use crate::convolution::Body;
 use crate::tiled::{Shared, Tile, align, run_parts};
+use crate::winograd::{COLUMNS, COMPONENTS, POINTS, Segment, block_tiles};
 use crate::{CacheSizes, ConvolutionParameters, ConvolutionShape, KernelError, Parallel};
 
-/// Points of the largest tile, in one dimension.
-const POINTS: usize = 6;
-/// Points in two dimensions.
-const COMPONENTS: usize = POINTS * POINTS;
 /// Tiles that the matrix product takes at once.
 const ROWS: usize = 6;
-/// Output channels of a column block.
-const COLUMNS: usize = 16;
 /// Input channels whose weights are transformed at once.
 const DEPTH_BLOCK: usize = 64;
-/// At least this many tiles pass by at once, or transforming the weights would cost too much.
-const MIN_TILES: usize = 16;
 /// The inverse of 9 modulo 2^32.
 const INVERSE_9: i32 = 0x38e3_8e39;
-/// An output must stay below this for its upper bits to be known.
-const LIMIT: i64 = 1 << 25;
 const ALIGNMENT: usize = 64;
 
 /// A convolution whose products are taken at points.
@@ -75,73 +66,13 @@ pub(crate) struct Winograd {
     padding_value: Vec<i8>,
 }
 
-/// Consecutive outputs that a tile covers in one dimension.
-#[derive(Debug, Clone, Copy)]
-struct Segment {
-    start: usize,
-    /// 2 to 4.
-    len: usize,
-}
-
-impl Segment {
-    /// Cuts `size`, at least 2, into segments of 4 and at most two smaller ones.
-    fn cut(size: usize) -> Vec<Self> {
-        let smaller: &[usize] = match size % 4 {
-            0 => &[],
-            // No segment is shorter than 2.
-            1 => &[3, 2],
-            2 => &[2],
-            _ => &[3],
-        };
-        let fours = (size - smaller.iter().sum::<usize>()) / 4;
-        let lengths = core::iter::repeat_n(4, fours).chain(smaller.iter().copied());
-        lengths
-            .scan(0, |end, len| {
-                *end += len;
-                Some(Self { start: *end - len, len })
-            })
-            .collect()
-    }
-
-    /// The points of a segment.
-    fn points(self) -> &'static [usize] {
-        match self.len {
-            2 => &[0, 1, 2, 5],
-            3 => &[0, 1, 2, 3, 5],
-            _ => &[0, 1, 2, 3, 4, 5],
-        }
-    }
-}
-
 impl Winograd {
-    /// The layer, when it is one that this computes exactly and that gains by it.
-    pub(crate) fn new(parameters: &ConvolutionParameters<'_>, caches: CacheSizes) -> Option<Self> {
+    /// Packs the weights; [`suits`](crate::winograd::suits) says that they can be.
+    pub(crate) fn new(parameters: &ConvolutionParameters<'_>, caches: CacheSizes) -> Self {
         let shape = &parameters.shape;
         let [height, width, outputs] = shape.output();
         let inputs = shape.input[2];
-        let suits = shape.kernel == [3, 3]
-            && shape.stride == [1, 1]
-            && shape.dilation == [1, 1]
-            && shape.groups == 1
-            && inputs.is_multiple_of(16)
-            && outputs.is_multiple_of(COLUMNS)
-            && height >= 2
-            && width >= 2;
-        let exact = |row: &[i8]| row.iter().map(|&w| i64::from(w).abs()).sum::<i64>() * 128 < LIMIT;
-        if !suits || !parameters.weights.chunks_exact(shape.depth()).all(exact) {
-            return None;
-        }
         let (vertical, horizontal) = (Segment::cut(height), Segment::cut(width));
-        let points = |segments: &[Segment]| segments.iter().map(|s| s.points().len()).sum::<usize>();
-        let products = points(&vertical) * points(&horizontal) * inputs * outputs;
-        let tiles = vertical.len() * horizontal.len();
-        // Instructions: four products each, plus the transforms of weights, input and output,
-        // against sixteen products in 3.3.
-        let blocks = tiles.div_ceil(block_tiles(caches, 1, inputs));
-        let transforms = blocks * inputs * outputs * 12 + tiles * (inputs * 35 + outputs * 70);
-        if products * 11 / 40 + transforms > height * width * inputs * outputs * 9 / 16 * 33 / 10 {
-            return None;
-        }
         let mut weights = Vec::with_capacity(parameters.weights.len());
         for block in (0..outputs).step_by(COLUMNS) {
             for input in 0..inputs {
@@ -151,7 +82,7 @@ impl Winograd {
                 }
             }
         }
-        Some(Self {
+        Self {
             vertical,
             horizontal,
             weights,
@@ -162,7 +93,7 @@ impl Winograd {
             padding_value: parameters.padding_value.to_vec(),
             shape: shape.clone(),
             caches,
-        })
+        }
     }
 
     fn plan(&self, threads: usize) -> Plan {
@@ -386,15 +317,9 @@ fn pairs(vertical: Segment, horizontal: Segment) -> impl Iterator<Item = (usize,
     vertical.points().iter().flat_map(move |&v| horizontal.iter().map(move |&h| (v, h)))
 }
 
-/// Tiles whose transformed input stays while the weights pass by: a third of the second level,
-/// where transformed weights and products need another third.
-fn block_tiles(caches: CacheSizes, threads: usize, inputs: usize) -> usize {
-    (caches.l2_share(threads) / 16 * 5 / (COMPONENTS * inputs * size_of::<i16>())).clamp(MIN_TILES, 1 << 12)
-}
-
 impl Body for Winograd {
     fn kernel(&self) -> &'static str {
-        "neon_mlal_winograd_4x4"
+        crate::dispatch::NEON_MLAL_WINOGRAD
     }
 
     fn scratch_len(&self, threads: usize) -> usize {

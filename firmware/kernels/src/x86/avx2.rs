@@ -37,7 +37,6 @@ unsafe fn vectorise<R>(body: impl FnOnce() -> R) -> R {
 }
 
 impl Microkernel for X86Avx2 {
-    const NAME: &'static str = "x86_avx2_6x16";
     const ROWS: usize = ROWS;
     const COLUMNS: usize = COLUMNS;
     const DEPTH: usize = DEPTH;
@@ -130,7 +129,7 @@ unsafe fn compute<const N: usize>(tile: &Tile) {
 /// The CPU has AVX2; `from` is good for reading 16 elements.
 #[inline]
 #[target_feature(enable = "avx2")]
-unsafe fn pair(from: *const i32) -> [__m256i; 2] {
+pub(super) unsafe fn pair(from: *const i32) -> [__m256i; 2] {
     // SAFETY: 16 elements.
     unsafe { [_mm256_loadu_si256(from.cast()), _mm256_loadu_si256(from.add(8).cast())] }
 }
@@ -141,7 +140,7 @@ unsafe fn pair(from: *const i32) -> [__m256i; 2] {
 /// The CPU has AVX2, and what [`Tile`] says about its fields.
 #[inline]
 #[target_feature(enable = "avx2")]
-unsafe fn finish<const N: usize>(rows: [[__m256i; 2]; N], tile: &Tile) {
+pub(super) unsafe fn finish<const N: usize>(rows: [[__m256i; 2]; N], tile: &Tile) {
     // The 64-bit product shifted right by `31 - shift`, from both halves of its lane.
     let down = _mm_cvtsi32_si128((31 - tile.shift) as i32);
     let up = _mm_cvtsi32_si128((1 + tile.shift) as i32);

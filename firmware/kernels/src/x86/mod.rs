@@ -10,8 +10,10 @@
 )]
 
 mod avx2;
+mod avx_vnni;
 mod vnni;
 
+pub(crate) use avx_vnni::X86AvxVnni;
 pub(crate) use avx2::X86Avx2;
 pub(crate) use vnni::X86Vnni;
 

@@ -43,7 +43,6 @@ const PLAIN: u32 = 1 << 31;
 pub(crate) struct X86Vnni(());
 
 impl Microkernel for X86Vnni {
-    const NAME: &'static str = "x86_vnni_14x32";
     const ROWS: usize = ROWS;
     const COLUMNS: usize = COLUMNS;
     const DEPTH: usize = DEPTH;
