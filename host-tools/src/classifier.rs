@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use resight_network::{
-    Classifier, ImageView, Labels, Model, Preprocessor, RgbImage, ThreadSettings, isa_from_environment,
+    Classifier, ImageView, Labels, Model, Preprocessing, Preprocessor, RgbImage, ThreadSettings,
+    isa_from_environment,
 };
 
 use crate::import::import;
@@ -33,13 +34,18 @@ fn one_thread(model: &Model) -> Result<Classifier> {
     Ok(Classifier::new(model, isa_from_environment()?, settings)?)
 }
 
+/// Whether a file is an f32 network, by its name.
+pub fn is_onnx(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("onnx"))
+}
+
 impl AnyModel {
     /// Loads an `.onnx` file as f32 and anything else as an int8 model file.
     ///
     /// # Errors
     /// The file cannot be read or holds something else.
     pub fn load(path: &Path) -> Result<Self> {
-        if path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("onnx")) {
+        if is_onnx(path) {
             let imported = import(path)?;
             let preprocessing =
                 default_preprocessing(&imported.graph).with_context(|| path.display().to_string())?;
@@ -74,6 +80,20 @@ impl AnyModel {
     /// Whether it computes in f32.
     pub fn is_float(&self) -> bool {
         matches!(self, Self::Float(_))
+    }
+
+    /// Gives an f32 network the preprocessing of the int8 model that it is compared with. An int8
+    /// model, or a network with another input, keeps its own.
+    ///
+    /// # Errors
+    /// Parameters out of range.
+    pub fn preprocess_like(&mut self, preprocessing: &Preprocessing) -> Result<()> {
+        if let Self::Float(model) = self
+            && model.preprocessor.preprocessing().crop == preprocessing.crop
+        {
+            model.preprocessor = Preprocessor::new(preprocessing)?;
+        }
+        Ok(())
     }
 
     /// Number of classes.

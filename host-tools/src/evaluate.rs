@@ -5,10 +5,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::{Context, Result};
 use rayon::prelude::*;
-use resight_network::{LabelledImage, decode, labelled_images, top_k};
+use resight_network::{LabelledImage, Model, decode, labelled_images, top_k};
 use serde::Serialize;
 
-use crate::classifier::AnyModel;
+use crate::classifier::{AnyModel, is_onnx};
 use crate::quantise::{Progress, sqnr_db};
 
 /// How one model did.
@@ -30,15 +30,21 @@ pub struct Evaluation {
     pub sqnr_db: Option<f64>,
 }
 
-/// Runs every model over every image.
+/// Runs every model over every image. An f32 network gets the preprocessing of the first int8 model.
 ///
 /// # Errors
 /// A model or an image that cannot be read, and a label that a model has no class for.
 pub fn evaluate(models: &[PathBuf], folder: &Path, progress: Progress<'_>) -> Result<Vec<Evaluation>> {
     let mut reference: Option<Vec<Vec<f32>>> = None;
     let mut results = vec![];
+    // Only an int8 model's file says how its network wants images.
+    let int8 = models.iter().find(|path| !is_onnx(path)).map(|path| Model::load(path)).transpose()?;
+    let preprocessing = int8.map(|model| model.preprocessing().clone());
     for (index, path) in models.iter().enumerate() {
-        let model = AnyModel::load(path)?;
+        let mut model = AnyModel::load(path)?;
+        if let Some(preprocessing) = &preprocessing {
+            model.preprocess_like(preprocessing)?;
+        }
         let images = labelled_images(folder, model.classes())?;
         let is_float = model.is_float();
         let phase = path.file_name().unwrap_or_default().to_string_lossy().into_owned();

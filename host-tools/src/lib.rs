@@ -1,5 +1,6 @@
 //! What the `resight` command line is made of: import, quantisation, evaluation.
 
+pub mod cards;
 pub mod classifier;
 pub mod evaluate;
 pub mod fetch;

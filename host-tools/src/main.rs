@@ -21,7 +21,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// See it work: make a network and pictures, quantise, compare, measure.
+    /// See it work: marker cards before a camera, from f32 network to switched lines.
     Demo(commands::demo::Arguments),
     /// Download a known network and its labels, and check them.
     Fetch(commands::fetch::Arguments),
@@ -50,6 +50,10 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    #[cfg(target_os = "linux")]
+    if let Some(arguments) = commands::demo::live::service_arguments() {
+        return resightd::main(arguments);
+    }
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("warn,resight=info"))
         .format_timestamp(None)
         .format_target(false)

@@ -1,56 +1,100 @@
-use std::fs;
+//! `resight demo`: everything that the project does, on marker cards.
+
+#[cfg(target_os = "linux")]
+pub(crate) mod live;
+
+use std::fs::{self, File};
+use std::io::{BufWriter, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use anyhow::{Context, Result};
 use clap::Args;
-use resight::synth::{Architecture, synth, write};
+use image::codecs::jpeg::JpegEncoder;
+use rayon::prelude::*;
+use resight::cards::{Clip, FRAME, Shown, cards};
 use resight_network::RgbImage;
+use serde_json::Value;
 
-use super::{bench, evaluate, inspect, quantize};
+use super::{Bars, bench, evaluate, quantize, seconds};
 
-/// Pictures that the demonstration makes.
-const PICTURES: u32 = 16;
-/// Classes of the synthetic network.
-const CLASSES: usize = 1000;
+/// The network that `models/markers` trains.
+const NETWORK: &[u8] = include_bytes!("../../../models/markers/markers.onnx");
+
+/// Height and width of its input in pixels: it sees the whole height of a frame.
+const SIDE: u32 = 96;
+
+/// Frames per second of the clip.
+const RATE: usize = 15;
+/// Of the frames that calibrate and of those that evaluate, one in so many.
+const EVERY: usize = 6;
+const JPEG_QUALITY: u8 = 88;
+
+/// Where the page is, if that is free.
+const PORT: u16 = 8600;
 
 /// Arguments of `resight demo`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Example:
+Examples:
   resight demo
+  resight demo --camera /dev/video0
 
-Everything is made on the spot: a ResNet-18 with random weights and generated pictures. What it
-shows is real (the conversion, the distance from f32, the speed of this machine); the classes
-mean nothing.")]
+Nothing is downloaded. The bundled network knows twelve marker cards (models/markers/cards.pdf, to
+print) and nothing else. It is quantised on the spot and compared with f32; then the service runs
+on a clip that is made here, or on your camera: rules, virtual lines, and the page.")]
 pub(crate) struct Arguments {
     /// Folder for the files that it makes.
     #[arg(long, default_value = "resight-demo", value_name = "DIR")]
     folder: PathBuf,
+    /// A camera instead of the clip, such as /dev/video0; `resightd cameras` lists them.
+    #[arg(long, value_name = "DEVICE")]
+    camera: Option<String>,
+    /// End the service after so long; on a terminal it runs until Ctrl-C.
+    #[arg(long, value_name = "N")]
+    seconds: Option<u64>,
 }
 
 impl Arguments {
     pub(crate) fn run(self) -> Result<()> {
-        let pictures = self.folder.join("pictures");
-        fs::create_dir_all(&pictures)
-            .with_context(|| format!("{}: cannot make the folder", pictures.display()))?;
         let at = |name: &str| self.folder.join(name);
-        let (onnx, labels, model) = (at("resnet18.onnx"), at("labels.txt"), at("resnet18.resight.tar"));
+        let (onnx, labels, model) = (at("markers.onnx"), at("labels.txt"), at("markers.resight.tar"));
+        let (calibration, pictures, clip) = (at("calibration"), at("pictures"), at("clip.mjpeg"));
+        fs::create_dir_all(&self.folder)
+            .with_context(|| format!("{}: cannot make the folder", self.folder.display()))?;
 
-        announce(&format!("resight synth resnet18 -o {}", onnx.display()));
-        write(&synth(Architecture::Resnet18, 1), &onnx)?;
-        write_pictures(&pictures)?;
-        let names: String = (0..CLASSES).map(|class| format!("class {class}\n")).collect();
-        fs::write(&labels, names).with_context(|| format!("{}: cannot write", labels.display()))?;
+        heading("1. A network and a clip");
+        println!(
+            "A ResNet-50 of a quarter of the width, trained on generated pictures of twelve marker\n\
+             cards, and a clip of the cards before a camera, made now."
+        );
+        save(&onnx, NETWORK)?;
+        let names: Vec<String> = cards().into_iter().map(|card| card.name).collect();
+        save(&labels, format!("{}\nnothing\n", names.join("\n")).as_bytes())?;
+        let start = Instant::now();
+        write_pictures(&calibration, 2, names.len())?;
+        write_pictures(&pictures, 1, names.len())?;
+        write_clip(&clip, 1)?;
+        println!(
+            "{}: {} x {}, {RATE} frames/s, made in {}",
+            clip.display(),
+            FRAME.0,
+            FRAME.1,
+            seconds(start.elapsed())
+        );
 
+        heading("2. Quantise it");
         announce(&format!(
-            "resight quantize {} --calibration {} --labels {} -o {}",
+            "resight quantize {} --calibration {} --labels {} --resize {SIDE} -o {}",
             onnx.display(),
-            pictures.display(),
+            calibration.display(),
             labels.display(),
             model.display()
         ));
-        quantize::Arguments::new(onnx.clone(), pictures.clone(), labels, model.clone()).run()?;
+        quantize::Arguments::new(onnx.clone(), calibration, labels, model.clone()).resize(SIDE).run()?;
 
+        heading("3. What that cost, and how fast it is");
         announce(&format!(
             "resight evaluate {} {} --images {}",
             onnx.display(),
@@ -58,40 +102,174 @@ impl Arguments {
             pictures.display()
         ));
         evaluate::Arguments::new(vec![onnx, model.clone()], pictures).run()?;
-
-        announce(&format!("resight inspect {}", model.display()));
-        inspect::Arguments::new(model.clone()).run()?;
-
         announce(&format!("resight bench {}", model.display()));
         bench::Arguments::new(model).run()?;
 
+        heading("4. The service");
+        let configuration = at("resightd.toml");
+        let address = free_address()?;
+        save(&configuration, configuration_text(self.camera.as_deref(), address).as_bytes())?;
+        announce(&format!("resightd run {}", configuration.display()));
+        #[cfg(target_os = "linux")]
+        live::watch(&configuration, &at("resightd.log"), address, self.seconds)?;
+        #[cfg(not(target_os = "linux"))]
+        println!("The service reads V4L2 cameras and drives GPIO lines: it runs on Linux.");
+
+        heading("Next");
         println!(
-            "\nNext: your own network and photographs in the same four commands, then\n  \
-             resightd --model {} --image {}\non the board. See README.md.",
-            self.folder.join("resnet18.resight.tar").display(),
-            self.folder.join("pictures/00.png").display()
+            "Your camera:  resight demo --camera /dev/video0   (print models/markers/cards.pdf)\n\
+             Your rules:   edit {0}, then resightd check {0}; docs/guides/rules.md\n\
+             Your board:   resight deploy USER@HOST --model {1} --config {0}; docs/guides\n\
+             Your ResNet:  resight quantize yours.onnx ...; docs/guides/quantise-your-resnet.md",
+            configuration.display(),
+            self.folder.join("markers.resight.tar").display()
         );
         Ok(())
     }
 }
 
-fn announce(command: &str) {
-    println!("\n$ {command}");
+/// Loopback, at the usual port or at any that is free.
+fn free_address() -> Result<SocketAddr> {
+    let bind = |port| TcpListener::bind((Ipv4Addr::LOCALHOST, port));
+    let listener = bind(PORT).or_else(|_| bind(0)).context("no port of 127.0.0.1 is free for the page")?;
+    listener.local_addr().context("no port of 127.0.0.1 is free for the page")
 }
 
-/// Pictures of overlapping waves: no two alike, something at every scale.
-fn write_pictures(folder: &Path) -> Result<()> {
-    let mut labels = String::new();
-    for index in 0..PICTURES {
-        let name = format!("{index:02}.png");
-        let picture = RgbImage::from_fn(320, 240, |x, y| {
-            let wave = |a: u32, b: u32, scale: u32| (((x * a + y * b) / scale + index * 37) % 256) as u8;
-            [wave(3 + index, 2, 2), wave(1, 5 + index, 3), wave(7, 4, 1 + index % 4)].into()
-        });
-        let path = folder.join(&name);
-        picture.save(&path).with_context(|| format!("{}: cannot write", path.display()))?;
-        labels.push_str(&format!("{name} 0\n"));
+fn configuration_text(camera: Option<&str>, address: SocketAddr) -> String {
+    let source = match camera {
+        Some(device) => format!("kind = \"camera\"\ndevice = {}", Value::from(device)),
+        None => format!("kind = \"mjpeg\"\npath = \"clip.mjpeg\"\nrepeat = true\nrate = {RATE}.0"),
+    };
+    format!(
+        r#"# Made by `resight demo`. `resightd config --default` explains every key.
+[model]
+file = "markers.resight.tar"
+
+[source]
+{source}
+
+[output]
+http = "{address}"
+
+[groups]
+arrows = ["left", "right", "up", "down"]
+
+# Virtual lines show their changes in the log and on the page. On a board: backend = "gpio".
+[[line]]
+name = "red_lamp"
+backend = "virtual"
+
+[[line]]
+name = "green_lamp"
+backend = "virtual"
+
+[[line]]
+name = "gate"
+backend = "virtual"
+
+[[line]]
+name = "light"
+backend = "virtual"
+
+# On as long as the card is there.
+[[rule]]
+name = "stop"
+classes = ["stop"]
+threshold = 0.8
+hits = 3
+frames = 4
+lines = ["red_lamp"]
+
+[[rule]]
+name = "go"
+classes = ["go"]
+threshold = 0.8
+hits = 3
+frames = 4
+lines = ["green_lamp"]
+
+# A pulse each time that one of several cards comes.
+[[rule]]
+name = "gate"
+classes = ["star", "heart", "cross"]
+threshold = 0.8
+hits = 3
+frames = 4
+mode = "pulse"
+pulse_ms = 700
+lines = ["gate"]
+
+# Every arrow switches the light over.
+[[rule]]
+name = "arrow"
+classes = ["@arrows"]
+threshold = 0.8
+hits = 3
+frames = 4
+mode = "toggle"
+lines = ["light"]
+"#
+    )
+}
+
+fn heading(text: &str) {
+    println!("\n== {text}");
+}
+
+fn announce(command: &str) {
+    println!("$ {command}");
+}
+
+fn save(path: &Path, bytes: &[u8]) -> Result<()> {
+    fs::write(path, bytes).with_context(|| format!("{}: cannot write", path.display()))
+}
+
+fn jpeg(image: &RgbImage) -> Result<Vec<u8>> {
+    let mut bytes = vec![];
+    JpegEncoder::new_with_quality(&mut bytes, JPEG_QUALITY)
+        .encode_image(image)
+        .context("a frame cannot be coded")?;
+    Ok(bytes)
+}
+
+/// All frames one after another, as an MJPEG file.
+fn write_clip(path: &Path, seed: u32) -> Result<()> {
+    let clip = Clip::new(seed);
+    let bars = Bars::new();
+    let frames: Vec<Vec<u8>> = (0..clip.len())
+        .into_par_iter()
+        .map(|index| {
+            let frame = jpeg(&clip.frame(index));
+            bars.update("clip", index, clip.len());
+            frame
+        })
+        .collect::<Result<_>>()?;
+    bars.finish();
+    let context = || format!("{}: cannot write", path.display());
+    let mut file = BufWriter::new(File::create(path).with_context(context)?);
+    for frame in frames {
+        file.write_all(&frame).with_context(context)?;
     }
-    let path = folder.join("labels.txt");
-    fs::write(&path, labels).with_context(|| format!("{}: cannot write", path.display()))
+    file.flush().with_context(context)
+}
+
+/// Some frames of a clip of which it is certain what they show, with `labels.txt`.
+fn write_pictures(folder: &Path, seed: u32, nothing: usize) -> Result<()> {
+    fs::create_dir_all(folder).with_context(|| format!("{}: cannot make the folder", folder.display()))?;
+    let clip = Clip::new(seed);
+    let chosen = (0..clip.len()).filter_map(|index| match clip.shown(index) {
+        Shown::Card(card) => Some((index, card)),
+        Shown::Nothing => Some((index, nothing)),
+        Shown::Passing => None,
+    });
+    let chosen: Vec<_> = chosen.step_by(EVERY / 2).collect();
+    let lines = chosen
+        .into_par_iter()
+        .map(|(index, class)| {
+            let name = format!("{index:03}.jpg");
+            save(&folder.join(&name), &jpeg(&clip.frame(index))?)?;
+            Ok(format!("{name} {class}\n"))
+        })
+        .collect::<Result<Vec<String>>>()?;
+    save(&folder.join("labels.txt"), lines.concat().as_bytes())
 }

@@ -26,11 +26,6 @@ pub(crate) struct Arguments {
 }
 
 impl Arguments {
-    /// The defaults with this file.
-    pub(crate) fn new(model: PathBuf) -> Self {
-        Self { model, isa: None, json: false }
-    }
-
     pub(crate) fn run(self) -> Result<()> {
         let isa = match &self.isa {
             Some(name) => Isa::named(name)?,

@@ -41,6 +41,10 @@ pub(crate) struct Arguments {
     /// Calibrate on this many images, the first by name, instead of all.
     #[arg(long, value_name = "N")]
     images: Option<usize>,
+    /// Length that the shorter side of an image is resized to before the centre is cut out, in
+    /// pixels; 8/7 of the network's input by default, as for ImageNet.
+    #[arg(long, value_name = "PIXELS")]
+    resize: Option<u32>,
     /// Print the result as JSON.
     #[arg(long)]
     json: bool,
@@ -50,7 +54,22 @@ impl Arguments {
     /// The defaults with these files.
     pub(crate) fn new(model: PathBuf, calibration: PathBuf, labels: PathBuf, output: PathBuf) -> Self {
         let (method, percentile) = (Method::Mse, 99.99);
-        Self { model, calibration, labels, output, method, percentile, images: None, json: false }
+        Self {
+            model,
+            calibration,
+            labels,
+            output,
+            method,
+            percentile,
+            images: None,
+            resize: None,
+            json: false,
+        }
+    }
+
+    /// With the shorter side of images resized to `pixels`.
+    pub(crate) fn resize(self, pixels: u32) -> Self {
+        Self { resize: Some(pixels), ..self }
     }
 
     pub(crate) fn run(self) -> Result<()> {
@@ -83,8 +102,19 @@ impl Arguments {
             labels.len(),
             self.model.display()
         );
-        let preprocessing =
+        let mut preprocessing =
             default_preprocessing(&imported.graph).with_context(|| format!("{}", self.model.display()))?;
+        if let Some(pixels) = self.resize {
+            let input = preprocessing.crop;
+            ensure!(
+                pixels >= input[0].max(input[1]) && pixels <= 4096,
+                "--resize {pixels}: the network's input is {} x {}, so at least {} and at most 4096",
+                input[1],
+                input[0],
+                input[0].max(input[1])
+            );
+            preprocessing.resize_shorter = pixels;
+        }
         let options = Options { method, preprocessing };
         let bars = Bars::new();
         let quantised =
