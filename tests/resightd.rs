@@ -191,7 +191,7 @@ impl Manager {
         Self(messages)
     }
 
-    fn start(&self, workshop: &Workshop) -> Service {
+    fn start(workshop: &Workshop) -> Service {
         let mut command = workshop.command(&["run", "c.toml"]);
         command.env("NOTIFY_SOCKET", workshop.path("notify"));
         Service::start(command.stdin(Stdio::piped()))
@@ -279,7 +279,7 @@ fn a_signal_leaves_the_lines_safe_and_systemd_is_told_everything() {
         let workshop = Workshop::new(&source, ALWAYS);
         write_raw(&workshop.path("a.rgb"), 3);
         let manager = Manager::listen(&workshop);
-        let mut service = manager.start(&workshop);
+        let mut service = Manager::start(&workshop);
         service.expect_log("virtual line lamp: active", 0);
         service.signal(signal);
         assert!(service.finish());
@@ -301,7 +301,7 @@ fn a_signal_leaves_the_lines_safe_and_systemd_is_told_everything() {
 fn without_good_frames_systemd_waits_and_a_reload_does_not_make_it_ready() {
     let workshop = Workshop::new("kind = \"mjpeg\"\npath = \"-\"", ALWAYS);
     let manager = Manager::listen(&workshop);
-    let mut service = manager.start(&workshop);
+    let mut service = Manager::start(&workshop);
     let mut input = service.child.stdin.take().unwrap();
     // No frame at all.
     manager.expect("EXTEND_TIMEOUT_USEC=", 2);

@@ -433,7 +433,9 @@ fn counted_cores() -> Vec<usize> {
 #[cfg(target_os = "linux")]
 fn bind_to(cores: &[usize]) -> io::Result<()> {
     let mut set = rustix::thread::CpuSet::new();
-    cores.iter().for_each(|&core| set.set(core));
+    for &core in cores {
+        set.set(core);
+    }
     Ok(rustix::thread::sched_setaffinity(None, &set)?)
 }
 
