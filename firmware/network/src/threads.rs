@@ -35,6 +35,7 @@
 //! fifth at most, and would have to be given parts of a fifth of the size to do so. They are left to
 //! the camera and the outputs.
 
+use std::cmp::Reverse;
 use std::fs;
 use std::io;
 use std::num::NonZeroUsize;
@@ -387,7 +388,7 @@ impl Core {
     }
 
     fn fastest_first(mut cores: Vec<Self>) -> Vec<Self> {
-        cores.sort_by_key(|core| (core.capacity.wrapping_neg(), core.index));
+        cores.sort_by_key(|core| (Reverse(core.capacity), core.index));
         cores
     }
 
