@@ -8,19 +8,19 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::*;
 
 /// Frames without end, and a rule that turns on and off as the service is told to.
-fn endless() -> String {
+pub(super) fn endless() -> String {
     format!("{}\nrepeat = true\nrate = 50", STANDARD_INPUT.replace('-', "a.rgb"))
 }
 
 /// A folder whose configuration has `output` in place of the usual section.
-fn workshop(output: &str) -> Workshop {
+pub(super) fn workshop(output: &str) -> Workshop {
     let workshop = Workshop::new(&endless(), ALWAYS);
     write_raw(&workshop.path("a.rgb"), 3);
     set_output(&workshop, output);
     workshop
 }
 
-fn set_output(workshop: &Workshop, output: &str) {
+pub(super) fn set_output(workshop: &Workshop, output: &str) {
     workshop.configure(&endless(), ALWAYS);
     let text = fs::read_to_string(workshop.path("c.toml")).unwrap();
     let text = text.replace("[output]\nhttp = \"127.0.0.1:0\"\n", &format!("[output]\n{output}\n"));
@@ -28,7 +28,7 @@ fn set_output(workshop: &Workshop, output: &str) {
 }
 
 /// Status code, header and body of the answer to a request.
-fn ask(service: &Service, listener: usize, request: &str) -> (u16, String, Vec<u8>) {
+pub(super) fn ask(service: &Service, listener: usize, request: &str) -> (u16, String, Vec<u8>) {
     let line = service.expect_log("listening on http://", listener);
     let mut stream = TcpStream::connect(line.rsplit("http://").next().unwrap()).unwrap();
     stream.write_all(request.as_bytes()).unwrap();
@@ -39,7 +39,7 @@ fn ask(service: &Service, listener: usize, request: &str) -> (u16, String, Vec<u
     (head.split(' ').nth(1).unwrap().parse().unwrap(), head, answer[end + 4..].to_vec())
 }
 
-fn get(service: &Service, path: &str, field: &str) -> u16 {
+pub(super) fn get(service: &Service, path: &str, field: &str) -> u16 {
     ask(service, 0, &format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n{field}\r\n")).0
 }
 
@@ -175,7 +175,7 @@ fn idle_connections_are_limited_and_end() {
     let line = service.expect_log("listening on http://", 0);
     service.expect_log("ready", 0);
     let connect = || TcpStream::connect(line.rsplit("http://").next().unwrap()).unwrap();
-    let mut idle: Vec<TcpStream> = (0..40).map(|_| connect()).collect();
+    let mut idle: Vec<TcpStream> = (0..56).map(|_| connect()).collect();
     // The first ones hold their places until their time is over, the others are closed at once.
     let threads = || {
         let folder = format!("/proc/{}/task", service.child.id());
@@ -183,7 +183,7 @@ fn idle_connections_are_limited_and_end() {
             fs::read_dir(folder).unwrap().map(|task| fs::read_to_string(task.unwrap().path().join("comm")));
         names.filter(|name| name.as_ref().is_ok_and(|name| name.starts_with("http client"))).count()
     };
-    wait_for("16 threads", || (threads() == 16).then_some(()).ok_or(threads().to_string()));
+    wait_for("32 threads", || (threads() == 32).then_some(()).ok_or(threads().to_string()));
     let mut byte = [0];
     assert!(matches!(idle.last_mut().unwrap().read(&mut byte), Ok(0) | Err(_)));
     wait_for("room", || {

@@ -2,6 +2,7 @@
 
 mod faults;
 mod outputs;
+mod page;
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};

@@ -7,12 +7,14 @@ use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use jiff::tz::TimeZone;
+use serde_json::{Value, json};
 
 use crate::lines::{InputList, LineList};
 use crate::outputs::{Event, EventKind, Names};
 use crate::run::{Shared, TICK, lock, report_line};
 use crate::source::Frame;
-use crate::triggers::{Change, Rule, Triggers};
+use crate::switches::Switches;
+use crate::triggers::{Change, Rule, Standing, Triggers};
 
 /// The rules with what they look at and act on: what a reload replaces.
 pub(crate) struct Rules {
@@ -23,7 +25,111 @@ pub(crate) struct Rules {
     pub(crate) zone: TimeZone,
     /// Without a frame for so long, the lines go to their safe levels.
     pub(crate) stale: Duration,
+    /// Whether the configuration asks for dry run: the lines stay at their safe levels.
+    pub(crate) dry_run: bool,
     pub(crate) names: Arc<Names>,
+}
+
+/// What somebody wants to switch.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Switch {
+    DryRun(bool),
+    Rule { name: String, armed: bool },
+}
+
+/// Why nothing was switched.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub(crate) enum SwitchError {
+    #[error("there is no rule `{0}`")]
+    NoRule(String),
+    #[error("`dry_run` in [safety] is true; change the configuration and reload")]
+    Configured,
+}
+
+/// What keeps a rule from acting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Bars {
+    /// Somebody has disarmed it.
+    switch: bool,
+    /// Its input is not active.
+    input: bool,
+    /// It is not within its hours.
+    hours: bool,
+}
+
+impl Bars {
+    fn of(rule: &Rule, disarmed: bool, inputs: &InputList, wall: SystemTime, zone: &TimeZone) -> Self {
+        let armed = |input: usize| inputs[input].level() == Some(true);
+        Self {
+            switch: disarmed,
+            input: !rule.armed_by.is_none_or(armed),
+            hours: !rule.hours.as_ref().is_none_or(|hours| hours.contains(wall, zone)),
+        }
+    }
+
+    fn any(self) -> bool {
+        self.switch || self.input || self.hours
+    }
+}
+
+/// How things stand with the rules, to be shown.
+pub(crate) struct Standings {
+    names: Arc<Names>,
+    rules: Vec<(Bars, Standing)>,
+    stale: bool,
+    /// Switched on, asked for by the configuration.
+    dry_run: (bool, bool),
+    /// Since the start of the service.
+    now: Duration,
+}
+
+impl Standings {
+    pub(crate) fn is_dry(&self) -> bool {
+        self.dry_run.0 || self.dry_run.1
+    }
+
+    pub(crate) fn is_dry_configured(&self) -> bool {
+        self.dry_run.1
+    }
+
+    /// Name of each rule, whether it is active, and whether it may act.
+    pub(crate) fn rules(&self) -> impl Iterator<Item = (&str, bool, bool)> {
+        let rules = self.names.rules.iter().zip(&self.rules);
+        rules.map(|(name, (bars, standing))| (name.as_str(), standing.active, !bars.any()))
+    }
+
+    /// The rules as `/status` shows them.
+    pub(crate) fn json(&self) -> Value {
+        let rules = self.names.about.rules.iter().zip(&self.rules);
+        rules
+            .map(|(about, (bars, standing))| {
+                let mut value = about.clone();
+                value["armed"] = json!(!bars.any());
+                value["switched_off"] = json!(bars.switch);
+                value["active"] = json!(standing.active);
+                value["waits_for"] = json!(self.waits_for(*bars, *standing));
+                value["ready_at_ms"] = json!(standing.ready_at.as_millis() as u64);
+                value
+            })
+            .collect()
+    }
+
+    fn waits_for(&self, bars: Bars, standing: Standing) -> Vec<&'static str> {
+        let cooling = !standing.active && standing.ready_at > self.now;
+        let causes = [
+            (bars.switch, "switch"),
+            (bars.input, "input"),
+            (bars.hours, "hours"),
+            (self.stale, "frames"),
+            (cooling, "cooldown"),
+        ];
+        let mut found: Vec<_> =
+            causes.into_iter().filter(|(waits, _)| *waits).map(|(_, name)| name).collect();
+        if found.is_empty() && !standing.active {
+            found.push("hits");
+        }
+        found
+    }
 }
 
 /// Rules and the state that outlives them.
@@ -36,12 +142,33 @@ pub(crate) struct Control {
     frame: (u64, Instant),
     /// Whether the lines are left at their safe levels.
     stale: bool,
+    /// Whether dry run is switched on.
+    dry_run: bool,
+    /// Whether each rule was disarmed by somebody.
+    disarmed: Vec<bool>,
 }
 
 impl Control {
-    pub(crate) fn new(rules: Rules) -> Self {
-        let changes = Vec::with_capacity(rules.names.rules.len());
-        Self { rules, changes, last: None, frame: (0, Instant::now()), stale: true }
+    /// Begins with the lines at their safe levels and with what was switched before.
+    pub(crate) fn new(rules: Rules, switches: &Switches) -> Self {
+        let disarmed: Vec<bool> =
+            rules.names.rules.iter().map(|rule| switches.disarmed.contains(rule)).collect();
+        for (rule, _) in rules.names.rules.iter().zip(&disarmed).filter(|(_, disarmed)| **disarmed) {
+            log::warn!("rule `{rule}` is disarmed since before the restart");
+        }
+        let control = Self {
+            changes: Vec::with_capacity(rules.names.rules.len()),
+            rules,
+            last: None,
+            frame: (0, Instant::now()),
+            stale: true,
+            dry_run: switches.dry_run,
+            disarmed,
+        };
+        if control.is_dry() {
+            control.log_dry_run();
+        }
+        control
     }
 
     /// Goes on with other rules; those that are the same keep their state.
@@ -55,8 +182,104 @@ impl Control {
         self.changes.reserve(rules.names.rules.len());
         report_line(shared, shared.lines.install(&rules.lines));
         shared.show(&rules);
+        // Whoever disarmed a rule meant what is called so.
+        let disarmed = |rule: &String| {
+            let old = self.rules.names.rules.iter().position(|old| old == rule);
+            old.is_some_and(|old| self.disarmed[old])
+        };
+        self.disarmed = rules.names.rules.iter().map(disarmed).collect();
+        let was_dry = self.is_dry();
         self.rules = rules;
         self.show_rules();
+        if self.is_dry() != was_dry {
+            self.dry_run_changed(shared);
+        }
+    }
+
+    pub(crate) fn is_dry(&self) -> bool {
+        self.dry_run || self.rules.dry_run
+    }
+
+    /// Switches something; lines let go at once.
+    ///
+    /// # Errors
+    /// A rule that is not there, and a dry run that the configuration asks for.
+    pub(crate) fn switch(&mut self, shared: &Shared, switch: &Switch) -> Result<(), SwitchError> {
+        match switch {
+            Switch::DryRun(on) => {
+                if self.rules.dry_run && !on {
+                    return Err(SwitchError::Configured);
+                }
+                let was_dry = self.is_dry();
+                self.dry_run = *on;
+                if self.is_dry() != was_dry {
+                    self.dry_run_changed(shared);
+                }
+            }
+            Switch::Rule { name, armed } => {
+                let rule = self.rules.names.rules.iter().position(|rule| rule == name);
+                let rule = rule.ok_or_else(|| SwitchError::NoRule(name.clone()))?;
+                if self.disarmed[rule] != *armed {
+                    return Ok(());
+                }
+                self.disarmed[rule] = !armed;
+                log::warn!("rule `{name}` is {} now", if *armed { "armed" } else { "disarmed" });
+                self.send(shared, EventKind::Switched { rule, armed: *armed }, Duration::ZERO);
+                self.act(shared);
+            }
+        }
+        Ok(())
+    }
+
+    /// What was switched and must outlive a restart.
+    pub(crate) fn switches(&self) -> Switches {
+        let disarmed = self.rules.names.rules.iter().zip(&self.disarmed);
+        Switches {
+            dry_run: self.dry_run,
+            disarmed: disarmed.filter(|(_, disarmed)| **disarmed).map(|(name, _)| name.clone()).collect(),
+        }
+    }
+
+    /// How things stand.
+    pub(crate) fn standings(&self, now: Duration) -> Standings {
+        let Rules { triggers, inputs, zone, .. } = &self.rules;
+        let wall = SystemTime::now();
+        let bars = triggers.rules().iter().zip(&self.disarmed);
+        let bars = bars.map(|(rule, disarmed)| Bars::of(rule, *disarmed, inputs, wall, zone));
+        Standings {
+            names: self.rules.names.clone(),
+            rules: bars.zip(triggers.standings()).collect(),
+            stale: self.stale,
+            dry_run: (self.dry_run, self.rules.dry_run),
+            now,
+        }
+    }
+
+    /// Nothing carries over from dry run to what moves wires, or back: all rules let go and start afresh.
+    fn dry_run_changed(&mut self, shared: &Shared) {
+        self.log_dry_run();
+        self.send(shared, EventKind::DryRun(self.is_dry()), Duration::ZERO);
+        let Self { rules: Rules { triggers, .. }, changes, .. } = self;
+        triggers.arm(shared.start.elapsed(), |_, _| false, |change| changes.push(change));
+        self.act(shared);
+    }
+
+    fn log_dry_run(&self) {
+        if self.is_dry() {
+            log::warn!("dry run: rules are evaluated, lines stay at their safe levels");
+        } else {
+            log::warn!("dry run is over: rules drive their lines again");
+        }
+    }
+
+    /// Judges and drives between two frames.
+    fn act(&mut self, shared: &Shared) {
+        // Without frames no rule is active, and the lines are at their safe levels already.
+        if !self.stale {
+            self.judge(shared.start.elapsed(), None);
+            self.drive(shared);
+        }
+        self.report(shared, Duration::ZERO);
     }
 
     /// A frame was classified: `probabilities`, one per class. Without them it came, and nobody
@@ -69,9 +292,11 @@ impl Control {
             self.send(shared, EventKind::Recovered, Duration::ZERO);
         }
         lock(&shared.metrics).stale = false;
-        self.judge(shared.start.elapsed(), probabilities);
+        let now = shared.start.elapsed();
+        self.judge(now, probabilities);
         let latency = self.drive(shared);
-        if probabilities.is_some() {
+        if let Some(probabilities) = probabilities {
+            shared.live.frame(now, frame.number, probabilities, self.rules.triggers.standings());
             lock(&shared.metrics).latency.add(latency);
             if self.changes.iter().any(|change| change.active) {
                 let outputs = lock(&shared.outputs).clone();
@@ -102,13 +327,9 @@ impl Control {
     }
 
     fn judge(&mut self, now: Duration, probabilities: Option<&[f32]>) {
-        let Self { rules: Rules { triggers, inputs, zone, .. }, changes, .. } = self;
+        let Self { rules: Rules { triggers, inputs, zone, .. }, changes, disarmed, .. } = self;
         let wall = SystemTime::now();
-        let may_act = |rule: &Rule| {
-            let armed = |input: usize| inputs[input].level() == Some(true);
-            rule.armed_by.is_none_or(armed)
-                && rule.hours.as_ref().is_none_or(|hours| hours.contains(wall, zone))
-        };
+        let may_act = |index: usize, rule: &Rule| !Bars::of(rule, disarmed[index], inputs, wall, zone).any();
         triggers.arm(now, may_act, |change| changes.push(change));
         match probabilities {
             Some(probabilities) => triggers.frame(now, probabilities, |change| changes.push(change)),
@@ -120,8 +341,10 @@ impl Control {
     fn drive(&mut self, shared: &Shared) -> Duration {
         let decided = Instant::now();
         let mut write = None;
+        let dry = self.is_dry();
         for (index, line) in self.rules.lines.iter().enumerate() {
-            match shared.lines.drive(line, self.rules.triggers.is_on(index)) {
+            let active = if dry { line.safe_level() } else { self.rules.triggers.is_on(index) };
+            match shared.lines.drive(line, active) {
                 Ok(true) => write = Some(decided.elapsed()),
                 Ok(false) => {}
                 Err(error) => {
@@ -172,6 +395,7 @@ impl Control {
             wall: SystemTime::now(),
             frame: self.frame.0,
             latency,
+            dry_run: self.is_dry(),
             names: self.rules.names.clone(),
         };
         let lost = !shared.events.push(event);

@@ -14,6 +14,7 @@ mod health;
 mod hours;
 mod http;
 mod lines;
+mod live;
 mod logging;
 mod metrics;
 mod notify;
@@ -22,6 +23,7 @@ mod pace;
 mod queue;
 mod run;
 mod source;
+mod switches;
 mod triggers;
 mod version;
 

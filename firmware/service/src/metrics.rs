@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::control::Standings;
 use crate::lines::InputList;
 use crate::outputs::Counters;
 
@@ -161,10 +162,17 @@ impl Metrics {
         outputs: &Counters,
         inputs: &InputList,
         lines: impl Iterator<Item = (&'a str, Option<bool>)>,
+        standings: &Standings,
+        viewers: usize,
     ) -> String {
         let mut text = String::new();
         // Writing to a string cannot fail.
-        for (name, help, value) in outputs.gauges() {
+        let dry_run = u64::from(standings.is_dry());
+        let own = [
+            ("viewers", "Viewers over HTTP.", viewers as u64),
+            ("dry_run", "Whether lines stay at their safe levels, whatever the rules say.", dry_run),
+        ];
+        for (name, help, value) in outputs.gauges().chain(own) {
             let name = format!("resight_{name}");
             let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} gauge\n{name} {value}");
         }
@@ -183,6 +191,16 @@ impl Metrics {
             let level = level.map_or("NaN", |active| if active { "1" } else { "0" });
             let _ = writeln!(text, "{name}{{line=\"{line}\"}} {level}");
         }
+        let mut rules = |name: &str, help: &str, values: &mut dyn Iterator<Item = (&str, bool)>| {
+            let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} gauge");
+            for (rule, value) in values {
+                let _ = writeln!(text, "{name}{{rule=\"{}\"}} {}", escaped(rule), u8::from(value));
+            }
+        };
+        let mut active = standings.rules().map(|(rule, active, _)| (rule, active));
+        rules("resight_rule_active", "Whether a rule is active.", &mut active);
+        let mut armed = standings.rules().map(|(rule, _, armed)| (rule, armed));
+        rules("resight_rule_armed", "Whether a rule may act.", &mut armed);
         let name = "resight_input_active";
         let _ = writeln!(text, "# HELP {name} Whether an input is active; NaN while it is taken away.");
         let _ = writeln!(text, "# TYPE {name} gauge");

@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use jiff::tz::TimeZone;
-use resight_network::{Classifier, FrameDecoder, NetworkError, Region, isa_from_environment, softmax};
+use resight_network::{
+    Classifier, FrameDecoder, Model, NetworkError, Region, Rotation, isa_from_environment, softmax,
+};
 use serde_json::{Value, json};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -17,15 +19,18 @@ use signal_hook::iterator::Signals;
 use crate::board;
 use crate::camera::Wanted;
 use crate::config::{Config, SourceConfig};
-use crate::control::{self, Control, Rules};
+use crate::control::{self, Control, Rules, Switch, SwitchError};
 use crate::hours::local_zone;
 use crate::lines::{Input, InputList, LineError, LineList, Lines, inputs};
+use crate::live::Live;
 use crate::metrics::Metrics;
 use crate::notify::Notify;
-use crate::outputs::{self, Counters, Events, FrameTap, Names, Outputs};
+use crate::outputs::{self, About, Counters, Events, FrameTap, Names, Outputs};
 use crate::pace::Pace;
 use crate::source::{self, Frame, Next, Source, SourceError};
-use crate::triggers::Triggers;
+use crate::switches::Keeper;
+use crate::triggers::{Mode, Rule, Triggers};
+use crate::version::VERSION;
 
 /// Nothing waits longer than this without looking whether it should stop.
 pub(crate) const TICK: Duration = Duration::from_millis(50);
@@ -84,6 +89,7 @@ impl Engine {
             rules: rules.iter().map(|rule| rule.name.clone()).collect(),
             active: rules.iter().map(|_| AtomicBool::new(false)).collect(),
             labels: model.labels().clone(),
+            about: about(config, &model, &rules),
         };
         let engine = Self {
             probabilities: vec![0.0; classifier.classes()],
@@ -97,7 +103,9 @@ impl Engine {
         };
         let triggers = Triggers::new(rules);
         let names = Arc::new(names);
-        Ok((engine, Rules { triggers, lines, inputs, zone, stale: config.stale, names }))
+        let rules =
+            Rules { triggers, lines, inputs, zone, stale: config.stale, dry_run: config.dry_run, names };
+        Ok((engine, rules))
     }
 
     fn classify(&mut self, frame: &Frame) -> Result<(), NetworkError> {
@@ -118,6 +126,51 @@ impl Engine {
         // Each must know that this frame is there.
         let answers = self.inputs.iter().filter(|input| input.is_trigger() && input.answer(frame.arrival));
         answers.count() > 0 || !self.is_triggered()
+    }
+}
+
+/// Classes of a rule whose names are shown.
+const CLASSES: usize = 8;
+
+/// What the page shows of the configuration.
+fn about(config: &Config, model: &Model, rules: &[Rule]) -> About {
+    let rule = |rule: &Rule| {
+        let (mode, pulse) = match rule.mode {
+            Mode::Level => ("level", None),
+            Mode::Pulse(length) => ("pulse", Some(length.as_millis() as u64)),
+            Mode::Toggle => ("toggle", None),
+        };
+        let classes = rule.classes.iter().filter_map(|class| model.labels().name(*class));
+        json!({
+            "name": rule.name,
+            "classes": classes.take(CLASSES).collect::<Vec<_>>(),
+            "class_count": rule.classes.len(),
+            "threshold": rule.threshold,
+            "hits": rule.hits,
+            "frames": rule.frames,
+            "mode": mode,
+            "pulse_ms": pulse,
+            "armed_by": rule.armed_by.map(|input| &config.inputs[input].name),
+            "lines": rule.lines.iter().map(|line| &config.lines[*line].name).collect::<Vec<_>>(),
+        })
+    };
+    let Region { left, top, width, height } = config.image.region;
+    let orientation = config.image.orientation;
+    let preprocessing = model.preprocessing();
+    About {
+        rules: rules.iter().map(rule).collect(),
+        view: json!({
+            "region": [left, top, width, height],
+            "rotate": match orientation.rotation {
+                Rotation::Upright => 0,
+                Rotation::Clockwise => 90,
+                Rotation::Half => 180,
+                Rotation::Counterclockwise => 270,
+            },
+            "mirror": orientation.mirror,
+            "resize_shorter": preprocessing.resize_shorter,
+            "crop": preprocessing.crop,
+        }),
     }
 }
 
@@ -228,6 +281,9 @@ pub(crate) struct Shared {
     pub(crate) outputs: Mutex<Arc<Outputs>>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) tap: FrameTap,
+    pub(crate) live: Live,
+    /// Locked while something is switched.
+    keeper: Mutex<Keeper>,
     inputs: Mutex<InputList>,
     slot: Slot,
     source: Mutex<SourceState>,
@@ -244,20 +300,22 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    fn new(rules: Rules, lines: Arc<Lines>, source: NewSource) -> Self {
+    fn new(rules: Rules, lines: Arc<Lines>, source: NewSource, keeper: Keeper) -> Self {
         Self {
             stop: AtomicBool::new(false),
             start: Instant::now(),
             metrics: Mutex::new(Metrics { stale: true, ..Metrics::default() }),
             names: Mutex::new(rules.names.clone()),
             inputs: Mutex::new(rules.inputs.clone()),
-            control: Mutex::new(Control::new(rules)),
+            control: Mutex::new(Control::new(rules, &keeper.restore())),
+            keeper: Mutex::new(keeper),
             events: Events::default(),
             judged: Condvar::new(),
             lines,
             outputs: Mutex::default(),
             counters: Arc::default(),
             tap: FrameTap::default(),
+            live: Live::default(),
             slot: Slot::default(),
             source: Mutex::default(),
             new_program: Mutex::new(None),
@@ -275,30 +333,24 @@ impl Shared {
 
     /// What `/status` shows.
     pub(crate) fn status(&self) -> Value {
+        let (mut value, mut state) = (self.figures(), self.state());
+        if let (Some(value), Some(state)) = (value.as_object_mut(), state.as_object_mut()) {
+            value.append(state);
+        }
+        value
+    }
+
+    /// What changes with each frame.
+    pub(crate) fn figures(&self) -> Value {
         let metrics = lock(&self.metrics).clone();
-        let names = lock(&self.names).clone();
+        let names = self.names();
         let mut value = metrics.json();
         for (name, _, count) in self.counters.list().chain(self.counters.gauges()) {
             value[name] = json!(count);
         }
-        value["model"] = json!(names.model);
-        value["kernels"] = json!(names.isa);
+        value["viewers"] = json!(self.live.viewers());
         value["uptime_s"] = json!(self.start.elapsed().as_secs_f64());
         value["temperature_c"] = json!(metrics.temperature);
-        value["lines"] =
-            self.lines.levels().into_iter().map(|(name, active)| (name, json!(active))).collect::<Value>();
-        let source = lock(&self.source).clone();
-        let state = match &source {
-            SourceState { ended: true, .. } => "ended",
-            SourceState { error: Some(_), .. } => "lost",
-            SourceState { streaming: false, .. } => "opening",
-            _ if metrics.stale => "silent",
-            _ => "streaming",
-        };
-        value["source"] = json!({ "name": source.path, "state": state, "error": source.error });
-        let inputs = lock(&self.inputs).clone();
-        let level = |input: &Arc<Input>| (input.name().to_owned(), json!(input.level()));
-        value["inputs"] = inputs.iter().map(level).collect::<Value>();
         if let Some((class, probability, frame)) = metrics.last {
             let name = names.labels.name(class);
             value["last"] =
@@ -307,13 +359,59 @@ impl Shared {
         value
     }
 
+    /// What changes now and then: model, source, rules, lines, inputs.
+    pub(crate) fn state(&self) -> Value {
+        let standings = lock(&self.control).standings(self.start.elapsed());
+        let names = self.names();
+        let inputs = lock(&self.inputs).clone();
+        let level = |input: &Arc<Input>| (input.name().to_owned(), json!(input.level()));
+        let stale = lock(&self.metrics).stale;
+        let source = lock(&self.source).clone();
+        let state = match &source {
+            SourceState { ended: true, .. } => "ended",
+            SourceState { error: Some(_), .. } => "lost",
+            SourceState { streaming: false, .. } => "opening",
+            _ if stale => "silent",
+            _ => "streaming",
+        };
+        json!({
+            "version": VERSION.as_str(),
+            "model": names.model,
+            "kernels": names.isa,
+            "view": names.about.view,
+            "source": { "name": source.path, "state": state, "error": source.error },
+            "dry_run": standings.is_dry(),
+            "dry_run_configured": standings.is_dry_configured(),
+            "rules": standings.json(),
+            "lines": self.lines.levels().into_iter().map(|(name, active)| (name, json!(active))).collect::<Value>(),
+            "inputs": inputs.iter().map(level).collect::<Value>(),
+        })
+    }
+
     /// What `/metrics` shows.
     pub(crate) fn prometheus(&self) -> String {
         let metrics = lock(&self.metrics).clone();
         let levels = self.lines.levels();
         let inputs = lock(&self.inputs).clone();
         let levels = levels.iter().map(|(name, level)| (name.as_str(), *level));
-        metrics.prometheus(&self.counters, &inputs, levels)
+        let standings = lock(&self.control).standings(self.start.elapsed());
+        metrics.prometheus(&self.counters, &inputs, levels, &standings, self.live.viewers())
+    }
+
+    /// Switches something, and keeps it for after a restart.
+    ///
+    /// # Errors
+    /// A rule that is not there, and a dry run that the configuration asks for.
+    pub(crate) fn switch(&self, switch: &Switch) -> Result<(), SwitchError> {
+        let keeper = lock(&self.keeper);
+        let mut control = lock(&self.control);
+        control.switch(self, switch)?;
+        let switches = control.switches();
+        drop(control);
+        // Holds and pulses may end at other times now.
+        self.judged.notify_one();
+        keeper.keep(&switches);
+        Ok(())
     }
 
     /// Whether frames are being classified.
@@ -344,7 +442,7 @@ pub(crate) fn run(path: &Path) -> Result<()> {
     make_safe_on_panic(&lines);
     let (engine, rules) = Engine::load(path, &config, lines.list(), inputs(&config.inputs, &[].into())?)?;
     let source = NewSource::open(&config.source, engine.wanted)?;
-    let shared = Arc::new(Shared::new(rules, lines.clone(), source));
+    let shared = Arc::new(Shared::new(rules, lines.clone(), source, Keeper::from_environment()));
     let opened = Outputs::open(&config.output, &Outputs::default(), &shared)?;
     opened.install(&shared);
     let dispatcher = spawn("outputs", {
@@ -429,10 +527,11 @@ fn report(shared: &Shared, last: Option<(Instant, u64)>) -> (Instant, u64) {
     let state = if metrics.stale { "no frames; " } else { "" };
     let latency = metrics.latency.quantile(0.95).as_secs_f64() * 1e3;
     drop(metrics);
+    let dry = if lock(&shared.control).is_dry() { "dry run; " } else { "" };
     let celsius = temperature.map_or_else(String::new, |celsius| format!(", {celsius:.1} °C"));
     shared
         .notify
-        .send(&format!("STATUS={state}{rate:.1} inferences/s, latency p95 {latency:.1} ms{celsius}"));
+        .send(&format!("STATUS={dry}{state}{rate:.1} inferences/s, latency p95 {latency:.1} ms{celsius}"));
     (now, inferences)
 }
 
@@ -711,7 +810,7 @@ impl<'a> Loop<'a> {
         // A long pause after a long inference is no reason to give up the lines.
         self.next = begin + engine.pace.interval(took).min(engine.stale / 2);
         self.judge(for_rules.then_some(engine.probabilities.as_slice()));
-        self.shared.tap.pass(&self.frame);
+        self.shared.tap.pass(&self.frame, &engine.probabilities);
         let best = (0..engine.probabilities.len()).fold(0, |best, class| {
             if engine.probabilities[class] > engine.probabilities[best] { class } else { best }
         });
@@ -829,7 +928,7 @@ mod tests {
         let lines = Arc::new(Lines::open(&config.lines).unwrap());
         let (engine, rules) = Engine::load(&path, &config, lines.list(), [].into()).unwrap();
         let source = NewSource::open(&config.source, engine.wanted).unwrap();
-        let shared = Shared::new(rules, lines, source);
+        let shared = Shared::new(rules, lines, source, Keeper::default());
         let levels =
             || -> Vec<bool> { shared.lines.levels().into_iter().map(|(_, level)| level.unwrap()).collect() };
         thread::scope(|scope| {
@@ -914,7 +1013,7 @@ mod tests {
         let lines = Arc::new(Lines::with(Box::new(open), &config.lines).unwrap());
         let (engine, rules) = Engine::load(&path, &config, lines.list(), [].into()).unwrap();
         let source = NewSource::open(&config.source, engine.wanted).unwrap();
-        let shared = Shared::new(rules, lines, source);
+        let shared = Shared::new(rules, lines, source, Keeper::default());
         let [refuses, level] = &*state;
         let wait_for = |what: &dyn Fn() -> bool| {
             let start = Instant::now();
@@ -958,7 +1057,7 @@ mod tests {
                 let lines = Arc::new(Lines::open(&config.lines).unwrap());
                 let (mut engine, rules) = Engine::load(&path, &config, lines.list(), [].into()).unwrap();
                 let new = NewSource::open(&config.source, engine.wanted).unwrap();
-                let shared = &Shared::new(rules, lines, new);
+                let shared = &Shared::new(rules, lines, new, Keeper::default());
                 let mut source = lock(&shared.new_source).take().unwrap().source.unwrap();
                 let mut state = Loop::new(shared);
                 let mut captured = Frame::new();

@@ -68,6 +68,21 @@ pub(crate) struct Change {
     pub(crate) score: f32,
 }
 
+/// What a rule knows of the last frames, to be shown.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Standing {
+    /// Whether it may act.
+    pub(crate) armed: bool,
+    pub(crate) active: bool,
+    /// The sum of its classes' probabilities in the latest frame; `None` without one since it
+    /// was armed.
+    pub(crate) score: Option<f32>,
+    /// Hits among the frames that it looks at.
+    pub(crate) hits: usize,
+    /// When its cooldown is over.
+    pub(crate) ready_at: Duration,
+}
+
 #[derive(Debug, Clone, Default)]
 struct State {
     disarmed: bool,
@@ -78,6 +93,12 @@ struct State {
     toggled: bool,
     class: usize,
     score: f32,
+}
+
+impl State {
+    fn hits(&self) -> usize {
+        self.history.iter().filter(|hit| **hit).count()
+    }
 }
 
 /// All rules with their states.
@@ -128,11 +149,11 @@ impl Triggers {
     pub(crate) fn arm(
         &mut self,
         now: Duration,
-        may_act: impl Fn(&Rule) -> bool,
+        may_act: impl Fn(usize, &Rule) -> bool,
         mut report: impl FnMut(Change),
     ) {
         for (index, (rule, state)) in self.rules.iter().zip(&mut self.states).enumerate() {
-            let disarmed = !may_act(rule);
+            let disarmed = !may_act(index, rule);
             if disarmed && !state.disarmed {
                 let was_active = state.active_since.is_some();
                 if was_active {
@@ -165,7 +186,7 @@ impl Triggers {
     /// Lets time pass: ends holds, pulses and cooldowns.
     pub(crate) fn advance(&mut self, now: Duration, mut report: impl FnMut(Change)) {
         for (index, (rule, state)) in self.rules.iter().zip(&mut self.states).enumerate() {
-            let met = state.history.iter().filter(|hit| **hit).count() >= rule.hits.max(1);
+            let met = state.hits() >= rule.hits.max(1);
             match state.active_since {
                 None if met && now >= state.ready_at => {
                     state.active_since = Some(now);
@@ -191,10 +212,26 @@ impl Triggers {
         self.states[rule].active_since.is_some()
     }
 
+    /// The rules, in their order.
+    pub(crate) fn rules(&self) -> &[Rule] {
+        &self.rules
+    }
+
+    /// How each rule stands, in their order.
+    pub(crate) fn standings(&self) -> impl Iterator<Item = Standing> {
+        self.states.iter().map(|state| Standing {
+            armed: !state.disarmed,
+            active: state.active_since.is_some(),
+            score: (!state.history.is_empty()).then_some(state.score),
+            hits: state.hits(),
+            ready_at: state.ready_at,
+        })
+    }
+
     /// When [`advance`](Self::advance) has something to do even if no frame comes.
     pub(crate) fn deadline(&self) -> Option<Duration> {
         let deadlines = self.rules.iter().zip(&self.states).flat_map(|(rule, state)| {
-            let met = state.history.iter().filter(|hit| **hit).count() >= rule.hits.max(1);
+            let met = state.hits() >= rule.hits.max(1);
             let change = match state.active_since {
                 None if met => Some(state.ready_at),
                 Some(since) if !met => Some(since + rule.hold),
@@ -259,10 +296,10 @@ mod tests {
             triggers.frame(ms(1), &cat, |_| ());
             assert!(triggers.is_on(0), "{rule:?}");
             let mut changes = vec![];
-            triggers.arm(ms(10), |_| false, |change| changes.push(change.active));
+            triggers.arm(ms(10), |_, _| false, |change| changes.push(change.active));
             triggers.frame(ms(11), &cat, |change| changes.push(change.active));
             assert_eq!((changes, triggers.is_on(0), triggers.deadline()), (vec![false], false, None));
-            triggers.arm(ms(20), |_| true, |_| ());
+            triggers.arm(ms(20), |_, _| true, |_| ());
             triggers.frame(ms(20), &cat, |_| ());
             assert!(!triggers.is_on(0), "frames before count");
             triggers.frame(ms(30), &cat, |_| ());
@@ -404,7 +441,7 @@ mod tests {
             for (pause, hit, armed) in steps {
                 now += ms(pause);
                 let mut changes = vec![];
-                triggers.arm(now, |_| armed, |change| changes.push(change.active));
+                triggers.arm(now, |_, _| armed, |change| changes.push(change.active));
                 let frame = [0.0, if hit { 1.0 } else { 0.0 }, 0.0];
                 triggers.frame(now, &frame, |change| changes.push(change.active));
                 for change in changes {

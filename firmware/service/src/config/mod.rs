@@ -47,6 +47,8 @@ pub(crate) struct Config {
     pub(crate) pace: PaceConfig,
     /// Without a frame for so long, the lines go to their safe levels.
     pub(crate) stale: Duration,
+    /// Whether the lines stay at their safe levels, whatever the rules say.
+    pub(crate) dry_run: bool,
     pub(crate) lines: Vec<LineConfig>,
     pub(crate) inputs: Vec<InputConfig>,
     pub(crate) rules: Vec<RuleConfig>,
@@ -160,9 +162,11 @@ impl<'i> Reader<'i> {
             Some(section) => self.image(section),
             None => ImageConfig::default(),
         };
-        let mut stale = Duration::from_secs(2);
+        let (mut stale, mut dry_run) = (Duration::from_secs(2), false);
         if let Some(mut section) = self.section(&mut top, "safety", false) {
             stale = self.duration(&mut section, "stale_ms", 1).unwrap_or(stale);
+            let dry = self.optional(&mut section, "dry_run", "true or false", DeValue::as_bool);
+            dry_run = dry.unwrap_or(dry_run);
             self.finish(&section);
         }
         let pace = match self.section(&mut top, "pace", false) {
@@ -196,6 +200,7 @@ impl<'i> Reader<'i> {
             image,
             pace,
             stale,
+            dry_run,
             lines,
             inputs,
             rules,
@@ -238,6 +243,19 @@ mod tests {
     }
 
     #[test]
+    fn the_page_switches_unless_it_may_not() {
+        let http = |rest: &str| {
+            let text = format!("{LEAST}[safety]\ndry_run = true\n[output]\nhttp = \"127.0.0.1:1\"\n{rest}");
+            Config::parse(&text, Path::new("x"))
+        };
+        let config = http("").unwrap();
+        assert!(config.dry_run && config.output.http.unwrap().switches);
+        assert!(!http("switches = false\n").unwrap().output.http.unwrap().switches);
+        let mistake = http("switches = 1\n").unwrap_err()[0].to_string();
+        assert!(mistake.starts_with("10: output.switches: expected true or false"), "{mistake}");
+    }
+
+    #[test]
     fn the_least_is_a_model_and_a_source() {
         let config = Config::parse(LEAST, Path::new("x")).unwrap();
         assert_eq!((config.source.path.as_str(), config.public_key), ("x/a.mjpeg", None));
@@ -258,7 +276,7 @@ mod tests {
             "3: source.height: missing",
             "6: source.width: expected a whole number of pixels",
             "8: safety.stale_ms: expected milliseconds",
-            "9: safety.colour: unknown key; expected one of: stale_ms",
+            "9: safety.colour: unknown key; expected one of: stale_ms, dry_run",
             "10: line.chip: missing",
             "14: rule.pulse_ms: missing",
             "16: rule.classes: there is no group `cats`",

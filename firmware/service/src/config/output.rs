@@ -39,6 +39,8 @@ pub(crate) struct HttpConfig {
     pub(crate) token_file: Option<PathBuf>,
     /// Names that requests may use on loopback besides loopback's own; in small letters.
     pub(crate) hosts: Vec<String>,
+    /// Whether dry run and rules may be switched.
+    pub(crate) switches: bool,
 }
 
 /// Pictures of what made rules active.
@@ -162,6 +164,7 @@ impl<'i> Reader<'i> {
         let token_file = self.optional(section, "token_file", "the path of a file", text);
         let expected = "a list of names, such as [\"board.local\"]";
         let hosts = self.optional(section, "hosts", expected, patterns).unwrap_or_default();
+        let switches = self.optional(section, "switches", "true or false", DeValue::as_bool).unwrap_or(true);
         let address: SocketAddr = address?;
         let without_token = token_file.is_none() && std::env::var_os(TOKEN_VARIABLE).is_none();
         if without_token && !address.ip().is_loopback() {
@@ -172,7 +175,7 @@ impl<'i> Reader<'i> {
             self.mistake(&span.unwrap_or_default(), &section.key("http"), cause);
         }
         let hosts = hosts.into_iter().map(|(host, _)| host.to_ascii_lowercase()).collect();
-        Some(HttpConfig { address, token_file: token_file.map(|path| folder.join(path)), hosts })
+        Some(HttpConfig { address, token_file: token_file.map(|path| folder.join(path)), hosts, switches })
     }
 
     fn snapshots(

@@ -1,11 +1,14 @@
-//! Status, metrics and the last frame over HTTP.
+//! The page, status, metrics, the last frame and live events over HTTP.
 //!
 //! A server of our own, because the small ones that there are let slow clients take threads and memory
 //! without limit: here connections, header, body and time are bounded.
 
 mod connection;
+mod page;
+mod stream;
 
-use std::io::ErrorKind;
+use std::fmt::Write as _;
+use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -14,14 +17,18 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use serde_json::{Value, json};
 
-use self::connection::{Request, Response, Wrong, read, write};
+use self::connection::{MAX_BODY, Request, Response, Wrong, read, write};
+use self::stream::{classes, stream};
 use crate::config::HttpConfig;
+use crate::control::{Switch, SwitchError};
+use crate::live::VIEWERS;
 use crate::outputs::Secret;
 use crate::run::{Shared, lock};
 
-/// Connections at the same time.
-const CONNECTIONS: usize = 16;
+/// Connections at the same time: all viewers with their pictures, and others.
+const CONNECTIONS: usize = 4 * VIEWERS;
 
 /// How often a server looks whether it should stop.
 const TICK: Duration = Duration::from_millis(200);
@@ -37,12 +44,14 @@ pub(crate) struct Access {
     token: Option<Secret>,
     /// Names that a request may use; `None` for any.
     hosts: Option<Vec<String>>,
+    /// Whether they may switch dry run and rules.
+    switches: bool,
 }
 
 impl Access {
     pub(crate) fn new(config: &HttpConfig, token: Option<Secret>) -> Self {
         let hosts = config.address.ip().is_loopback().then(|| config.hosts.clone());
-        Self { token, hosts }
+        Self { token, hosts, switches: config.switches }
     }
 
     /// Whether the request's `Host` is this machine. A page from elsewhere whose name was made
@@ -69,11 +78,43 @@ impl Access {
     }
 }
 
-/// A listening server. It takes no more connections once this is dropped.
-pub(crate) struct Server {
-    access: Arc<Mutex<Arc<Access>>>,
-    stop: Arc<AtomicBool>,
+/// Whether no page from elsewhere makes the request. Such a page could act for whoever looks at
+/// it: a browser sends requests to loopback for every page that it shows.
+fn is_own_page(request: &Request) -> bool {
+    match (&request.fetch_site, &request.origin) {
+        // What a browser says here, no page can change.
+        (Some(site), _) => site == b"same-origin",
+        // Not told over plain HTTP beyond loopback.
+        (None, Some(origin)) => {
+            let origin = origin.strip_prefix(b"http://").or_else(|| origin.strip_prefix(b"https://"));
+            origin.is_some_and(|origin| request.host.as_ref().is_some_and(|host| host.as_bytes() == origin))
+        }
+        // No browser.
+        (None, None) => true,
+    }
 }
+
+/// What the threads of a server share.
+struct Context {
+    access: Mutex<Arc<Access>>,
+    stop: AtomicBool,
+    open: AtomicUsize,
+    shared: Arc<Shared>,
+}
+
+impl Context {
+    fn stopping(&self) -> bool {
+        self.stop.load(Ordering::SeqCst) || self.shared.stopping()
+    }
+
+    /// Whether this still says who is answered.
+    fn is_current(&self, access: &Arc<Access>) -> bool {
+        Arc::ptr_eq(&lock(&self.access), access)
+    }
+}
+
+/// A listening server. It takes no more connections once this is dropped.
+pub(crate) struct Server(Arc<Context>);
 
 impl Server {
     /// Listens at an address and answers what comes in.
@@ -86,35 +127,38 @@ impl Server {
         // A client may be gone before it is accepted.
         listener.set_nonblocking(true).with_context(name)?;
         log::info!("listening on http://{}", listener.local_addr().with_context(name)?);
-        let stop = Arc::new(AtomicBool::new(false));
-        let access = Arc::new(Mutex::new(access));
-        let server = Self { access: access.clone(), stop: stop.clone() };
+        let context = Arc::new(Context {
+            access: Mutex::new(access),
+            stop: AtomicBool::new(false),
+            open: AtomicUsize::new(0),
+            shared,
+        });
+        let server = Self(context.clone());
         thread::Builder::new()
             .name("http".into())
-            .spawn(move || serve(&listener, &stop, &access, &shared))
+            .spawn(move || serve(&listener, &context))
             .context("cannot start thread http")?;
         Ok(server)
     }
 
-    /// Changes who is answered from now on.
+    /// Changes who is answered from now on. Those who watch come again.
     pub(crate) fn set_access(&self, access: Arc<Access>) {
-        *lock(&self.access) = access;
+        *lock(&self.0.access) = access;
     }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
-        self.stop.store(true, Ordering::SeqCst);
+        self.0.stop.store(true, Ordering::SeqCst);
     }
 }
 
-fn serve(listener: &TcpListener, stop: &AtomicBool, access: &Mutex<Arc<Access>>, shared: &Arc<Shared>) {
-    let open = Arc::new(AtomicUsize::new(0));
+fn serve(listener: &TcpListener, context: &Arc<Context>) {
     let tick = Timespec { tv_sec: 0, tv_nsec: TICK.subsec_nanos().into() };
-    while !stop.load(Ordering::SeqCst) {
+    while !context.stop.load(Ordering::SeqCst) {
         let _ = poll(&mut [PollFd::new(listener, PollFlags::IN)], Some(&tick));
         match listener.accept() {
-            Ok((stream, _)) => accept(stream, &open, lock(access).clone(), shared),
+            Ok((stream, _)) => accept(stream, context),
             Err(error) if error.kind() == ErrorKind::WouldBlock => {}
             Err(error) => {
                 log::warn!("a connection over HTTP could not be accepted: {error}");
@@ -125,26 +169,24 @@ fn serve(listener: &TcpListener, stop: &AtomicBool, access: &Mutex<Arc<Access>>,
 }
 
 /// Counts a connection as long as it lives.
-struct Place(Arc<AtomicUsize>);
+struct Place(Arc<Context>);
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::SeqCst);
+        self.0.open.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
-fn accept(stream: TcpStream, open: &Arc<AtomicUsize>, access: Arc<Access>, shared: &Arc<Shared>) {
-    let before = open.fetch_add(1, Ordering::SeqCst);
-    let place = Place(open.clone());
+fn accept(stream: TcpStream, context: &Arc<Context>) {
+    let before = context.open.fetch_add(1, Ordering::SeqCst);
+    let place = Place(context.clone());
     if before >= CONNECTIONS {
-        shared.counters.http_refused.fetch_add(1, Ordering::Relaxed);
+        context.shared.counters.http_refused.fetch_add(1, Ordering::Relaxed);
         log::warn!("a connection over HTTP was refused, there are {before} already");
         return;
     }
-    let shared = shared.clone();
     let started = thread::Builder::new().name("http client".into()).stack_size(STACK).spawn(move || {
-        let _place = place;
-        converse(&stream, &access, &shared);
+        converse(&stream, &place.0);
     });
     if let Err(error) = started {
         log::warn!("no thread for a connection over HTTP: {error}");
@@ -152,60 +194,168 @@ fn accept(stream: TcpStream, open: &Arc<AtomicUsize>, access: Arc<Access>, share
 }
 
 /// Reads one request and answers it.
-fn converse(stream: &TcpStream, access: &Access, shared: &Shared) {
-    let counters = &shared.counters;
+fn converse(stream: &TcpStream, context: &Context) {
+    let counters = &context.shared.counters;
+    let failed = |code, text| {
+        counters.http_errors.fetch_add(1, Ordering::Relaxed);
+        (Response::text(code, text), false)
+    };
     let (response, head_only) = match read(stream) {
         Ok(request) => {
             counters.http_requests.fetch_add(1, Ordering::Relaxed);
-            (answer(&request, access, shared), request.method == "HEAD")
+            let access = lock(&context.access).clone();
+            match answer(&request, &access, &context.shared) {
+                Answer::Whole(response) => (response, request.method == "HEAD"),
+                Answer::Stream => return watch(stream, &access, context),
+            }
         }
         Err(Wrong::Gone) => return,
-        Err(Wrong::Slow) => {
-            counters.http_errors.fetch_add(1, Ordering::Relaxed);
-            (Response::text(408, "the request took too long\n"), false)
-        }
-        Err(Wrong::Large) => {
-            counters.http_errors.fetch_add(1, Ordering::Relaxed);
-            (Response::text(431, "the request's header is too large\n"), false)
-        }
-        Err(Wrong::Malformed) => {
-            counters.http_errors.fetch_add(1, Ordering::Relaxed);
-            (Response::text(400, "not HTTP/1\n"), false)
-        }
+        Err(Wrong::Slow) => failed(408, "the request took too long\n"),
+        Err(Wrong::Large) => failed(431, "the request's header is too large\n"),
+        Err(Wrong::Malformed) => failed(400, "not HTTP/1\n"),
     };
-    if let Err(error) = write(stream, &response, head_only) {
-        counters.http_errors.fetch_add(1, Ordering::Relaxed);
-        log::debug!("answering over HTTP: {error}");
+    finish(write(stream, &response, head_only), context);
+}
+
+fn watch(stream: &TcpStream, access: &Arc<Access>, context: &Context) {
+    let result = if let Some(viewer) = context.shared.live.watch() {
+        self::stream(stream, viewer, access, context)
+    } else {
+        context.shared.counters.http_refused.fetch_add(1, Ordering::Relaxed);
+        let response = Response::text(503, &format!("there are {VIEWERS} viewers already\n"));
+        write(stream, &response, false)
+    };
+    finish(result, context);
+}
+
+fn finish(result: io::Result<()>, context: &Context) {
+    match result {
+        // Viewers may leave at any time.
+        Err(error) if matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset) => {
+            log::debug!("answering over HTTP: {error}");
+        }
+        Err(error) => {
+            context.shared.counters.http_errors.fetch_add(1, Ordering::Relaxed);
+            log::debug!("answering over HTTP: {error}");
+        }
+        Ok(()) => {}
     }
 }
 
-fn answer(request: &Request, access: &Access, shared: &Shared) -> Response {
+enum Answer {
+    Whole(Response),
+    /// Live events without end.
+    Stream,
+}
+
+fn answer(request: &Request, access: &Access, shared: &Shared) -> Answer {
+    let path = request.target.split('?').next().unwrap_or_default();
+    let page = page::file(path);
     let refused = if !access.knows_host(request.host.as_deref()) {
         Some(Response::text(421, "this host is not in `output.hosts`\n"))
-    } else if !access.knows_token(request.authorization.as_deref()) {
-        Some(Response::text(401, "Authorization: Bearer TOKEN is needed\n"))
+    } else if page.is_none() && !access.knows_token(request.authorization.as_deref()) {
+        let response = Response::text(401, "Authorization: Bearer TOKEN is needed\n");
+        Some(response.with("WWW-Authenticate", "Bearer"))
+    } else if path == "/switches" && request.method == "POST" && !is_own_page(request) {
+        Some(Response::text(403, "pages from elsewhere may not switch anything\n"))
     } else {
         None
     };
     if let Some(refused) = refused {
         shared.counters.http_unauthorised.fetch_add(1, Ordering::Relaxed);
-        return refused;
+        return Answer::Whole(refused);
     }
-    if !matches!(request.method.as_str(), "GET" | "HEAD") {
-        return Response::text(405, "only GET\n");
+    let reads = matches!(request.method.as_str(), "GET" | "HEAD");
+    Answer::Whole(match (path, page) {
+        ("/switches", _) if request.method == "POST" => switch(request, access, shared),
+        ("/switches", _) => Response::text(405, "only POST\n").with("Allow", "POST"),
+        _ if !reads => Response::text(405, "only GET\n").with("Allow", "GET, HEAD"),
+        (_, Some(page)) => page,
+        ("/status", _) => Response::new(200, "application/json", shared.status().to_string().into_bytes()),
+        ("/metrics", _) => Response::new(200, "text/plain; version=0.0.4", shared.prometheus().into_bytes()),
+        ("/healthz", _) if shared.is_healthy() => Response::text(200, "ok\n"),
+        ("/healthz", _) => Response::text(503, "stale\n"),
+        ("/frame.jpg", _) => frame(shared),
+        ("/events", _) if request.method == "HEAD" => Response::new(200, "text/event-stream", &b""[..]),
+        ("/events", _) => return Answer::Stream,
+        _ => {
+            let there = "there are /, /status, /metrics, /healthz, /frame.jpg, /events and /switches\n";
+            Response::text(404, there)
+        }
+    })
+}
+
+/// The next frame, and what the network saw in it.
+fn frame(shared: &Shared) -> Response {
+    let Some(seen) = shared.tap.next(FRAME_WAIT) else {
+        return Response::text(503, "no frame came in time\n");
+    };
+    match seen.jpeg() {
+        Ok(jpeg) => {
+            let shown = json!({ "frame": seen.number(), "top": classes(&seen.top, &shared.names()) });
+            Response::new(200, "image/jpeg", jpeg.to_vec()).with("Resight-Frame", ascii(&shown))
+        }
+        Err(error) => Response::text(500, &format!("{error}\n")),
     }
-    let path = request.target.split('?').next().unwrap_or_default();
-    match path {
-        "/status" => Response::new(200, "application/json", shared.status().to_string().into_bytes()),
-        "/metrics" => Response::new(200, "text/plain; version=0.0.4", shared.prometheus().into_bytes()),
-        "/healthz" if shared.is_healthy() => Response::text(200, "ok\n"),
-        "/healthz" => Response::text(503, "stale\n"),
-        "/frame.jpg" => match shared.tap.next(FRAME_WAIT).map(|picture| picture.jpeg()) {
-            Some(Ok(jpeg)) => Response::new(200, "image/jpeg", jpeg),
-            Some(Err(error)) => Response::text(500, &format!("{error:#}\n")),
-            None => Response::text(503, "no frame came in time\n"),
-        },
-        _ => Response::text(404, "there are /status, /metrics, /healthz and /frame.jpg\n"),
+}
+
+/// JSON that a header can hold.
+fn ascii(value: &Value) -> String {
+    let mut text = String::new();
+    let mut units = [0; 2];
+    for character in value.to_string().chars() {
+        if character.is_ascii() {
+            text.push(character);
+        } else {
+            for unit in character.encode_utf16(&mut units) {
+                // Writing to a string cannot fail.
+                let _ = write!(text, "\\u{unit:04x}");
+            }
+        }
+    }
+    text
+}
+
+fn switch(request: &Request, access: &Access, shared: &Shared) -> Response {
+    if !access.switches {
+        return Response::text(403, "`switches` in [output] is false\n");
+    }
+    match request.length {
+        None => return Response::text(411, "Content-Length is needed\n"),
+        Some(length) if length > MAX_BODY => return Response::text(413, "the body is too large\n"),
+        Some(_) => {}
+    }
+    // Forms of pages from elsewhere can send any other type without being asked.
+    let is_json = |kind: &[u8]| {
+        kind.split(|byte| *byte == b';').next().map(<[u8]>::trim_ascii) == Some(&b"application/json"[..])
+    };
+    if !request.content_type.as_deref().is_some_and(is_json) {
+        return Response::text(415, "Content-Type: application/json is needed\n");
+    }
+    let Some(switch) = wanted(&request.body) else {
+        let expected = "expected {\"dry_run\": true} or {\"rule\": NAME, \"armed\": true}, or false\n";
+        return Response::text(400, expected);
+    };
+    match shared.switch(&switch) {
+        Ok(()) => {
+            shared.counters.http_switched.fetch_add(1, Ordering::Relaxed);
+            Response::new(200, "application/json", shared.state().to_string().into_bytes())
+        }
+        Err(error @ SwitchError::NoRule(_)) => Response::text(404, &format!("{error}\n")),
+        Err(error @ SwitchError::Configured) => Response::text(409, &format!("{error}\n")),
+    }
+}
+
+/// What a request wants to switch; nothing else may be in it.
+fn wanted(body: &[u8]) -> Option<Switch> {
+    let value: Value = serde_json::from_slice(body).ok()?;
+    let value = value.as_object()?;
+    match (value.len(), value.get("dry_run"), value.get("rule"), value.get("armed")) {
+        (1, Some(on), ..) => Some(Switch::DryRun(on.as_bool()?)),
+        (2, None, Some(name), Some(armed)) => {
+            Some(Switch::Rule { name: name.as_str()?.to_owned(), armed: armed.as_bool()? })
+        }
+        _ => None,
     }
 }
 
@@ -215,7 +365,10 @@ mod tests {
 
     fn access(address: &str, hosts: &[&str]) -> Access {
         let hosts = hosts.iter().map(|host| (*host).to_owned()).collect();
-        Access::new(&HttpConfig { address: address.parse().unwrap(), token_file: None, hosts }, None)
+        Access::new(
+            &HttpConfig { address: address.parse().unwrap(), token_file: None, hosts, switches: true },
+            None,
+        )
     }
 
     #[test]
@@ -244,5 +397,67 @@ mod tests {
             assert!(!access.knows_token(Some(given.as_bytes())), "{given}");
         }
         assert!(!access.knows_token(None));
+    }
+
+    fn request(fields: &[(&str, &str)]) -> Request {
+        let field = |wanted: &str| {
+            fields.iter().find(|(name, _)| *name == wanted).map(|(_, value)| value.as_bytes().to_vec())
+        };
+        Request {
+            method: "POST".into(),
+            target: "/switches".into(),
+            host: Some("127.0.0.1:8600".into()),
+            authorization: None,
+            origin: field("origin"),
+            fetch_site: field("site"),
+            content_type: None,
+            length: None,
+            body: vec![],
+        }
+    }
+
+    #[test]
+    fn pages_from_elsewhere_are_told_from_our_own() {
+        let table: [(&[_], _); 10] = [
+            (&[], true),
+            (&[("site", "same-origin"), ("origin", "http://127.0.0.1:8600")], true),
+            // Behind a proxy that changes the host.
+            (&[("site", "same-origin"), ("origin", "https://board.example")], true),
+            (&[("site", "same-site"), ("origin", "http://127.0.0.1:8600")], false),
+            (&[("site", "cross-site")], false),
+            (&[("site", "none")], false),
+            (&[("origin", "http://127.0.0.1:8600")], true),
+            (&[("origin", "http://127.0.0.1:9000")], false),
+            (&[("origin", "http://evil.example")], false),
+            (&[("origin", "null")], false),
+        ];
+        for (fields, expected) in table {
+            assert_eq!(is_own_page(&request(fields)), expected, "{fields:?}");
+        }
+    }
+
+    #[test]
+    fn only_whole_switches_are_understood() {
+        let rule = |armed| Some(Switch::Rule { name: "a".into(), armed });
+        let table = [
+            ("{\"dry_run\": true}", Some(Switch::DryRun(true))),
+            ("{\"armed\": false, \"rule\": \"a\"}", rule(false)),
+            ("{\"rule\": \"a\", \"armed\": true}", rule(true)),
+            ("{\"rule\": \"a\"}", None),
+            ("{\"rule\": \"a\", \"armed\": 1}", None),
+            ("{\"rule\": \"a\", \"armed\": true, \"dry_run\": false}", None),
+            ("{\"dry_run\": true, \"other\": 1}", None),
+            ("{\"dry_run\": \"true\"}", None),
+            ("[]", None),
+            ("", None),
+        ];
+        for (body, expected) in table {
+            assert_eq!(wanted(body.as_bytes()), expected, "{body}");
+        }
+    }
+
+    #[test]
+    fn names_of_classes_fit_into_a_header() {
+        assert_eq!(ascii(&json!(["Kätzchen", "a\nb", "🐈"])), r#"["K\u00e4tzchen","a\nb","\ud83d\udc08"]"#);
     }
 }

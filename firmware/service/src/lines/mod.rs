@@ -148,6 +148,11 @@ impl Line {
         &self.config.name
     }
 
+    /// The safe level: whether the line is active then.
+    pub(crate) fn safe_level(&self) -> bool {
+        self.config.safe
+    }
+
     fn level(&self) -> Option<bool> {
         let level = self.level.load(Ordering::SeqCst);
         (level != UNKNOWN).then_some(level == 1)

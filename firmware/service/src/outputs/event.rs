@@ -17,6 +17,16 @@ pub(crate) struct Names {
     /// Whether each rule is active.
     pub(crate) active: Vec<AtomicBool>,
     pub(crate) labels: Labels,
+    pub(crate) about: About,
+}
+
+/// What the page shows besides names, as JSON.
+#[derive(Default)]
+pub(crate) struct About {
+    /// Each rule: classes, threshold, mode, lines and so on.
+    pub(crate) rules: Vec<Value>,
+    /// Which part of a frame the network sees.
+    pub(crate) view: Value,
 }
 
 /// One line of output, names still to be filled in.
@@ -27,6 +37,8 @@ pub(crate) struct Event {
     pub(crate) wall: SystemTime,
     pub(crate) frame: u64,
     pub(crate) latency: Duration,
+    /// Whether the lines stay at their safe levels.
+    pub(crate) dry_run: bool,
     pub(crate) names: Arc<Names>,
 }
 
@@ -34,6 +46,13 @@ pub(crate) enum EventKind {
     Rule(Change),
     Stale,
     Recovered,
+    /// Dry run has begun or ended.
+    DryRun(bool),
+    /// Somebody has armed or disarmed a rule.
+    Switched {
+        rule: usize,
+        armed: bool,
+    },
 }
 
 impl Event {
@@ -51,9 +70,17 @@ impl Event {
                 value["name"] = json!(self.names.labels.name(change.class));
                 value["score"] = json!(change.score);
                 value["latency_ms"] = json!(self.latency.as_secs_f64() * 1e3);
+                if self.dry_run {
+                    value["dry_run"] = json!(true);
+                }
             }
             EventKind::Stale => value["event"] = json!("stale"),
             EventKind::Recovered => value["event"] = json!("recovered"),
+            EventKind::DryRun(on) => value["event"] = json!(if *on { "dry_run" } else { "dry_run_over" }),
+            EventKind::Switched { rule, armed } => {
+                value["event"] = json!(if *armed { "armed" } else { "disarmed" });
+                value["rule"] = json!(self.names.rules.get(*rule));
+            }
         }
         value
     }

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context as _, Result};
 
-pub(crate) use self::event::{Event, EventKind, Names};
+pub(crate) use self::event::{About, Event, EventKind, Names};
 use self::mqtt::{Mqtt, Settings};
 pub(crate) use self::picture::FrameTap;
 use self::picture::Picture;
@@ -79,8 +79,10 @@ counters! {
     mqtt_dropped "Events dropped because the broker took none."
     mqtt_errors "Failures of the connection to the broker."
     http_requests "Requests over HTTP that were answered."
-    http_unauthorised "Requests over HTTP without the token or for a foreign host."
+    http_unauthorised "Requests over HTTP without the token, for a foreign host or by a foreign page."
     http_refused "Connections over HTTP that were one too many."
+    http_missed "Events that a slow viewer over HTTP missed."
+    http_switched "Switches of dry run and of rules over HTTP."
     http_errors "Connections over HTTP that were too slow, too long or broken."
 }
 
@@ -176,11 +178,14 @@ impl Outputs {
         }
     }
 
-    fn write(&self, event: &Event, counters: &Counters) {
-        if self.stdout.is_none() && self.socket.is_none() && self.mqtt.is_none() {
+    fn write(&self, event: &Event, shared: &Shared) {
+        if self.stdout.is_none() && self.socket.is_none() && self.mqtt.is_none() && self.http.is_none() {
             return;
         }
         let line: Arc<str> = format!("{}\n", event.json()).into();
+        if self.http.is_some() {
+            shared.live.event(line.clone());
+        }
         if let Some(socket) = &self.socket {
             socket.write(&line);
         }
@@ -190,7 +195,7 @@ impl Outputs {
         if let Some(stdout) = &self.stdout
             && !stdout.send(line)
         {
-            counters.stdout_dropped.fetch_add(1, Ordering::Relaxed);
+            shared.counters.stdout_dropped.fetch_add(1, Ordering::Relaxed);
         }
     }
 
@@ -268,7 +273,7 @@ pub(crate) fn dispatch(shared: &Shared) {
         let event = shared.events.pop(TICK);
         let outputs = lock(&shared.outputs).clone();
         match event {
-            Popped::Item(event) => outputs.write(&event, &shared.counters),
+            Popped::Item(event) => outputs.write(&event, shared),
             Popped::Nothing => {}
             Popped::Closed => {
                 outputs.tick(shared);

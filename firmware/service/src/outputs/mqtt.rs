@@ -414,6 +414,7 @@ mod tests {
             rules: rules.iter().map(|rule| (*rule).to_owned()).collect(),
             active: rules.iter().map(|_| AtomicBool::new(false)).collect(),
             labels: Labels::parse("l", b"n00000001 a\n").unwrap(),
+            about: crate::outputs::About::default(),
         })
     }
 

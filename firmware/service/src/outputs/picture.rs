@@ -1,13 +1,14 @@
 //! Frames that leave the inference thread as pictures.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use image::codecs::jpeg::JpegEncoder;
 use resight_network::{FrameDecoder, with_huffman_tables};
 
+use crate::live::{Top, top};
 use crate::run::lock;
 use crate::source::{Frame, FrameFormat};
 
@@ -43,12 +44,36 @@ impl Picture {
     }
 }
 
+/// A frame with what the network saw in it.
+pub(crate) struct Seen {
+    picture: Picture,
+    pub(crate) top: Top,
+    /// Encoded once, however many want it.
+    jpeg: OnceLock<Result<Vec<u8>, String>>,
+}
+
+impl Seen {
+    /// The frame's number.
+    pub(crate) fn number(&self) -> u64 {
+        self.picture.number()
+    }
+
+    /// The picture as JPEG.
+    ///
+    /// # Errors
+    /// Bytes that make no image.
+    pub(crate) fn jpeg(&self) -> Result<&[u8], &str> {
+        let encode = || self.picture.jpeg().map_err(|error| format!("{error:#}"));
+        self.jpeg.get_or_init(encode).as_deref().map_err(String::as_str)
+    }
+}
+
 #[derive(Default)]
 struct Latest {
     /// Grows with each picture.
     count: u64,
     /// There only while somebody waits for it.
-    picture: Option<Arc<Picture>>,
+    seen: Option<Arc<Seen>>,
     waiting: usize,
 }
 
@@ -61,20 +86,21 @@ pub(crate) struct FrameTap {
 }
 
 impl FrameTap {
-    /// Copies `frame` if somebody waits for one.
-    pub(crate) fn pass(&self, frame: &Frame) {
+    /// Copies `frame` if somebody waits for one. `probabilities` is one per class.
+    pub(crate) fn pass(&self, frame: &Frame, probabilities: &[f32]) {
         if !self.wanted.swap(false, Ordering::SeqCst) {
             return;
         }
-        let picture = Arc::new(Picture::of(frame));
+        let (picture, top) = (Picture::of(frame), top(probabilities));
+        let seen = Arc::new(Seen { picture, top, jpeg: OnceLock::new() });
         let mut latest = lock(&self.latest);
         latest.count += 1;
-        latest.picture = Some(picture);
+        latest.seen = Some(seen);
         self.filled.notify_all();
     }
 
     /// Waits for the next frame.
-    pub(crate) fn next(&self, wait: Duration) -> Option<Arc<Picture>> {
+    pub(crate) fn next(&self, wait: Duration) -> Option<Arc<Seen>> {
         let mut latest = lock(&self.latest);
         let before = latest.count;
         latest.waiting += 1;
@@ -83,11 +109,11 @@ impl FrameTap {
         let (mut latest, _) =
             self.filled.wait_timeout_while(latest, wait, same).unwrap_or_else(PoisonError::into_inner);
         latest.waiting -= 1;
-        let picture = latest.picture.clone().filter(|_| latest.count != before);
+        let seen = latest.seen.clone().filter(|_| latest.count != before);
         if latest.waiting == 0 {
-            latest.picture = None;
+            latest.seen = None;
         }
-        picture
+        seen
     }
 }
 
@@ -115,18 +141,20 @@ mod tests {
     #[test]
     fn all_who_wait_get_the_next_frame_and_nothing_is_kept() {
         let tap = Arc::new(FrameTap::default());
-        tap.pass(&frame(1));
+        tap.pass(&frame(1), &[]);
         assert!(tap.next(Duration::from_millis(1)).is_none(), "an old frame");
         // What was asked for in vain is not passed to a later one as if it were new.
-        tap.pass(&frame(2));
-        let wait =
-            |tap: Arc<FrameTap>| thread::spawn(move || tap.next(Duration::from_secs(30)).unwrap().number());
+        tap.pass(&frame(2), &[]);
+        let wait = |tap: Arc<FrameTap>| thread::spawn(move || tap.next(Duration::from_secs(30)).unwrap());
         let waiting = [wait(tap.clone()), wait(tap.clone())];
         while lock(&tap.latest).waiting < 2 {
             thread::yield_now();
         }
-        tap.pass(&frame(3));
-        assert_eq!(waiting.map(|thread| thread.join().unwrap()), [3, 3]);
-        assert!(lock(&tap.latest).picture.is_none());
+        tap.pass(&frame(3), &[0.25, 0.75]);
+        let [first, second] = waiting.map(|thread| thread.join().unwrap());
+        assert!(Arc::ptr_eq(&first, &second));
+        assert_eq!((first.number(), first.top.as_slice()), (3, &[(1, 0.75), (0, 0.25)][..]));
+        assert!(std::ptr::eq(first.jpeg().unwrap(), second.jpeg().unwrap()), "encoded twice");
+        assert!(lock(&tap.latest).seen.is_none());
     }
 }

@@ -1,0 +1,102 @@
+//! Server-sent events: state, figures, scores and events for one viewer.
+
+use std::io;
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use super::connection::{Response, begin, go_on};
+use super::{Access, Context};
+use crate::live::{Sample, Viewer};
+use crate::outputs::Names;
+use crate::run::Shared;
+use crate::triggers::Standing;
+
+/// How often a viewer is told what is new.
+const PERIOD: Duration = Duration::from_millis(100);
+
+/// How often the figures are sent.
+const FIGURES_PERIOD: Duration = Duration::from_secs(1);
+
+/// How long a browser waits before it connects again, as the format wants it.
+const RETRY: &str = "retry: 2000\n\n";
+
+/// Tells a viewer what happens, until it is gone, the service stops, or others than `access`
+/// says are to be answered.
+///
+/// # Errors
+/// A viewer that is gone or takes too long.
+pub(super) fn stream(
+    stream: &TcpStream,
+    mut viewer: Viewer<'_>,
+    access: &Arc<Access>,
+    context: &Context,
+) -> io::Result<()> {
+    let shared = &*context.shared;
+    begin(stream, &Response::new(200, "text/event-stream", &b""[..]))?;
+    go_on(stream, RETRY.as_bytes())?;
+    let (mut shown, mut figures_due) = (String::new(), Instant::now());
+    while !context.stopping() && context.is_current(access) {
+        let begun = Instant::now();
+        let mut text = String::new();
+        let (events, missed) = viewer.events();
+        let mut state = shared.state();
+        state["switches"] = json!(access.switches);
+        let state = state.to_string();
+        if state != shown {
+            push(&mut text, "state", &state);
+            shown = state;
+        }
+        if missed > 0 {
+            shared.counters.http_missed.fetch_add(missed, Ordering::Relaxed);
+            push(&mut text, "missed", &json!({ "events": missed }).to_string());
+        }
+        for event in events {
+            push(&mut text, "event", event.trim_end());
+        }
+        let samples = viewer.samples();
+        if !samples.is_empty() {
+            push(&mut text, "scores", &scores(&samples, shared).to_string());
+        }
+        if begun >= figures_due {
+            figures_due = begun + FIGURES_PERIOD;
+            push(&mut text, "figures", &shared.figures().to_string());
+        }
+        go_on(stream, text.as_bytes())?;
+        std::thread::sleep(PERIOD.saturating_sub(begun.elapsed()));
+    }
+    Ok(())
+}
+
+fn push(text: &mut String, event: &str, data: &str) {
+    // JSON has no line ends of its own.
+    text.extend(["event: ", event, "\ndata: ", data, "\n\n"]);
+}
+
+fn scores(samples: &[Sample], shared: &Shared) -> Value {
+    let names = shared.names();
+    let rule = |standing: &Standing| json!([standing.score.map(short), standing.hits, standing.active]);
+    let sample = |sample: &Sample| {
+        json!({
+            "at_ms": sample.at.as_millis() as u64,
+            "frame": sample.frame,
+            "top": classes(&sample.top, &names),
+            "rules": sample.rules.iter().map(rule).collect::<Value>(),
+        })
+    };
+    samples.iter().map(sample).collect()
+}
+
+/// Pairs of a class's name and its probability.
+pub(super) fn classes(top: &[(usize, f32)], names: &Names) -> Value {
+    let name = |class: usize| names.labels.name(class).map_or_else(|| class.to_string(), str::to_owned);
+    top.iter().map(|(class, probability)| json!([name(*class), short(*probability)])).collect()
+}
+
+/// Four digits are more than can be seen.
+fn short(probability: f32) -> f64 {
+    (f64::from(probability) * 1e4).round() / 1e4
+}
