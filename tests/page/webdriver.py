@@ -138,11 +138,11 @@ class Browser:
         features = [{"name": name.replace("_", "-"), "value": value} for name, value in features.items()]
         self.command("Emulation.setEmulatedMedia", features=features)
 
-    def screenshot(self, path, whole=True):
-        """The page, or only what is in the window, as PNG or WebP by the path's ending."""
+    def screenshot(self, path):
+        """What is in the window, as PNG or WebP by the path's ending."""
         form = pathlib.Path(path).suffix[1:]
         quality = {"quality": 88} if form == "webp" else {}
-        answer = self.command("Page.captureScreenshot", format=form, captureBeyondViewport=whole, **quality)
+        answer = self.command("Page.captureScreenshot", format=form, **quality)
         pathlib.Path(path).write_bytes(base64.b64decode(answer["data"]))
 
     def log(self):

@@ -79,13 +79,17 @@ function reconcile(parent, items, key, make) {
 let announced = -QUIET, held = [], holding = 0;
 function announce(text) {
   show($("announcement"), text);
+  announced = performance.now();
+  if (holding) hold();
 }
 function announceRule(text) {
   held.push(text);
-  if (holding) return;
+  if (!holding) hold();
+}
+function hold() {
+  clearTimeout(holding);
   holding = setTimeout(() => {
     holding = 0;
-    announced = performance.now();
     announce(held.length > 2 ? `${held.at(-1)}, and ${held.length - 1} changes before` : held.join(", "));
     held = [];
   }, Math.max(0, announced + QUIET - performance.now()));
@@ -115,7 +119,7 @@ function login() {
     show($("login-error"), token ? "That is not the token of this board." : "");
     $("token").value = "";
     $("token").focus();
-    $("login").onsubmit = (event) => {
+    $("login-form").onsubmit = (event) => {
       event.preventDefault();
       token = $("token").value.trim();
       sessionStorage.setItem("token", token);
@@ -298,7 +302,7 @@ function makeRule(rule) {
     const current = state.rules.find((other) => other.name === rule.name);
     if (current) change({ rule: rule.name, armed: current.switched_off });
   };
-  const chart = element("canvas", { className: "chart", role: "img" });
+  const chart = element("canvas", { className: "chart", role: "img", ariaLabel: `Score of ${rule.name}` });
   return element(
     "li", {},
     element("div", { className: "rule-name" }, element("span", {}, rule.name), element("span", { className: "badge" })),
