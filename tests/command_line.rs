@@ -350,6 +350,29 @@ fn models_are_signed_and_verified() {
     assert_eq!(read("short.resight.tar"), short);
     workshop.fails(&["sign", "model.resight.tar", "--key", "a.pub"], &["a.pub", "public key"]);
     workshop.fails(&["verify", "model.resight.tar", "--key", "a.key"], &["a.key", "private key"]);
+
+    let verify = |key: &str| ["verify", "program", "--key", key].map(str::to_owned);
+    let program = |content: &[u8]| fs::write(workshop.path("program"), content).unwrap();
+    program(b"\x7fELF and more");
+    let fails = |key: &str, words: &[&str]| {
+        let arguments = verify(key);
+        workshop.fails(&arguments.each_ref().map(String::as_str), words);
+    };
+    fails("a.pub", &["program", "there is no", "program.sig", "resight sign"]);
+    assert!(workshop.ok(&["sign", "program", "--key", "a.key"]).contains("program.sig"));
+    assert_eq!(read("program"), b"\x7fELF and more");
+    assert!(workshop.ok(&["verify", "program", "--key", "a.pub"]).ends_with(&format!("{fingerprint}\n")));
+    let signature = read("program.sig");
+    fails("c.pub", &["program", "signed it, not key"]);
+    workshop.ok(&["sign", "program", "--key", "c.key"]);
+    fails("a.pub", &["program", "signed it, not key"]);
+    workshop.ok(&["sign", "program", "--key", "a.key"]);
+    assert_eq!(read("program.sig"), signature, "the same file and key give the same bytes");
+    program(b"\x7fELF and less");
+    fails("a.pub", &["program", "did not sign this content"]);
+    program(b"neither this nor that");
+    workshop.fails(&["sign", "program", "--key", "a.key"], &["program is not a resight model"]);
+
     fs::set_permissions(workshop.path("a.key"), fs::Permissions::from_mode(0o644)).unwrap();
     workshop.fails(&["sign", "model.resight.tar", "--key", "a.key"], &["a.key", "chmod 600"]);
 }

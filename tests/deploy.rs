@@ -76,6 +76,9 @@ case $1 in
     --version) echo "resightd 9.9.9 (BEHAVIOUR)" ;;
     doctor) echo "problem: no camera"; exit 1 ;;
     check) [ -f "$2" ] ;;
+    verify)
+        echo "$2 $3" >>"$BOARD/judged"
+        [ ! -e "$BOARD/foreign" ] || { echo "resightd: key A signed it, not key B" >&2; exit 1; } ;;
     self-test)
         [ "BEHAVIOUR" != miscalculate ] || { echo "resightd: golden vector 0: logit 0 is wrong" >&2; exit 1; }
         echo "golden vectors reproduced" ;;
@@ -330,6 +333,70 @@ fn what_does_not_work_is_taken_back() {
 }
 
 #[test]
+fn programs_are_signed_and_the_release_that_works_judges_the_next() {
+    let scene = Scene::new();
+    let resight = |words: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_resight"));
+        let output = command.args(words).current_dir(scene.0.path()).output().unwrap();
+        assert!(output.status.success(), "{}", shown(&output));
+    };
+    resight(&["keygen", "--output", "team"]);
+    resight(&["sign", "m.resight.tar", "--key", "team.key"]);
+    let signed = CONFIGURATION.replace("[model]\n", "[model]\npublic_key = \"team.pub\"\n");
+    fs::write(scene.path("c.toml"), &signed).unwrap();
+    scene.resightd("work");
+    scene.fails(&ALL, &[], &["resightd.sig", "resight sign"]);
+    resight(&["sign", "resightd", "--key", "team.key"]);
+    scene.script("resightd", &format!("{}# altered\n", RESIGHTD.replace("BEHAVIOUR", "work")));
+    scene.fails(&ALL, &[], &["did not sign this content"]);
+    assert!(!scene.path("board/opt").exists() && scene.copied().is_empty());
+
+    resight(&["sign", "resightd", "--key", "team.key"]);
+    let deploy = |more: &[&str]| {
+        let output = scene.deploy(more, &[]);
+        assert!(output.status.success(), "{}", shown(&output));
+    };
+    deploy(&ALL);
+    let names =
+        ["m.resight.tar", "resightd", "resightd.service", "resightd.sig", "resightd.toml", "team.pub"];
+    assert_eq!(scene.copied(), names);
+    let judged = || {
+        let text = fs::read_to_string(scene.path("board/judged")).unwrap_or_default();
+        let _ = fs::remove_file(scene.path("board/judged"));
+        text
+    };
+    assert_eq!(judged(), "", "nobody could judge the first one");
+
+    // The board's own program keeps its signature.
+    fs::write(scene.path("c.toml"), format!("{signed}# other\n")).unwrap();
+    deploy(&["--config", "c.toml"]);
+    assert_eq!(scene.copied(), ["resightd.toml"]);
+    let good = scene.path("board/opt/resight/good");
+    assert!(good.join("resightd.sig").is_file());
+    let opt = scene.path("board/opt/resight").display().to_string();
+    assert_eq!(judged(), format!("{opt}/good/resightd.toml {opt}/incoming\n"));
+
+    let before = scene.link("good");
+    fs::write(scene.path("board/foreign"), "").unwrap();
+    for _ in 0..2 {
+        fs::write(scene.path("c.toml"), &signed).unwrap();
+        // Whether it comes or is there already, from before.
+        scene.fails(
+            &["--config", "c.toml"],
+            &[],
+            &["key A signed it, not key B", "does not accept this one"],
+        );
+        fs::write(scene.path("c.toml"), format!("{signed}# third\n")).unwrap();
+        scene.fails(&["--config", "c.toml"], &[], &["does not accept this one"]);
+        assert_eq!(scene.link("good"), before);
+    }
+    assert_eq!(judged().lines().count(), 4);
+    deploy(&["--config", "c.toml", "--replace-key"]);
+    assert_ne!(scene.link("good"), before);
+    assert_eq!(judged(), "");
+}
+
+#[test]
 fn what_cannot_work_is_refused_before_anything_is_copied() {
     let scene = Scene::new();
     scene.resightd("work");
@@ -341,6 +408,7 @@ fn what_cannot_work_is_refused_before_anything_is_copied() {
     for (from, to, words) in [
         ("\"m.resight.tar\"", "\"/srv/m.tar\"", "plain file name"),
         ("\"m.resight.tar\"", "\"resightd\"", "plain file name"),
+        ("\"m.resight.tar\"", "\"resightd.sig\"", "plain file name"),
         ("http", "socket", "in [output]"),
         ("[model]", "[model", "c.toml"),
         ("[model]\n", "[model]\npublic_key = \"k.pub\"\n", "k.pub"),

@@ -718,6 +718,44 @@ fn safe_drives_what_it_can_read_and_tells_the_rest() {
     assert_eq!(workshop.output(&["safe", "none.toml"]).status.code(), Some(1));
 }
 
+/// Killed after its file was changed, by an update for example: the lines that it drove count.
+#[test]
+fn the_lines_of_a_killed_process_are_made_safe_whatever_its_file_says_now() {
+    let source = format!("{}\nrepeat = true\nrate = 50", STANDARD_INPUT.replace('-', "a.rgb"));
+    let workshop = Workshop::new(&source, ALWAYS);
+    write_raw(&workshop.path("a.rgb"), 3);
+    fs::create_dir(workshop.path("run")).unwrap();
+    let with_directory = |arguments: &[&str]| {
+        let mut command = workshop.command(arguments);
+        command.env("RUNTIME_DIRECTORY", workshop.path("run"));
+        command
+    };
+    let safe = || String::from_utf8(with_directory(&["safe", "c.toml"]).output().unwrap().stdout).unwrap();
+    let text = fs::read_to_string(workshop.path("c.toml")).unwrap();
+    let configure = |name: &str| {
+        fs::write(workshop.path("c.toml"), text.replace("\"lamp\"", &format!("\"{name}\""))).unwrap();
+    };
+    let mut service = Service::start(with_directory(&["run", "c.toml"]).stdin(Stdio::piped()));
+    service.expect_log("ready", 0);
+    configure("horn");
+    assert_eq!(safe(), "line lamp: inactive (low)\n");
+    service.signal("HUP");
+    service.expect_log("reloaded", 0);
+    configure("bell");
+    wait_for("the end of the reload", || match safe().as_str() {
+        "line horn: inactive (low)\n" => Ok(()),
+        other => Err(other.to_owned()),
+    });
+    service.child.kill().unwrap();
+    fs::remove_file(workshop.path("c.toml")).unwrap();
+    assert_eq!(safe(), "line horn: inactive (low)\n");
+    // What cannot be read any more is told.
+    fs::write(workshop.path("run/running.toml"), "[[line]]\nname = 3\n").unwrap();
+    let output = with_directory(&["safe", "c.toml"]).output().unwrap();
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.code() == Some(1) && error.contains("running.toml:2: line.name"), "{error}");
+}
+
 #[test]
 fn lines_change_while_running_and_a_bad_change_is_refused() {
     let source = format!("{}\nrepeat = true\nrate = 50", STANDARD_INPUT.replace('-', "a.rgb"));
@@ -810,4 +848,71 @@ fn a_trigger_asks_for_single_frames() {
         assert_eq!(service.status()["inferences"], 1 + edge);
     }
     service.expect_event("active");
+}
+
+/// A release as `resight deploy` brings it, judged by the one that runs.
+#[test]
+fn a_release_is_judged_by_the_key_of_the_running_one() {
+    let workshop =
+        Workshop::new("kind = \"raw\"\npath = \"x\"\nformat = \"grey\"\nwidth = 32\nheight = 32", "");
+    let release = workshop.path("next");
+    fs::create_dir(&release).unwrap();
+    let at = |name: &str| release.join(name);
+    let team = PrivateKey::from_seed([5; 32]);
+    let other = PrivateKey::from_seed([6; 32]);
+    let refused = |words: &str| {
+        let output = workshop.output(&["verify", "c.toml", "next"]);
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.code() == Some(1) && text.contains(words), "`{words}`: {text}");
+    };
+    let program = |content: &[u8]| fs::write(at("resightd"), content).unwrap();
+    let model = |key: &PrivateKey| {
+        let archive = Archive::read(&workshop.path("m.tar")).unwrap();
+        key.sign_model(&archive).write(&at("n.tar")).unwrap();
+    };
+    // Nothing else of the new file matters to a program that may be older than it.
+    let configuration = |key: &str| {
+        let text = format!("new_table = 3\n[model]\nfile = \"n.tar\"\n{key}\nnew_key = 1\n");
+        fs::write(at("resightd.toml"), text).unwrap();
+    };
+    configuration("public_key = \"k.pub\"");
+    program(b"\x7fELF another");
+    assert!(workshop.ok(&["verify", "c.toml", "next"]).contains("no key is demanded"));
+
+    let text = fs::read_to_string(workshop.path("c.toml")).unwrap();
+    let signing = text.replace("threads = 1", "threads = 1\npublic_key = \"k.pub\"");
+    fs::write(workshop.path("c.toml"), signing).unwrap();
+    refused("k.pub");
+    fs::write(workshop.path("k.pub"), team.public().to_text()).unwrap();
+    fs::write(at("k.pub"), team.public().to_text()).unwrap();
+    refused("n.tar");
+    model(&other);
+    refused("signed it, not key");
+    model(&team);
+    refused("resightd.sig");
+    other.sign_program(&at("resightd")).unwrap();
+    refused("signed it, not key");
+    team.sign_program(&at("resightd")).unwrap();
+    let told = workshop.ok(&["verify", "c.toml", "next"]);
+    assert!(told.contains(&team.public().fingerprint()), "{told}");
+    program(b"\x7fELF altered");
+    refused("did not sign this content");
+
+    // This very program needs no signature: whoever runs it has accepted it.
+    fs::copy(env!("CARGO_BIN_EXE_resightd"), at("resightd")).unwrap();
+    fs::remove_file(at("resightd.sig")).unwrap();
+    workshop.ok(&["verify", "c.toml", "next"]);
+
+    // Signed as it should be, but from then on anybody's model would do.
+    configuration("");
+    refused("--replace-key");
+    configuration("public_key = \"k.pub\"");
+    fs::write(at("k.pub"), other.public().to_text()).unwrap();
+    refused("--replace-key");
+    fs::write(at("resightd.toml"), "[model]\n").unwrap();
+    refused("resightd.toml:1: model.file: missing");
+    fs::write(at("resightd.toml"), "[model").unwrap();
+    refused("resightd.toml:1");
+    fs::remove_file(at("resightd.toml")).unwrap();
+    refused("resightd.toml");
 }

@@ -262,6 +262,10 @@ class Site:
             path.parent.mkdir(exist_ok=True)
             shutil.copy(self.folder / f"{source}.resight.tar", path)
             run(tool, "sign", path, "--key", "site.key", **at)
+        (self.folder / "other").mkdir()
+        run(tool, "keygen", "--output", "other/site", **at)
+        shutil.copy(self.folder / "unsigned.resight.tar", self.folder / "other/model.resight.tar")
+        run(tool, "sign", "other/model.resight.tar", "--key", "other/site.key", **at)
         (self.folder / "unsigned").mkdir()
         shutil.copy(self.folder / "unsigned.resight.tar", self.folder / "unsigned/model.resight.tar")
 
@@ -517,8 +521,22 @@ def secret(site, boards):
             assert answer.status == 200
 
 
+def another_key(site, boards):
+    """The release that runs refuses one of another key, unless that is wanted."""
+    before = [board.link("good") for board in boards]
+    other = {"resightd_repository": "", "resightd_deb": str(ARGUMENTS.new),
+             "resightd_secrets": {"http_token": TOKEN[::-1]},
+             "resightd_public_key": str(site.folder / "other/site.pub"),
+             "resightd_model": str(site.folder / "other/model.resight.tar")}
+    site.play(**other).stops("porch", "does not accept this one")
+    assert [board.link("good") for board in boards] == before
+    site.play(**other, resightd_replace_key=True).works()
+    assert all(board.link("good") != old for board, old in zip(boards, before))
+
+
 SCENARIOS = [a_check_changes_nothing, from_nothing, again, collected, wrong_configuration, wrong_model,
-             wrong_package, too_slow, upgrade, unreachable, way_back, secret]
+             wrong_package, too_slow, upgrade, unreachable, way_back, secret,
+             another_key]
 
 
 def prepare():

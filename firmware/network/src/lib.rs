@@ -41,7 +41,7 @@ pub use preprocessing::{
 };
 pub use program::{Program, StepInfo};
 pub use resight_kernels::{CacheSizes, Isa};
-pub use signature::{PrivateKey, PublicKey, Signature};
+pub use signature::{PrivateKey, PublicKey, Signature, signature_path};
 pub use threads::{ThreadError, ThreadPool, ThreadSettings};
 
 /// The environment variable that forces an instruction set.

@@ -1,19 +1,23 @@
-//! ed25519 signatures of model files, and the keys that make and check them.
+//! ed25519 signatures of model files and programs, and the keys that make and check them.
 //!
-//! The signature is over the bytes of `manifest.json`, which names the sha256 of every other
-//! member, so it vouches for the whole file. It travels in the member `signature`, see
-//! [`Signature`]. The algorithm is that of RFC 8032; verification is the strict one, which
-//! accepts neither weak keys nor a second encoding of the same signature.
+//! A model's signature is over the bytes of `manifest.json`, which names the sha256 of every
+//! other member, so it vouches for the whole file. It travels in the member `signature`, see
+//! [`Signature`]. A program's lies beside it, in `NAME.sig`, and is over the line
+//! `program SHA256`: no manifest, which is JSON, so that neither can stand for the other.
+//!
+//! The algorithm is that of RFC 8032; verification is the strict one, which accepts neither weak
+//! keys nor a second encoding of the same signature.
 
 use std::fmt;
 use std::fs;
-use std::path::Path;
+use std::io;
+use std::path::{Path, PathBuf};
 
 use ed25519_dalek::{Signer, SigningKey, VerifyingKey};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::archive::{Archive, ArchiveBuilder, hex};
+use crate::archive::{Archive, ArchiveBuilder, hex, sha256_of_file, write_atomically};
 use crate::error::{NetworkError, printable};
 
 /// Bytes of a private key, a public key and half a signature.
@@ -79,6 +83,51 @@ impl PublicKey {
     pub fn verifies(&self, message: &[u8], signature: &[u8; 2 * KEY_BYTES]) -> bool {
         self.0.verify_strict(message, &ed25519_dalek::Signature::from_bytes(signature)).is_ok()
     }
+
+    /// Checks that this key signed the program `path`, by the file [`signature_path`] beside it.
+    ///
+    /// # Errors
+    /// A file that cannot be read, no signature, one that is damaged or was made for another
+    /// content, or by another key.
+    pub fn check_program(&self, path: &Path) -> Result<(), NetworkError> {
+        let refuse = |cause| NetworkError::Signature { file: path.display().to_string(), cause };
+        let message = program_message(path)?;
+        let beside = signature_path(path);
+        let unsigned = || {
+            let (beside, key) = (beside.display(), self.fingerprint());
+            refuse(format!(
+                "there is no {beside}, and a signature by key {key} is demanded; `resight sign PROGRAM --key KEY`"
+            ))
+        };
+        let json = match read_key_file(&beside) {
+            Ok(json) => json,
+            Err(NetworkError::File { cause, .. }) if cause.kind() == io::ErrorKind::NotFound => {
+                return Err(unsigned());
+            }
+            Err(NetworkError::Key { cause, .. }) => return Err(refuse(cause)),
+            Err(error) => return Err(error),
+        };
+        let checked =
+            Signature::from_json(json.as_bytes()).and_then(|signature| signature.check(&message, self));
+        checked.map_err(refuse)
+    }
+}
+
+/// Where the signature of the program `path` is: `NAME.sig` beside it.
+pub fn signature_path(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".sig");
+    PathBuf::from(name)
+}
+
+/// What is signed of a program.
+fn program_message(path: &Path) -> Result<Vec<u8>, NetworkError> {
+    // Before opening: a named pipe would block for ever.
+    if !fs::metadata(path).map_err(|error| NetworkError::file(path, "read", error))?.is_file() {
+        let cause = "it is not a regular file".to_owned();
+        return Err(NetworkError::Content { file: path.display().to_string(), cause });
+    }
+    Ok(format!("program {}\n", sha256_of_file(path)?).into_bytes())
 }
 
 impl fmt::Debug for PublicKey {
@@ -156,6 +205,18 @@ impl PrivateKey {
         builder.set_signature(self.sign(archive.manifest_bytes()).to_json());
         builder
     }
+
+    /// Writes this key's signature of the program `path` to [`signature_path`], which it gives,
+    /// in the place of any other.
+    ///
+    /// # Errors
+    /// A program that cannot be read, a signature that cannot be written.
+    pub fn sign_program(&self, path: &Path) -> Result<PathBuf, NetworkError> {
+        let json = self.sign(&program_message(path)?).to_json();
+        let beside = signature_path(path);
+        write_atomically(&beside, |file| file.write_all(&json))?;
+        Ok(beside)
+    }
 }
 
 impl fmt::Debug for PrivateKey {
@@ -164,7 +225,8 @@ impl fmt::Debug for PrivateKey {
     }
 }
 
-/// A detached signature: the member `signature` of a model file, as JSON.
+/// A detached signature: the member `signature` of a model file, or the file `NAME.sig` beside a
+/// program, as JSON.
 ///
 /// It names the key that made it, so that a message can say whose it is. Only a key from
 /// elsewhere makes it worth anything.

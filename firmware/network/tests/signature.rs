@@ -2,7 +2,9 @@
 
 use std::fs;
 
-use resight_network::{Archive, ArchiveBuilder, NetworkError, PrivateKey, PublicKey, Signature};
+use resight_network::{
+    Archive, ArchiveBuilder, NetworkError, PrivateKey, PublicKey, Signature, signature_path,
+};
 
 const FILE: &str = "small.resight.tar";
 
@@ -104,6 +106,43 @@ fn no_altered_byte_of_a_signed_file_passes() {
         }
     }
     assert!(checked > 3000, "{checked}");
+}
+
+#[test]
+fn a_programs_signature_lies_beside_it_and_is_of_its_content() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("resightd");
+    let public = key(1).public();
+    let message = || public.check_program(&path).unwrap_err().to_string();
+    assert!(message().contains("cannot read"), "{}", message());
+    fs::write(&path, b"\x7fELF program").unwrap();
+    assert!(message().contains("resightd.sig, and a signature by key"), "{}", message());
+    let beside = key(1).sign_program(&path).unwrap();
+    assert_eq!(beside, signature_path(&path));
+    public.check_program(&path).unwrap();
+    let whole = fs::read(&beside).unwrap();
+    for length in 0..whole.len() {
+        fs::write(&beside, &whole[..length]).unwrap();
+        assert!(message().contains("resightd: signature: "), "{}", message());
+    }
+    for index in 0..whole.len() {
+        let mut altered = whole.clone();
+        altered[index] ^= 1;
+        fs::write(&beside, altered).unwrap();
+        assert!(public.check_program(&path).is_err(), "byte {index}");
+    }
+    fs::write(&beside, [b' '; 5000]).unwrap();
+    assert!(message().contains("no regular file of up to 4 KiB"), "{}", message());
+    key(2).sign_program(&path).unwrap();
+    assert!(message().contains("signed it, not key"), "{}", message());
+    key(1).sign_program(&path).unwrap();
+    assert_eq!(fs::read(&beside).unwrap(), whole);
+    fs::write(&path, b"\x7fELF Program").unwrap();
+    assert!(message().contains("did not sign this content"), "{}", message());
+    fs::remove_file(&path).unwrap();
+    fs::create_dir(&path).unwrap();
+    assert!(message().contains("not a regular file"), "{}", message());
+    assert!(key(1).sign_program(&path).is_err());
 }
 
 #[test]

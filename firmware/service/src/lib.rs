@@ -22,9 +22,11 @@ mod outputs;
 mod pace;
 mod queue;
 mod run;
+mod runtime;
 mod source;
 mod switches;
 mod triggers;
+mod verify;
 mod version;
 
 use std::ffi::OsString;
@@ -33,7 +35,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use clap::{Args, Parser, Subcommand};
 use config::Config;
 use resight_network::{
@@ -41,6 +43,7 @@ use resight_network::{
 };
 
 use crate::camera::Wanted;
+use crate::runtime::LinesInUse;
 
 /// Classify camera frames with an int8 network and switch lines by what they show.
 #[derive(Debug, Parser)]
@@ -69,9 +72,10 @@ enum Command {
     /// Put every line of a configuration to its safe level, for `ExecStopPost=` of a unit.
     ///
     /// Neither the model nor the rest of the configuration has to be valid. What a line does after
-    /// this program has ended depends on its back end and driver, see docs/lines.md.
+    /// this program has ended depends on its back end and driver, see docs/lines.md. Under systemd
+    /// the lines are those of the process that has ended, whatever the file says by now.
     Safe {
-        /// The configuration.
+        /// The configuration, for when no process left word of its lines.
         file: PathBuf,
     },
     /// Print a configuration.
@@ -145,6 +149,16 @@ enum Command {
         #[arg(long, default_value_t = 0.0, value_name = "RATE")]
         at_least: f64,
     },
+    /// Check that the configured key signed a release that is to replace this one.
+    ///
+    /// The release must demand the same key. Its resightd needs no signature if it is this
+    /// program or /usr/bin/resightd, which came with the package.
+    Verify {
+        /// The configuration that names the key.
+        file: PathBuf,
+        /// Folder with resightd.toml, the model, resightd and resightd.sig.
+        release: PathBuf,
+    },
     /// Write manual pages and completions.
     #[cfg(feature = "documentation")]
     #[command(hide = true)]
@@ -180,25 +194,37 @@ fn tested(file: &Path, threads: Option<NonZeroUsize>) -> Result<(Model, Classifi
     Ok((model, classifier, passed))
 }
 
-/// Drives every line that can be found and opened to its safe level.
+/// Drives every line that can be found and opened to its safe level: those of the process that has
+/// ended, or else of the configuration `file`.
 fn safe(file: &Path) -> Result<()> {
-    let (lines, mistakes) = Config::load_lines(file)?;
-    let mut failed = mistakes.is_some();
-    if let Some(mistakes) = mistakes {
-        eprintln!("resightd: {mistakes}");
+    let mut files = LinesInUse::from_environment().found();
+    if files.is_empty() {
+        files.push(file.to_owned());
     }
-    for line in lines::safe(&lines) {
-        match line {
-            Ok(told) => println!("{told}"),
-            Err(error) => {
-                eprintln!("resightd: {error}");
-                failed = true;
+    let mut failed = vec![];
+    for file in files {
+        let (lines, mistakes) = Config::load_lines(&file)?;
+        let mistakes = mistakes.map(|mistakes| mistakes.to_string());
+        let errors = lines::safe(&lines).into_iter().filter_map(|line| match line {
+            Ok(told) => {
+                println!("{told}");
+                None
             }
+            Err(error) => Some(error.to_string()),
+        });
+        let errors: Vec<String> = mistakes.into_iter().chain(errors).collect();
+        if !errors.is_empty() {
+            failed.push(file.display().to_string());
+        }
+        for error in errors {
+            eprintln!("resightd: {error}");
         }
     }
-    if failed {
-        bail!("{}: not every line is known to be at its safe level, see above", file.display());
-    }
+    ensure!(
+        failed.is_empty(),
+        "{}: not every line is known to be at its safe level, see above",
+        failed.join(", ")
+    );
     Ok(())
 }
 
@@ -273,6 +299,10 @@ impl Cli {
             }
             Some(Command::Health { file, seconds, at_least }) => {
                 println!("{}", health::health(&file, seconds, at_least)?);
+                Ok(())
+            }
+            Some(Command::Verify { file, release }) => {
+                println!("{}", verify::verify(&file, &release)?);
                 Ok(())
             }
             #[cfg(feature = "documentation")]

@@ -27,6 +27,7 @@ use crate::metrics::Metrics;
 use crate::notify::Notify;
 use crate::outputs::{self, About, Counters, Events, FrameTap, Names, Outputs};
 use crate::pace::Pace;
+use crate::runtime::LinesInUse;
 use crate::source::{self, Frame, Next, Source, SourceError};
 use crate::switches::Keeper;
 use crate::triggers::{Mode, Rule, Triggers};
@@ -438,6 +439,7 @@ pub(crate) fn run(path: &Path) -> Result<()> {
     // First of all: a signal during the start is not lost.
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).context("cannot handle signals")?;
     let mut config = Config::load(path)?;
+    LinesInUse::from_environment().start(&config.text);
     let lines = Arc::new(Lines::open(&config.lines)?);
     make_safe_on_panic(&lines);
     let (engine, rules) = Engine::load(path, &config, lines.list(), inputs(&config.inputs, &[].into())?)?;
@@ -606,6 +608,7 @@ fn reload(path: &Path, config: &mut Config, shared: &Arc<Shared>) {
     }
     match prepare(path, config, shared) {
         Ok((new, program, source, outputs)) => {
+            LinesInUse::from_environment().prepare(&new.text);
             *lock(&shared.new_program) = Some(program);
             if let Some(source) = source {
                 *lock(&shared.new_source) = Some(source);
@@ -747,6 +750,7 @@ fn infer(shared: &Shared, mut engine: Engine) {
         let threads = engine.classifier.threads();
         let Some((new, rules)) = threads.enter(|| state.run(&mut engine)) else { return };
         lock(&shared.control).replace(shared, rules);
+        LinesInUse::from_environment().settle();
         engine = new;
     }
 }

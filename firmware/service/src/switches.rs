@@ -4,13 +4,13 @@
 //! directory then: a watchdog must not set in motion what somebody has stopped. After a stop or
 //! a reboot the configuration alone counts.
 
-use std::ffi::OsStr;
 use std::fs;
-use std::io::{self, ErrorKind};
-use std::os::unix::ffi::OsStrExt as _;
-use std::path::{Path, PathBuf};
+use std::io::ErrorKind;
+use std::path::PathBuf;
 
 use serde_json::{Value, json};
+
+use crate::runtime;
 
 /// What was switched.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -42,10 +42,7 @@ pub(crate) struct Keeper {
 impl Keeper {
     /// The first runtime directory that systemd has made.
     pub(crate) fn from_environment() -> Self {
-        let directories = std::env::var_os("RUNTIME_DIRECTORY").unwrap_or_default();
-        let first = directories.as_bytes().split(|byte| *byte == b':').next().unwrap_or_default();
-        let folder = Path::new(OsStr::from_bytes(first));
-        Self { file: folder.is_absolute().then(|| folder.join("switches.json")) }
+        Self { file: runtime::directory().map(|folder| folder.join("switches.json")) }
     }
 
     /// What was kept. If that cannot be read, dry run is the safe choice.
@@ -69,12 +66,7 @@ impl Keeper {
     pub(crate) fn keep(&self, switches: &Switches) {
         let Some(file) = &self.file else { return };
         let text = json!({ "dry_run": switches.dry_run, "disarmed": switches.disarmed }).to_string();
-        let write = || -> io::Result<()> {
-            let new = file.with_extension("new");
-            fs::write(&new, text)?;
-            fs::rename(new, file)
-        };
-        if let Err(error) = write() {
+        if let Err(error) = runtime::replace(file, &text) {
             log::error!("{}: a restart will forget what was switched: {error}", file.display());
         }
     }

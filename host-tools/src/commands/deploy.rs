@@ -7,7 +7,7 @@ use std::process::{Command, Output, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
-use resight_network::{Model, PublicKey, sha256_of_file};
+use resight_network::{Model, PublicKey, sha256_of_file, signature_path};
 use toml::de::DeTable;
 
 use super::megabytes;
@@ -23,12 +23,13 @@ const BASE: &str = "/opt/resight";
 const BINARY: &str = "resightd";
 const CONFIGURATION: &str = "resightd.toml";
 const SUMS: &str = "SHA256SUMS";
+const SIGNATURE: &str = "resightd.sig";
 
 /// For ssh and scp.
 const OPTIONS: [&str; 2] = ["-o", "ConnectTimeout=15"];
 
 /// Names in a release that a model or key cannot have.
-const RESERVED: [&str; 4] = [BINARY, CONFIGURATION, SUMS, "resightd.service"];
+const RESERVED: [&str; 5] = [BINARY, CONFIGURATION, SIGNATURE, SUMS, "resightd.service"];
 
 /// Arguments of `resight deploy`.
 #[derive(Debug, Args)]
@@ -40,7 +41,9 @@ Example:
 
 It needs ssh and scp here, and there systemd and root or sudo without a password. What the board
 has already is not copied again. The new release lies beside the old one; when it fails its
-self-test, does not become ready or is too slow, the old one runs on.")]
+self-test, does not become ready or is too slow, the old one runs on.
+
+If the configuration names a public key, it must have signed the model and the resightd.")]
 pub(crate) struct Arguments {
     /// The board, as ssh knows it: USER@HOST or a name of ~/.ssh/config.
     board: String,
@@ -62,6 +65,9 @@ pub(crate) struct Arguments {
     /// How long the first classified frame may take after the start.
     #[arg(long, default_value_t = 60, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=3600))]
     ready_within: u64,
+    /// Take a release that the key of the running one did not sign: another key, or none.
+    #[arg(long)]
+    replace_key: bool,
     /// Only show what would be done.
     #[arg(long)]
     dry_run: bool,
@@ -139,7 +145,11 @@ impl Arguments {
             links.push(link);
         }
         board.copy(&links, there)?;
-        board.root_script("install", RELEASE, &["install", there, id])?;
+        let mut install = vec!["install", there, id];
+        if self.replace_key {
+            install.push("replace-key");
+        }
+        board.root_script("install", RELEASE, &install)?;
 
         let folder = format!("{BASE}/releases/{id}");
         let at = |name: &str| format!("{folder}/{name}");
@@ -219,6 +229,12 @@ impl Facts {
         Ok(())
     }
 
+    /// The checksum of the current release's file of that name, or else the package's.
+    fn sum(&self, name: &str) -> Option<&str> {
+        let found = self.files.iter().find(|(_, other)| other == name);
+        found.map(|(sum, _)| sum.as_str())
+    }
+
     fn has(&self, name: &str, sum: &str) -> bool {
         self.files.iter().any(|(other, found)| other == sum && found == name)
     }
@@ -267,6 +283,10 @@ impl Release {
         }
         // The board would refuse the same, later.
         Model::load_signed(&arguments.model, key.as_ref())?;
+        if let (Some(key), Some(program)) = (&key, &arguments.resightd) {
+            key.check_program(program)?;
+            here.insert(SIGNATURE.to_owned(), signature_path(program));
+        }
         let unit = stage.join("resightd.service");
         let current = format!("{BASE}/current/");
         let text = UNIT.replace("/usr/bin/", &current).replace("/etc/resight/", &current);
@@ -280,14 +300,16 @@ impl Release {
             sums.insert(name.clone(), sha256_of_file(path)?);
         }
         if arguments.resightd.is_none() {
-            let found = facts.files.iter().find(|(_, name)| name == BINARY);
-            let (sum, _) = found.with_context(|| {
+            let sum = facts.sum(BINARY).with_context(|| {
                 format!(
                     "{}: no resightd there yet; make one with cross/build, then --resightd",
                     arguments.board
                 )
             })?;
-            sums.insert(BINARY.to_owned(), sum.clone());
+            sums.insert(BINARY.to_owned(), sum.to_owned());
+            if let Some(sum) = facts.sum(SIGNATURE) {
+                sums.insert(SIGNATURE.to_owned(), sum.to_owned());
+            }
         }
         let lines: String = sums.iter().map(|(name, sum)| format!("{sum}  {name}\n")).collect();
         write(&stage.join(SUMS), lines.as_bytes())?;

@@ -1,6 +1,8 @@
-use std::path::PathBuf;
+use std::fs::{self, File};
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use clap::Args;
 use resight_network::{Archive, Model, PrivateKey};
 
@@ -9,12 +11,14 @@ use resight_network::{Archive, Model, PrivateKey};
 #[command(after_help = "\
 Example:
   resight sign resnet50.resight.tar --key resight.key
+  resight sign target/aarch64-unknown-linux-gnu/firmware/resightd --key resight.key
 
-The model file is replaced by the same with the signature; one that it had is gone. The same
-file and key always give the same bytes.")]
+A model file is replaced by the same with the signature. A program keeps its bytes: its signature
+goes into a file beside it, NAME.sig. One that was there is gone; the same file and key always
+give the same signature.")]
 pub(crate) struct Arguments {
-    /// The model file.
-    model: PathBuf,
+    /// The model file, or the program.
+    file: PathBuf,
     /// The private key, made by `resight keygen`.
     #[arg(long, value_name = "FILE")]
     key: PathBuf,
@@ -23,12 +27,33 @@ pub(crate) struct Arguments {
 impl Arguments {
     pub(crate) fn run(self) -> Result<()> {
         let key = PrivateKey::read(&self.key)?;
-        let file = self.model.display().to_string();
-        let archive = Archive::read(&self.model)?.without_signature();
+        let file = self.file.display().to_string();
+        let fingerprint = key.public().fingerprint();
+        if is_program(&self.file)? {
+            let signature = key.sign_program(&self.file)?;
+            println!("{file}: signed by key {fingerprint}, in {}", signature.display());
+            return Ok(());
+        }
+        let archive = Archive::read(&self.file)?.without_signature();
         // Nobody should vouch for what no board can load.
         Model::from_archive(&file, &archive)?;
-        key.sign_model(&archive).write(&self.model)?;
-        println!("{file}: signed by key {}", key.public().fingerprint());
+        key.sign_model(&archive).write(&self.file)?;
+        println!("{file}: signed by key {fingerprint}");
         Ok(())
     }
+}
+
+/// Whether a file is one that Linux executes, by its first bytes.
+///
+/// # Errors
+/// A file that cannot be read.
+pub(crate) fn is_program(path: &Path) -> Result<bool> {
+    let cannot_read = || format!("{}: cannot read", path.display());
+    // Whatever is no regular file is no program, and opening a named pipe would block for ever.
+    if !fs::metadata(path).with_context(cannot_read)?.is_file() {
+        return Ok(false);
+    }
+    let mut start = vec![];
+    File::open(path).and_then(|file| file.take(4).read_to_end(&mut start)).with_context(cannot_read)?;
+    Ok(start == b"\x7fELF" || start.starts_with(b"#!"))
 }

@@ -4,14 +4,17 @@ use anyhow::Result;
 use clap::Args;
 use resight_network::{Model, PublicKey};
 
+use super::sign::is_program;
+
 /// Arguments of `resight verify`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Example:
-  resight verify resnet50.resight.tar --key resight.pub")]
+  resight verify resnet50.resight.tar --key resight.pub
+  resight verify target/aarch64-unknown-linux-gnu/firmware/resightd --key resight.pub")]
 pub(crate) struct Arguments {
-    /// The model file.
-    model: PathBuf,
+    /// The model file, or the program, whose signature is NAME.sig beside it.
+    file: PathBuf,
     /// The public key, made by `resight keygen`.
     #[arg(long, value_name = "FILE")]
     key: PathBuf,
@@ -20,8 +23,12 @@ pub(crate) struct Arguments {
 impl Arguments {
     pub(crate) fn run(self) -> Result<()> {
         let key = PublicKey::read(&self.key)?;
-        Model::load_signed(&self.model, Some(&key))?;
-        println!("{}: signed by key {}", self.model.display(), key.fingerprint());
+        if is_program(&self.file)? {
+            key.check_program(&self.file)?;
+        } else {
+            Model::load_signed(&self.file, Some(&key))?;
+        }
+        println!("{}: signed by key {}", self.file.display(), key.fingerprint());
         Ok(())
     }
 }

@@ -254,9 +254,9 @@ def guide_command(tool, release):
 
 
 class Version:
-    """Files of one release: model, signed, binary and configuration."""
+    """Files of one release: model and binary, both signed, and configuration."""
 
-    def __init__(self, folder, name, tool, model, binary, class_name, threshold):
+    def __init__(self, folder, name, tool, model, binary, class_name, threshold, key="team"):
         self.name, self.folder = name, folder / name
         self.folder.mkdir()
         self.model, self.binary = self.folder / "any.resight.tar", self.folder / "resightd"
@@ -264,7 +264,7 @@ class Version:
         self.model.write_bytes(model)
         self.binary.write_bytes(binary)
         self.binary.chmod(0o755)
-        shutil.copy(folder / "team.pub", self.folder)
+        shutil.copy(folder / f"{key}.pub", self.folder / "team.pub")
         self.configuration.write_text(f"""[model]
 file = "m.resight.tar"
 public_key = "team.pub"
@@ -288,7 +288,8 @@ classes = ["{class_name}"]
 threshold = {threshold:.6f}
 lines = ["lamp"]
 """)
-        run(tool, "sign", self.model, "--key", folder / "team.key")
+        for path in (self.model, self.binary):
+            run(tool, "sign", path, "--key", folder / f"{key}.key")
 
     def runs(self, state):
         def sha256(path):
@@ -322,12 +323,13 @@ class Test:
         self.arguments, self.folder = arguments, folder
         tool = arguments.tool
         network = Network(folder, tool, arguments.service)
-        run(tool, "keygen", "--output", folder / "team")
+        for key in ("team", "other"):
+            run(tool, "keygen", "--output", folder / key)
         binary = arguments.binary.read_bytes()
         first, second = network.first.read_bytes(), network.second.read_bytes()
 
-        def version(name, model, binary, class_name=network.name):
-            return Version(folder, name, tool, model, binary, class_name, network.threshold)
+        def version(name, model, binary, class_name=network.name, key="team"):
+            return Version(folder, name, tool, model, binary, class_name, network.threshold, key)
 
         self.old = version("old", first, binary)
         # The same program with another checksum.
@@ -342,6 +344,9 @@ class Test:
         self.truncated.model.write_bytes(self.truncated.model.read_bytes()[:-3000])
         self.unsigned = version("unsigned", second, binary)
         self.unsigned.model.write_bytes(second)
+        self.unsigned_program = version("unsigned-program", second, binary)
+        self.unsigned_program.binary.with_suffix(".sig").unlink()
+        self.foreign_key = version("foreign-key", second, binary + b"\n", key="other")
         self.steps = {}
         self.results, self.timings = [], {}
 
@@ -479,6 +484,10 @@ class Test:
             seconds = self.timings["from power to running"] = round(time.monotonic() - begin, 1)
             return f"{seconds} s to classified frames"
 
+        def key_replaced(board):
+            board.deployed(self.foreign_key, "--replace-key")
+            board.running(self.foreign_key)
+
         kept = self.kept
         return [
             ("unchanged", "good", kept(unchanged)),
@@ -488,6 +497,11 @@ class Test:
                 self.miscalculating, ["golden vector 0", "nothing was switched"]))),
             ("bad-model/lacks-a-class", "good", kept(lambda board: board.refused(
                 self.foreign_class, ["a class that no model has", "nothing was switched"]))),
+            ("bad-program/unsigned", "good", kept(lambda board: board.refused(
+                self.unsigned_program, ["resightd.sig", "resight sign"]))),
+            ("bad-key", "good", kept(lambda board: board.refused(
+                self.foreign_key, ["does not accept this one", "--replace-key"]))),
+            ("key-replaced", "good", key_replaced),
             ("bad-program/silent", "good",
              self.taken_back(self.silent, ["not ready within 5 s"], "--ready-within", "5")),
             ("too-slow", "good", self.taken_back(new, ["1000 are demanded"], "--at-least", "1000")),

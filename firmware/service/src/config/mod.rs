@@ -38,6 +38,8 @@ const MAX_FILE: u64 = 1 << 20;
 /// A checked configuration.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Config {
+    /// What the file says.
+    pub(crate) text: String,
     pub(crate) model: PathBuf,
     /// Whose signature the model must have.
     pub(crate) public_key: Option<PathBuf>,
@@ -135,6 +137,32 @@ impl Config {
     }
 }
 
+/// What a configuration says of the files of a release; the rest may be of a later version.
+#[derive(Debug)]
+pub(crate) struct ModelFiles {
+    pub(crate) model: PathBuf,
+    pub(crate) public_key: Option<PathBuf>,
+}
+
+impl ModelFiles {
+    /// Reads `model.file` and `model.public_key`. Relative paths start from the file's folder.
+    ///
+    /// # Errors
+    /// A file that cannot be read, or is no TOML.
+    pub(crate) fn load(path: &Path) -> Result<Self, ConfigError> {
+        let content = read(path)?;
+        let folder = path.parent().unwrap_or(Path::new(""));
+        let mut reader = Reader { text: &content, mistakes: vec![] };
+        let table = reader.whole();
+        let section = reader.section(&mut Section::of(&table), "model", true);
+        let files = section.and_then(|mut section| reader.model_files(&mut section, folder));
+        let file = path.display().to_string();
+        files
+            .filter(|_| reader.mistakes.is_empty())
+            .ok_or(ConfigError::Mistakes { file, mistakes: reader.mistakes })
+    }
+}
+
 fn read(path: &Path) -> Result<String, ConfigError> {
     let refuse = |cause: String| ConfigError::Read { file: path.display().to_string(), cause };
     let metadata = fs::metadata(path).map_err(|error| refuse(error.to_string()))?;
@@ -193,6 +221,7 @@ impl<'i> Reader<'i> {
         self.finish(&top);
         let (model, public_key, threads) = model?;
         Some(Config {
+            text: self.text.to_owned(),
             model,
             public_key,
             threads,
@@ -213,14 +242,20 @@ impl<'i> Reader<'i> {
         mut section: Section<'_, 'i>,
         folder: &Path,
     ) -> Option<(PathBuf, Option<PathBuf>, ThreadSettings)> {
-        let file = self.required(&mut section, "file", "the path of a model file", text);
-        let key = self.optional(&mut section, "public_key", "the path of a key file", text);
+        let files = self.model_files(&mut section, folder);
         let threads = self.optional(&mut section, "threads", "a whole number from 1 to 256", |value| {
             NonZeroUsize::new(usize::try_from(integer(value)?).ok()?).filter(|threads| threads.get() <= 256)
         });
         let pin = self.optional(&mut section, "pin", "true or false", DeValue::as_bool).unwrap_or(false);
         self.finish(&section);
-        Some((folder.join(file?), key.map(|key| folder.join(key)), ThreadSettings { threads, pin }))
+        let ModelFiles { model, public_key } = files?;
+        Some((model, public_key, ThreadSettings { threads, pin }))
+    }
+
+    fn model_files(&mut self, section: &mut Section<'_, 'i>, folder: &Path) -> Option<ModelFiles> {
+        let file = self.required(section, "file", "the path of a model file", text);
+        let key = self.optional(section, "public_key", "the path of a key file", text);
+        Some(ModelFiles { model: folder.join(file?), public_key: key.map(|key| folder.join(key)) })
     }
 }
 
