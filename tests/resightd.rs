@@ -581,6 +581,8 @@ fn status_and_metrics_can_be_read() {
     }
     assert!(values["resight_inferences_total"] >= 1.0, "{metrics}");
     assert_eq!(values["resight_source_up"], 1.0);
+    let status: Value = serde_json::from_str(&service.get("/status").1).unwrap();
+    assert_eq!(values["resight_temperature_celsius"].is_nan(), status["temperature_c"].is_null());
     assert_eq!(values["resight_line_active{line=\"lamp\"}"], 1.0);
     assert!(values["resight_latency_seconds{quantile=\"0.5\"}"] > 0.0);
 }
@@ -612,6 +614,9 @@ fn the_other_commands_answer() {
     assert!(workshop.ok(&["self-test", "--model", "m.tar"]).contains("golden vectors reproduced"));
     let bench = workshop.ok(&["bench", "--model", "m.tar", "--runs", "2", "--threads", "2"]);
     assert!(bench.contains("ms median") && bench.contains("threads        2"), "{bench}");
+    let memory = bench.lines().find_map(|line| line.strip_prefix("memory ")).unwrap();
+    let megabytes: f64 = memory.trim().strip_suffix(" MB at most").unwrap().parse().unwrap();
+    assert!((1.0..100.0).contains(&megabytes), "{bench}");
     let bench = workshop.ok(&["bench", "--model", "m.tar", "--runs", "2", "--threads", "1", "--pin"]);
     assert!(bench.contains("threads        1, on cores "), "{bench}");
     let doctor = workshop.output(&["doctor"]);

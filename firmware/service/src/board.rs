@@ -85,6 +85,13 @@ fn on_cores(pool: &ThreadPool) -> String {
     if cores.is_empty() { String::new() } else { format!(", on cores {}", cores.join(" ")) }
 }
 
+/// The most memory that this process had resident since it began, in bytes.
+fn peak_memory() -> Option<u64> {
+    let status = read("/proc/self/status")?;
+    let value = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    value.trim().strip_suffix(" kB")?.parse::<u64>().ok().map(|kibibytes| kibibytes * 1024)
+}
+
 /// Times the network alone and preprocessing of a 640x480 image.
 ///
 /// # Errors
@@ -116,11 +123,12 @@ pub(crate) fn bench(file: &Path, threads: ThreadSettings, runs: usize) -> Result
     };
     Ok(format!(
         "network        {}\npreprocessing  {} (640x480)\nthreads        {}{}\nkernels        {isa}\n\
-         temperature    {}\nclock          {}\n",
+         memory         {}\ntemperature    {}\nclock          {}\n",
         times(network),
         times(preparing),
         pool.threads(),
         on_cores(&pool),
+        or_unknown(peak_memory().map(|bytes| format!("{:.1} MB at most", bytes as f64 / 1e6))),
         or_unknown(temperature().map(|celsius| format!("{celsius:.1} °C"))),
         or_unknown(clock().map(|megahertz| format!("{megahertz} MHz"))),
     ))

@@ -183,6 +183,10 @@ impl Metrics {
         let name = "resight_stale";
         let help = "Whether frames have stopped coming.";
         let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} gauge\n{name} {}", u8::from(self.stale));
+        let name = "resight_temperature_celsius";
+        let temperature = self.temperature.map_or_else(|| "NaN".to_owned(), |celsius| celsius.to_string());
+        let _ = writeln!(text, "# HELP {name} Of the hottest sensor; NaN where there is none.");
+        let _ = writeln!(text, "# TYPE {name} gauge\n{name} {temperature}");
         let name = "resight_line_active";
         let _ = writeln!(text, "# HELP {name} Whether a line is active; NaN after a failed write.");
         let _ = writeln!(text, "# TYPE {name} gauge");

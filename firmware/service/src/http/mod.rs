@@ -198,7 +198,8 @@ fn converse(stream: &TcpStream, context: &Context) {
     let counters = &context.shared.counters;
     let failed = |code, text| {
         counters.http_errors.fetch_add(1, Ordering::Relaxed);
-        (Response::text(code, text), false)
+        // Counted already, whether or not it hears of it.
+        let _ = write(stream, &Response::text(code, text), false);
     };
     let (response, head_only) = match read(stream) {
         Ok(request) => {
@@ -210,9 +211,9 @@ fn converse(stream: &TcpStream, context: &Context) {
             }
         }
         Err(Wrong::Gone) => return,
-        Err(Wrong::Slow) => failed(408, "the request took too long\n"),
-        Err(Wrong::Large) => failed(431, "the request's header is too large\n"),
-        Err(Wrong::Malformed) => failed(400, "not HTTP/1\n"),
+        Err(Wrong::Slow) => return failed(408, "the request took too long\n"),
+        Err(Wrong::Large) => return failed(431, "the request's header is too large\n"),
+        Err(Wrong::Malformed) => return failed(400, "not HTTP/1\n"),
     };
     finish(write(stream, &response, head_only), context);
 }
