@@ -18,6 +18,8 @@ const SSH: &str = r#"#!/bin/sh
 [ ! -e "$BOARD/off" ] || { echo "ssh: no route to host" >&2; exit 255; }
 while [ "$1" != -- ]; do shift; done
 shift 2
+# The connection is lost within the trial.
+case "$LOST $*" in yes*activate*) exec >&- 2>&- ;; esac
 export RESIGHT_BASE="$BOARD/opt/resight" RESIGHT_UNITS="$BOARD/units" HOST_PATH="$PATH" PATH="$BOARD/bin:$PATH"
 sh -c "$(printf %s "$*" | sed "s|/opt/resight|$BOARD/opt/resight|g")"
 "#;
@@ -323,11 +325,19 @@ fn what_does_not_work_is_taken_back() {
         assert_eq!(scene.running().as_deref(), Some("work"), "{behaviour}");
         assert_eq!(scene.link("good"), scene.link("current"));
     }
+    // Nobody hears it, and the verdict is the same.
+    for (behaviour, running) in [("crawl", "work"), ("work unheard", "work unheard"), ("wait", "work unheard")] {
+        scene.resightd(behaviour);
+        let more = [&ALL[..], &["--ready-within", "3", "--at-least", "5"]].concat();
+        scene.deploy(&more, &[("LOST", "yes")]);
+        assert_eq!(scene.running().as_deref(), Some(running), "{behaviour}");
+        assert_eq!(scene.link("good"), scene.link("current"));
+    }
     scene.script("resightd", "\u{7f}ELF for another machine");
     scene.fails(&ALL, &[], &["does not run on the board", "nothing was switched"]);
     scene.resightd("work again");
     scene.fails(&ALL, &[("CORRUPT", "resightd")], &["resightd did not arrive whole"]);
-    assert_eq!(scene.running().as_deref(), Some("work"));
+    assert_eq!(scene.running().as_deref(), Some("work unheard"));
     scene.ok("work again");
     assert_eq!(scene.running().as_deref(), Some("work again"));
 }
