@@ -326,7 +326,9 @@ fn what_does_not_work_is_taken_back() {
         assert_eq!(scene.link("good"), scene.link("current"));
     }
     // Nobody hears it, and the verdict is the same.
-    for (behaviour, running) in [("crawl", "work"), ("work unheard", "work unheard"), ("wait", "work unheard")] {
+    for (behaviour, running) in
+        [("crawl", "work"), ("work unheard", "work unheard"), ("wait", "work unheard")]
+    {
         scene.resightd(behaviour);
         let more = [&ALL[..], &["--ready-within", "3", "--at-least", "5"]].concat();
         scene.deploy(&more, &[("LOST", "yes")]);
