@@ -14,6 +14,7 @@ mod ring;
 
 use std::path::{Path, PathBuf};
 use std::sync::Once;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use self::choice::{Choice, Mode};
@@ -55,6 +56,13 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// How long one of several cameras may take for its first frame.
 const FIRST_FRAME: Duration = Duration::from_secs(2);
 
+/// How long one attempt may look for a camera that gives frames, but for the one that it is trying
+/// then: systemd's watchdog waits meanwhile. The next attempt goes on from there.
+const SEARCH: Duration = Duration::from_secs(4);
+
+/// Which of several cameras the next attempt begins with.
+static NEXT: AtomicUsize = AtomicUsize::new(0);
+
 /// The folder of devices.
 const DEVICES: &str = "/dev";
 
@@ -81,7 +89,6 @@ impl Camera {
             recommend_stable_name(path);
             return Ok(camera);
         }
-        let mut refused = vec![];
         let mut candidates = find::devices(Path::new(DEVICES));
         // Most cameras have a second node, for what is no image.
         candidates.retain(|path| {
@@ -89,16 +96,19 @@ impl Camera {
             !identity.is_ok_and(|identity| identity.capture.is_none())
         });
         let several = candidates.len() > 1;
-        for path in candidates {
-            match Self::start(&path, config, wanted).and_then(|camera| camera.proven(several)) {
-                Ok(camera) => return Ok(camera),
-                Err(error) => refused.push(error.to_string()),
-            }
-        }
+        let found = first_of(&candidates, &NEXT, SEARCH, |path| {
+            Self::start(path, config, wanted).and_then(|camera| camera.proven(several))
+        });
+        let refused: Vec<String> = match found {
+            Ok(camera) => return Ok(camera),
+            Err(refused) => refused.iter().map(ToString::to_string).collect(),
+        };
         let cause = if refused.is_empty() {
             "there is no camera".to_owned()
         } else {
-            format!("no camera gives frames: {}", refused.join("; "))
+            let others =
+                if refused.len() < candidates.len() { "; the others have their turn next" } else { "" };
+            format!("no camera gives frames: {}{others}", refused.join("; "))
         };
         let remedy = "plug one in, or bring frames in with `kind = \"raw\"` in [source]".into();
         Err(CameraError { device: "auto".into(), cause, remedy })
@@ -169,6 +179,33 @@ impl Camera {
             }
         }
     }
+}
+
+/// Tries `candidates` one after another, from number `next` on, until one is found, all were tried or
+/// `time` is over; `next` is where another call goes on.
+///
+/// # Errors
+/// Why each one that was tried cannot be used.
+fn first_of<T>(
+    candidates: &[PathBuf],
+    next: &AtomicUsize,
+    time: Duration,
+    mut attempt: impl FnMut(&Path) -> Result<T, CameraError>,
+) -> Result<T, Vec<CameraError>> {
+    let begin = Instant::now();
+    let first = next.swap(0, Ordering::Relaxed);
+    let mut refused = vec![];
+    for index in 0..candidates.len() {
+        if index > 0 && begin.elapsed() >= time {
+            next.store((first + index) % candidates.len(), Ordering::Relaxed);
+            break;
+        }
+        match attempt(&candidates[(first + index) % candidates.len()]) {
+            Ok(found) => return Ok(found),
+            Err(error) => refused.push(error),
+        }
+    }
+    Err(refused)
 }
 
 impl Source for Camera {
@@ -352,6 +389,32 @@ mod tests {
 
     use super::*;
     use crate::camera::format::Part;
+
+    #[test]
+    fn the_search_for_a_camera_is_short_and_goes_on_where_it_ended() {
+        let candidates: Vec<PathBuf> = (0..3).map(|number| format!("/dev/video{number}").into()).collect();
+        let next = AtomicUsize::new(0);
+        // Gives which were tried, and which was found.
+        let search = |time: Duration, good: Option<usize>| {
+            let mut tried = vec![];
+            let found = first_of(&candidates, &next, time, |path| {
+                let number = candidates.iter().position(|candidate| candidate == path).unwrap();
+                tried.push(number);
+                let error = || CameraError { device: "a".into(), cause: "b".into(), remedy: "c".into() };
+                (good == Some(number)).then_some(number).ok_or_else(error)
+            });
+            (tried, found.ok())
+        };
+        let long = Duration::from_mins(1);
+        assert_eq!(search(long, None), (vec![0, 1, 2], None));
+        assert_eq!(search(long, Some(1)), (vec![0, 1], Some(1)));
+        assert_eq!(search(Duration::ZERO, Some(2)), (vec![0], None));
+        assert_eq!(search(Duration::ZERO, Some(2)), (vec![1], None));
+        assert_eq!(search(Duration::ZERO, Some(2)), (vec![2], Some(2)));
+        assert_eq!(search(Duration::ZERO, None), (vec![0], None));
+        assert_eq!(search(long, None), (vec![1, 2, 0], None));
+        assert_eq!(first_of(&[], &next, long, |_| Ok(())).unwrap_err().len(), 0);
+    }
 
     fn format(code: [u8; 4], width: u32, height: u32, strides: &[u32]) -> (Known, Format) {
         let code = FourCC::new(&code);
