@@ -530,7 +530,7 @@ class Test:
             process = board.deploy(release)
             cut = True
             if isinstance(point, int):
-                # How often the board asks whether the service is ready is not the same each time.
+                # An update that ended has no such step.
                 cut = board.reached("cut", process)
             else:
                 text, delay = point
