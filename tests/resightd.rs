@@ -759,6 +759,12 @@ fn the_lines_of_a_killed_process_are_made_safe_whatever_its_file_says_now() {
     let output = with_directory(&["safe", "c.toml"]).output().unwrap();
     let error = String::from_utf8(output.stderr).unwrap();
     assert!(output.status.code() == Some(1) && error.contains("running.toml:2: line.name"), "{error}");
+    fs::write(workshop.path("run/running.toml"), [0xff]).unwrap();
+    configure("bell");
+    let output = with_directory(&["safe", "c.toml"]).output().unwrap();
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.code() == Some(1) && error.contains("running.toml"), "{error}");
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), "line bell: inactive (low)\n");
 }
 
 #[test]

@@ -198,12 +198,14 @@ fn tested(file: &Path, threads: Option<NonZeroUsize>) -> Result<(Model, Classifi
 /// ended, or else of the configuration `file`.
 fn safe(file: &Path) -> Result<()> {
     let mut files = LinesInUse::from_environment().found();
-    if files.is_empty() {
+    let readable = files.iter().any(|file| Config::load_lines(file).is_ok());
+    if !readable {
         files.push(file.to_owned());
     }
     let mut failed = vec![];
     for file in files {
-        let (lines, mistakes) = Config::load_lines(&file)?;
+        // One that cannot be read is no reason to leave the lines of another one on.
+        let (lines, mistakes) = Config::load_lines(&file).unwrap_or_else(|error| (vec![], Some(error)));
         let mistakes = mistakes.map(|mistakes| mistakes.to_string());
         let errors = lines::safe(&lines).into_iter().filter_map(|line| match line {
             Ok(told) => {

@@ -42,7 +42,9 @@ impl LinesInUse {
     /// Writes down the configuration that the service starts with.
     pub(crate) fn start(&self, configuration: &str) {
         let Some([running, next]) = self.files() else { return };
-        report(&running, replace(&running, configuration).and(if_there(fs::remove_file(next))));
+        // Not that of an earlier process, if this one's cannot be written.
+        let forgotten = if_there(fs::remove_file(&running)).and(if_there(fs::remove_file(next)));
+        report(&running, replace(&running, configuration).and(forgotten));
     }
 
     /// Writes down the configuration of a reload, beside the running one.
