@@ -122,7 +122,7 @@ fn quantize_evaluate_classify_inspect_bench() {
     let macs: u64 = layers.iter().map(|layer| layer["macs"].as_u64().unwrap()).sum();
     assert_eq!(result["macs"].as_u64(), Some(macs));
     // Kernels of boards that this is not.
-    for isa in resight_network::Isa::ALL {
+    for isa in resight_runtime::Isa::ALL {
         let inspect = ["inspect", "model.resight.tar", "--isa", isa.name(), "--json"];
         let planned = workshop.json(&inspect);
         assert_eq!(planned["isa"], isa.name());
@@ -183,7 +183,7 @@ fn forcing_kernels_gives_the_same_logits() {
     let workshop = Workshop::with_model();
     let arguments = ["classify", "model.resight.tar", "pictures/03.png", "--top", "10", "--json"];
     let expected = workshop.ok(&arguments);
-    for isa in resight_network::Isa::ALL.map(resight_network::Isa::name) {
+    for isa in resight_runtime::Isa::ALL.map(resight_runtime::Isa::name) {
         let output = workshop.command(&arguments).env("RESIGHT_ISA", isa).output().unwrap();
         let error = String::from_utf8_lossy(&output.stderr).into_owned();
         if output.status.success() {

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use resight::cards::{Clip, Shown, cards};
-use resight_network::{Classifier, ImageView, Model, ThreadSettings, isa_from_environment, predictions};
+use resight_imaging::ImageView;
+use resight_runtime::{Classifier, Model, ThreadSettings, isa_from_environment, predictions};
 
 const NOTHING: usize = 12;
 

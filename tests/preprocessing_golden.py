@@ -4,7 +4,7 @@
     python3 -m venv .venv && .venv/bin/pip install pillow
     .venv/bin/python tests/preprocessing_golden.py
 
-It writes firmware/network/tests/data: crops.txt with the sha256 of crops that Pillow
+It writes firmware/imaging/tests/data: crops.txt with the sha256 of crops that Pillow
 resized, and small images with the pixels that Pillow decodes. Everything is generated; the
 same Pillow gives the same files.
 """
@@ -17,7 +17,7 @@ import zlib
 
 from PIL import Image
 
-DATA = pathlib.Path(__file__).resolve().parent.parent / "firmware" / "network" / "tests" / "data"
+DATA = pathlib.Path(__file__).resolve().parent.parent / "firmware" / "imaging" / "tests" / "data"
 
 # width, height, length of the shorter side, crop height, crop width
 CROPS = [

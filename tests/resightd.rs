@@ -18,7 +18,7 @@ use resight::import::import;
 use resight::quantise::{Method, Options, default_preprocessing, quantise};
 use resight::save::save;
 use resight::synth::{Architecture, synth, write};
-use resight_network::{Archive, Labels, PrivateKey};
+use resight_model_file::{Archive, Labels, PrivateKey};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -365,10 +365,16 @@ fn reloads_drop_no_frame() {
 #[test]
 fn every_fault_has_its_tests() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let sources: String = ["tests", "firmware/network/src", "firmware/service/src", "tests/board/guest"]
-        .iter()
-        .flat_map(|folder| texts(&root.join(folder)))
-        .collect();
+    let sources: String = [
+        "tests",
+        "firmware/imaging/src",
+        "firmware/runtime/src",
+        "firmware/service/src",
+        "tests/board/guest",
+    ]
+    .iter()
+    .flat_map(|folder| texts(&root.join(folder)))
+    .collect();
     let table = fs::read_to_string(root.join("docs/service.md")).unwrap();
     let rows: Vec<Vec<&str>> = table
         .lines()
@@ -624,7 +630,7 @@ fn the_other_commands_answer() {
     assert_eq!(doctor.status.success(), !text.contains("problem:"), "{text}");
     assert!(text.contains("kernels") && text.contains("GPIO chip"), "{text}");
     // Which kernel runs which layers here.
-    assert!(resight_network::Isa::best().kernels().all(|(kernel, _)| text.contains(kernel)), "{text}");
+    assert!(resight_runtime::Isa::best().kernels().all(|(kernel, _)| text.contains(kernel)), "{text}");
     assert!(text.contains("threads       "), "{text}");
     // Whatever this machine has.
     let lines = workshop.ok(&["lines"]);

@@ -4,7 +4,7 @@
 use std::io::Read;
 
 use libfuzzer_sys::fuzz_target;
-use resight_network::Archive;
+use resight_model_file::Archive;
 
 fuzz_target!(|bytes: &[u8]| {
     let archive = match Archive::from_bytes("fuzz", bytes) {

@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use resight_network::{Preprocessing, Preprocessor, ImageView, decode_bytes};
+use resight_imaging::{ImageView, Preprocessing, Preprocessor, decode_bytes};
 
 fuzz_target!(|bytes: &[u8]| {
     match decode_bytes("fuzz", bytes) {

@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use resight_network::Labels;
+use resight_model_file::Labels;
 
 fuzz_target!(|bytes: &[u8]| {
     match Labels::parse("fuzz", bytes) {

@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use resight_network::Manifest;
+use resight_model_file::Manifest;
 
 fuzz_target!(|bytes: &[u8]| {
     match Manifest::from_json("fuzz", bytes) {

@@ -6,7 +6,7 @@
 
 use std::f64::consts::PI;
 
-use resight_network::RgbImage;
+use resight_imaging::RgbImage;
 use serde::Deserialize;
 
 /// Width and height of a clip's frames in pixels.

@@ -5,10 +5,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use resight_network::{
-    Classifier, ImageView, Labels, Model, Preprocessing, Preprocessor, RgbImage, ThreadSettings,
-    isa_from_environment,
-};
+use resight_imaging::{ImageView, Preprocessing, Preprocessor, RgbImage};
+use resight_model_file::Labels;
+use resight_runtime::{Classifier, Model, ThreadSettings, isa_from_environment};
 
 use crate::import::import;
 use crate::quantise::default_preprocessing;

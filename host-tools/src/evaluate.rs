@@ -3,9 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use crate::images::{LabelledImage, labelled_images};
 use anyhow::{Context, Result};
 use rayon::prelude::*;
-use resight_network::{LabelledImage, Model, decode, labelled_images, top_k};
+use resight_imaging::decode;
+use resight_runtime::{Model, top_k};
 use serde::Serialize;
 
 use crate::classifier::{AnyModel, is_onnx};

@@ -2,9 +2,11 @@
 
 pub mod cards;
 pub mod classifier;
+pub mod coverage;
 pub mod evaluate;
 pub mod fetch;
 pub mod graph;
+pub mod images;
 pub mod import;
 pub mod quantise;
 pub mod reference;

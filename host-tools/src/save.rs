@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use anyhow::{Result, ensure};
-use resight_network::{Calibration, Labels, ModelParts, Provenance, sha256_of_file};
+use resight_model_file::{Calibration, Labels, Provenance, sha256_of_file};
+use resight_runtime::ModelParts;
 
 use crate::quantise::{Options, Quantised};
 

@@ -8,7 +8,8 @@ use resight::import::import;
 use resight::quantise::{Method, Options, default_preprocessing, quantise};
 use resight::save::save;
 use resight::synth::{Architecture, Design, Shortcut, build, write};
-use resight_network::{Labels, Model, ModelParts, sha256_of_file};
+use resight_model_file::{Labels, sha256_of_file};
+use resight_runtime::{Model, ModelParts};
 
 /// The networks with the sha256 of their model files. Who changes the bytes on purpose, be it
 /// only by another version of resight, takes the new digests from the failing test.

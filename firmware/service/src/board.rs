@@ -5,10 +5,9 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
+use resight_imaging::{ImageView, Preprocessor, Region};
 use resight_kernels::Parallel as _;
-use resight_network::{
-    ImageView, Isa, Model, Preprocessor, Region, ThreadPool, ThreadSettings, isa_from_environment,
-};
+use resight_runtime::{Isa, Model, ThreadPool, ThreadSettings, isa_from_environment};
 
 use crate::camera::{self, Wanted};
 use crate::lines;

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
-use resight_network::Model;
+use resight_runtime::Model;
 
 use crate::camera::Wanted;
 use crate::config::Config;

@@ -38,9 +38,8 @@ use std::time::Instant;
 use anyhow::{Context as _, Result, bail, ensure};
 use clap::{Args, Parser, Subcommand};
 use config::Config;
-use resight_network::{
-    Classifier, ImageView, Model, Region, ThreadSettings, decode, isa_from_environment, predictions,
-};
+use resight_imaging::{ImageView, Region, decode};
+use resight_runtime::{Classifier, Model, ThreadSettings, isa_from_environment, predictions};
 
 use crate::camera::Wanted;
 use crate::runtime::LinesInUse;

@@ -9,9 +9,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use jiff::tz::TimeZone;
-use resight_network::{
-    Classifier, FrameDecoder, Model, NetworkError, Region, Rotation, isa_from_environment, softmax,
-};
+use resight_imaging::{FrameDecoder, ImagingError, Region, Rotation};
+use resight_runtime::{Classifier, Model, RuntimeError, isa_from_environment, softmax};
 use serde_json::{Value, json};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -109,7 +108,7 @@ impl Engine {
         Ok((engine, rules))
     }
 
-    fn classify(&mut self, frame: &Frame) -> Result<(), NetworkError> {
+    fn classify(&mut self, frame: &Frame) -> Result<(), RuntimeError> {
         let image = frame.image(&mut self.decoder)?.region(self.region);
         let logits = self.classifier.classify(&image)?;
         self.probabilities.copy_from_slice(logits);
@@ -801,7 +800,10 @@ impl<'a> Loop<'a> {
         let begin = Instant::now();
         if let Err(error) = engine.classify(&self.frame) {
             log::error!("frame {}: {error}", self.frame.number);
-            if matches!(error, NetworkError::Image { .. } | NetworkError::Preprocessing(_)) {
+            if matches!(
+                error,
+                RuntimeError::Imaging(ImagingError::Image { .. } | ImagingError::Preprocessing(_))
+            ) {
                 lock(&self.shared.metrics).corrupt += 1;
                 // Rubbish from the source is as good as no frame: a restart would not help.
                 self.idle();
@@ -909,7 +911,7 @@ mod tests {
         let options = Options { method: "mse".parse::<Method>().unwrap(), preprocessing };
         let quantised = quantise(&imported, &[path("a.png")], &options, &|_, _, _| ()).unwrap();
         let names: String = (0..10).map(|class| format!("thing_{class}\n")).collect();
-        let labels = resight_network::Labels::parse("names", names.as_bytes()).unwrap();
+        let labels = resight_model_file::Labels::parse("names", names.as_bytes()).unwrap();
         resight::save::save(&path("m.tar"), &path("net.onnx"), &labels, &options, &quantised).unwrap();
         path("m.tar")
     }
@@ -1047,7 +1049,7 @@ mod tests {
         for format in ["rgb24", "yuyv", "nv12", "rggb10"] {
             for threads in [1, 2] {
                 let frames = folder.path().join("frames");
-                let pixel_format = resight_network::PixelFormat::from_name(format).unwrap();
+                let pixel_format = resight_imaging::PixelFormat::from_name(format).unwrap();
                 let bytes = pixel_format.frame_bytes(48, pixel_format.row_bytes(64));
                 std::fs::write(&frames, vec![100; 3 * bytes]).unwrap();
                 let path = folder.path().join("c.toml");

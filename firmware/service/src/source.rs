@@ -7,8 +7,8 @@ use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use resight_network::{
-    Colours, FrameDecoder, ImageView, NetworkError, PixelFormat, Range, decode, image_files,
+use resight_imaging::{
+    Colours, FrameDecoder, ImageView, ImagingError, PixelFormat, Range, decode, image_files,
 };
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
@@ -62,7 +62,7 @@ impl Frame {
     ///
     /// # Errors
     /// Bytes that make none.
-    pub(crate) fn image<'a>(&'a self, decoder: &'a mut FrameDecoder) -> Result<ImageView<'a>, NetworkError> {
+    pub(crate) fn image<'a>(&'a self, decoder: &'a mut FrameDecoder) -> Result<ImageView<'a>, ImagingError> {
         match self.format {
             FrameFormat::Jpeg => {
                 // Cameras round sizes, but not by so much.

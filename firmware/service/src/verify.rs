@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
-use resight_network::{Archive, PublicKey, sha256_of_file};
+use resight_model_file::{Archive, PublicKey, sha256_of_file};
 
 use crate::config::ModelFiles;
 

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use clap::Args;
-use resight_network::{Isa, Model, ThreadPool, ThreadSettings, isa_from_environment};
+use resight_runtime::{Isa, Model, ThreadPool, ThreadSettings, isa_from_environment};
 use serde_json::json;
 
 use super::{print_json, print_table};

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::Args;
 use resight::classifier::AnyModel;
-use resight_network::{decode, predictions};
+use resight_imaging::decode;
+use resight_runtime::predictions;
 use serde_json::json;
 
 use super::print_json;

@@ -14,7 +14,7 @@ use clap::Args;
 use image::codecs::jpeg::JpegEncoder;
 use rayon::prelude::*;
 use resight::cards::{Clip, FRAME, Shown, cards};
-use resight_network::RgbImage;
+use resight_imaging::RgbImage;
 use serde_json::Value;
 
 use super::{Bars, bench, evaluate, quantize, seconds};

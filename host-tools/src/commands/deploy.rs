@@ -7,7 +7,8 @@ use std::process::{Command, Output, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
-use resight_network::{Model, PublicKey, sha256_of_file, signature_path};
+use resight_model_file::{PublicKey, sha256_of_file, signature_path};
+use resight_runtime::Model;
 use toml::de::DeTable;
 
 use super::megabytes;

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use resight::fetch::{Event, Loaded, Outcome, Recipe, Settings, download};
-use resight_network::write_atomically;
+use resight_base::files::write_atomically;
 use serde_json::{Value, json};
 
 use super::{megabytes, print_json, seconds};

@@ -2,8 +2,9 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Args;
-use resight_network::operators::int8_mac_coverage_percent;
-use resight_network::{Isa, Model, PublicKey, isa_from_environment};
+use resight::coverage::int8_mac_coverage_percent;
+use resight_model_file::PublicKey;
+use resight_runtime::{Isa, Model, isa_from_environment};
 use serde_json::json;
 
 use super::{megabytes, print_json, print_table};

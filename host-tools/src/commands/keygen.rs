@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use resight_network::PrivateKey;
+use resight_model_file::PrivateKey;
 
 /// Arguments of `resight keygen`.
 #[derive(Debug, Args)]

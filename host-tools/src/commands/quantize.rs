@@ -7,7 +7,8 @@ use clap::Args;
 use resight::import::import;
 use resight::quantise::{Method, Options, default_preprocessing, quantise};
 use resight::save::save;
-use resight_network::{Labels, image_files};
+use resight_imaging::image_files;
+use resight_model_file::Labels;
 use serde_json::json;
 
 use super::{Bars, megabytes, print_json, took};

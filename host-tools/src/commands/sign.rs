@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use clap::Args;
-use resight_network::{Archive, Model, PrivateKey};
+use resight_model_file::{Archive, PrivateKey};
+use resight_runtime::Model;
 
 /// Arguments of `resight sign`.
 #[derive(Debug, Args)]

@@ -2,7 +2,8 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Args;
-use resight_network::{Model, PublicKey};
+use resight_model_file::PublicKey;
+use resight_runtime::Model;
 
 use super::sign::is_program;
 

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use resight_network::sha256_of_file;
+use resight_model_file::sha256_of_file;
 use sha2::{Digest, Sha256};
 use ureq::http::{HeaderMap, StatusCode};
 use ureq::tls::{Certificate, RootCerts, TlsConfig};

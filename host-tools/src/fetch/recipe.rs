@@ -3,7 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use resight_network::{Labels, Preprocessing};
+use resight_imaging::Preprocessing;
+use resight_model_file::Labels;
 use serde::Deserialize;
 
 use super::FetchError;

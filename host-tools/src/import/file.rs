@@ -5,7 +5,7 @@ use std::io::Read;
 use std::path::Path;
 
 use prost::Message as _;
-use resight_network::FileFormat;
+use resight_model_file::FileFormat;
 use tract_onnx::pb::ModelProto;
 
 use super::{ImportError, MAX_FILE_BYTES};

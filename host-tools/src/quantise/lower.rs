@@ -3,12 +3,12 @@
 use std::collections::HashMap;
 use std::hash::BuildHasher;
 
+use resight_imaging::Preprocessing;
 use resight_kernels::arithmetic::{
     MAX_RESIDUAL_MULTIPLIER, MAX_SHIFT, accumulator_bound, quantise_multipliers,
 };
 use resight_kernels::{ConvolutionShape, MAX_AVERAGE_FRACTION_BITS, PoolShape};
-use resight_network::Preprocessing;
-use resight_network::operators::{Convolution, GlobalAverage, Linear, MaxPool, Quantisation};
+use resight_runtime::operators::{Convolution, GlobalAverage, Linear, MaxPool, Quantisation};
 use serde::Serialize;
 use tract_onnx::prelude::tract_ndarray::Array4;
 use tract_onnx::tract_core::internal::*;

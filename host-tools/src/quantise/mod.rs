@@ -19,13 +19,14 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use crate::coverage::int8_mac_coverage_percent;
+use crate::images::sha256_of_image_files;
 use rayon::prelude::*;
+use resight_base::files::FileError;
+use resight_imaging::{ImageView, ImagingError, Preprocessing, Preprocessor, decode};
 use resight_kernels::Sequential;
-use resight_network::operators::int8_mac_coverage_percent;
-use resight_network::{
-    Golden, ImageView, NetworkError, Preprocessing, Preprocessor, Program, decode, isa_from_environment,
-    sha256_of_image_files,
-};
+use resight_model_file::Golden;
+use resight_runtime::{Program, RuntimeError, isa_from_environment};
 use serde::Serialize;
 use tract_onnx::prelude::TypedModel;
 
@@ -76,9 +77,15 @@ pub enum QuantiseError {
     /// See [`ReferenceError`].
     #[error(transparent)]
     Reference(#[from] ReferenceError),
-    /// See [`NetworkError`].
+    /// See [`RuntimeError`].
     #[error(transparent)]
-    Network(#[from] NetworkError),
+    Network(#[from] RuntimeError),
+    /// See [`ImagingError`].
+    #[error(transparent)]
+    Imaging(#[from] ImagingError),
+    /// See [`FileError`].
+    #[error(transparent)]
+    File(#[from] FileError),
 }
 
 impl QuantiseError {

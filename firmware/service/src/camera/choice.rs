@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use resight_network::{PixelFormat, Region};
+use resight_imaging::{PixelFormat, Region};
 use v4l::Fraction;
 use v4l::frameinterval::FrameIntervalEnum;
 use v4l::framesize::{FrameSizeEnum, Stepwise};
@@ -253,7 +253,7 @@ pub(super) fn is_usable(mode: &Mode) -> bool {
         Content::Jpeg => 0,
         Content::Pixels(format) => format.row_bytes(mode.width.min(16384)),
     };
-    side.contains(&mode.width) && side.contains(&mode.height) && row <= resight_network::MAX_STRIDE
+    side.contains(&mode.width) && side.contains(&mode.height) && row <= resight_imaging::MAX_STRIDE
 }
 
 #[cfg(test)]

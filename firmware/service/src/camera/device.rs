@@ -13,7 +13,7 @@ use std::path::Path;
 use std::ptr;
 use std::time::{Duration, Instant};
 
-use resight_network::Colours;
+use resight_imaging::Colours;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::mm::{MapFlags, ProtFlags};

@@ -1,6 +1,6 @@
 //! V4L2's pixel formats and what they are here.
 
-use resight_network::{BayerDepth, BayerOrder, Colours, Matrix, PixelFormat, Range};
+use resight_imaging::{BayerDepth, BayerOrder, Colours, Matrix, PixelFormat, Range};
 use v4l::FourCC;
 
 /// How the bytes of a buffer make an image.

@@ -343,7 +343,7 @@ fn layout(known: Known, format: &Format) -> Result<(Layout, u32), String> {
     let row = pixels.row_bytes(format.width);
     // Zero: the driver leaves it to the width.
     let stride = if format.strides[0] == 0 { row } else { format.strides[0] };
-    if stride < row || stride > resight_network::MAX_STRIDE {
+    if stride < row || stride > resight_imaging::MAX_STRIDE {
         return Err(format!("rows of {stride} bytes for {} pixels", format.width));
     }
     if known.buffers == 1 {
@@ -356,7 +356,7 @@ fn layout(known: Known, format: &Format) -> Result<(Layout, u32), String> {
     let mut strides = vec![];
     for (part, found) in parts.iter().zip(&format.strides) {
         let found = if *found == 0 { part.row } else { *found as usize };
-        if found < part.row || found > resight_network::MAX_STRIDE as usize {
+        if found < part.row || found > resight_imaging::MAX_STRIDE as usize {
             return Err(format!("rows of {found} bytes in a plane that needs {}", part.row));
         }
         strides.push(found);
@@ -384,7 +384,7 @@ fn recommend_stable_name(path: &Path) {
 
 #[cfg(test)]
 mod tests {
-    use resight_network::Colours;
+    use resight_imaging::Colours;
     use v4l::FourCC;
 
     use super::*;

@@ -1,6 +1,6 @@
 //! `[image]`: which part of a frame the network sees, and how it is turned.
 
-use resight_network::{Orientation, Region, Rotation};
+use resight_imaging::{Orientation, Region, Rotation};
 use toml::de::DeValue;
 
 use super::reader::{Reader, Section, integer, number};

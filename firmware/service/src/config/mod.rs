@@ -14,7 +14,8 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use resight_network::{Labels, Model, NetworkError, PublicKey, ThreadSettings};
+use resight_model_file::{Labels, PublicKey};
+use resight_runtime::{Model, RuntimeError, ThreadSettings};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
@@ -100,7 +101,7 @@ impl Config {
     ///
     /// # Errors
     /// A key or a model that cannot be used, no signature or a wrong one.
-    pub(crate) fn load_model(&self) -> Result<Model, NetworkError> {
+    pub(crate) fn load_model(&self) -> Result<Model, RuntimeError> {
         let key = self.public_key.as_deref().map(PublicKey::read).transpose()?;
         Model::load_signed(&self.model, key.as_ref())
     }

@@ -7,7 +7,7 @@ use toml::Spanned;
 use toml::de::DeValue;
 
 use super::reader::{Reader, Section, integer, number, text};
-use resight_network::PixelFormat;
+use resight_imaging::PixelFormat;
 
 use crate::camera::{CameraConfig, Prescribed, Setting};
 use crate::source::MAX_FRAME;

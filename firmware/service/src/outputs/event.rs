@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use resight_network::Labels;
+use resight_model_file::Labels;
 use serde_json::{Value, json};
 
 use crate::triggers::Change;

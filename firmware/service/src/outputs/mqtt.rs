@@ -387,7 +387,7 @@ fn plain(name: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use resight_network::Labels;
+    use resight_model_file::Labels;
 
     use super::*;
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use image::codecs::jpeg::JpegEncoder;
-use resight_network::{FrameDecoder, with_huffman_tables};
+use resight_imaging::{FrameDecoder, with_huffman_tables};
 
 use crate::live::{Top, top};
 use crate::run::lock;

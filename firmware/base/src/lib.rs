@@ -1,0 +1,5 @@
+//! What every part of resight needs, and nothing that knows of images or networks.
+
+pub mod files;
+pub mod sync;
+pub mod text;

@@ -1,0 +1,477 @@
+//! Images as cameras store them, and their rows as RGB.
+//!
+//! A row is converted only as far as the crop needs it, so a frame costs what the network
+//! sees of it. The loops are plain ones over slices of equal length, because the compiler
+//! turns exactly those into vector code.
+
+use std::ops::Range as Columns;
+
+use image::RgbImage;
+
+use crate::bayer::{self, BayerDepth, BayerOrder};
+use crate::error::ImagingError;
+use crate::limits::{MAX_IMAGE_SIDE, MAX_STRIDE};
+
+/// How the pixels of a frame are stored. Planes follow each other without gaps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum PixelFormat {
+    /// Planes Y, U, V; chroma of half the width and height.
+    I420,
+    /// Planes Y, U, V; chroma of half the width.
+    I422,
+    /// Planes Y, U, V of one size.
+    I444,
+    /// Planes Y, V, U; chroma of half the width and height.
+    Yv12,
+    /// A plane Y and one of interleaved U and V of half the width and height.
+    Nv12,
+    /// A plane Y and one of interleaved V and U of half the width and height.
+    Nv21,
+    /// Y0, U, Y1, V: chroma of half the width.
+    Yuyv,
+    /// U, Y0, V, Y1: chroma of half the width.
+    Uyvy,
+    /// Red, green, blue.
+    Rgb24,
+    /// Blue, green, red.
+    Bgr24,
+    /// Y alone.
+    Grey,
+    /// The sensor's own values, one colour per pixel.
+    Bayer(BayerOrder, BayerDepth),
+}
+
+impl PixelFormat {
+    /// Every format that has a name, with its name in configurations.
+    pub const NAMED: [(&'static str, Self); 11] = [
+        ("i420", Self::I420),
+        ("i422", Self::I422),
+        ("i444", Self::I444),
+        ("yv12", Self::Yv12),
+        ("nv12", Self::Nv12),
+        ("nv21", Self::Nv21),
+        ("yuyv", Self::Yuyv),
+        ("uyvy", Self::Uyvy),
+        ("rgb24", Self::Rgb24),
+        ("bgr24", Self::Bgr24),
+        ("grey", Self::Grey),
+    ];
+
+    /// The format that a configuration calls `name`: one of [`NAMED`](Self::NAMED), or a Bayer
+    /// format such as `rggb8`, `grbg10`, `gbrg12p` (`p`: packed as MIPI does) or `bggr16`.
+    pub fn from_name(name: &str) -> Option<Self> {
+        let named = Self::NAMED.iter().find(|(other, _)| *other == name).map(|(_, format)| *format);
+        named.or_else(|| {
+            let (order, depth) = name.split_at_checked(4)?;
+            Some(Self::Bayer(BayerOrder::from_name(order)?, BayerDepth::from_name(depth)?))
+        })
+    }
+
+    /// Its name in configurations.
+    pub fn name(self) -> String {
+        match self {
+            Self::Bayer(order, depth) => format!("{}{}", order.name(), depth.name()),
+            _ => Self::NAMED
+                .iter()
+                .find(|(_, format)| *format == self)
+                .map_or_else(String::new, |(name, _)| (*name).to_owned()),
+        }
+    }
+
+    /// Bytes of a row of the first plane without padding.
+    pub fn row_bytes(self, width: u32) -> u32 {
+        match self {
+            Self::I420 | Self::I422 | Self::I444 | Self::Yv12 | Self::Nv12 | Self::Nv21 | Self::Grey => width,
+            Self::Rgb24 | Self::Bgr24 => width * 3,
+            Self::Yuyv | Self::Uyvy => width.div_ceil(2) * 4,
+            Self::Bayer(_, depth) => depth.row_bytes(width),
+        }
+    }
+
+    /// Bytes of a frame whose first plane has rows of `stride` bytes. Rows of the chroma planes
+    /// have as many, or half (rounded up), as V4L2 has it.
+    pub fn frame_bytes(self, height: u32, stride: u32) -> usize {
+        let (height, stride) = (height as usize, stride as usize);
+        let luma = stride * height;
+        let half = stride.div_ceil(2);
+        match self {
+            Self::I420 | Self::Yv12 | Self::Nv12 | Self::Nv21 => luma + 2 * half * height.div_ceil(2),
+            Self::I422 => luma + 2 * half * height,
+            Self::I444 => 3 * luma,
+            Self::Yuyv | Self::Uyvy | Self::Rgb24 | Self::Bgr24 | Self::Grey | Self::Bayer(..) => luma,
+        }
+    }
+
+    /// Whether it holds Y, U and V, so that [`Colours`] matter.
+    pub fn is_yuv(self) -> bool {
+        !matches!(self, Self::Rgb24 | Self::Bgr24 | Self::Bayer(..))
+    }
+}
+
+/// The weights of red, green and blue in Y.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Matrix {
+    /// ITU-R BT.601: standard definition, JPEG, most USB cameras.
+    #[default]
+    Bt601,
+    /// ITU-R BT.709: high definition.
+    Bt709,
+}
+
+/// Which values of Y, U and V are used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Range {
+    /// Y 16 to 235, U and V 16 to 240.
+    #[default]
+    Limited,
+    /// 0 to 255, as in JPEG.
+    Full,
+}
+
+/// What Y, U and V mean.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Colours {
+    /// The weights of red, green and blue in Y.
+    pub matrix: Matrix,
+    /// Which values are used.
+    pub range: Range,
+}
+
+/// What [`Colours`] amount to, with 16 fractional bits.
+#[derive(Debug, Clone, Copy)]
+struct Factors {
+    black: i32,
+    grey: i32,
+    red_v: i32,
+    green_u: i32,
+    green_v: i32,
+    blue_u: i32,
+}
+
+impl Colours {
+    /// From the weights of red and blue, Kr and Kb, of the standards:
+    /// R = Y + 2 (1 - Kr) V, B = Y + 2 (1 - Kb) U, G = (Y - Kr R - Kb B) / (1 - Kr - Kb);
+    /// in the limited range Y is stretched by 255 / 219, U and V by 255 / 224.
+    fn factors(self) -> Factors {
+        match (self.matrix, self.range) {
+            (Matrix::Bt601, Range::Limited) => Factors {
+                black: 16,
+                grey: 76309,
+                red_v: 104_597,
+                green_u: 25675,
+                green_v: 53279,
+                blue_u: 132_201,
+            },
+            (Matrix::Bt601, Range::Full) => Factors {
+                black: 0,
+                grey: 65536,
+                red_v: 91881,
+                green_u: 22554,
+                green_v: 46802,
+                blue_u: 116_130,
+            },
+            (Matrix::Bt709, Range::Limited) => Factors {
+                black: 16,
+                grey: 76309,
+                red_v: 117_489,
+                green_u: 13975,
+                green_v: 34925,
+                blue_u: 138_438,
+            },
+            (Matrix::Bt709, Range::Full) => Factors {
+                black: 0,
+                grey: 65536,
+                red_v: 103_206,
+                green_u: 12276,
+                green_v: 30679,
+                blue_u: 121_609,
+            },
+        }
+    }
+
+    /// Converts pixels to red, green, blue and a byte of no meaning; all slices have one length.
+    fn convert(self, y: &[u8], u: &[u8], v: &[u8], rgbx: &mut [u8]) {
+        let Factors { black, grey, red_v, green_u, green_v, blue_u } = self.factors();
+        let byte = |value: i32| (value >> 16).clamp(0, 255) as u8;
+        for (((pixel, &y), &u), &v) in rgbx.chunks_exact_mut(4).zip(y).zip(u).zip(v) {
+            let (u, v) = (i32::from(u) - 128, i32::from(v) - 128);
+            let grey = (i32::from(y) - black) * grey + (1 << 15);
+            pixel[0] = byte(grey + red_v * v);
+            pixel[1] = byte(grey - green_u * u - green_v * v);
+            pixel[2] = byte(grey + blue_u * u);
+            pixel[3] = 0;
+        }
+    }
+}
+
+/// A part of an image, in shares of its width and height, each `0..=1`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Region {
+    /// Left edge.
+    pub left: f32,
+    /// Upper edge.
+    pub top: f32,
+    /// Width, above zero; `left + width` is at most 1.
+    pub width: f32,
+    /// Height, above zero; `top + height` is at most 1.
+    pub height: f32,
+}
+
+impl Region {
+    /// The whole image.
+    pub const WHOLE: Self = Self { left: 0.0, top: 0.0, width: 1.0, height: 1.0 };
+
+    /// A region within the image.
+    ///
+    /// `None` if it is empty or reaches beyond an edge.
+    pub fn new(left: f32, top: f32, width: f32, height: f32) -> Option<Self> {
+        // Shares such as 0.9 and 0.1 need not add up to one exactly.
+        let fits = |start: f32, length: f32| start >= 0.0 && length > 0.0 && start + length <= 1.000_01;
+        (fits(left, width) && fits(top, height)).then_some(Self { left, top, width, height })
+    }
+
+    /// First pixel and length of a share of `side` pixels; a pixel at least.
+    fn pixels(start: f32, length: f32, side: u32) -> (u32, u32) {
+        let place = |share: f32| (f64::from(share) * f64::from(side)).round() as u32;
+        let first = place(start).min(side - 1);
+        (first, place(start + length).clamp(first + 1, side) - first)
+    }
+}
+
+/// An image that somebody else owns.
+#[derive(Debug, Clone, Copy)]
+pub struct ImageView<'a> {
+    bytes: &'a [u8],
+    format: PixelFormat,
+    colours: Colours,
+    /// Height and bytes per row of the first plane.
+    rows: usize,
+    stride: usize,
+    /// The part that is looked at.
+    left: u32,
+    top: u32,
+    width: u32,
+    height: u32,
+}
+
+impl<'a> ImageView<'a> {
+    /// A frame of `height` x `width` pixels; its first plane has rows of `stride` bytes.
+    /// Bytes behind the frame are not looked at.
+    ///
+    /// # Errors
+    /// A side of zero or above [`MAX_IMAGE_SIDE`], a stride shorter than a row or above
+    /// [`MAX_STRIDE`], too few bytes, or a Bayer image without a whole block of colours.
+    pub fn new(
+        bytes: &'a [u8],
+        format: PixelFormat,
+        colours: Colours,
+        [height, width]: [u32; 2],
+        stride: u32,
+    ) -> Result<Self, ImagingError> {
+        let refuse = |cause: String| Err(ImagingError::Preprocessing(cause));
+        let least = if matches!(format, PixelFormat::Bayer(..)) { 2 } else { 1 };
+        if ![height, width].iter().all(|side| (least..=MAX_IMAGE_SIDE).contains(side)) {
+            return refuse(format!(
+                "an image of {width} x {height} pixels; each side must be {least} to {MAX_IMAGE_SIDE}"
+            ));
+        }
+        let row = format.row_bytes(width);
+        if !(row..=MAX_STRIDE).contains(&stride) {
+            return refuse(format!(
+                "rows of {stride} bytes; {width} pixels of {} need {row} to {MAX_STRIDE}",
+                format.name()
+            ));
+        }
+        let needed = format.frame_bytes(height, stride);
+        if bytes.len() < needed {
+            return refuse(format!(
+                "{} bytes for an image of {width} x {height} pixels of {}, which has {needed}",
+                bytes.len(),
+                format.name()
+            ));
+        }
+        let (rows, stride) = (height as usize, stride as usize);
+        Ok(Self { bytes, format, colours, rows, stride, left: 0, top: 0, width, height })
+    }
+
+    /// An RGB image: `[height, width, 3]` bytes without gaps.
+    ///
+    /// # Errors
+    /// A side of zero or above [`MAX_IMAGE_SIDE`], or too few bytes.
+    pub fn rgb(bytes: &'a [u8], [height, width]: [u32; 2]) -> Result<Self, ImagingError> {
+        let stride = width.saturating_mul(3);
+        Self::new(bytes, PixelFormat::Rgb24, Colours::default(), [height, width], stride)
+    }
+
+    /// A decoded image.
+    ///
+    /// # Errors
+    /// See [`rgb`](Self::rgb).
+    pub fn of(image: &'a RgbImage) -> Result<Self, ImagingError> {
+        Self::rgb(image.as_raw(), [image.height(), image.width()])
+    }
+
+    /// A part of what is looked at.
+    #[must_use]
+    pub fn region(self, region: Region) -> Self {
+        let (left, width) = Region::pixels(region.left, region.width, self.width);
+        let (top, height) = Region::pixels(region.top, region.height, self.height);
+        let part = Self { left: self.left + left, top: self.top + top, width, height, ..self };
+        match self.format {
+            // Whole blocks of colours.
+            PixelFormat::Bayer(..) => part.whole_blocks(self),
+            _ => part,
+        }
+    }
+
+    fn whole_blocks(self, whole: Self) -> Self {
+        let even = |start: u32, length: u32, limit: u32| {
+            let start = start & !1;
+            (start, (length.next_multiple_of(2)).max(2).min((limit - start) & !1))
+        };
+        // The last column or row of an odd frame belongs to no block.
+        let (right, bottom) = ((whole.left + whole.width) & !1, (whole.top + whole.height) & !1);
+        let (left, width) = even(self.left.min(right - 2), self.width, right);
+        let (top, height) = even(self.top.min(bottom - 2), self.height, bottom);
+        Self { left, top, width, height, ..self }
+    }
+
+    /// Height and width of what is looked at, in pixels as the network sees them: of a Bayer
+    /// image, half as many as the sensor has.
+    pub fn size(&self) -> [u32; 2] {
+        match self.format {
+            PixelFormat::Bayer(..) => [self.height / 2, self.width / 2],
+            _ => [self.height, self.width],
+        }
+    }
+
+    /// The Bayer pattern, if it is one.
+    pub(crate) fn bayer(&self) -> Option<bayer::Mosaic<'a>> {
+        let PixelFormat::Bayer(order, depth) = self.format else { return None };
+        let start = self.top as usize * self.stride;
+        Some(bayer::Mosaic {
+            bytes: &self.bytes[start..],
+            stride: self.stride,
+            left: self.left as usize,
+            blocks: self.size(),
+            order,
+            depth,
+        })
+    }
+
+    /// Converts a part of a row to red, green, blue and a byte of no meaning.
+    ///
+    /// `rgbx` is `[columns.len()][4]`. Panics on a Bayer image (see [`bayer`](Self::bayer)) and
+    /// outside of what is looked at.
+    pub(crate) fn rgbx(&self, row: usize, columns: Columns<usize>, scratch: &mut Scratch, rgbx: &mut [u8]) {
+        assert!(columns.end <= self.width as usize && row < self.height as usize);
+        let row = row + self.top as usize;
+        let columns = columns.start + self.left as usize..columns.end + self.left as usize;
+        let line = &self.bytes[row * self.stride..][..self.stride];
+        let chroma = &self.bytes[self.rows * self.stride..];
+        let half = self.stride.div_ceil(2);
+        // Chroma is shared by pairs of pixels that begin at even columns.
+        let first = columns.start & !1;
+        let pairs = first / 2..columns.end.div_ceil(2);
+        scratch.resize(2 * pairs.len());
+        let Scratch { luma, blue, red } = scratch;
+        let y: &[u8] = match self.format {
+            PixelFormat::Rgb24 | PixelFormat::Bgr24 => {
+                let pixels = line[columns.start * 3..columns.end * 3].chunks_exact(3);
+                let (red, blue) = if self.format == PixelFormat::Rgb24 { (0, 2) } else { (2, 0) };
+                for (output, pixel) in rgbx.chunks_exact_mut(4).zip(pixels) {
+                    output.copy_from_slice(&[pixel[red], pixel[1], pixel[blue], 0]);
+                }
+                return;
+            }
+            PixelFormat::Bayer(..) => unreachable!("a Bayer image is demosaiced as a whole"),
+            PixelFormat::I444 => {
+                let (u, v) = chroma.split_at(self.rows * self.stride);
+                let part = |plane: &'a [u8]| &plane[row * self.stride..][columns.clone()];
+                self.colours.convert(&line[columns.clone()], part(u), part(v), rgbx);
+                return;
+            }
+            PixelFormat::I420 | PixelFormat::Yv12 | PixelFormat::I422 => {
+                let lower = if self.format == PixelFormat::I422 { 1 } else { 2 };
+                let (mut u, mut v) = chroma.split_at(half * self.rows.div_ceil(lower));
+                if self.format == PixelFormat::Yv12 {
+                    (u, v) = (v, u);
+                }
+                twice(&u[row / lower * half..][pairs.clone()], blue);
+                twice(&v[row / lower * half..][pairs], red);
+                &line[first..columns.end]
+            }
+            PixelFormat::Nv12 | PixelFormat::Nv21 => {
+                let values = chroma[row / 2 * 2 * half..][2 * pairs.start..2 * pairs.end].chunks_exact(2);
+                let (u, v) = if self.format == PixelFormat::Nv12 { (0, 1) } else { (1, 0) };
+                for ((blue, red), value) in blue.chunks_exact_mut(2).zip(red.chunks_exact_mut(2)).zip(values)
+                {
+                    blue.copy_from_slice(&[value[u]; 2]);
+                    red.copy_from_slice(&[value[v]; 2]);
+                }
+                &line[first..columns.end]
+            }
+            PixelFormat::Yuyv | PixelFormat::Uyvy => {
+                let quads = line[4 * pairs.start..4 * pairs.end].chunks_exact(4);
+                let (y, c) = if self.format == PixelFormat::Yuyv { (0, 1) } else { (1, 0) };
+                let chroma = blue.chunks_exact_mut(2).zip(red.chunks_exact_mut(2));
+                for ((luma, (blue, red)), quad) in luma.chunks_exact_mut(2).zip(chroma).zip(quads) {
+                    luma.copy_from_slice(&[quad[y], quad[y + 2]]);
+                    blue.copy_from_slice(&[quad[c]; 2]);
+                    red.copy_from_slice(&[quad[c + 2]; 2]);
+                }
+                luma
+            }
+            PixelFormat::Grey => {
+                blue.fill(128);
+                red.fill(128);
+                &line[first..columns.end]
+            }
+        };
+        let skip = columns.start - first;
+        self.colours.convert(&y[skip..], &blue[skip..], &red[skip..], rgbx);
+    }
+
+    /// The whole of what is looked at, as an RGB image. Allocates; for people to look at.
+    #[expect(clippy::missing_panics_doc, reason = "the buffers are made for their sizes")]
+    pub fn to_rgb(&self) -> RgbImage {
+        let [height, width] = self.size();
+        let mut demosaiced = vec![];
+        let image = match self.bayer() {
+            Some(mosaic) => {
+                bayer::Demosaic::default().rgb(&mosaic, &mut demosaiced);
+                ImageView::rgb(&demosaiced, [height, width]).expect("a buffer made for this size")
+            }
+            None => *self,
+        };
+        let (mut scratch, mut row) = (Scratch::default(), vec![0; width as usize * 4]);
+        let mut pixels = Vec::with_capacity((width * height) as usize * 3);
+        for y in 0..height as usize {
+            image.rgbx(y, 0..width as usize, &mut scratch, &mut row);
+            pixels.extend(row.chunks_exact(4).flat_map(|pixel| [pixel[0], pixel[1], pixel[2]]));
+        }
+        RgbImage::from_raw(width, height, pixels).expect("three bytes for each pixel")
+    }
+}
+
+fn twice(half: &[u8], output: &mut [u8]) {
+    for (pair, &value) in output.chunks_exact_mut(2).zip(half) {
+        pair.copy_from_slice(&[value; 2]);
+    }
+}
+
+/// Y, U and V of a part of a row, kept from row to row.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Scratch {
+    luma: Vec<u8>,
+    blue: Vec<u8>,
+    red: Vec<u8>,
+}
+
+impl Scratch {
+    fn resize(&mut self, length: usize) {
+        for plane in [&mut self.luma, &mut self.blue, &mut self.red] {
+            plane.resize(length, 0);
+        }
+    }
+}

@@ -1,0 +1,46 @@
+//! The model file: one tar archive that holds a network and everything about it.
+//!
+//! `NAME.resight.tar` begins with `manifest.json`, which names each other member with its
+//! size and sha256, followed by the members in the order of their names:
+//!
+//! | member | content |
+//! |---|---|
+//! | `graph.nnef`, `*.dat` | the network, as tract-nnef writes it |
+//! | `labels.txt` | see [`Labels`] |
+//! | `preprocessing.json` | see [`Preprocessing`](resight_imaging::Preprocessing) |
+//! | `provenance.json` | see [`Provenance`] |
+//! | `report.json` | what quantisation found; any JSON |
+//! | `golden/N.input.bin`, `golden/N.logits.bin` | see [`Golden`] |
+//! | `signature` | optional, over the bytes of `manifest.json`; the only member that the manifest does not name |
+//!
+//! Identical members give identical files. Reading checks everything before anything is
+//! handed out: what passes is whole and as it was written.
+
+mod digest;
+mod error;
+mod formats;
+mod golden;
+mod graph_text;
+mod labels;
+mod limits;
+mod manifest;
+mod preprocessing;
+mod provenance;
+mod reader;
+mod signature;
+mod tar;
+mod tensor;
+mod writer;
+
+pub use digest::sha256_of_file;
+pub use error::ModelFileError;
+pub use formats::FileFormat;
+pub use golden::Golden;
+pub use labels::Labels;
+pub use limits::{FORMAT_VERSION, GRAPH};
+pub use manifest::{Manifest, MemberInfo};
+pub use preprocessing::{preprocessing_from_json, preprocessing_to_json};
+pub use provenance::{Calibration, Provenance};
+pub use reader::Archive;
+pub use signature::{PrivateKey, PublicKey, Signature, signature_path};
+pub use writer::ArchiveBuilder;

@@ -1,0 +1,166 @@
+//! What a model file contains: the member `manifest.json`.
+
+use resight_base::text::printable;
+use serde::{Deserialize, Serialize};
+
+use crate::digest::sha256_hex;
+use crate::error::ModelFileError;
+use crate::limits::{
+    FORMAT_NAME, FORMAT_VERSION, MANIFEST, MAX_MEMBER_SIZE, MAX_MEMBERS, MAX_NAME, MAX_TOTAL_SIZE, SIGNATURE,
+};
+
+/// What a model file contains: the member `manifest.json`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Manifest {
+    /// Always `resight model`.
+    pub format: String,
+    /// The format's version, [`FORMAT_VERSION`].
+    pub version: u64,
+    /// The program that wrote the file, with its version.
+    pub tool: String,
+    /// The network's name.
+    pub name: String,
+    /// Every member but the manifest and the signature, in the order of their names.
+    pub members: Vec<MemberInfo>,
+    /// sha256 of this manifest with this field empty, so that an altered name is noticed too.
+    pub sha256: String,
+}
+
+/// One member in a [`Manifest`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MemberInfo {
+    /// The member's name: relative, with `/` between its parts.
+    pub name: String,
+    /// Its size in bytes.
+    pub size: u64,
+    /// Its sha256, 64 lower-case hexadecimal digits.
+    pub sha256: String,
+}
+
+impl Manifest {
+    /// Parses and checks a manifest; `file` is the model file, for the message.
+    ///
+    /// # Errors
+    /// Bytes that are no manifest, a later format, a member name that is unsafe or occurs
+    /// twice, too many or too large members.
+    pub fn from_json(file: &str, json: &[u8]) -> Result<Self, ModelFileError> {
+        /// Enough of any version to tell which it is.
+        #[derive(Deserialize)]
+        struct Version {
+            format: String,
+            version: u64,
+        }
+        let wrong = |cause: String| ModelFileError::Damaged {
+            file: file.to_string(),
+            cause: format!("{MANIFEST}: {}", printable(&cause)),
+        };
+        let version: Version = serde_json::from_slice(json).map_err(|error| wrong(error.to_string()))?;
+        if version.format != FORMAT_NAME {
+            return Err(ModelFileError::NotAModel {
+                file: file.to_string(),
+                cause: format!("its {MANIFEST} is of a {}", printable(&version.format)),
+            });
+        }
+        if version.version > FORMAT_VERSION {
+            return Err(ModelFileError::FutureFormat {
+                file: file.to_string(),
+                version: version.version,
+                supported: FORMAT_VERSION,
+            });
+        }
+        if version.version != FORMAT_VERSION {
+            return Err(wrong(format!("there is no model format {}", version.version)));
+        }
+        let manifest: Self = serde_json::from_slice(json).map_err(|error| wrong(error.to_string()))?;
+        for (what, text) in [("tool", &manifest.tool), ("name", &manifest.name)] {
+            check_text(text).map_err(|cause| wrong(format!("the {what} {cause}")))?;
+        }
+        if manifest.members.len() > MAX_MEMBERS {
+            return Err(wrong(format!("more than {MAX_MEMBERS} members")));
+        }
+        let mut total = 0u64;
+        for member in &manifest.members {
+            let wrong = |cause: &str| wrong(format!("member {}: {cause}", printable(&member.name)));
+            check_name(&member.name).map_err(|cause| wrong(&cause))?;
+            if [MANIFEST, SIGNATURE].contains(&member.name.as_str()) {
+                return Err(wrong("a manifest cannot name this one"));
+            }
+            if member.size > MAX_MEMBER_SIZE {
+                return Err(wrong(&format!("over {} MiB", MAX_MEMBER_SIZE >> 20)));
+            }
+            if member.sha256.len() != 64
+                || !member.sha256.bytes().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'))
+            {
+                return Err(wrong("the sha256 is not 64 lower-case hexadecimal digits"));
+            }
+            total += member.size;
+        }
+        if total > MAX_TOTAL_SIZE {
+            return Err(wrong(format!("the members are over {} MiB together", MAX_TOTAL_SIZE >> 20)));
+        }
+        if let Some(pair) = manifest.members.windows(2).find(|pair| pair[0].name >= pair[1].name) {
+            let (name, next) = (printable(&pair[0].name), printable(&pair[1].name));
+            return Err(wrong(if name == next {
+                format!("member {name} occurs twice")
+            } else {
+                format!("member {next} stands after {name}, out of order")
+            }));
+        }
+        if manifest.sha256 != manifest.digest() {
+            return Err(wrong("its own sha256 is wrong".to_string()));
+        }
+        if manifest.to_json() != json {
+            return Err(wrong("it is not written as resight writes it".to_string()));
+        }
+        Ok(manifest)
+    }
+
+    /// What [`sha256`](Self::sha256) must be.
+    pub fn digest(&self) -> String {
+        sha256_hex(&Manifest { sha256: String::new(), ..self.clone() }.to_json())
+    }
+
+    /// The content of `manifest.json`.
+    #[expect(clippy::missing_panics_doc, reason = "strings and numbers always serialise")]
+    pub fn to_json(&self) -> Vec<u8> {
+        let mut json = serde_json::to_vec_pretty(self).expect("strings and numbers only");
+        json.push(b'\n');
+        json
+    }
+}
+
+/// Refuses text that a one-line message could not show.
+fn check_text(text: &str) -> Result<(), &'static str> {
+    if text.is_empty() || text.len() > MAX_NAME {
+        return Err("is empty or too long");
+    }
+    if text.chars().any(char::is_control) {
+        return Err("has control characters");
+    }
+    Ok(())
+}
+
+/// Refuses a name that could mean another place, or two names that mean the same one.
+pub(crate) fn check_name(name: &str) -> Result<(), String> {
+    if name.is_empty() {
+        return Err("an empty name".to_string());
+    }
+    if name.len() > MAX_NAME {
+        return Err(format!("a name of over {MAX_NAME} bytes"));
+    }
+    if name.starts_with('/') {
+        return Err("an absolute name".to_string());
+    }
+    if name.contains('\\') {
+        return Err("a name with a backslash".to_string());
+    }
+    if name.chars().any(char::is_control) {
+        return Err("a name with control characters".to_string());
+    }
+    if name.split('/').any(|part| matches!(part, "" | "." | "..")) {
+        return Err("a name with `..`, `.` or empty parts".to_string());
+    }
+    Ok(())
+}

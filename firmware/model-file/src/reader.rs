@@ -1,0 +1,316 @@
+//! Reading a model file: what passes is whole and as it was written.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
+use std::fs;
+use std::io::{self, Read};
+use std::path::Path;
+
+use resight_base::files::FileError;
+use resight_base::text::printable;
+use resight_imaging::Preprocessing;
+use serde::Deserialize;
+
+use crate::digest::sha256_hex;
+use crate::error::ModelFileError;
+use crate::formats::foreign;
+use crate::golden::{Golden, golden_input, golden_logits};
+use crate::graph_text::check_graph;
+use crate::labels::Labels;
+use crate::limits::{
+    BLOCK, GRAPH, LABELS, MANIFEST, MAX_FILE_SIZE, MAX_MANIFEST_SIZE, PREPROCESSING, PROVENANCE, REPORT,
+    SIGNATURE,
+};
+use crate::manifest::Manifest;
+use crate::preprocessing::preprocessing_from_json;
+use crate::provenance::Provenance;
+use crate::tar::{Entry, parse_tar};
+use crate::tensor::{check_tensor, is_tensor};
+
+/// A model file in memory, checked. It keeps the file's bytes and hands out slices of them.
+#[derive(Clone)]
+pub struct Archive {
+    file: String,
+    bytes: Vec<u8>,
+    manifest: Manifest,
+    members: BTreeMap<String, Entry>,
+}
+
+impl fmt::Debug for Archive {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Without the megabytes.
+        formatter
+            .debug_struct("Archive")
+            .field("file", &self.file)
+            .field("manifest", &self.manifest)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Archive {
+    /// Reads and checks a model file.
+    ///
+    /// # Errors
+    /// A file that cannot be read, is not a model, is truncated, damaged or of a later format.
+    pub fn read(path: &Path) -> Result<Self, ModelFileError> {
+        let cannot_read = |error| FileError::system(path, "read", error);
+        let file = path.display().to_string();
+        let not_a_model = |cause: String| ModelFileError::NotAModel { file: file.clone(), cause };
+        // Before opening: a named pipe would block for ever.
+        let metadata = fs::metadata(path).map_err(cannot_read)?;
+        if metadata.is_dir() {
+            return Err(not_a_model("it is a folder".to_string()));
+        }
+        if !metadata.is_file() {
+            return Err(not_a_model("it is not a regular file".to_string()));
+        }
+        if metadata.len() > MAX_FILE_SIZE {
+            return Err(not_a_model(format!(
+                "it has {} MiB, a model at most {}",
+                metadata.len() >> 20,
+                MAX_FILE_SIZE >> 20
+            )));
+        }
+        let mut bytes = Vec::new();
+        // One byte more, so that reading to the end does not double the buffer.
+        bytes
+            .try_reserve_exact(metadata.len() as usize + 1)
+            .map_err(|error| cannot_read(io::Error::new(io::ErrorKind::OutOfMemory, error)))?;
+        fs::File::open(path)
+            .and_then(|opened| opened.take(MAX_FILE_SIZE).read_to_end(&mut bytes))
+            .map_err(cannot_read)?;
+        Self::from_bytes(&file, bytes)
+    }
+
+    /// Checks the bytes of a model file; `file` is for messages.
+    ///
+    /// # Errors
+    /// See [`read`](Self::read).
+    pub fn from_bytes(file: &str, bytes: impl Into<Vec<u8>>) -> Result<Self, ModelFileError> {
+        let bytes = bytes.into();
+        if let Some(cause) = foreign(&bytes) {
+            return Err(ModelFileError::NotAModel { file: file.to_string(), cause });
+        }
+        let mut members = parse_tar(file, &bytes)?;
+        let damaged = |cause: String| ModelFileError::Damaged { file: file.to_string(), cause };
+
+        let Some(entry) = members.remove(MANIFEST) else {
+            return Err(ModelFileError::NotAModel {
+                file: file.to_string(),
+                cause: format!("it is a tar archive without {MANIFEST}"),
+            });
+        };
+        if entry.whole.start != 0 {
+            return Err(damaged(format!("{MANIFEST} is not the first member")));
+        }
+        if entry.content.len() as u64 > MAX_MANIFEST_SIZE {
+            return Err(damaged(format!("{MANIFEST} is over {} MiB", MAX_MANIFEST_SIZE >> 20)));
+        }
+        let manifest = Manifest::from_json(file, &bytes[entry.content.clone()])?;
+
+        for info in &manifest.members {
+            let name = printable(&info.name);
+            let Some(entry) = members.get(&info.name) else {
+                return Err(damaged(format!("member {name} of the manifest is missing")));
+            };
+            if entry.content.len() as u64 != info.size {
+                return Err(damaged(format!(
+                    "member {name} has {} bytes, the manifest says {}",
+                    entry.content.len(),
+                    info.size
+                )));
+            }
+            if sha256_hex(&bytes[entry.content.clone()]) != info.sha256 {
+                return Err(damaged(format!("the sha256 of member {name} is not that of the manifest")));
+            }
+        }
+        // Every name of the manifest was found, so a surplus shows in the numbers.
+        if members.len() > manifest.members.len() {
+            let listed =
+                |name: &str| manifest.members.binary_search_by(|info| info.name.as_str().cmp(name)).is_ok();
+            if let Some(name) = members.keys().find(|name| *name != SIGNATURE && !listed(name)) {
+                return Err(damaged(format!("member {} is not in the manifest", printable(name))));
+            }
+        }
+        members.insert(MANIFEST.to_string(), entry);
+        let archive = Archive { file: file.to_string(), bytes, manifest, members };
+        archive.check_network()?;
+        Ok(archive)
+    }
+
+    /// Checks what tract would trust: the text of the graph and the headers of tensors.
+    fn check_network(&self) -> Result<(), ModelFileError> {
+        for (name, entry) in &self.members {
+            if name != GRAPH && name.ends_with(&format!("/{GRAPH}")) {
+                return Err(self.wrong(name, "a network within the network"));
+            }
+            if name == GRAPH {
+                check_graph(&self.bytes[entry.content.clone()]).map_err(|cause| self.wrong(name, cause))?;
+            }
+            if is_tensor(name) {
+                check_tensor(&self.bytes[entry.content.clone()]).map_err(|cause| self.wrong(name, cause))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The file that it was read from.
+    pub(crate) fn file(&self) -> &str {
+        &self.file
+    }
+
+    /// The manifest.
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// The bytes of `manifest.json`: what a signature is over.
+    pub fn manifest_bytes(&self) -> &[u8] {
+        self.get(MANIFEST).unwrap_or_default()
+    }
+
+    /// The network's name.
+    pub fn name(&self) -> &str {
+        &self.manifest.name
+    }
+
+    /// Names and contents of all members, in the order of their names.
+    pub fn members(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        self.members.iter().map(|(name, entry)| (name.as_str(), &self.bytes[entry.content.clone()]))
+    }
+
+    /// The content of a member, if there is one of this name.
+    pub fn get(&self, name: &str) -> Option<&[u8]> {
+        self.members.get(name).map(|entry| &self.bytes[entry.content.clone()])
+    }
+
+    /// The content of a member.
+    ///
+    /// # Errors
+    /// There is none of this name.
+    pub fn member(&self, name: &str) -> Result<&[u8], ModelFileError> {
+        self.get(name).ok_or_else(|| self.wrong(name, "missing"))
+    }
+
+    /// The signature, unchecked.
+    pub fn signature(&self) -> Option<&[u8]> {
+        self.get(SIGNATURE)
+    }
+
+    /// This archive as if it had never been signed, well or badly.
+    #[must_use]
+    pub fn without_signature(mut self) -> Self {
+        self.members.remove(SIGNATURE);
+        self
+    }
+
+    /// The labels.
+    ///
+    /// # Errors
+    /// There are none, or they cannot be parsed.
+    pub fn labels(&self) -> Result<Labels, ModelFileError> {
+        Labels::parse(&self.name_of(LABELS), self.member(LABELS)?)
+    }
+
+    /// The preprocessing.
+    ///
+    /// # Errors
+    /// There is none, or it is invalid.
+    pub fn preprocessing(&self) -> Result<Preprocessing, ModelFileError> {
+        preprocessing_from_json(&self.name_of(PREPROCESSING), self.member(PREPROCESSING)?)
+    }
+
+    /// The provenance.
+    ///
+    /// # Errors
+    /// There is none, or it is invalid.
+    pub fn provenance(&self) -> Result<Provenance, ModelFileError> {
+        self.json(PROVENANCE)
+    }
+
+    /// The quantisation report, as the type that wrote it (or `serde_json::Value`).
+    ///
+    /// # Errors
+    /// There is none, or it is of another structure.
+    pub fn report<T: for<'a> Deserialize<'a>>(&self) -> Result<T, ModelFileError> {
+        self.json(REPORT)
+    }
+
+    /// The golden vectors, in the order in which they were added.
+    ///
+    /// # Errors
+    /// A vector of which one half is missing, logits that are not whole numbers of f32, or a
+    /// member of `golden/` of another name.
+    pub fn goldens(&self) -> Result<Vec<Golden>, ModelFileError> {
+        let mut goldens = Vec::new();
+        while let Some(input) = self.get(&golden_input(goldens.len())) {
+            let name = golden_logits(goldens.len());
+            let logits = self.member(&name)?;
+            if logits.len() % 4 != 0 {
+                return Err(self.wrong(&name, "not a whole number of f32"));
+            }
+            goldens.push(Golden {
+                input: input.iter().map(|byte| byte.cast_signed()).collect(),
+                logits: logits
+                    .chunks_exact(4)
+                    .map(|bytes| f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]))
+                    .collect(),
+            });
+        }
+        let surplus = self.members.keys().filter(|name| name.starts_with("golden/")).find(|name| {
+            !(0..goldens.len()).any(|index| **name == golden_input(index) || **name == golden_logits(index))
+        });
+        match surplus {
+            Some(name) => Err(self.wrong(name, "belongs to no golden vector")),
+            None => Ok(goldens),
+        }
+    }
+
+    /// The network alone as a tar archive, for tract-nnef, read from this archive's bytes
+    /// without a copy.
+    ///
+    /// # Errors
+    /// There is no graph.
+    pub fn network(&self) -> Result<impl Read + '_, ModelFileError> {
+        /// Two blocks of zeros end an archive.
+        const END: &[u8] = &[0; 2 * BLOCK];
+        self.member(GRAPH)?;
+        let entries = self.members.iter().filter(|(name, _)| *name == GRAPH || is_tensor(name));
+        let parts = entries.map(|(_, entry)| &self.bytes[entry.whole.clone()]).chain([END]);
+        Ok(Parts { parts: parts.collect() })
+    }
+
+    fn json<T: for<'a> Deserialize<'a>>(&self, name: &str) -> Result<T, ModelFileError> {
+        serde_json::from_slice(self.member(name)?).map_err(|error| self.wrong(name, error.to_string()))
+    }
+
+    fn name_of(&self, member: &str) -> String {
+        format!("{}: {member}", self.file)
+    }
+
+    fn wrong(&self, member: &str, cause: impl AsRef<str>) -> ModelFileError {
+        ModelFileError::Member {
+            file: self.file.clone(),
+            member: printable(member),
+            cause: printable(cause.as_ref()),
+        }
+    }
+}
+
+/// Slices, read one after the other.
+struct Parts<'a> {
+    parts: VecDeque<&'a [u8]>,
+}
+
+impl Read for Parts<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while let Some(part) = self.parts.front_mut() {
+            if part.is_empty() {
+                self.parts.pop_front();
+            } else {
+                return part.read(buffer);
+            }
+        }
+        Ok(0)
+    }
+}

@@ -1,0 +1,76 @@
+//! Folders of images to calibrate on and to evaluate with.
+
+use std::fs;
+use std::path::PathBuf;
+
+use resight::images::{labelled_images, sha256_of_image_files};
+
+/// A folder with two images and this `labels.txt`.
+fn folder(labels: Option<&[u8]>) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["b.png", "a b.JPG", "notes.md"] {
+        fs::write(folder.path().join(name), "x").unwrap();
+    }
+    if let Some(labels) = labels {
+        fs::write(folder.path().join("labels.txt"), labels).unwrap();
+    }
+    folder
+}
+
+#[test]
+fn labelled_folders_are_read_in_order() {
+    let folder = folder(Some(b"\xef\xbb\xbfb.png 3\r\na b.JPG\t 0\n\n"));
+    let images = labelled_images(folder.path(), 4).unwrap();
+    let found: Vec<_> = images.iter().map(|image| (image.path.clone(), image.class)).collect();
+    assert_eq!(found, [(folder.path().join("b.png"), 3), (folder.path().join("a b.JPG"), 0)]);
+}
+
+#[test]
+fn mislabelled_folders_are_refused_with_file_and_line() {
+    for (labels, expected) in [
+        (Some(b"".as_slice()), "labels.txt: no images"),
+        (Some(b"\n\n"), "labels.txt: no images"),
+        (Some(b"b.png\n"), "labels.txt, line 1: `b.png` is not `file class`"),
+        (Some(b"b.png cat\n"), "labels.txt, line 1: the class `cat` is not a number"),
+        (Some(b"b.png -1\n"), "labels.txt, line 1: the class `-1` is not a number"),
+        (Some(b"b.png 1.0\n"), "labels.txt, line 1: the class `1.0` is not a number"),
+        (Some(b"b.png 99999999999999999999999\n"), "is not a number"),
+        (
+            Some(b"a b.JPG 1\n\nb.png 10\n"),
+            "labels.txt, line 3: class 10, but the network has classes 0 to 9",
+        ),
+        (Some(b"b.png 1\nc.png 2\n"), "labels.txt, line 2: the image c.png is missing"),
+        (Some(b"b.png 1\na b.JPG 1\nb.png 2\n"), "labels.txt, line 3: b.png stands in line 1 already"),
+        (Some(b"../b.png 1\n"), "labels.txt, line 1: `../b.png` is not a file in this folder"),
+        (Some(b"/etc/passwd 1\n"), "labels.txt, line 1: `/etc/passwd` is not a file in this folder"),
+        (Some(b". 1\n"), "labels.txt, line 1: `.` is not a file in this folder"),
+        (Some(b"\xff 1\n"), "labels.txt, line 1: not UTF-8"),
+        (None, "labels.txt: missing"),
+    ] {
+        let folder = folder(labels);
+        let message = labelled_images(folder.path(), 10).unwrap_err().to_string();
+        assert!(message.contains(expected), "{message}");
+        assert!(message.contains(folder.path().to_str().unwrap()) && !message.contains('\n'), "{message}");
+    }
+    let folder = folder(None);
+    assert!(
+        labelled_images(&folder.path().join("none"), 10).unwrap_err().to_string().contains("cannot read")
+    );
+    let file = folder.path().join("b.png");
+    assert!(labelled_images(&file, 10).unwrap_err().to_string().contains("not a folder"));
+    fs::create_dir(folder.path().join("labels.txt")).unwrap();
+    assert!(labelled_images(folder.path(), 10).unwrap_err().to_string().contains("not a regular file"));
+}
+
+#[test]
+fn the_digest_of_a_folder_is_that_of_sha256sum() {
+    let folder = tempfile::tempdir().unwrap();
+    let paths: Vec<PathBuf> = ["b.png", "a.png"].iter().map(|name| folder.path().join(name)).collect();
+    fs::write(&paths[0], "second").unwrap();
+    fs::write(&paths[1], "first").unwrap();
+    // (cd folder; sha256sum * | sha256sum)
+    let expected = "b8d6bb5ab073a71b5650439b775a1bc76e1b79c6c632b00c49fc9fc9d715d27d";
+    assert_eq!(sha256_of_image_files(&paths).unwrap(), expected);
+    let error = sha256_of_image_files(&[folder.path().join("c.png")]).unwrap_err().to_string();
+    assert!(error.contains("c.png: cannot read"), "{error}");
+}
