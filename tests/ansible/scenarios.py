@@ -28,7 +28,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
-PLAYBOOK = ROOT / "cross/ansible/boards.yml"
+PLAYBOOK = ROOT / "cross/deploy/ansible/boards.yml"
 HUB = "10.99.0.1"
 BOARDS = {"porch": "10.99.0.11", "gate": "10.99.0.12"}
 TOKEN = "0123456789abcdef0123456789abcdef"
@@ -205,7 +205,7 @@ class Site:
     def __init__(self, folder):
         self.folder = folder
         self.environment = dict(
-            os.environ, ANSIBLE_HOME=str(folder / "ansible"), ANSIBLE_CONFIG=str(ROOT / "cross/ansible/ansible.cfg"),
+            os.environ, ANSIBLE_HOME=str(folder / "ansible"), ANSIBLE_CONFIG=str(ROOT / "cross/deploy/ansible/ansible.cfg"),
             ANSIBLE_NOCOLOR="1", ANSIBLE_NOCOWS="1", ANSIBLE_SSH_CONTROL_PATH_DIR=str(folder / "control"),
             GNUPGHOME=str(folder / "keys"), LC_ALL="C.UTF-8")
         self.repository = folder / "repository"
@@ -271,7 +271,7 @@ class Site:
 
     def publish(self, package):
         """Adds a package to the repository."""
-        run(ROOT / "cross/apt_repository", self.repository, "--key", "site@example.org", package,
+        run(ROOT / "cross/package/apt_repository", self.repository, "--key", "site@example.org", package,
             env=self.environment)
 
     def serve(self):
@@ -284,7 +284,7 @@ class Site:
         """Starts a broker, and Prometheus with the example of its configuration, in a root of their own."""
         self.hub = mounted(self.folder / "hub")
         srv = self.hub / "srv"
-        for path in sorted((ROOT / "cross/prometheus").iterdir()):
+        for path in sorted((ROOT / "cross/deploy/prometheus").iterdir()):
             text = path.read_text()
             for name, address in BOARDS.items():
                 text = text.replace(f"{name}.example.org", address)

@@ -179,7 +179,7 @@ def overlay(arguments, network):
     """Everything that is not Debian's: the service as packaged, and the scenarios."""
     archive = Archive()
     archive.file("/usr/bin/resightd", arguments.binary.read_bytes(), 0o755)
-    units = ROOT / "cross" / "systemd"
+    units = ROOT / "cross/package/systemd"
     for source, target in [("resightd.service", "systemd/system/resightd.service"),
                            ("sysusers.conf", "sysusers.d/resight.conf"),
                            ("udev.rules", "udev/rules.d/60-resight.rules")]:

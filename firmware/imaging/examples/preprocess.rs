@@ -1,7 +1,7 @@
 //! Preprocesses a frame of 640 x 480 pixels in each camera format for a network of 224 x 224.
 //!
-//! For counting guest instructions under QEMU (`cross/count_preprocessing`): each format is
-//! preceded by the mark that the plugin in `cross/counter` listens to. Elsewhere the mark is a
+//! For counting guest instructions under QEMU (`cross/measure/count_preprocessing`): each format is
+//! preceded by the mark that the plugin in `cross/measure/counter` listens to. Elsewhere the mark is a
 //! harmless system call, and the times are printed instead.
 
 use std::ffi::{c_int, c_uint};

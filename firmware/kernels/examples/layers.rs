@@ -1,7 +1,7 @@
 //! Runs every layer of ResNet-50 or ResNet-101 v1.5 at 224 x 224 once, with random weights.
 //!
 //! For counting guest instructions per layer under QEMU: each layer is preceded by the mark
-//! that the plugin in `cross/counter` listens to. On real hardware the mark is a harmless
+//! that the plugin in `cross/measure/counter` listens to. On real hardware the mark is a harmless
 //! system call, and the times are printed instead.
 //!
 //! Usage: `layers [--isa NAME] [--depth 50|101] [--threads N] [--runs N] [--caches L1,L2,L3]`; only

@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-/// The commit that `cross/build` gives to the compiler; without it nobody knows.
+/// The commit that `cross/build/resightd` gives to the compiler; without it nobody knows.
 const COMMIT: Option<&str> = option_env!("RESIGHT_COMMIT");
 
 /// Version, commit, processor and features, on one line.

@@ -16,7 +16,7 @@ use super::megabytes;
 const PROBE: &str = include_str!("../../../cross/deploy/probe");
 const RELEASE: &str = include_str!("../../../cross/deploy/release");
 const SETTLE_UNIT: &str = include_str!("../../../cross/deploy/resight-settle.service");
-const UNIT: &str = include_str!("../../../cross/systemd/resightd.service");
+const UNIT: &str = include_str!("../../../cross/package/systemd/resightd.service");
 
 /// Where releases are on the board; the scripts have the same default.
 const BASE: &str = "/opt/resight";
@@ -36,7 +36,7 @@ const RESERVED: [&str; 5] = [BINARY, CONFIGURATION, SIGNATURE, SUMS, "resightd.s
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Example:
-  cross/build
+  cross/build/resightd
   resight deploy pi@camera.local --model resnet50.resight.tar --config resightd.toml \\
     --resightd target/aarch64-unknown-linux-gnu/firmware/resightd
 
@@ -303,7 +303,7 @@ impl Release {
         if arguments.resightd.is_none() {
             let sum = facts.sum(BINARY).with_context(|| {
                 format!(
-                    "{}: no resightd there yet; make one with cross/build, then --resightd",
+                    "{}: no resightd there yet; make one with cross/build/resightd, then --resightd",
                     arguments.board
                 )
             })?;

@@ -258,7 +258,7 @@ def guide_command(tool, release):
     line = next(line for line in GUIDE.read_text().splitlines() if line.startswith("resight deploy "))
     for word, mine in (("resight deploy", f"{tool} deploy"), ("pi@camera.local", "board"),
                        ("model.resight.tar", release.model), (" resightd.toml", f" {release.configuration}"),
-                       ("$(cross/build)", release.binary)):
+                       ("$(cross/build/resightd)", release.binary)):
         demand(word in line, f"{GUIDE}: `{word}` is not in `{line}`")
         line = line.replace(word, str(mine))
     return line.split()
