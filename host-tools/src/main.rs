@@ -47,18 +47,21 @@ enum Command {
     Deploy(commands::deploy::Arguments),
     /// Print a script that completes this command line in a shell.
     Completions(commands::completions::Arguments),
+    /// What `resightd` would do with these arguments: `demo` starts it as a process of its own.
+    #[command(name = commands::demo::SERVICE, hide = true, disable_help_flag = true)]
+    Service(commands::demo::ServiceArguments),
 }
 
 fn main() -> ExitCode {
-    #[cfg(target_os = "linux")]
-    if let Some(arguments) = commands::demo::live::service_arguments() {
-        return resightd::main(arguments);
+    let command = Cli::parse().command;
+    // The service has a log of its own kind.
+    if !matches!(command, Command::Service(_)) {
+        env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("warn,resight=info"))
+            .format_timestamp(None)
+            .format_target(false)
+            .init();
     }
-    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("warn,resight=info"))
-        .format_timestamp(None)
-        .format_target(false)
-        .init();
-    let result = match Cli::parse().command {
+    let result = match command {
         Command::Demo(arguments) => arguments.run(),
         Command::Fetch(arguments) => arguments.run(),
         Command::Quantize(arguments) => arguments.run(),
@@ -72,6 +75,7 @@ fn main() -> ExitCode {
         Command::Verify(arguments) => arguments.run(),
         Command::Deploy(arguments) => arguments.run(),
         Command::Completions(arguments) => arguments.run(Cli::command()),
+        Command::Service(arguments) => return arguments.run(),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use resight::fetch::recipe::NetworkFile;
 use resight::fetch::{Event, FetchError, Outcome, Settings, download};
+use resight_fixtures::Random;
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
@@ -181,14 +182,7 @@ const SIZE: usize = 300_000;
 
 /// Bytes without a pattern, another sequence for each seed.
 fn bytes(seed: u64) -> Vec<u8> {
-    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    let next = |_| {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        (state >> 32) as u8
-    };
-    (0..SIZE).map(next).collect()
+    Random::new(seed).bytes(SIZE)
 }
 
 fn sha256(content: &[u8]) -> String {

@@ -6,6 +6,7 @@
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use resight_fixtures::Random;
 use resight_kernels::arithmetic::quantise_multipliers;
 use resight_kernels::{
     Convolution, ConvolutionParameters, ConvolutionShape, GlobalAverage, Isa, Linear, LinearParameters,
@@ -26,15 +27,8 @@ const CONVOLUTIONS: [(&str, usize, [usize; 2], usize, usize, usize, bool); 9] = 
     ("28 depthwise", 28, [128, 128], 3, 1, 128, false),
 ];
 
-/// Numbers without a pattern that a kernel could profit from.
 fn bytes(n: usize) -> Vec<i8> {
-    let mut state = 1u32;
-    (0..n)
-        .map(|_| {
-            state = state.wrapping_mul(1664525).wrapping_add(1013904223);
-            ((state >> 24) as i8).max(-127)
-        })
-        .collect()
+    Random::new(1).weights(n)
 }
 
 fn convolutions(criterion: &mut Criterion) {

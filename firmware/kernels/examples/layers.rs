@@ -10,6 +10,7 @@
 use std::ffi::{c_int, c_uint};
 use std::time::Instant;
 
+use resight_fixtures::Random;
 use resight_kernels::arithmetic::quantise_multipliers;
 use resight_kernels::{
     CacheSizes, Convolution, ConvolutionParameters, ConvolutionShape, GlobalAverage, Isa, KernelError,
@@ -26,23 +27,10 @@ fn mark(id: usize) {
     unsafe { getpriority(0x4d41_524b, id as c_uint) };
 }
 
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
-        self.0 >> 33
-    }
-
-    fn bytes(&mut self, n: usize) -> Vec<i8> {
-        (0..n).map(|_| self.next() as i8).collect()
-    }
-
-    /// About normal, as trained weights are, with a standard deviation of 37.
-    fn weights(&mut self, n: usize) -> Vec<i8> {
-        let mut weight = || self.bytes(4).iter().map(|&b| i32::from(b)).sum::<i32>() / 4;
-        (0..n).map(|_| weight().max(-127) as i8).collect()
-    }
+/// About normal, as trained weights are, with a standard deviation of 37.
+fn weights(random: &mut Random, n: usize) -> Vec<i8> {
+    let mut weight = || random.activations(4).iter().map(|&value| i32::from(value)).sum::<i32>() / 4;
+    (0..n).map(|_| weight().max(-127) as i8).collect()
 }
 
 /// A thread for each part; only for a look at scaling, a pool is cheaper.
@@ -91,7 +79,7 @@ fn convolution(
     let spread = 73.0 * 73.0 * (shape.depth() as f64).sqrt();
     let (shift, multiplier) =
         quantise_multipliers(&vec![50.0 / spread; channels[1]]).expect("a positive multiplier");
-    let weights = random.weights(shape.weights_len());
+    let weights = weights(random, shape.weights_len());
     let parameters = ConvolutionParameters {
         weights: &weights,
         bias: &vec![100; channels[1]],
@@ -105,7 +93,7 @@ fn convolution(
 }
 
 fn network(isa: Isa, depth: usize, caches: CacheSizes) -> Result<Vec<(String, Layer)>, KernelError> {
-    let random = &mut Random(1);
+    let random = &mut Random::new(1);
     let mut layers = Vec::new();
     layers.push(("stem".into(), convolution((isa, caches), random, 224, [3, 64], [7, 2], false)?));
     let shape = PoolShape { input: [112, 112, 64], kernel: [3; 2], stride: [2; 2], padding: [1; 4] };
@@ -136,7 +124,7 @@ fn network(isa: Isa, depth: usize, caches: CacheSizes) -> Result<Vec<(String, La
     let parameters = LinearParameters {
         inputs: 2048,
         outputs: 1000,
-        weights: &random.weights(2048 * 1000),
+        weights: &weights(random, 2048 * 1000),
         bias: &[7; 1000],
         scale: &[1e-4; 1000],
         input_limit: 128 << 4,
@@ -167,9 +155,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let parallel: Box<dyn Parallel> =
         if threads > 1 { Box::new(Threads(threads)) } else { Box::new(Sequential) };
     let layers = network(isa, depth, caches)?;
-    let random = &mut Random(2);
+    let random = &mut Random::new(2);
     let largest = 112 * 112 * 64;
-    let mut buffers = [random.bytes(largest), random.bytes(largest), random.bytes(largest)];
+    let mut buffers = [random.activations(largest), random.activations(largest), random.activations(largest)];
     let mut scratch = vec![0; 8 << 20];
     let mut average = vec![0i16; 2048];
     let mut logits = vec![0f32; 1000];

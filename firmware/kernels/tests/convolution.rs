@@ -5,7 +5,7 @@ mod common;
 
 use common::{Case, Threads, Values, available, compare, report_skipped, resnet_layers, square};
 use proptest::prelude::*;
-use resight_kernels::{CacheSizes, Convolution, ConvolutionShape, Isa, Sequential};
+use resight_kernels::{CacheSizes, Convolution, ConvolutionShape, Isa, KernelError, Sequential};
 
 /// The shapes that once were, or could be, an edge of some kernel.
 fn table() -> Vec<ConvolutionShape> {
@@ -174,12 +174,15 @@ fn wrong_lengths_are_errors() {
         let mut run = |input: &[i8], residual: Option<&[i8]>, scratch: &mut [u8]| {
             convolution.run(&Sequential, input, residual, &mut output, scratch)
         };
-        assert!(run(&case.input, residual, &mut scratch).is_ok());
-        assert!(run(&case.input[1..], residual, &mut scratch).is_err());
-        assert!(run(&case.input, None, &mut scratch).is_err());
-        if !scratch.is_empty() {
-            let short = scratch.len() - 1;
-            assert!(run(&case.input, residual, &mut scratch[..short]).is_err());
+        run(&case.input, residual, &mut scratch).unwrap();
+        let wrong = |what, expected, found| Err(KernelError::Length { what, expected, found });
+        let [len, needed] = [case.input.len(), scratch.len()];
+        assert_eq!(run(&case.input[1..], residual, &mut scratch), wrong("input", len, len - 1));
+        let residual_len = case.shape.output_len();
+        assert_eq!(run(&case.input, None, &mut scratch), wrong("residual", residual_len, 0));
+        if needed > 0 {
+            let short = &mut scratch[..needed - 1];
+            assert_eq!(run(&case.input, residual, short), wrong("scratch", needed, needed - 1));
         }
     }
 }

@@ -126,7 +126,7 @@ fn no_simple_layer_reads_or_writes_outside_of_its_buffers() {
     report_skipped();
     for isa in available() {
         for channels in [1, 7, 16, 33, 64, 129] {
-            let data = Random(channels as u64).activations(6 * 5 * channels);
+            let data = Random::new(channels as u64).activations(6 * 5 * channels);
             let shape =
                 PoolShape { input: [6, 5, channels], kernel: [3; 2], stride: [2; 2], padding: [1; 4] };
             let pool = MaxPool::new(isa, shape).unwrap();
@@ -145,7 +145,7 @@ fn no_simple_layer_reads_or_writes_outside_of_its_buffers() {
             });
         }
         for (inputs, outputs) in [(1, 1), (31, 5), (64, 8), (130, 3)] {
-            let weights = Random(inputs as u64).weights(inputs * outputs);
+            let weights = Random::new(inputs as u64).weights(inputs * outputs);
             let data: Vec<i16> = (0..inputs).map(|index| (index * 37 % 4096) as i16 - 2048).collect();
             demand_equal(&format!("{isa} linear layer of {inputs} x {outputs}"), |offset, canary| {
                 let weights = Embedded::new(&weights, offset, canary);

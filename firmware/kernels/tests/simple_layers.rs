@@ -23,7 +23,7 @@ fn bits(values: &[f32]) -> Vec<u32> {
 #[test]
 fn one_to_eight_threads_give_identical_bytes() {
     report_skipped();
-    let random = &mut Random(9);
+    let random = &mut Random::new(9);
     let image = random.activations(15 * 13 * 192);
     let averages: Vec<i16> = (0..300).map(|_| random.next() as i16 >> 4).collect();
     let parameters = LinearParameters {
@@ -55,7 +55,7 @@ fn one_to_eight_threads_give_identical_bytes() {
 }
 
 fn check_pool(shape: &PoolShape, seed: u64) {
-    let input = Random(seed).activations(shape.input.iter().product());
+    let input = Random::new(seed).activations(shape.input.iter().product());
     let [height, width, channels] = shape.input;
     let [output_height, output_width, _] = shape.output();
     let mut expected = Vec::new();
@@ -86,7 +86,7 @@ fn check_pool(shape: &PoolShape, seed: u64) {
 }
 
 fn check_average(shape: [usize; 3], fraction_bits: u32, seed: u64) {
-    let mut random = Random(seed);
+    let mut random = Random::new(seed);
     let mut input = random.activations(shape.iter().product());
     if seed.is_multiple_of(3) {
         input.fill(if seed.is_multiple_of(2) { i8::MIN } else { i8::MAX });
@@ -112,7 +112,7 @@ fn check_average(shape: [usize; 3], fraction_bits: u32, seed: u64) {
 }
 
 fn check_linear(inputs: usize, outputs: usize, seed: u64) {
-    let mut random = Random(seed);
+    let mut random = Random::new(seed);
     let limit = 2048i16;
     let weights = random.weights(inputs * outputs);
     let bias: Vec<i32> = (0..outputs).map(|_| random.next() as i32 >> 8).collect();

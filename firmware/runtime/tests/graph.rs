@@ -2,24 +2,11 @@
 
 use std::sync::Arc;
 
+use resight_fixtures::Random;
 use resight_kernels::Sequential;
 use resight_runtime::operators::{Convolution, GlobalAverage, Linear, MaxPool, Quantisation};
 use resight_runtime::{Isa, Program, nnef};
 use tract_nnef::internal::*;
-
-/// A small generator, so that a failure can be repeated.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
-        self.0 >> 33
-    }
-
-    fn bytes(&mut self, len: usize) -> Vec<i8> {
-        (0..len).map(|_| (self.next() as i8).max(-127)).collect()
-    }
-}
 
 fn tensor<T: Datum + Copy>(shape: &[usize], data: &[T]) -> Arc<Tensor> {
     Tensor::from_shape(shape, data).unwrap().into_arc_tensor()
@@ -33,13 +20,13 @@ fn convolution(
     residual: bool,
 ) -> Convolution {
     let depth = kernel * kernel * inputs;
-    let bias: Vec<i32> = (0..outputs).map(|_| random.next() as i32 % 5000 - 2500).collect();
+    let bias: Vec<i32> = (0..outputs).map(|_| random.below(5000) as i32 - 2500).collect();
     // A multiplier that brings sums of `depth` random products into the range of int8.
     let real = 0.5 / (depth as f64).sqrt() / 70.0;
     let multiplier: Vec<i32> =
         (0..outputs).map(|c| (real * (1.0 + c as f64 / 10.0) * 256.0 * 2147483648.0) as i32).collect();
     Convolution {
-        weights: tensor(&[outputs, kernel, kernel, inputs], &random.bytes(depth * outputs)),
+        weights: tensor(&[outputs, kernel, kernel, inputs], &random.weights(depth * outputs)),
         bias: tensor(&[outputs], &bias),
         multiplier: tensor(&[outputs], &multiplier),
         padding_value: tensor(&[inputs], &vec![-3i8; inputs]),
@@ -55,7 +42,7 @@ fn convolution(
 
 /// image 9x7x3 -> 3x3 conv -> 3x3/2 pool -> 1x1 conv -> 3x3 conv + shortcut -> average -> linear.
 fn network() -> TypedModel {
-    let mut random = Random(42);
+    let mut random = Random::new(42);
     let mut model = TypedModel::default();
     let image = model.add_source("image", DatumType::I8.fact([1, 9, 7, 3])).unwrap();
     let wire = |model: &mut TypedModel, name: &str, op: Box<dyn TypedOp>, inputs: &[OutletId]| {
@@ -71,7 +58,7 @@ fn network() -> TypedModel {
     let second = wire(&mut model, "layer1.1.conv2", Box::new(second), &[first, pool]);
     let average = wire(&mut model, "average", Box::new(GlobalAverage { fraction_bits: 4 }), &[second]);
     let linear = Linear {
-        weights: tensor(&[5, 8], &random.bytes(40)),
+        weights: tensor(&[5, 8], &random.weights(40)),
         bias: tensor(&[5], &[100, -100, 5, 0, 70000]),
         scale: tensor(&[5], &[0.001f32, 0.002, 0.0031, 0.1, 0.5]),
         input_limit: 2048,
@@ -82,7 +69,7 @@ fn network() -> TypedModel {
 }
 
 fn input() -> Vec<i8> {
-    Random(7).bytes(9 * 7 * 3)
+    Random::new(7).weights(9 * 7 * 3)
 }
 
 fn by_plan(model: TypedModel) -> Vec<f32> {

@@ -897,30 +897,11 @@ mod tests {
         assert!(matches!(slot.take(&mut frame, Duration::ZERO), Taken::Closed));
     }
 
-    /// The smallest network, as a model file.
-    fn model(folder: &Path) -> PathBuf {
-        use resight::quantise::{Method, Options, default_preprocessing, quantise};
-        use resight::synth::{Architecture, synth, write};
-
-        let path = |name: &str| folder.join(name);
-        write(&synth(Architecture::TinyBasic, 3), &path("net.onnx")).unwrap();
-        let pixel = |x: u32, y: u32| image::Rgb([x * 7, y * 3, x + y].map(|value| (value % 256) as u8));
-        image::RgbImage::from_fn(32, 32, pixel).save(path("a.png")).unwrap();
-        let imported = resight::import::import(&path("net.onnx")).unwrap();
-        let preprocessing = default_preprocessing(&imported.graph).unwrap();
-        let options = Options { method: "mse".parse::<Method>().unwrap(), preprocessing };
-        let quantised = quantise(&imported, &[path("a.png")], &options, &|_, _, _| ()).unwrap();
-        let names: String = (0..10).map(|class| format!("thing_{class}\n")).collect();
-        let labels = resight_model_file::Labels::parse("names", names.as_bytes()).unwrap();
-        resight::save::save(&path("m.tar"), &path("net.onnx"), &labels, &options, &quantised).unwrap();
-        path("m.tar")
-    }
-
     /// Nothing but the thread of time runs: as if the network computed for ever.
     #[test]
     fn pulses_end_and_missing_frames_show_while_the_network_computes() {
         let folder = tempfile::tempdir().unwrap();
-        model(folder.path());
+        std::fs::write(folder.path().join("m.tar"), resight_fixtures::TINY_MODEL).unwrap();
         let path = folder.path().join("c.toml");
         std::fs::write(folder.path().join("frames"), [0; 12]).unwrap();
         let text = "[model]\nfile = \"m.tar\"\n[source]\nkind = \"raw\"\npath = \"frames\"\n\
@@ -1002,7 +983,7 @@ mod tests {
     #[test]
     fn a_line_that_refuses_its_safe_level_has_it_as_soon_as_it_can() {
         let folder = tempfile::tempdir().unwrap();
-        model(folder.path());
+        std::fs::write(folder.path().join("m.tar"), resight_fixtures::TINY_MODEL).unwrap();
         let path = folder.path().join("c.toml");
         std::fs::write(folder.path().join("frames"), [0; 12]).unwrap();
         let text = "[model]\nfile = \"m.tar\"\n[source]\nkind = \"raw\"\npath = \"frames\"\n\
@@ -1045,7 +1026,7 @@ mod tests {
     #[test]
     fn a_frame_allocates_nothing_once_warm() {
         let folder = tempfile::tempdir().unwrap();
-        model(folder.path());
+        std::fs::write(folder.path().join("m.tar"), resight_fixtures::TINY_MODEL).unwrap();
         for format in ["rgb24", "yuyv", "nv12", "rggb10"] {
             for threads in [1, 2] {
                 let frames = folder.path().join("frames");

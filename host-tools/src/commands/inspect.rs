@@ -4,8 +4,8 @@ use anyhow::Result;
 use clap::Args;
 use resight::coverage::int8_mac_coverage_percent;
 use resight_model_file::PublicKey;
-use resight_runtime::{Isa, Model, isa_from_environment};
-use serde_json::json;
+use resight_runtime::{Isa, Model, StepInfo, isa_from_environment};
+use serde_json::{Value, json};
 
 use super::{megabytes, print_json, print_table};
 
@@ -33,75 +33,115 @@ impl Arguments {
             None => isa_from_environment()?,
         };
         let model = Model::load(&self.model)?;
-        // What another CPU would do is known but for its memory.
-        let foreign = !isa.is_available();
-        let program = model.compile(if foreign { Isa::Generic } else { isa }, 1)?;
-        let steps = if foreign { model.steps_on(isa)? } else { program.steps() };
-        let working = (!foreign).then(|| program.working_bytes());
-        let macs: u64 = steps.iter().map(|step| step.macs).sum();
-        let weights: usize = steps.iter().map(|step| step.weight_bytes).sum();
-        let report = model.report();
-        let layer = |name: &str| {
-            let layers = report["layers"].as_array();
-            layers.and_then(|layers| layers.iter().find(|layer| layer["name"] == name)).cloned()
-        };
-        let coverage = int8_mac_coverage_percent(model.graph())?;
+        let inspected = Inspected::new(&model, isa)?;
         if self.json {
-            let steps: Vec<_> = steps
-                .iter()
-                .map(|step| {
-                    let mut value = serde_json::to_value(step).unwrap_or_default();
-                    value["quantisation"] = layer(&step.name).unwrap_or_default();
-                    value
-                })
-                .collect();
-            return print_json(&json!({
-                "name": model.name(),
-                "isa": isa.name(),
-                "input": program.input_shape(),
-                "classes": program.classes(),
-                "macs": macs,
-                "weight_bytes": weights,
-                "working_bytes": working,
-                "int8_mac_coverage_percent": coverage,
-                "preprocessing": model.preprocessing(),
-                "provenance": model.provenance(),
-                "signed_by": model.signer().map(PublicKey::fingerprint),
-                "layers": steps,
-            }));
+            return inspected.print_json();
         }
-        let rows: Vec<Vec<String>> = steps
-            .iter()
-            .map(|step| {
-                let layer = layer(&step.name);
-                let number = |key: &str| layer.as_ref().and_then(|layer| layer[key].as_f64());
-                let optional = |value: Option<f64>, digits: usize| {
-                    value.map_or(String::new(), |v| format!("{v:.digits$}"))
-                };
-                vec![
-                    step.name.clone(),
-                    step.operator.clone(),
-                    format!("{}x{}x{}", step.output[0], step.output[1], step.output[2]),
-                    if step.macs > 0 { format!("{:.1}", step.macs as f64 / 1e6) } else { String::new() },
-                    if step.weight_bytes > 0 { megabytes(step.weight_bytes as u64) } else { String::new() },
-                    optional(number("scale"), 5),
-                    optional(number("zero_point"), 0),
-                    optional(number("output_sqnr_db"), 1),
-                    step.kernel.clone(),
-                ]
-            })
-            .collect();
-        let header = ["layer", "operator", "output", "MMAC", "weights", "scale", "zero", "SQNR dB", "kernel"];
-        print_table(&header, &rows)?;
-        let [height, width, channels] = program.input_shape();
+        inspected.print_layers()?;
         println!();
-        println!("{}: {height}x{width}x{channels} in, {} classes out", model.name(), program.classes());
+        inspected.print_summary();
+        Ok(())
+    }
+}
+
+/// A model as it is planned for an instruction set.
+struct Inspected<'a> {
+    model: &'a Model,
+    isa: Isa,
+    steps: Vec<StepInfo>,
+    input: [usize; 3],
+    classes: usize,
+    /// What another CPU would do is known but for its memory.
+    working_bytes: Option<usize>,
+    coverage_percent: f64,
+}
+
+impl<'a> Inspected<'a> {
+    fn new(model: &'a Model, isa: Isa) -> Result<Self> {
+        let here = isa.is_available();
+        let program = model.compile(if here { isa } else { Isa::Generic }, 1)?;
+        Ok(Self {
+            model,
+            isa,
+            steps: if here { program.steps() } else { model.steps_on(isa)? },
+            input: program.input_shape(),
+            classes: program.classes(),
+            working_bytes: here.then(|| program.working_bytes()),
+            coverage_percent: int8_mac_coverage_percent(model.graph())?,
+        })
+    }
+
+    fn macs(&self) -> u64 {
+        self.steps.iter().map(|step| step.macs).sum()
+    }
+
+    fn weight_bytes(&self) -> usize {
+        self.steps.iter().map(|step| step.weight_bytes).sum()
+    }
+
+    /// What the quantiser reported of a layer; null if nothing.
+    fn reported(&self, name: &str) -> &Value {
+        let layers = self.model.report()["layers"].as_array();
+        layers.and_then(|layers| layers.iter().find(|layer| layer["name"] == name)).unwrap_or(&Value::Null)
+    }
+
+    fn print_json(&self) -> Result<()> {
+        let step = |step: &StepInfo| -> Result<Value> {
+            let mut value = serde_json::to_value(step)?;
+            value["quantisation"] = self.reported(&step.name).clone();
+            Ok(value)
+        };
+        let steps = self.steps.iter().map(step).collect::<Result<Vec<Value>>>()?;
+        print_json(&json!({
+            "name": self.model.name(),
+            "isa": self.isa.name(),
+            "input": self.input,
+            "classes": self.classes,
+            "macs": self.macs(),
+            "weight_bytes": self.weight_bytes(),
+            "working_bytes": self.working_bytes,
+            "int8_mac_coverage_percent": self.coverage_percent,
+            "preprocessing": self.model.preprocessing(),
+            "provenance": self.model.provenance(),
+            "signed_by": self.model.signer().map(PublicKey::fingerprint),
+            "layers": steps,
+        }))
+    }
+
+    fn print_layers(&self) -> Result<()> {
+        let row = |step: &StepInfo| {
+            let reported = self.reported(&step.name);
+            let number = |key: &str, digits: usize| {
+                reported[key].as_f64().map_or(String::new(), |value| format!("{value:.digits$}"))
+            };
+            vec![
+                step.name.clone(),
+                step.operator.clone(),
+                format!("{}x{}x{}", step.output[0], step.output[1], step.output[2]),
+                if step.macs > 0 { format!("{:.1}", step.macs as f64 / 1e6) } else { String::new() },
+                if step.weight_bytes > 0 { megabytes(step.weight_bytes as u64) } else { String::new() },
+                number("scale", 5),
+                number("zero_point", 0),
+                number("output_sqnr_db", 1),
+                step.kernel.clone(),
+            ]
+        };
+        let rows: Vec<Vec<String>> = self.steps.iter().map(row).collect();
+        let header = ["layer", "operator", "output", "MMAC", "weights", "scale", "zero", "SQNR dB", "kernel"];
+        print_table(&header, &rows)
+    }
+
+    fn print_summary(&self) {
+        let Self { model, isa, input: [height, width, channels], classes, .. } = self;
+        println!("{}: {height}x{width}x{channels} in, {classes} classes out", model.name());
         println!(
-            "{:.3} GMAC, {coverage:.1} % of them in int8; {} of weights{}; instruction set {isa}{}",
-            macs as f64 / 1e9,
-            megabytes(weights as u64),
-            working.map_or(String::new(), |bytes| format!(", {} of working memory", megabytes(bytes as u64))),
-            if foreign { ", which this CPU lacks" } else { "" },
+            "{:.3} GMAC, {:.1} % of them in int8; {} of weights{}; instruction set {isa}{}",
+            self.macs() as f64 / 1e9,
+            self.coverage_percent,
+            megabytes(self.weight_bytes() as u64),
+            self.working_bytes
+                .map_or(String::new(), |bytes| format!(", {} of working memory", megabytes(bytes as u64))),
+            if isa.is_available() { "" } else { ", which this CPU lacks" },
         );
         let provenance = model.provenance();
         let calibration = provenance.calibration.as_ref().map_or(String::new(), |calibration| {
@@ -113,6 +153,5 @@ impl Arguments {
             Some(key) => println!("signed by key {}; `resight verify` compares it", key.fingerprint()),
             None => println!("not signed"),
         }
-        Ok(())
     }
 }

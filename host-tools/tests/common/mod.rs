@@ -5,6 +5,7 @@
 use resight::graph::{FloatConvolution, FloatGraph, Operator};
 use resight::import::Imported;
 use resight::reference::Reference;
+use resight_fixtures::Random;
 
 /// The value of every node for one `[channels, height, width]` image.
 pub fn evaluate(graph: &FloatGraph, image: &[f32]) -> Vec<Vec<f32>> {
@@ -117,15 +118,9 @@ fn max_pool(
     out
 }
 
-/// Values from -1 to 1 that look random.
+/// Values from -1 to 1.
 pub fn image(length: usize, seed: u64) -> Vec<f32> {
-    let mut state = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    (0..length)
-        .map(|_| {
-            state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
-            (state >> 40) as f32 / (1u64 << 23) as f32 - 1.0
-        })
-        .collect()
+    Random::new(seed).reals(length)
 }
 
 /// Largest difference, relative to the largest magnitude of the expected values.

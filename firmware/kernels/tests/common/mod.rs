@@ -4,37 +4,9 @@
 use std::io::Write as _;
 use std::ops::Deref;
 
+pub use resight_fixtures::Random;
 use resight_kernels::arithmetic::quantise_multipliers;
 use resight_kernels::{Convolution, ConvolutionParameters, ConvolutionShape, Isa, Parallel, Sequential};
-
-/// SplitMix64 (Steele, Lea, Flood 2014).
-pub struct Random(pub u64);
-
-impl Random {
-    pub fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e3779b97f4a7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58476d1ce4e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d049bb133111eb);
-        z ^ (z >> 31)
-    }
-
-    pub fn below(&mut self, n: usize) -> usize {
-        (self.next() % n as u64) as usize
-    }
-
-    pub fn unit(&mut self) -> f64 {
-        (self.next() >> 11) as f64 / (1u64 << 53) as f64
-    }
-
-    pub fn activations(&mut self, n: usize) -> Vec<i8> {
-        (0..n).map(|_| self.next() as i8).collect()
-    }
-
-    pub fn weights(&mut self, n: usize) -> Vec<i8> {
-        (0..n).map(|_| (self.next() as i8).max(-127)).collect()
-    }
-}
 
 /// How the values of a case are drawn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,7 +34,7 @@ pub struct Case {
 
 impl Case {
     pub fn new(shape: &ConvolutionShape, values: Values, residual: bool, seed: u64) -> Self {
-        let random = &mut Random(seed);
+        let random = &mut Random::new(seed);
         let channels = shape.output_channels;
         let mut weights = random.weights(shape.weights_len());
         let mut input = random.activations(shape.input_len());

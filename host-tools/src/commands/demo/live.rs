@@ -1,6 +1,5 @@
 //! The service of the demonstration: a process of its own, and what the terminal shows of it.
 
-use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, IsTerminal, Read, Write};
@@ -19,8 +18,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use signal_hook::consts::{SIGINT, SIGTERM};
 
-/// The first argument of the process that is the service.
-const SERVICE: &str = "service-of-the-demo";
+use super::SERVICE;
 
 /// How long the service runs when nobody can end it from a terminal.
 const SECONDS: u64 = 27;
@@ -30,12 +28,6 @@ const REDRAW: Duration = Duration::from_millis(100);
 const PATIENCE: Duration = Duration::from_secs(15);
 /// Events that stay on the screen.
 const EVENTS: usize = 6;
-
-/// If this process is to be the demonstration's service: what `resightd` would be called with.
-pub(crate) fn service_arguments() -> Option<impl Iterator<Item = OsString>> {
-    let mut arguments = std::env::args_os().skip(1);
-    (arguments.next()? == SERVICE).then(|| std::iter::once("resightd".into()).chain(arguments))
-}
 
 /// Runs the service and shows what it does, until it is told to stop.
 pub(super) fn watch(configuration: &Path, log: &Path, address: SocketAddr, limit: Option<u64>) -> Result<()> {

@@ -1,11 +1,19 @@
 //! Every fault that a host can bring about, in a random order, against one process that must
 //! recover from each and grow in nothing. Cameras and lines have theirs on the emulated board.
 
-use std::fs::File;
+use std::fs::{self, File};
+use std::io::Write as _;
+use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
 
-use super::outputs::Broker;
-use super::*;
+use resight_fixtures::{Random, TINY_MODEL, http};
+
+use crate::broker::Broker;
+use crate::harness::*;
 
 /// Faults by default: a few for each kind. `RESIGHT_FAULTS` is another number.
 const FAULTS: usize = 150;
@@ -13,8 +21,68 @@ const FAULTS: usize = 150;
 /// Faults after which everything that is made once has been made.
 const WARM: usize = 60;
 
-/// Kinds of faults.
-const KINDS: usize = 18;
+/// What a host can bring about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fault {
+    Rubbish,
+    CutFrame,
+    DamagedFrame,
+    /// The writer goes in the middle of a frame; the next one finds a clean start.
+    WriterGoes,
+    /// Longer than frames may stay away.
+    NoFrames,
+    BadConfiguration,
+    NoConfiguration,
+    CutModel,
+    OtherRule,
+    NoCamera,
+    /// Clients that say nothing, half, rubbish, and what they do not wait for.
+    BadClients,
+    OtherPaths,
+    ReaderGoes,
+    BrokerGoes,
+    NoFolder,
+    NoInput,
+    OtherSource,
+    /// Several at once.
+    Reloads,
+}
+
+impl Fault {
+    const ALL: [Self; 18] = [
+        Self::Rubbish,
+        Self::CutFrame,
+        Self::DamagedFrame,
+        Self::WriterGoes,
+        Self::NoFrames,
+        Self::BadConfiguration,
+        Self::NoConfiguration,
+        Self::CutModel,
+        Self::OtherRule,
+        Self::NoCamera,
+        Self::BadClients,
+        Self::OtherPaths,
+        Self::ReaderGoes,
+        Self::BrokerGoes,
+        Self::NoFolder,
+        Self::NoInput,
+        Self::OtherSource,
+        Self::Reloads,
+    ];
+
+    /// Whether it lasts until somebody repairs it.
+    fn lasts(self) -> bool {
+        matches!(
+            self,
+            Self::BadConfiguration
+                | Self::NoConfiguration
+                | Self::NoCamera
+                | Self::BrokerGoes
+                | Self::NoInput
+                | Self::OtherSource
+        )
+    }
+}
 
 struct Scene {
     workshop: Workshop,
@@ -25,7 +93,7 @@ struct Scene {
     clients: Vec<TcpStream>,
     /// Configurations that were applied, and refused.
     reloads: [u64; 2],
-    random: u64,
+    random: Random,
 }
 
 /// What a process holds.
@@ -53,15 +121,8 @@ impl Scene {
             port,
             clients: vec![],
             reloads: [0, 0],
-            random: 20_261_125,
+            random: Random::new(20_261_125),
         }
-    }
-
-    /// Below `limit`, by Knuth's linear congruential generator of 64 bits.
-    fn random(&mut self, limit: u64) -> u64 {
-        self.random =
-            self.random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.random >> 33) % limit
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -109,44 +170,37 @@ impl Scene {
         });
     }
 
-    fn http(&self) -> TcpStream {
-        let line = self.service.expect_log("listening on http://", 0);
-        TcpStream::connect(line.rsplit("http://").next().unwrap()).unwrap()
-    }
-
-    fn fault(&mut self, kind: usize) {
-        match kind {
-            0 => self.write(&[0x55; 5000]),
-            1 => self.write(&[&jpeg(60)[..200], &jpeg(70)].concat()),
-            2 => {
+    fn bring_about(&mut self, fault: Fault) {
+        match fault {
+            Fault::Rubbish => self.write(&[0x55; 5000]),
+            Fault::CutFrame => self.write(&[&jpeg(60)[..200], &jpeg(70)].concat()),
+            Fault::DamagedFrame => {
                 let mut damaged = jpeg(60);
                 damaged[150..].iter_mut().for_each(|byte| *byte = 0);
                 self.write(&damaged);
             }
-            // The writer goes in the middle of a frame; the next one finds a clean start.
-            3 => self.write(&jpeg(60)[..300]),
-            // Longer than frames may stay away.
-            4 => thread::sleep(Duration::from_millis(250)),
-            5 => {
+            Fault::WriterGoes => self.write(&jpeg(60)[..300]),
+            Fault::NoFrames => thread::sleep(Duration::from_millis(250)),
+            Fault::BadConfiguration => {
                 let text = fs::read_to_string(self.path("c.toml")).unwrap();
                 fs::write(self.path("c.toml"), text.replace("0.9", "7")).unwrap();
                 self.reload(1);
             }
-            6 => {
+            Fault::NoConfiguration => {
                 fs::remove_file(self.path("c.toml")).unwrap();
                 self.reload(1);
             }
-            7 => {
-                fs::write(self.path("m.tar"), &model()[..model().len() / 2]).unwrap();
+            Fault::CutModel => {
+                fs::write(self.path("m.tar"), &TINY_MODEL[..TINY_MODEL.len() / 2]).unwrap();
                 self.reload(1);
-                fs::write(self.path("m.tar"), model()).unwrap();
+                fs::write(self.path("m.tar"), TINY_MODEL).unwrap();
             }
-            8 => {
-                let name = format!("rule{}", self.random(5));
+            Fault::OtherRule => {
+                let name = format!("rule{}", self.random.below(5));
                 self.configure(&name, FIFO);
                 self.reload(0);
             }
-            9 => {
+            Fault::NoCamera => {
                 self.configure("any", "kind = \"camera\"\ndevice = \"/dev/no-such-camera\"");
                 self.reload(0);
                 wait_for("the loss", || {
@@ -154,25 +208,24 @@ impl Scene {
                     (status["source"]["state"] == "lost").then_some(()).ok_or(status.to_string())
                 });
             }
-            10 => {
-                // Clients that say nothing, half, rubbish, and what they do not wait for.
-                let picture = "GET /frame.jpg HTTP/1.1\r\nHost: localhost\r\n\r\n";
-                for words in ["", "GET / HT", "\x16\x03\x01\r\n\r\n", picture] {
-                    let mut client = self.http();
+            Fault::BadClients => {
+                let picture = http::request("GET", "/frame.jpg", "");
+                for words in ["", "GET / HT", "\x16\x03\x01\r\n\r\n", &picture] {
+                    let mut client = self.service.connect();
                     client.write_all(words.as_bytes()).unwrap();
                     self.clients.push(client);
                 }
                 let patient = self.clients.len().saturating_sub(6);
                 self.clients.drain(..patient);
             }
-            11 => {
+            Fault::OtherPaths => {
                 for path in ["/metrics", "/none"] {
                     self.service.get(path);
                 }
             }
-            12 => drop(UnixStream::connect(self.path("events.sock")).unwrap()),
-            13 => drop(self.broker.take()),
-            14 => {
+            Fault::ReaderGoes => drop(UnixStream::connect(self.path("events.sock")).unwrap()),
+            Fault::BrokerGoes => drop(self.broker.take()),
+            Fault::NoFolder => {
                 // A file where the folder should be; the service makes the folder again and again.
                 wait_for("the file", || {
                     let _ = fs::remove_dir_all(self.path("shots"));
@@ -183,20 +236,20 @@ impl Scene {
                 self.recover();
                 fs::remove_file(self.path("shots")).unwrap();
             }
-            15 => {
+            Fault::NoInput => {
                 fs::remove_file(self.path("key")).unwrap();
                 wait_for("the loss", || {
                     let status = self.service.status();
                     status["inputs"]["key"].is_null().then_some(()).ok_or(status.to_string())
                 });
             }
-            16 => {
+            Fault::OtherSource => {
                 let other = format!("{FIFO}\n[image]\nrotate = 90\n[safety]\nstale_ms = 210");
                 self.configure("any", &other);
                 self.reload(0);
             }
-            _ => {
-                // Several at once; how many of them count depends on when they come.
+            Fault::Reloads => {
+                // How many of them count depends on when they come.
                 for _ in 0..3 {
                     self.service.signal("HUP");
                 }
@@ -283,9 +336,11 @@ fn faults_without_end_grow_nothing() {
         if count == WARM {
             before = Some(scene.held());
         }
-        let kind = if count < KINDS { count } else { scene.random(KINDS as u64) as usize };
-        scene.fault(kind);
-        if [5, 6, 9, 13, 15, 16].contains(&kind) {
+        // Each once, then in any order.
+        let index = if count < Fault::ALL.len() { count } else { scene.random.below(Fault::ALL.len()) };
+        let fault = Fault::ALL[index];
+        scene.bring_about(fault);
+        if fault.lasts() {
             scene.repair();
         } else {
             scene.recover();

@@ -1,255 +1,16 @@
-//! The service end to end, on a tiny network and generated frames.
-
-mod faults;
-mod outputs;
-mod page;
+//! The loop: frames, signals, reloads, inputs, systemd, and the commands beside it.
 
 use std::fs;
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::TcpStream;
-use std::os::unix::net::UnixDatagram;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::io::Write as _;
+use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use resight::import::import;
-use resight::quantise::{Method, Options, default_preprocessing, quantise};
-use resight::save::save;
-use resight::synth::{Architecture, synth, write};
-use resight_model_file::{Archive, Labels, PrivateKey};
+use resight_fixtures::TINY_MODEL;
+use resight_model_file::{Archive, PrivateKey};
 use serde_json::Value;
-use tempfile::TempDir;
 
-/// Nothing here takes so long on a busy machine.
-const PATIENCE: Duration = Duration::from_mins(1);
-
-/// Side of the raw frames.
-const SIDE: u32 = 32;
-
-/// The tiny model's bytes, quantised once.
-fn model() -> &'static [u8] {
-    static MODEL: OnceLock<Vec<u8>> = OnceLock::new();
-    MODEL.get_or_init(|| {
-        let folder = tempfile::tempdir().unwrap();
-        let path = |name: &str| folder.path().join(name);
-        write(&synth(Architecture::TinyBasic, 3), &path("net.onnx")).unwrap();
-        let pictures: Vec<PathBuf> = (0..4).map(|index| path(&format!("{index}.png"))).collect();
-        for (index, picture) in (0u32..).zip(&pictures) {
-            let pixel =
-                |x: u32, y: u32| image::Rgb([x * 7, y * (index + 3), x + y * 5].map(|v| (v % 256) as u8));
-            image::RgbImage::from_fn(SIDE, SIDE, pixel).save(picture).unwrap();
-        }
-        let imported = import(&path("net.onnx")).unwrap();
-        let preprocessing = default_preprocessing(&imported.graph).unwrap();
-        let options = Options { method: "mse".parse::<Method>().unwrap(), preprocessing };
-        let quantised = quantise(&imported, &pictures, &options, &|_, _, _| ()).unwrap();
-        let names: String = (0..10).map(|class| format!("n{class:08} thing_{class}\n")).collect();
-        let labels = Labels::parse("names", names.as_bytes()).unwrap();
-        save(&path("m.tar"), &path("net.onnx"), &labels, &options, &quantised).unwrap();
-        fs::read(path("m.tar")).unwrap()
-    })
-}
-
-/// A folder with the model and a configuration.
-struct Workshop(TempDir);
-
-impl Workshop {
-    fn new(source: &str, rules: &str) -> Self {
-        let workshop = Self(tempfile::tempdir().unwrap());
-        fs::write(workshop.path("m.tar"), model()).unwrap();
-        workshop.configure(source, rules);
-        workshop
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
-    fn configure(&self, source: &str, rules: &str) {
-        let text = format!(
-            "[model]\nfile = \"m.tar\"\nthreads = 1\n[source]\n{source}\n[safety]\nstale_ms = 400\n\
-             [output]\nhttp = \"127.0.0.1:0\"\n[[line]]\nname = \"lamp\"\nbackend = \"virtual\"\n{rules}"
-        );
-        fs::write(self.path("c.toml"), text).unwrap();
-    }
-
-    fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_resightd"));
-        command.args(arguments).current_dir(self.0.path());
-        command.env_remove("RESIGHT_ISA").env_remove("RUST_LOG").env_remove("NOTIFY_SOCKET");
-        command
-    }
-
-    fn output(&self, arguments: &[&str]) -> Output {
-        self.command(arguments).output().unwrap()
-    }
-
-    /// Runs and expects success; gives standard output.
-    fn ok(&self, arguments: &[&str]) -> String {
-        let output = self.output(arguments);
-        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8(output.stdout).unwrap()
-    }
-
-    fn start(&self) -> Service {
-        let mut command = self.command(&["run", "c.toml"]);
-        Service::start(command.stdin(Stdio::piped()))
-    }
-}
-
-/// A running service; both its outputs are gathered.
-struct Service {
-    child: Child,
-    events: Arc<Mutex<Vec<String>>>,
-    log: Arc<Mutex<Vec<String>>>,
-}
-
-impl Service {
-    fn start(command: &mut Command) -> Self {
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        let events = gather(child.stdout.take().unwrap());
-        let log = gather(child.stderr.take().unwrap());
-        Self { child, events, log }
-    }
-
-    /// Waits for a line of the log that holds `words`, after `skip` others that do.
-    fn expect_log(&self, words: &str, skip: usize) -> String {
-        wait_for(words, || {
-            let log = self.log.lock().unwrap();
-            log.iter().filter(|line| line.contains(words)).nth(skip).cloned().ok_or_else(|| log.join("\n"))
-        })
-    }
-
-    fn events(&self) -> Vec<Value> {
-        self.events.lock().unwrap().iter().map(|line| serde_json::from_str(line).unwrap()).collect()
-    }
-
-    fn expect_event(&self, event: &str) -> Value {
-        wait_for(event, || {
-            let events = self.events();
-            events.iter().find(|value| value["event"] == event).cloned().ok_or(format!("{events:?}"))
-        })
-    }
-
-    /// Asks over HTTP; gives the status code and the body.
-    fn get(&self, path: &str) -> (u16, String) {
-        let line = self.expect_log("listening on http://", 0);
-        let address = line.rsplit("http://").next().unwrap();
-        let mut stream = TcpStream::connect(address).unwrap();
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-        (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
-    }
-
-    fn status(&self) -> Value {
-        serde_json::from_str(&self.get("/status").1).unwrap()
-    }
-
-    fn signal(&self, name: &str) {
-        let id = self.child.id().to_string();
-        assert!(Command::new("kill").args(["-s", name, &id]).status().unwrap().success());
-    }
-
-    /// Waits for the end; gives whether it was a success.
-    fn finish(&mut self) -> bool {
-        wait_for("the end", || self.child.try_wait().unwrap().ok_or_else(String::new)).success()
-    }
-
-    /// The last state of the lamp that the log shows.
-    fn lamp(&self) -> String {
-        let log = self.log.lock().unwrap();
-        log.iter().rfind(|line| line.contains("virtual line lamp")).cloned().unwrap_or_default()
-    }
-}
-
-impl Drop for Service {
-    fn drop(&mut self) {
-        // Fails when it has ended, as it should have.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// What systemd would be told.
-struct Manager(Arc<Mutex<Vec<String>>>);
-
-impl Manager {
-    fn listen(workshop: &Workshop) -> Self {
-        let socket = UnixDatagram::bind(workshop.path("notify")).unwrap();
-        let messages = Arc::new(Mutex::new(vec![]));
-        let target = messages.clone();
-        // Always read: a full queue loses messages.
-        thread::spawn(move || {
-            let mut buffer = [0; 1000];
-            while let Ok(length) = socket.recv(&mut buffer) {
-                target.lock().unwrap().push(String::from_utf8(buffer[..length].to_vec()).unwrap());
-            }
-        });
-        Self(messages)
-    }
-
-    fn start(workshop: &Workshop) -> Service {
-        let mut command = workshop.command(&["run", "c.toml"]);
-        command.env("NOTIFY_SOCKET", workshop.path("notify"));
-        Service::start(command.stdin(Stdio::piped()))
-    }
-
-    fn messages(&self) -> Vec<String> {
-        self.0.lock().unwrap().clone()
-    }
-
-    fn count(&self, start: &str) -> usize {
-        self.messages().iter().filter(|message| message.starts_with(start)).count()
-    }
-
-    /// Waits for so many messages that begin like this.
-    fn expect(&self, start: &str, count: usize) {
-        wait_for(start, || {
-            (self.count(start) >= count).then_some(()).ok_or(format!("{:?}", self.messages()))
-        });
-    }
-}
-
-fn gather(stream: impl std::io::Read + Send + 'static) -> Arc<Mutex<Vec<String>>> {
-    let lines = Arc::new(Mutex::new(vec![]));
-    let target = lines.clone();
-    thread::spawn(move || {
-        for line in BufReader::new(stream).lines() {
-            target.lock().unwrap().push(line.unwrap());
-        }
-    });
-    lines
-}
-
-/// Tries until there is a result; panics with the last error after a long time.
-fn wait_for<T>(what: &str, mut attempt: impl FnMut() -> Result<T, String>) -> T {
-    let start = Instant::now();
-    loop {
-        match attempt() {
-            Ok(result) => return result,
-            Err(error) => assert!(start.elapsed() < PATIENCE, "waiting for {what}: {error}"),
-        }
-        thread::sleep(Duration::from_millis(10));
-    }
-}
-
-/// A rule that every frame satisfies: all probabilities together are 1.
-const ALWAYS: &str =
-    "[[rule]]\nname = \"any\"\nclasses = [\"thing*\"]\nthreshold = 0.9\nlines = [\"lamp\"]\n";
-
-const STANDARD_INPUT: &str = "kind = \"raw\"\npath = \"-\"\nformat = \"rgb24\"\nwidth = 32\nheight = 32";
-
-fn raw_frame() -> Vec<u8> {
-    (0..SIDE * SIDE * 3).map(|index| (index * 7 % 256) as u8).collect()
-}
-
-fn write_raw(path: &Path, frames: usize) {
-    fs::write(path, raw_frame().repeat(frames)).unwrap();
-}
+use crate::harness::*;
 
 #[test]
 fn every_frame_of_a_file_is_classified_and_the_rule_fires_the_line() {
@@ -361,52 +122,6 @@ fn reloads_drop_no_frame() {
     service.expect_log("600 frames, 600 classified, 0 dropped, 0 corrupt", 0);
 }
 
-/// docs/service.md names a test for each fault; they must exist.
-#[test]
-fn every_fault_has_its_tests() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let sources: String = [
-        "tests",
-        "firmware/imaging/src",
-        "firmware/runtime/src",
-        "firmware/service/src",
-        "tests/board/guest",
-    ]
-    .iter()
-    .flat_map(|folder| texts(&root.join(folder)))
-    .collect();
-    let table = fs::read_to_string(root.join("docs/service.md")).unwrap();
-    let rows: Vec<Vec<&str>> = table
-        .lines()
-        .skip_while(|line| !line.starts_with("## What happens when"))
-        .filter(|line| line.starts_with("| ") && !line.starts_with("| fault |"))
-        .map(|line| line.trim_matches('|').split('|').collect())
-        .collect();
-    assert!(rows.len() > 20, "{}", rows.len());
-    for row in rows {
-        let names: Vec<&str> = row[3].split('`').skip(1).step_by(2).collect();
-        assert!(!names.is_empty(), "{row:?} has no test");
-        for name in names {
-            let words = if name.contains('/') { format!("scenario {name} ") } else { format!("fn {name}(") };
-            assert!(sources.contains(&words), "there is no test {name}");
-        }
-    }
-}
-
-/// The texts of a folder's files, with those of its folders of Rust.
-fn texts(folder: &Path) -> Vec<String> {
-    let mut found = vec![];
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() && folder.ends_with("src") {
-            found.extend(texts(&path));
-        } else if path.is_file() {
-            found.extend(fs::read_to_string(&path));
-        }
-    }
-    found
-}
-
 /// Failure table: SIGTERM in every state.
 #[test]
 fn a_signal_ends_the_service_in_every_state() {
@@ -482,7 +197,7 @@ fn a_bad_reload_is_refused_and_a_good_one_applied() {
         (Some(3), Some(false))
     );
 
-    fs::write(workshop.path("m.tar"), model()).unwrap();
+    fs::write(workshop.path("m.tar"), TINY_MODEL).unwrap();
     workshop.configure(&source, ALWAYS);
     service.signal("HUP");
     service.expect_log("reloaded", 0);
@@ -509,13 +224,6 @@ fn a_source_can_be_changed_while_running() {
         let status = service.status();
         (status["corrupt"].as_u64() > Some(2)).then_some(()).ok_or(status.to_string())
     });
-}
-
-fn jpeg(grey: u8) -> Vec<u8> {
-    let mut bytes = std::io::Cursor::new(vec![]);
-    let image = image::RgbImage::from_pixel(SIDE, SIDE, image::Rgb([grey; 3]));
-    image.write_to(&mut bytes, image::ImageFormat::Jpeg).unwrap();
-    bytes.into_inner()
 }
 
 #[test]
@@ -563,14 +271,13 @@ fn status_and_metrics_can_be_read() {
     assert_eq!(status["model"], "net");
     assert_eq!(status["source"]["state"], "streaming");
     assert!(status["source"]["name"].as_str().unwrap().ends_with("a.rgb"), "{status}");
-    assert!(status["latency"]["p99_ms"].as_f64() >= status["latency"]["p50_ms"].as_f64(), "{status}");
+    let [half, most] = ["p50_ms", "p99_ms"].map(|key| status["latency"][key].as_f64().unwrap());
+    assert!(0.0 < half && half <= most, "{status}");
     assert!(status["last"]["name"].as_str().unwrap().starts_with("thing "), "{status}");
     assert_eq!(service.get("/healthz").0, 200);
     assert_eq!(service.get("/other").0, 404);
-    let line = service.expect_log("listening on http://", 0);
     let configuration = fs::read_to_string(workshop.path("c.toml")).unwrap();
-    let address = line.rsplit("http://").next().unwrap();
-    fs::write(workshop.path("c.toml"), configuration.replace("127.0.0.1:0", address)).unwrap();
+    fs::write(workshop.path("c.toml"), configuration.replace("127.0.0.1:0", &service.address(0))).unwrap();
     let health = |least| workshop.output(&["health", "c.toml", "--seconds", "1", "--at-least", least]);
     assert!(String::from_utf8(health("0.1").stdout).unwrap().ends_with("frames/s over 1 s\n"));
     let slow = health("1000000");
@@ -673,7 +380,7 @@ fn only_models_of_the_configured_key_are_run() {
     fs::write(workshop.path("c.toml"), signing).unwrap();
     let key = |seed: u8| PrivateKey::from_seed([seed; 32]);
     let sign = |seed: u8| {
-        let archive = Archive::from_bytes("m.tar", model()).unwrap();
+        let archive = Archive::from_bytes("m.tar", TINY_MODEL).unwrap();
         key(seed).sign_model(&archive).write(&workshop.path("m.tar")).unwrap();
     };
     let refused = |words: &str| {
@@ -695,7 +402,7 @@ fn only_models_of_the_configured_key_are_run() {
 
     let service = workshop.start();
     service.expect_log("ready", 0);
-    fs::write(workshop.path("m.tar"), model()).unwrap();
+    fs::write(workshop.path("m.tar"), TINY_MODEL).unwrap();
     service.signal("HUP");
     assert!(service.expect_log("reload refused", 0).contains("it is not signed"));
     sign(2);
@@ -796,12 +503,6 @@ fn lines_change_while_running_and_a_bad_change_is_refused() {
     assert_eq!(service.status()["lines"], serde_json::json!({ "lamp": false, "siren": true }));
     let writes = service.status()["line_write"]["count"].as_u64();
     assert!(writes >= Some(2), "{writes:?}");
-}
-
-/// Replaces an input's file in one step.
-fn set_input(workshop: &Workshop, level: &str) {
-    fs::write(workshop.path("new"), level).unwrap();
-    fs::rename(workshop.path("new"), workshop.path("key")).unwrap();
 }
 
 #[test]

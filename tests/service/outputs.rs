@@ -1,47 +1,18 @@
 //! Outputs of the service: socket, HTTP, snapshots, MQTT, log; and what happens when they fail.
 
-use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::fs;
+use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
 
-use super::*;
+use resight_fixtures::{http, skipped};
+use serde_json::Value;
 
-/// Frames without end, and a rule that turns on and off as the service is told to.
-pub(super) fn endless() -> String {
-    format!("{}\nrepeat = true\nrate = 50", STANDARD_INPUT.replace('-', "a.rgb"))
-}
-
-/// A folder whose configuration has `output` in place of the usual section.
-pub(super) fn workshop(output: &str) -> Workshop {
-    let workshop = Workshop::new(&endless(), ALWAYS);
-    write_raw(&workshop.path("a.rgb"), 3);
-    set_output(&workshop, output);
-    workshop
-}
-
-pub(super) fn set_output(workshop: &Workshop, output: &str) {
-    workshop.configure(&endless(), ALWAYS);
-    let text = fs::read_to_string(workshop.path("c.toml")).unwrap();
-    let text = text.replace("[output]\nhttp = \"127.0.0.1:0\"\n", &format!("[output]\n{output}\n"));
-    fs::write(workshop.path("c.toml"), text).unwrap();
-}
-
-/// Status code, header and body of the answer to a request.
-pub(super) fn ask(service: &Service, listener: usize, request: &str) -> (u16, String, Vec<u8>) {
-    let line = service.expect_log("listening on http://", listener);
-    let mut stream = TcpStream::connect(line.rsplit("http://").next().unwrap()).unwrap();
-    stream.write_all(request.as_bytes()).unwrap();
-    let mut answer = vec![];
-    stream.read_to_end(&mut answer).unwrap();
-    let end = answer.windows(4).position(|bytes| bytes == b"\r\n\r\n").unwrap();
-    let head = String::from_utf8(answer[..end].to_vec()).unwrap();
-    (head.split(' ').nth(1).unwrap().parse().unwrap(), head, answer[end + 4..].to_vec())
-}
-
-pub(super) fn get(service: &Service, path: &str, field: &str) -> u16 {
-    ask(service, 0, &format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n{field}\r\n")).0
-}
+use crate::broker::{Broker, retained};
+use crate::harness::*;
 
 #[test]
 fn a_foreign_host_and_other_methods_are_refused() {
@@ -52,15 +23,15 @@ fn a_foreign_host_and_other_methods_are_refused() {
         [("evil.example", 421), ("board.local:80", 200), ("127.0.0.1:8600", 200), ("[::1]", 200)]
     {
         let request = format!("GET /healthz HTTP/1.1\r\nHost: {host}\r\n\r\n");
-        assert_eq!(ask(&service, 0, &request).0, code, "{host}");
+        assert_eq!(service.ask(0, &request).0, code, "{host}");
     }
-    let (code, head, body) = ask(&service, 0, "HEAD /status HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    let (code, head, body) = service.ask(0, &http::request("HEAD", "/status", ""));
     assert_eq!((code, body.len()), (200, 0), "{head}");
     assert!(!head.contains("Content-Length: 0"), "{head}");
-    let (code, head, _) = ask(&service, 0, "DELETE /status HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    let (code, head, _) = service.ask(0, &http::request("DELETE", "/status", ""));
     assert_eq!(code, 405);
     assert!(head.contains("Allow: GET, HEAD"), "{head}");
-    assert_eq!(ask(&service, 0, "nonsense\r\n\r\n").0, 400);
+    assert_eq!(service.ask(0, "nonsense\r\n\r\n").0, 400);
     assert_eq!(service.status()["http_unauthorised"], 1);
 }
 
@@ -78,11 +49,11 @@ fn without_the_token_there_is_no_answer() {
     service.expect_log("ready", 0);
     let bearer = |token: &str| format!("Authorization: Bearer {token}\r\n");
     for path in ["/status", "/metrics", "/healthz", "/frame.jpg", "/other"] {
-        assert_eq!(get(&service, path, ""), 401, "{path}");
-        assert_eq!(get(&service, path, &bearer("0123456789abcdef0124")), 401, "{path}");
+        assert_eq!(service.code(path, ""), 401, "{path}");
+        assert_eq!(service.code(path, &bearer("0123456789abcdef0124")), 401, "{path}");
     }
-    assert_eq!(get(&service, "/status", &bearer(token)), 200);
-    assert_eq!(get(&service, "/other", &bearer(token)), 404);
+    assert_eq!(service.code("/status", &bearer(token)), 200);
+    assert_eq!(service.code("/other", &bearer(token)), 404);
 
     // A new token, at the same address, while running.
     let other = "another token, of which".replace([' ', ','], "-");
@@ -90,10 +61,10 @@ fn without_the_token_there_is_no_answer() {
     service.signal("HUP");
     service.expect_log("reloaded", 0);
     wait_for("the old token to be refused", || {
-        let code = get(&service, "/status", &bearer(token));
+        let code = service.code("/status", &bearer(token));
         (code == 401).then_some(()).ok_or(code.to_string())
     });
-    assert_eq!(get(&service, "/status", &bearer(&other)), 200);
+    assert_eq!(service.code("/status", &bearer(&other)), 200);
 }
 
 #[test]
@@ -106,16 +77,12 @@ fn an_address_that_others_reach_needs_a_token() {
     let service = Service::start(command.env("RESIGHT_HTTP_TOKEN", "from-the-environment"));
     service.expect_log("ready", 0);
     let line = service.expect_log("listening on http://0.0.0.0:", 0);
-    let port = line.rsplit(':').next().unwrap();
-    let mut answers = vec![];
-    for field in ["", "Authorization: Bearer from-the-environment\r\n"] {
-        let mut stream = TcpStream::connect(format!("127.0.0.1:{port}")).unwrap();
-        write!(stream, "GET /status HTTP/1.1\r\nHost: board.example\r\n{field}\r\n").unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        answers.push(answer[9..12].to_owned());
-    }
-    assert_eq!(answers, ["401", "200"]);
+    let port: u16 = line.rsplit(':').next().unwrap().parse().unwrap();
+    let answers = ["", "Authorization: Bearer from-the-environment\r\n"].map(|field| {
+        let request = format!("GET /status HTTP/1.1\r\nHost: board.example\r\n{field}\r\n");
+        http::ask(("127.0.0.1", port), request.as_bytes()).unwrap().code
+    });
+    assert_eq!(answers, [401, 200]);
     set_output(&workshop, "http = \"127.0.0.1:0\"\ntoken = \"0123456789abcdef\"");
     let output = workshop.output(&["check", "c.toml"]);
     let error = String::from_utf8(output.stderr).unwrap();
@@ -127,8 +94,8 @@ fn the_last_frame_is_a_picture() {
     let workshop = workshop("http = \"127.0.0.1:0\"");
     let mut service = workshop.start();
     service.expect_log("ready", 0);
-    let request = "GET /frame.jpg HTTP/1.1\r\nHost: localhost\r\n\r\n";
-    let (code, head, body) = ask(&service, 0, request);
+    let request = &http::request("GET", "/frame.jpg", "");
+    let (code, head, body) = service.ask(0, request);
     assert_eq!(code, 200);
     assert!(head.contains("Content-Type: image/jpeg"), "{head}");
     let image = image::load_from_memory(&body).unwrap();
@@ -140,7 +107,7 @@ fn the_last_frame_is_a_picture() {
     service.signal("HUP");
     service.expect_log("reloaded", 0);
     wait_for("the camera's bytes", || {
-        let body = ask(&service, 0, request).2;
+        let body = service.ask(0, request).2;
         (body == grey).then_some(()).ok_or(format!("{} bytes", body.len()))
     });
     service.signal("TERM");
@@ -155,8 +122,8 @@ fn without_frames_there_is_no_picture_and_the_others_still_answer() {
     let waiting: Vec<TcpStream> = (0..3)
         .map(|_| {
             let line = service.expect_log("listening on http://", 0);
-            let mut stream = TcpStream::connect(line.rsplit("http://").next().unwrap()).unwrap();
-            stream.write_all(b"GET /frame.jpg HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+            let mut stream = service.connect();
+            stream.write_all(b & http::request("GET", "/frame.jpg", "")).unwrap();
             stream
         })
         .collect();
@@ -174,7 +141,7 @@ fn idle_connections_are_limited_and_end() {
     let service = workshop.start();
     let line = service.expect_log("listening on http://", 0);
     service.expect_log("ready", 0);
-    let connect = || TcpStream::connect(line.rsplit("http://").next().unwrap()).unwrap();
+    let connect = || service.connect();
     let mut idle: Vec<TcpStream> = (0..56).map(|_| connect()).collect();
     // The first ones hold their places until their time is over, the others are closed at once.
     let threads = || {
@@ -189,7 +156,7 @@ fn idle_connections_are_limited_and_end() {
     wait_for("room", || {
         let mut stream = connect();
         let mut answer = String::new();
-        let asked = write!(stream, "GET /status HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        let asked = write!(stream, &http::request("GET", "/status", ""));
         let answered = asked.and_then(|()| stream.read_to_string(&mut answer));
         (answered.is_ok() && answer.starts_with("HTTP/1.1 200")).then_some(()).ok_or(format!("{answered:?}"))
     });
@@ -274,7 +241,7 @@ fn an_address_in_use_refuses_the_reload_and_the_old_one_stays() {
     drop(taken);
     service.signal("HUP");
     service.expect_log("reloaded", 0);
-    assert_eq!(ask(&service, 1, "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n").0, 200);
+    assert_eq!(service.ask(1, &http::request("GET", "/healthz", "")).0, 200);
 }
 
 fn snapshots(workshop: &Workshop, folder: &str) -> Vec<String> {
@@ -365,134 +332,6 @@ fn a_folder_that_cannot_be_written_stops_nothing() {
     assert!(line.contains("output.snapshots"), "{line}");
     service.signal("TERM");
     assert!(service.finish());
-}
-
-/// A message that a broker was told: topic, payload, and whether it should be retained.
-type Message = (String, String, bool);
-
-/// A broker for one client at a time: it answers what MQTT 3.1.1 demands and remembers the rest.
-pub(super) struct Broker {
-    pub(super) address: SocketAddr,
-    told: Arc<Mutex<Vec<Message>>>,
-    /// The bodies of CONNECT packets, as text.
-    greetings: Arc<Mutex<Vec<String>>>,
-    stop: Arc<AtomicBool>,
-    thread: Option<thread::JoinHandle<()>>,
-}
-
-impl Broker {
-    pub(super) fn start(port: u16, tls: Option<Arc<rustls::ServerConfig>>) -> Self {
-        let listener = TcpListener::bind(("127.0.0.1", port)).unwrap();
-        listener.set_nonblocking(true).unwrap();
-        let mut broker = Self {
-            address: listener.local_addr().unwrap(),
-            told: Arc::default(),
-            greetings: Arc::default(),
-            stop: Arc::default(),
-            thread: None,
-        };
-        let (told, greetings, stop) = (broker.told.clone(), broker.greetings.clone(), broker.stop.clone());
-        broker.thread = Some(thread::spawn(move || {
-            while !stop.load(Ordering::SeqCst) {
-                let Ok((stream, _)) = listener.accept() else {
-                    thread::sleep(Duration::from_millis(10));
-                    continue;
-                };
-                stream.set_nonblocking(false).unwrap();
-                stream.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
-                // A lost connection is what some tests are about.
-                let _ = match &tls {
-                    None => serve(stream, &stop, &told, &greetings),
-                    Some(tls) => {
-                        let connection = rustls::ServerConnection::new(tls.clone()).unwrap();
-                        serve(rustls::StreamOwned::new(connection, stream), &stop, &told, &greetings)
-                    }
-                };
-            }
-        }));
-        broker
-    }
-
-    fn expect(&self, topic: &str, payload: impl Fn(&str) -> bool) -> Message {
-        wait_for(topic, || {
-            let told = self.told.lock().unwrap();
-            let found = told.iter().find(|(other, text, _)| other == topic && payload(text));
-            found.cloned().ok_or_else(|| format!("{told:#?}"))
-        })
-    }
-
-    /// The last payload of a topic.
-    fn last(&self, topic: &str) -> Option<String> {
-        self.told
-            .lock()
-            .unwrap()
-            .iter()
-            .rfind(|(other, ..)| other == topic)
-            .map(|(_, payload, _)| payload.clone())
-    }
-}
-
-impl Drop for Broker {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::SeqCst);
-        let _ = self.thread.take().unwrap().join();
-    }
-}
-
-fn read_exact(stream: &mut impl io::Read, buffer: &mut [u8], stop: &AtomicBool) -> io::Result<()> {
-    let mut filled = 0;
-    while filled < buffer.len() {
-        match stream.read(&mut buffer[filled..]) {
-            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-            Ok(length) => filled += length,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock && !stop.load(Ordering::SeqCst) => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(())
-}
-
-fn serve(
-    mut stream: impl io::Read + io::Write,
-    stop: &AtomicBool,
-    told: &Mutex<Vec<Message>>,
-    greetings: &Mutex<Vec<String>>,
-) -> io::Result<()> {
-    loop {
-        let mut byte = [0];
-        read_exact(&mut stream, &mut byte, stop)?;
-        let kind = byte[0];
-        let mut length = 0;
-        for shift in (0..28).step_by(7) {
-            read_exact(&mut stream, &mut byte, stop)?;
-            length |= usize::from(byte[0] & 127) << shift;
-            if byte[0] < 128 {
-                break;
-            }
-        }
-        let mut body = vec![0; length];
-        read_exact(&mut stream, &mut body, stop)?;
-        match kind >> 4 {
-            1 => {
-                greetings.lock().unwrap().push(String::from_utf8_lossy(&body).into_owned());
-                stream.write_all(&[0x20, 2, 0, 0])?;
-            }
-            3 => {
-                let end = 2 + usize::from(u16::from_be_bytes([body[0], body[1]]));
-                let confirmed = kind & 6 != 0;
-                if confirmed {
-                    stream.write_all(&[0x40, 2, body[end], body[end + 1]])?;
-                }
-                let payload = &body[if confirmed { end + 2 } else { end }..];
-                let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
-                told.lock().unwrap().push((text(&body[2..end]), text(payload), kind & 1 == 1));
-            }
-            12 => stream.write_all(&[0xd0, 0])?,
-            14 => return Ok(()),
-            other => panic!("packet {other}"),
-        }
-        stream.flush()?;
-    }
 }
 
 /// A service that reads frames from standard input and tells a broker.
@@ -636,7 +475,7 @@ fn mosquitto_keeps_the_states_and_sends_the_last_will() {
     let find =
         |name: &str| ["/usr/sbin", "/usr/bin", "/usr/local/sbin"].map(|folder| Path::new(folder).join(name));
     let Some(program) = find("mosquitto").into_iter().find(|path| path.exists()) else {
-        println!("skipped: mosquitto is not installed");
+        skipped("mosquitto keeps the states", "mosquitto is not installed");
         return;
     };
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
@@ -670,22 +509,6 @@ fn mosquitto_keeps_the_states_and_sends_the_last_will() {
     service.child.kill().unwrap();
     retained("r/availability", "offline");
     drop(mosquitto);
-}
-
-/// What a broker keeps for a topic.
-fn retained(port: u16, topic: &str) -> Option<String> {
-    let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
-    stream.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
-    stream.write_all(&[0x10, 14, 0, 4, b'M', b'Q', b'T', b'T', 4, 2, 0, 60, 0, 2, b't', b'1']).ok()?;
-    let length = topic.len() as u8;
-    stream.write_all(&[&[0x82, length + 5, 0, 1, 0, length], topic.as_bytes(), &[0]].concat()).ok()?;
-    let mut answer = vec![];
-    let mut chunk = [0; 1000];
-    while let Ok(read @ 1..) = stream.read(&mut chunk) {
-        answer.extend_from_slice(&chunk[..read]);
-    }
-    let at = answer.windows(topic.len()).position(|bytes| bytes == topic.as_bytes())?;
-    String::from_utf8(answer[at + topic.len()..].to_vec()).ok()
 }
 
 #[test]

@@ -1,0 +1,8 @@
+//! The service end to end, as a process, on a tiny network and generated frames.
+
+mod broker;
+mod faults;
+mod harness;
+mod outputs;
+mod page;
+mod running;
