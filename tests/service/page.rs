@@ -33,7 +33,6 @@ struct Stream(BufReader<TcpStream>);
 
 impl Stream {
     fn open(service: &Service, fields: &str) -> Self {
-        let line = service.expect_log("listening on http://", 0);
         let mut stream = service.connect();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.write_all(http::request("GET", "/events", fields).as_bytes()).unwrap();

@@ -2,7 +2,6 @@
 
 use resight_fixtures::{Random, TINY_MODEL, TINY_SIDE};
 use resight_imaging::{ImageView, RgbImage};
-use resight_model_file::Archive;
 use resight_runtime::{Classifier, Isa, Model, ThreadSettings, predictions};
 
 /// Bytes may differ: calibration runs in f32, and where a CPU has other vectors its sums are
@@ -12,10 +11,8 @@ fn the_tiny_model_is_what_the_quantiser_makes() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("made.tar");
     resight_tests::make_tiny_model(&path).unwrap();
-    let models = [
-        Model::from_archive(&Archive::from_bytes("the fixture", TINY_MODEL).unwrap()).unwrap(),
-        Model::load(&path).unwrap(),
-    ];
+    let models =
+        [Model::from_bytes("the fixture", TINY_MODEL.to_vec()).unwrap(), Model::load(&path).unwrap()];
     let [committed, made] = &models;
     for class in 0..10 {
         assert_eq!(committed.labels().name(class), Some(format!("thing {class}").as_str()));
