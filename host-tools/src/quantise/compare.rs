@@ -1,0 +1,141 @@
+//! Runs the int8 network beside the f32 one.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use rayon::prelude::*;
+use resight_kernels::{Isa, Sequential};
+use resight_model_file::Golden;
+use resight_runtime::Program;
+use tract_onnx::prelude::TypedModel;
+
+use super::calibrate::Calibration;
+use super::error::QuantiseError;
+use super::graph::{Encoding, QuantisationGraph};
+use super::noise::Noise;
+use crate::graph::NodeId;
+
+/// Images that the finished network is compared with f32 on, layer by layer.
+pub const COMPARED_IMAGES: usize = 8;
+
+/// What the comparison gives.
+pub struct Comparison {
+    /// The logits against f32.
+    pub logits: Noise,
+    /// Inputs and the logits that every machine must give for them.
+    pub golden: Vec<Golden>,
+}
+
+/// The node that each step of a program computes: the one place where names are looked up, as a
+/// program knows its steps by nothing else.
+pub fn nodes_of_steps(graph: &QuantisationGraph<'_>, program: &Program) -> Vec<Option<NodeId>> {
+    let annotations = graph.annotations.iter().enumerate();
+    let ids: HashMap<&str, NodeId> =
+        annotations.map(|(id, annotation)| (annotation.name.as_str(), id)).collect();
+    program.steps().iter().map(|step| ids.get(step.name.as_str()).copied()).collect()
+}
+
+/// Compares `model` with f32 over the first images: sets `output_noise` of every layer.
+///
+/// # Errors
+/// Images that cannot be read, a network that cannot be run.
+pub fn compare(
+    graph: &mut QuantisationGraph<'_>,
+    calibration: &Calibration<'_>,
+    model: &TypedModel,
+    isa: Isa,
+) -> Result<Comparison, QuantiseError> {
+    let images = &calibration.images[..calibration.images.len().min(COMPARED_IMAGES)];
+    let done = AtomicUsize::new(0);
+    let run = |path: &PathBuf| {
+        let one = compare_image(graph, calibration, model, isa, path)?;
+        let done = done.fetch_add(1, Ordering::Relaxed) + 1;
+        (calibration.progress)("comparing with f32", done, images.len());
+        Ok(one)
+    };
+    // Collected in the order of the images, so that the sums are the same for any thread count.
+    let results: Vec<OneImage> = images.par_iter().map(run).collect::<Result<_, QuantiseError>>()?;
+    let mut sums = vec![None::<Noise>; graph.annotations.len()];
+    let mut logits = Noise::default();
+    for result in &results {
+        for (sum, one) in sums.iter_mut().zip(&result.layers) {
+            if let Some(one) = one {
+                sum.get_or_insert_default().merge(*one);
+            }
+        }
+        logits.merge(result.logits);
+    }
+    for (annotation, sum) in graph.annotations.iter_mut().zip(sums) {
+        annotation.output_noise = sum;
+    }
+    if let Some(last) = graph.annotations.last_mut() {
+        last.output_noise = Some(logits);
+    }
+    let mut golden: Vec<Golden> = results.into_iter().take(1).map(|result| result.golden).collect();
+    golden.push(noise_golden(model, isa)?);
+    Ok(Comparison { logits, golden })
+}
+
+struct OneImage {
+    /// By [`NodeId`].
+    layers: Vec<Option<Noise>>,
+    logits: Noise,
+    golden: Golden,
+}
+
+fn compare_image(
+    graph: &QuantisationGraph<'_>,
+    calibration: &Calibration<'_>,
+    model: &TypedModel,
+    isa: Isa,
+    path: &PathBuf,
+) -> Result<OneImage, QuantiseError> {
+    let mut program = Program::compile(model, isa, 1)?;
+    let nodes = nodes_of_steps(graph, &program);
+    let image = calibration.load(path)?;
+    let values = calibration.reference.run(&image.float)?;
+    let mut layers = vec![None; graph.annotations.len()];
+    let logits = program
+        .run_observed(&Sequential, &image.quantised, |step, output| {
+            let Some(id) = nodes[step] else { return };
+            // A pool has the encoding of its input, but no weights to be judged by.
+            if let (Some(float), Some(Encoding::Tensor(quantisation)), Some(_)) =
+                (values.tensor(id), &graph.annotations[id].encoding, graph.annotations[id].output)
+            {
+                let (scale, zero_point) = (f64::from(quantisation.scale), f64::from(quantisation.zero_point));
+                let channels = graph.float.nodes[id].shape[0];
+                layers[id] = Some(tensor_noise(float, output, channels, scale, zero_point));
+            }
+        })?
+        .to_vec();
+    let noise = Noise::of(values.logits(), &logits);
+    Ok(OneImage { layers, logits: noise, golden: Golden { input: image.quantised, logits } })
+}
+
+/// An int8 NHWC tensor against its float `[channels][positions]` original.
+fn tensor_noise(float: &[f32], quantised: &[i8], channels: usize, scale: f64, zero_point: f64) -> Noise {
+    let positions = float.len() / channels;
+    let mut noise = Noise::default();
+    for (channel, plane) in float.chunks_exact(positions).enumerate() {
+        for (position, &value) in plane.iter().enumerate() {
+            let real = scale * (f64::from(quantised[position * channels + channel]) - zero_point);
+            noise.add(f64::from(value), real);
+        }
+    }
+    noise
+}
+
+/// A golden vector on seeded noise: reaches saturation that photographs do not.
+fn noise_golden(model: &TypedModel, isa: Isa) -> Result<Golden, QuantiseError> {
+    let mut program = Program::compile(model, isa, 1)?;
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let input: Vec<i8> = (0..program.input_shape().iter().product())
+        .map(|_| {
+            state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            (state >> 56) as i8
+        })
+        .collect();
+    let logits = program.run(&Sequential, &input)?.to_vec();
+    Ok(Golden { input, logits })
+}

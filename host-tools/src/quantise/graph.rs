@@ -1,0 +1,441 @@
+//! The float graph with what the passes find out about each of its nodes.
+
+use std::collections::HashMap;
+
+use resight_imaging::Preprocessing;
+use resight_kernels::arithmetic::FRACTION_BITS;
+use resight_kernels::{ConvolutionShape, MAX_AVERAGE_FRACTION_BITS, PoolShape};
+use resight_runtime::operators::Quantisation;
+
+use super::error::{LayerFault, QuantiseError};
+use super::noise::Noise;
+use crate::graph::{FloatConvolution, FloatGraph, Node, NodeId, Operator};
+
+/// One step of Q8, the fixed-point number between multiplication and rounding.
+pub const Q8: f64 = (1u32 << FRACTION_BITS) as f64;
+
+/// How the real value of a tensor follows from its integers, channel by channel:
+/// `real = scale * (q - zero_point)`.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Encoding {
+    /// One scale and zero point.
+    Tensor(Quantisation),
+    /// The image: `q` is the grey level - 128, so nothing is lost. Normalisation is a scale and
+    /// a fractional zero point for each channel, which the first layer folds into its weights
+    /// and bias.
+    Image {
+        /// One per channel.
+        scale: Vec<f64>,
+        /// One per channel.
+        zero_point: Vec<f64>,
+    },
+    /// Averages: `q` is an int8 mean with fractional bits.
+    Average {
+        /// Of the tensor that was averaged.
+        quantisation: Quantisation,
+        /// Fractional bits.
+        fraction_bits: u32,
+    },
+}
+
+impl Encoding {
+    fn image(preprocessing: &Preprocessing) -> Self {
+        let channels = 0..preprocessing.mean.len();
+        let deviation = |c: usize| f64::from(preprocessing.standard_deviation[c]);
+        Self::Image {
+            scale: channels.clone().map(|c| 1.0 / (255.0 * deviation(c))).collect(),
+            zero_point: channels.map(|c| 255.0 * f64::from(preprocessing.mean[c]) - 128.0).collect(),
+        }
+    }
+
+    /// What one step is worth in a channel.
+    pub fn scale(&self, channel: usize) -> f64 {
+        match self {
+            Self::Tensor(q) => f64::from(q.scale),
+            Self::Image { scale, .. } => scale[channel],
+            Self::Average { quantisation, fraction_bits } => {
+                f64::from(quantisation.scale) / f64::from(1u32 << fraction_bits)
+            }
+        }
+    }
+
+    /// Which number stands for zero in a channel.
+    pub fn zero_point(&self, channel: usize) -> f64 {
+        match self {
+            Self::Tensor(q) => f64::from(q.zero_point),
+            Self::Image { zero_point, .. } => zero_point[channel],
+            Self::Average { quantisation, fraction_bits } => {
+                f64::from(quantisation.zero_point) * f64::from(1u32 << fraction_bits)
+            }
+        }
+    }
+
+    /// What padding reads as in a channel.
+    pub fn padding(&self, channel: usize) -> i8 {
+        self.zero_point(channel).round().clamp(-128.0, 127.0) as i8
+    }
+}
+
+/// The output of a convolution, as its arithmetic has it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Output {
+    /// Real value of a step; the encoding holds it rounded to `f32`.
+    pub scale: f64,
+    /// In `[-128, 127]`.
+    pub zero_point: i32,
+    /// Q8 multiplier of the residual.
+    pub residual_multiplier: Option<i32>,
+}
+
+/// The integers that are constants of a layer's output channels.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Folded {
+    /// Of a convolution, see [`resight_kernels::arithmetic`].
+    Convolution {
+        /// One per output channel.
+        bias: Vec<i32>,
+        /// One per output channel.
+        multiplier: Vec<i32>,
+        /// Left shift of every accumulator.
+        shift: u32,
+    },
+    /// Of the last layer.
+    Linear {
+        /// One per output.
+        bias: Vec<i32>,
+    },
+}
+
+/// What is known of one node. Passes fill it in, in the order of their list.
+#[derive(Debug, Clone, Default)]
+pub struct Annotation {
+    /// A name that is safe in NNEF and as a member of the model file, different for each node.
+    pub name: String,
+    /// The range `[low, high]` that a convolution's int8 output is to cover.
+    pub range: Option<(f64, f64)>,
+    /// A convolution's output.
+    pub output: Option<Output>,
+    /// How the node's output is encoded; the logits are not.
+    pub encoding: Option<Encoding>,
+    /// What one step of a row's weights is worth, for each row of [`LayerMatrix`].
+    pub weight_scales: Vec<f64>,
+    /// Weights in `[-127, 127]`, `[row][column]` of [`LayerMatrix`].
+    pub weights: Vec<i8>,
+    /// What is added to the float bias of each row.
+    pub bias_correction: Vec<f64>,
+    /// The integers of the epilogue.
+    pub folded: Option<Folded>,
+    /// The output against f32, over the images that were compared.
+    pub output_noise: Option<Noise>,
+}
+
+/// A layer with weights as a matrix: a row for each output channel, a column for each tap and
+/// input channel of the group, `[kernel y][kernel x][channel]`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct LayerMatrix {
+    /// Output channels.
+    pub rows: usize,
+    /// Taps x channels of a group.
+    pub columns: usize,
+    /// Taps of the kernel.
+    pub taps: usize,
+    /// Groups; rows are divided among them evenly.
+    pub groups: usize,
+}
+
+impl LayerMatrix {
+    /// Input channels of a group.
+    pub fn group_channels(&self) -> usize {
+        self.columns / self.taps
+    }
+
+    /// Output channels of a group.
+    pub fn group_rows(&self) -> usize {
+        self.rows / self.groups
+    }
+
+    /// The input channel that a column of a row reads.
+    pub fn input_channel(&self, row: usize, column: usize) -> usize {
+        row / self.group_rows() * self.group_channels() + column % self.group_channels()
+    }
+}
+
+/// A float graph and an [`Annotation`] for each of its nodes.
+#[derive(Debug)]
+pub struct QuantisationGraph<'a> {
+    /// The network.
+    pub float: &'a FloatGraph,
+    /// By [`NodeId`].
+    pub annotations: Vec<Annotation>,
+}
+
+impl<'a> QuantisationGraph<'a> {
+    /// A graph of which nothing is known but its names and how the image is encoded.
+    ///
+    /// # Errors
+    /// Names the node that the int8 arithmetic cannot hold, whatever calibration finds.
+    pub fn new(float: &'a FloatGraph, preprocessing: &Preprocessing) -> Result<Self, QuantiseError> {
+        let annotation = |name: String| Annotation { name, ..Annotation::default() };
+        let mut graph =
+            Self { float, annotations: unique_names(float).into_iter().map(annotation).collect() };
+        for (id, node) in float.nodes.iter().enumerate() {
+            graph.check(id).map_err(|fault| fault.of(node))?;
+            if matches!(node.operator, Operator::Input) {
+                graph.annotations[id].encoding = Some(Encoding::image(preprocessing));
+            }
+        }
+        Ok(graph)
+    }
+
+    fn check(&self, id: NodeId) -> Result<(), LayerFault> {
+        let node = &self.float.nodes[id];
+        match &node.operator {
+            Operator::Input => {}
+            Operator::Convolution(convolution) => {
+                self.convolution_shape(id, convolution).validate()?;
+                match (convolution.residual, node.inputs.get(1)) {
+                    (false, _) => {}
+                    (true, None) => return Err(LayerFault::MissingResidual),
+                    (true, Some(&residual)) if self.is_image(residual) => {
+                        return Err(LayerFault::ImageResidual);
+                    }
+                    (true, Some(_)) => {}
+                }
+            }
+            Operator::MaxPool { kernel, stride, padding } => {
+                let input = nhwc(self.float.nodes[node.inputs[0]].shape);
+                PoolShape { input, kernel: *kernel, stride: *stride, padding: *padding }.validate()?;
+            }
+            Operator::GlobalAverage => {
+                if self.is_image(node.inputs[0]) {
+                    return Err(LayerFault::AverageOfImage);
+                }
+            }
+            Operator::Linear { .. } => {
+                if !matches!(self.float.nodes[node.inputs[0]].operator, Operator::GlobalAverage) {
+                    return Err(LayerFault::LinearWithoutAverage);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a node gives the image itself, with a scale for each channel.
+    fn is_image(&self, id: NodeId) -> bool {
+        let node = &self.float.nodes[id];
+        match node.operator {
+            Operator::Input => true,
+            Operator::MaxPool { .. } => self.is_image(node.inputs[0]),
+            _ => false,
+        }
+    }
+
+    /// A node of the network.
+    pub fn node(&self, id: NodeId) -> &'a Node {
+        &self.float.nodes[id]
+    }
+
+    /// The node that gives a node's first input.
+    pub fn input(&self, id: NodeId) -> NodeId {
+        self.float.nodes[id].inputs[0]
+    }
+
+    /// The nodes with weights, in order.
+    pub fn layers(&self) -> impl Iterator<Item = NodeId> + use<'a> {
+        let layer = |node: &Node| matches!(node.operator, Operator::Convolution(_) | Operator::Linear { .. });
+        let nodes = &self.float.nodes;
+        (0..nodes.len()).filter(move |&id| layer(&nodes[id]))
+    }
+
+    /// The float biases of a layer, one per row; none for other nodes.
+    pub fn bias(&self, id: NodeId) -> &'a [f32] {
+        match &self.float.nodes[id].operator {
+            Operator::Convolution(convolution) => &convolution.bias,
+            Operator::Linear { bias, .. } => bias,
+            _ => &[],
+        }
+    }
+
+    /// How a convolution's inputs and outputs lie.
+    pub fn convolution_shape(&self, id: NodeId, convolution: &FloatConvolution) -> ConvolutionShape {
+        let node = &self.float.nodes[id];
+        ConvolutionShape {
+            input: nhwc(self.float.nodes[node.inputs[0]].shape),
+            output_channels: node.shape[0],
+            kernel: convolution.kernel,
+            stride: convolution.stride,
+            padding: convolution.padding,
+            dilation: convolution.dilation,
+            groups: convolution.groups,
+        }
+    }
+
+    /// The shape of a layer's weights.
+    pub fn matrix(&self, id: NodeId) -> LayerMatrix {
+        let node = &self.float.nodes[id];
+        let rows = node.shape[0];
+        match &node.operator {
+            Operator::Convolution(convolution) => {
+                let taps = convolution.kernel[0] * convolution.kernel[1];
+                let channels = self.float.nodes[node.inputs[0]].shape[0] / convolution.groups;
+                LayerMatrix { rows, columns: taps * channels, taps, groups: convolution.groups }
+            }
+            _ => {
+                let columns = node.inputs.first().map_or(1, |&input| self.float.nodes[input].shape[0]);
+                LayerMatrix { rows, columns, taps: 1, groups: 1 }
+            }
+        }
+    }
+
+    /// The weights of a layer in units of its input's steps, `[row][column]` of
+    /// [`matrix`](Self::matrix): the sum over `weight * (q - zero point)` is the real result.
+    ///
+    /// # Errors
+    /// An input that has no encoding yet.
+    pub fn real_weights(&self, id: NodeId) -> Result<Vec<f64>, QuantiseError> {
+        let encoding = self.encoding(self.input(id))?;
+        let matrix = self.matrix(id);
+        let weights = match &self.float.nodes[id].operator {
+            Operator::Convolution(convolution) => &convolution.weights,
+            Operator::Linear { weights, .. } => weights,
+            _ => return Ok(vec![]),
+        };
+        let channels = matrix.group_channels();
+        let mut real = Vec::with_capacity(weights.len());
+        for (row, weights) in weights.chunks_exact(matrix.columns).enumerate() {
+            real.extend((0..matrix.columns).map(|column| {
+                let (tap, channel) = (column / channels, column % channels);
+                f64::from(weights[channel * matrix.taps + tap])
+                    * encoding.scale(matrix.input_channel(row, column))
+            }));
+        }
+        Ok(real)
+    }
+
+    /// How a node's output is encoded.
+    ///
+    /// # Errors
+    /// A node whose scales were not chosen yet.
+    pub fn encoding(&self, id: NodeId) -> Result<&Encoding, QuantiseError> {
+        self.known(id, self.annotations[id].encoding.as_ref(), "encoding")
+    }
+
+    /// An annotation that an earlier pass must have made.
+    ///
+    /// # Errors
+    /// [`LayerFault::PassOrder`] where it did not.
+    pub fn known<T>(&self, id: NodeId, value: Option<T>, what: &'static str) -> Result<T, QuantiseError> {
+        value.ok_or_else(|| LayerFault::PassOrder(what).of(self.node(id)))
+    }
+
+    /// The most fractional bits with which the linear layer behind this average cannot overflow.
+    pub fn average_bits(&self, id: NodeId) -> u32 {
+        let features = self.float.nodes[id].shape[0] as i64;
+        // Each product is at most 127 * 128 * 2^bits; the bias takes as much again at worst.
+        (0..=MAX_AVERAGE_FRACTION_BITS)
+            .rev()
+            .find(|&bits| features * 127 * (128 << bits) * 2 <= i64::from(i32::MAX))
+            .unwrap_or(0)
+    }
+}
+
+/// `[channels, height, width]` as `[height, width, channels]`.
+pub fn nhwc([channels, height, width]: [usize; 3]) -> [usize; 3] {
+    [height, width, channels]
+}
+
+fn unique_names(graph: &FloatGraph) -> Vec<String> {
+    let mut seen: HashMap<String, usize> = HashMap::new();
+    let clean = |c: char| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '_' };
+    graph
+        .nodes
+        .iter()
+        .map(|node| {
+            let base: String = node.name.trim_matches('/').chars().map(clean).take(100).collect();
+            let base =
+                if base.starts_with(|c: char| c.is_ascii_alphabetic()) { base } else { format!("n_{base}") };
+            let count = seen.entry(base.clone()).or_default();
+            *count += 1;
+            if *count == 1 { base } else { format!("{base}__{count}") }
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn node(name: &str, operator: Operator, inputs: &[NodeId], channels: usize) -> Node {
+        let shape = [channels, 4, 4];
+        Node { name: name.into(), operator, inputs: inputs.to_vec(), tensor: name.into(), shape }
+    }
+
+    /// A 1x1 convolution of three channels whose weights are their own index.
+    fn convolution(residual: bool) -> Operator {
+        Operator::Convolution(FloatConvolution {
+            weights: (0..9).map(|weight| weight as f32).collect(),
+            bias: vec![0.0; 3],
+            kernel: [1, 1],
+            stride: [1, 1],
+            padding: [0; 4],
+            dilation: [1, 1],
+            groups: 1,
+            residual,
+            relu: true,
+        })
+    }
+
+    fn new(nodes: Vec<Node>) -> (FloatGraph, Preprocessing) {
+        (FloatGraph { name: "test".into(), nodes }, Preprocessing::for_input(4, 4))
+    }
+
+    #[test]
+    fn names_are_safe_and_differ() {
+        let input = || node("/in put/", Operator::Input, &[], 3);
+        let (float, _) = new(vec![input(), input(), node("7", Operator::GlobalAverage, &[], 3)]);
+        assert_eq!(unique_names(&float), ["in_put", "in_put__2", "n_7"]);
+    }
+
+    #[test]
+    fn what_can_never_fit_is_refused_before_calibration() {
+        let refused = |operator: Operator, inputs: &[NodeId]| {
+            let (float, preprocessing) =
+                new(vec![node("image", Operator::Input, &[], 3), node("layer", operator, inputs, 3)]);
+            QuantisationGraph::new(&float, &preprocessing).unwrap_err().to_string()
+        };
+        assert_eq!(
+            refused(convolution(true), &[0, 0]),
+            "layer `layer`: the image itself cannot be a residual; put a convolution between"
+        );
+        assert_eq!(refused(convolution(true), &[0]), "layer `layer`: the residual is missing");
+        assert_eq!(
+            refused(Operator::GlobalAverage, &[0]),
+            "layer `layer`: the average must follow an int8 layer"
+        );
+        assert_eq!(
+            refused(Operator::Linear { weights: vec![], bias: vec![] }, &[0]),
+            "layer `layer`: the linear layer must follow the global average"
+        );
+    }
+
+    #[test]
+    fn a_pass_that_comes_too_early_says_so() {
+        let (float, preprocessing) =
+            new(vec![node("image", Operator::Input, &[], 3), node("layer", convolution(false), &[0], 3)]);
+        let graph = QuantisationGraph::new(&float, &preprocessing).unwrap();
+        let error = graph.encoding(1).unwrap_err().to_string();
+        assert!(error.contains("`layer`") && error.contains("no encoding yet"), "{error}");
+    }
+
+    #[test]
+    fn weights_are_in_steps_of_the_image() {
+        let (float, preprocessing) =
+            new(vec![node("image", Operator::Input, &[], 3), node("layer", convolution(false), &[0], 3)]);
+        let graph = QuantisationGraph::new(&float, &preprocessing).unwrap();
+        let weights = graph.real_weights(1).unwrap();
+        // 0.224 is ImageNet's deviation of green.
+        let expected = 4.0 / (255.0 * f64::from(0.224f32));
+        assert!((weights[4] - expected).abs() < 1e-12, "{} {expected}", weights[4]);
+        assert_eq!(graph.layers().collect::<Vec<_>>(), [1]);
+    }
+}

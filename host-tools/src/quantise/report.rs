@@ -1,0 +1,82 @@
+//! The report that travels with the model, made once from the annotated graph.
+
+use serde::Serialize;
+
+use super::calibrate::Calibration;
+use super::error::QuantiseError;
+use super::graph::{Encoding, QuantisationGraph};
+use super::noise::Noise;
+use crate::graph::NodeId;
+
+/// What quantisation cost.
+#[derive(Debug, Clone, Serialize)]
+pub struct Report {
+    /// Name of the calibration method.
+    pub method: &'static str,
+    /// Calibration images.
+    pub images: usize,
+    /// Share of multiply-accumulate operations done on int8 weights in integers, percent.
+    pub int8_mac_coverage_percent: f64,
+    /// Signal to noise ratio of the logits against f32 over a few calibration images, decibel.
+    pub logits_sqnr_db: f64,
+    /// The layers with weights.
+    pub layers: Vec<LayerReport>,
+}
+
+/// One line of the quantisation report.
+#[derive(Debug, Clone, Serialize)]
+pub struct LayerReport {
+    /// The layer's name.
+    pub name: String,
+    /// Output scale; 1 for the logits, which are real numbers.
+    pub scale: f32,
+    /// Output zero point; 0 for the logits.
+    pub zero_point: i32,
+    /// Smallest and largest output seen in calibration; zeros for the logits.
+    pub observed: (f32, f32),
+    /// Signal to noise ratio of the quantised weights, decibel.
+    pub weights_sqnr_db: f64,
+    /// Signal to noise ratio of the output against f32 over a few calibration images, decibel.
+    pub output_sqnr_db: Option<f64>,
+}
+
+/// The lines of the layers with weights, in order.
+///
+/// # Errors
+/// A layer that a pass has left without an annotation.
+pub fn layers(
+    graph: &QuantisationGraph<'_>,
+    calibration: &Calibration<'_>,
+) -> Result<Vec<LayerReport>, QuantiseError> {
+    let layer = |id: NodeId| {
+        let annotation = &graph.annotations[id];
+        let (scale, zero_point) = match annotation.encoding {
+            Some(Encoding::Tensor(quantisation)) => (quantisation.scale, quantisation.zero_point),
+            _ => (1.0, 0),
+        };
+        let statistics = calibration.statistics[id].as_ref();
+        Ok(LayerReport {
+            name: annotation.name.clone(),
+            scale,
+            zero_point,
+            observed: statistics.map_or((0.0, 0.0), |s| (s.histogram.minimum(), s.histogram.maximum())),
+            weights_sqnr_db: weights_noise(graph, id)?.decibel(),
+            output_sqnr_db: annotation.output_noise.map(|noise| noise.decibel()),
+        })
+    };
+    graph.layers().map(layer).collect()
+}
+
+fn weights_noise(graph: &QuantisationGraph<'_>, id: NodeId) -> Result<Noise, QuantiseError> {
+    let annotation = &graph.annotations[id];
+    let columns = graph.matrix(id).columns;
+    let rows = graph.real_weights(id)?;
+    let rows = rows.chunks_exact(columns).zip(annotation.weights.chunks_exact(columns));
+    let mut noise = Noise::default();
+    for ((real, quantised), scale) in rows.zip(&annotation.weight_scales) {
+        for (&real, &quantised) in real.iter().zip(quantised) {
+            noise.add(real, f64::from(quantised) * scale);
+        }
+    }
+    Ok(noise)
+}
