@@ -11,7 +11,7 @@ use resight_runtime::{Model, top_k};
 use serde::Serialize;
 
 use crate::classifier::{AnyModel, is_onnx};
-use crate::quantise::{Progress, sqnr_db};
+use crate::quantise::{Noise, Progress};
 
 /// How one model did.
 #[derive(Debug, Clone, Serialize)]
@@ -30,6 +30,10 @@ pub struct Evaluation {
     /// Signal to noise ratio of all logits against the first, f32, model, in decibel.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sqnr_db: Option<f64>,
+    /// The same with the mean of each image's logits removed from both: what all classes have
+    /// in common changes no decision and no probability.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub centred_sqnr_db: Option<f64>,
 }
 
 /// Runs every model over every image. An f32 network gets the preprocessing of the first int8 model.
@@ -93,12 +97,10 @@ fn score(
         let same = reference.iter().zip(logits).filter(|(r, x)| top_k(r, 1) == top_k(x, 1)).count();
         percent(same, logits.len())
     };
-    let ratio = |reference: &Vec<Vec<f32>>| {
-        let pairs = reference.iter().flatten().zip(logits.iter().flatten());
-        let (signal, noise) = pairs.fold((0.0, 0.0), |(signal, noise), (&r, &x)| {
-            (signal + f64::from(r).powi(2), noise + (f64::from(r) - f64::from(x)).powi(2))
-        });
-        sqnr_db(signal, noise)
+    let noise = |reference: &Vec<Vec<f32>>, of: fn(&[f32], &[f32]) -> Noise| {
+        let mut noise = Noise::default();
+        reference.iter().zip(logits).for_each(|(r, x)| noise.merge(of(r, x)));
+        noise.decibel()
     };
     Evaluation {
         model,
@@ -106,6 +108,7 @@ fn score(
         top1: hits(1),
         top5: hits(5),
         agreement: reference.map(same),
-        sqnr_db: reference.map(ratio),
+        sqnr_db: reference.map(|reference| noise(reference, Noise::of)),
+        centred_sqnr_db: reference.map(|reference| noise(reference, Noise::centred)),
     }
 }

@@ -14,7 +14,8 @@ Example:
 
 DIR/labels.txt holds `file class` lines. With an f32 model first, the others are compared with
 it: `agreement` is the share of images with the same best class, `sqnr_db` the signal to noise
-ratio 10*log10(sum(ref^2) / sum((ref - x)^2)) over all logits.")]
+ratio 10*log10(sum(ref^2) / sum((ref - x)^2)) over all logits, `centred_sqnr_db` the same with the
+mean of each image's logits removed: a constant on all logits is signal that changes no decision.")]
 pub(crate) struct Arguments {
     /// Models: `.onnx` files run in f32, `.resight.tar` files in int8.
     #[arg(required = true)]
@@ -53,9 +54,10 @@ impl Arguments {
                     format!("{:.2}", r.top5),
                     optional(r.agreement, 2),
                     optional(r.sqnr_db, 2),
+                    optional(r.centred_sqnr_db, 2),
                 ]
             })
             .collect();
-        print_table(&["model", "images", "top-1 %", "top-5 %", "agreement %", "SQNR dB"], &rows)
+        print_table(&["model", "images", "top-1 %", "top-5 %", "agreement %", "SQNR dB", "centred dB"], &rows)
     }
 }
