@@ -4,10 +4,10 @@
 //! 50, 101 and 152 with bottlenecks and the stride on the 3x3 convolution (v1.5). The weights
 //! are the same for the same seed on every machine.
 
-use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use prost::Message as _;
+use resight_base::files::{FileError, write_atomically};
 use tract_onnx::pb::attribute_proto::AttributeType;
 use tract_onnx::pb::tensor_proto::DataType;
 use tract_onnx::pb::tensor_shape_proto::{Dimension, dimension};
@@ -196,13 +196,8 @@ pub enum SynthError {
         known: String,
     },
     /// The file cannot be written.
-    #[error("{path}: {cause}", path = path.display())]
-    Write {
-        /// The file.
-        path: PathBuf,
-        /// What the system says.
-        cause: std::io::Error,
-    },
+    #[error(transparent)]
+    Write(#[from] FileError),
 }
 
 /// Makes a network: input `input` `[N, channels, height, width]`, output `logits` `[N, classes]`.
@@ -267,22 +262,8 @@ pub fn build(design: &Design, seed: u64) -> ModelProto {
 /// # Errors
 /// [`SynthError::Write`], with nothing left behind.
 pub fn write(model: &ModelProto, path: &Path) -> Result<(), SynthError> {
-    let write = || -> std::io::Result<()> {
-        let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let mut builder = tempfile::Builder::new();
-        #[cfg(unix)]
-        {
-            use std::os::unix::fs::PermissionsExt as _;
-            // What a new file gets, less the umask.
-            builder.permissions(std::fs::Permissions::from_mode(0o666));
-        }
-        let mut file = builder.prefix(".resight-").tempfile_in(folder)?;
-        file.write_all(&model.encode_to_vec())?;
-        file.as_file().sync_all()?;
-        file.persist(path)?;
-        Ok(())
-    };
-    write().map_err(|cause| SynthError::Write { path: path.into(), cause })
+    write_atomically(path, |file| file.write_all(&model.encode_to_vec()))?;
+    Ok(())
 }
 
 /// Standard deviation of biases.

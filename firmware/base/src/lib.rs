@@ -1,5 +1,7 @@
 //! What every part of resight needs, and nothing that knows of images or networks.
 
 pub mod files;
+pub mod retry;
 pub mod sync;
 pub mod text;
+pub mod wait;
