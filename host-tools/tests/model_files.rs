@@ -75,7 +75,7 @@ fn model_files_are_the_same() {
     #[cfg(not(target_arch = "x86_64"))]
     let recorded = false;
     if !recorded {
-        println!("skipped: the digests are those of x86-64 with AVX-512");
+        resight_fixtures::skipped("the digests are those of x86-64 with AVX-512");
         return;
     }
     let folder = tempfile::tempdir().unwrap();

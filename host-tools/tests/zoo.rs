@@ -2,17 +2,12 @@
 
 mod common;
 
-use std::path::PathBuf;
-
 use resight::graph::Operator;
 use resight::import::{Imported, import};
+use resight_fixtures::shared;
 
 fn zoo(name: &str) -> Option<Imported> {
-    let Some(shared) = std::env::var_os("RESIGHT_SHARED") else {
-        println!("skipped: RESIGHT_SHARED is not set");
-        return None;
-    };
-    let path = PathBuf::from(shared).join("zoo").join(name);
+    let path = shared()?.join("zoo").join(name);
     Some(import(&path).unwrap_or_else(|error| panic!("{error}")))
 }
 

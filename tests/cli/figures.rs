@@ -3,18 +3,11 @@
 //! Needs the folder of test data in `RESIGHT_SHARED`; says so and passes without it.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
+use resight_fixtures::shared;
 use serde_json::Value;
-
-fn shared() -> Option<PathBuf> {
-    let shared = std::env::var_os("RESIGHT_SHARED").filter(|value| !value.is_empty());
-    if shared.is_none() {
-        println!("skipped: RESIGHT_SHARED is not set");
-    }
-    shared.map(PathBuf::from)
-}
 
 fn resight(arguments: &[&str]) -> String {
     let output = Command::new(env!("CARGO_BIN_EXE_resight")).args(arguments).output().unwrap();

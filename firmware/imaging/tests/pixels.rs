@@ -142,7 +142,8 @@ proptest! {
             let size = [height as u32, width as u32];
             prop_assert_eq!(frame.len(), format.frame_bytes(size[0], stride as u32), "{}", name);
             let view = |bytes| ImageView::new(bytes, format, Colours::default(), size, stride as u32);
-            prop_assert!(view(&frame[1..]).is_err());
+            let error = view(&frame[1..]).err().map(|error| error.to_string()).unwrap_or_default();
+            prop_assert!(error.contains(&format!("{} bytes for an image of ", frame.len() - 1)), "{}", error);
             let view = view(&frame).unwrap();
             let found = view.to_rgb();
             if format == PixelFormat::Grey {
@@ -202,11 +203,22 @@ fn names_lead_back_to_their_formats() {
 fn impossible_frames_are_refused() {
     let view = |format, size, stride| ImageView::new(&[0; 64], format, Colours::default(), size, stride);
     assert!(view(PixelFormat::Grey, [8, 8], 8).is_ok());
-    assert!(view(PixelFormat::Grey, [8, 8], 7).is_err());
-    assert!(view(PixelFormat::Grey, [0, 8], 8).is_err());
-    assert!(view(PixelFormat::Grey, [1, MAX_IMAGE_SIDE + 1], MAX_IMAGE_SIDE + 1).is_err());
-    assert!(view(PixelFormat::Grey, [1, 1], u32::MAX).is_err());
-    assert!(view(PixelFormat::from_name("rggb8").unwrap(), [1, 8], 8).is_err());
+    let bayer = PixelFormat::from_name("rggb8").unwrap();
+    for (format, size, stride, cause) in [
+        (PixelFormat::Grey, [8, 8], 7, "rows of 7 bytes; 8 pixels of grey need 8 to"),
+        (PixelFormat::Grey, [0, 8], 8, "8 x 0 pixels; each side must be 1 to"),
+        (
+            PixelFormat::Grey,
+            [1, MAX_IMAGE_SIDE + 1],
+            MAX_IMAGE_SIDE + 1,
+            " x 1 pixels; each side must be 1 to",
+        ),
+        (PixelFormat::Grey, [1, 1], u32::MAX, "rows of 4294967295 bytes; 1 pixels of grey need 1 to"),
+        (bayer, [1, 8], 8, "8 x 1 pixels; each side must be 2 to"),
+    ] {
+        let error = view(format, size, stride).err().unwrap().to_string();
+        assert!(error.contains(cause), "{error}");
+    }
     for [left, top, width, height] in
         [[0.0, 0.0, 0.0, 1.0], [-0.1, 0.0, 1.0, 1.0], [0.5, 0.0, 0.6, 1.0], [f32::NAN, 0.0, 1.0, 1.0]]
     {

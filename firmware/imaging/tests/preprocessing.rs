@@ -177,7 +177,8 @@ fn a_quantising_table_is_quantize_linear() {
     let halves = InputTable::quantising(&halves, 1.0, 10).unwrap();
     assert_eq!(halves.entries().map(|entries| entries[255]), [12, 12, 10]);
     for scale in [0.0, -1.0, f32::NAN, f32::INFINITY] {
-        assert!(InputTable::quantising(&preprocessing, scale, 0).is_err());
+        let error = InputTable::quantising(&preprocessing, scale, 0).unwrap_err().to_string();
+        assert_eq!(error, format!("preprocessing: the input's scale {scale} is not finite and positive"));
     }
 }
 
@@ -185,19 +186,25 @@ fn a_quantising_table_is_quantize_linear() {
 fn impossible_preprocessing_is_refused() {
     let good = Preprocessing::default();
     good.validate().unwrap();
-    for bad in [
-        Preprocessing { resize_shorter: 0, ..good.clone() },
-        Preprocessing { resize_shorter: 4097, ..good.clone() },
-        Preprocessing { crop: [0, 224], ..good.clone() },
-        Preprocessing { crop: [224, 257], ..good.clone() },
-        Preprocessing { mean: [0.0, f32::NAN, 0.0], ..good.clone() },
-        Preprocessing { mean: [f32::INFINITY, 0.0, 0.0], ..good.clone() },
-        Preprocessing { standard_deviation: [1.0, 0.0, 1.0], ..good.clone() },
-        Preprocessing { standard_deviation: [1.0, 1.0, -1.0], ..good.clone() },
-        Preprocessing { standard_deviation: [f32::NAN, 1.0, 1.0], ..good.clone() },
+    let deviation = "standard deviation";
+    for (bad, cause) in [
+        (Preprocessing { resize_shorter: 0, ..good.clone() }, "resize_shorter is 0, not 1 to 4096"),
+        (Preprocessing { resize_shorter: 4097, ..good.clone() }, "resize_shorter is 4097, not 1 to 4096"),
+        (Preprocessing { crop: [0, 224], ..good.clone() }, "a crop of 0 x 224 does not lie within"),
+        (Preprocessing { crop: [224, 257], ..good.clone() }, "a crop of 224 x 257 does not lie within"),
+        (Preprocessing { mean: [0.0, f32::NAN, 0.0], ..good.clone() }, "the mean [0.0, NaN, 0.0] is not"),
+        (
+            Preprocessing { mean: [f32::INFINITY, 0.0, 0.0], ..good.clone() },
+            "the mean [inf, 0.0, 0.0] is not",
+        ),
+        (Preprocessing { standard_deviation: [1.0, 0.0, 1.0], ..good.clone() }, deviation),
+        (Preprocessing { standard_deviation: [1.0, 1.0, -1.0], ..good.clone() }, deviation),
+        (Preprocessing { standard_deviation: [f32::NAN, 1.0, 1.0], ..good.clone() }, deviation),
     ] {
-        assert!(matches!(bad.validate(), Err(ImagingError::Preprocessing(_))), "{bad:?}");
-        assert!(Preprocessor::new(&bad).is_err());
+        for error in [bad.validate().unwrap_err(), Preprocessor::new(&bad).err().unwrap()] {
+            assert!(matches!(error, ImagingError::Preprocessing(_)), "{bad:?}");
+            assert!(error.to_string().contains(cause), "{bad:?}: {error}");
+        }
     }
 }
 
@@ -212,13 +219,22 @@ fn the_shorter_side_keeps_the_ratio_of_imagenet() {
 #[test]
 fn views_and_outputs_of_another_length_are_refused() {
     let image = generated(4, 4);
-    assert!(ImageView::rgb(image.as_raw(), [4, 5]).is_err());
-    assert!(ImageView::rgb(&[], [0, 4]).is_err());
-    assert!(ImageView::rgb(&[], [MAX_IMAGE_SIDE + 1, 1]).is_err());
+    let refusal = |bytes, size| ImageView::rgb(bytes, size).err().unwrap().to_string();
+    let error = refusal(image.as_raw(), [4, 5]);
+    assert!(error.contains("48 bytes for an image of 5 x 4 pixels of rgb24, which has 60"), "{error}");
+    for size in [[0, 4], [MAX_IMAGE_SIDE + 1, 1]] {
+        let error = refusal(&[], size);
+        assert!(
+            error.contains(&format!("{} x {} pixels; each side must be 1 to", size[1], size[0])),
+            "{error}"
+        );
+    }
     let view = ImageView::of(&image).unwrap();
     let mut preprocessor = Preprocessor::new(&preprocessing(8, [8, 8])).unwrap();
-    assert!(preprocessor.normalise(&view, &mut [0.0; 8 * 8 * 3 + 1]).is_err());
-    assert!(preprocessor.quantise(&view, &mut []).is_err());
+    let error = preprocessor.normalise(&view, &mut [0.0; 8 * 8 * 3 + 1]).unwrap_err().to_string();
+    assert!(error.contains("193") && error.contains("192"), "{error}");
+    let error = preprocessor.quantise(&view, &mut []).unwrap_err().to_string();
+    assert!(error.contains("192"), "{error}");
 }
 
 fn message(name: &str, bytes: &[u8]) -> String {

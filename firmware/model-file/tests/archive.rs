@@ -426,7 +426,8 @@ fn unsafe_names_are_refused() {
             // The writer refuses them too, and says which.
             let mut builder = ArchiveBuilder::new("m", "t");
             builder.add(name, "").unwrap();
-            assert!(builder.to_bytes().is_err(), "{name:?}");
+            let error = builder.to_bytes().unwrap_err().to_string();
+            assert!(error.contains(expected), "{name:?}: {error}");
         }
     }
     Archive::from_bytes(FILE, model_of(&[(&long[..200], b"")])).unwrap();
@@ -543,7 +544,8 @@ fn malformed_manifests_are_refused() {
     let error = Manifest::from_json(FILE, respelt.as_bytes()).unwrap_err().to_string();
     assert!(error.contains("not written as resight writes it"), "{error}");
     for bytes in [b"".as_slice(), b"{", b"[]", b"\xff\xfe", &vec![b'['; 100_000]] {
-        assert!(Manifest::from_json(FILE, bytes).is_err());
+        let error = Manifest::from_json(FILE, bytes).unwrap_err().to_string();
+        assert!(error.starts_with(FILE) && error.contains("manifest.json"), "{error}");
     }
 }
 
@@ -676,15 +678,18 @@ fn members_cannot_be_added_twice_and_networks_hold_nothing_else() {
     let mut twice = builder();
     let error = twice.add("labels.txt", "x").unwrap_err().to_string();
     assert_eq!(error, "small: member labels.txt: added twice");
-    assert!(twice.add_network(&archive_of(&[("graph.nnef", b"")])).is_err());
+    let error = twice.add_network(&archive_of(&[("graph.nnef", b"")])).unwrap_err().to_string();
+    assert_eq!(error, "small: member graph.nnef: added twice");
     let mut fresh = ArchiveBuilder::new("m", "t");
     let error = fresh.add_network(&archive_of(&[("graph.quant", b"")])).unwrap_err().to_string();
     assert!(error.contains("member graph.quant: neither a graph nor a tensor"), "{error}");
-    assert!(fresh.add("manifest.json", "{}").and_then(|()| fresh.to_bytes()).is_err());
+    let error = fresh.add("manifest.json", "{}").and_then(|()| fresh.to_bytes()).unwrap_err().to_string();
+    assert!(error.contains("manifest.json"), "{error}");
     let unnamed = ArchiveBuilder::new("", "t");
     assert!(unnamed.to_bytes().unwrap_err().to_string().contains("the name is empty"));
     let bad = Preprocessing { resize_shorter: 0, ..Preprocessing::default() };
-    assert!(ArchiveBuilder::new("m", "t").add_preprocessing(&bad).is_err());
+    let error = ArchiveBuilder::new("m", "t").add_preprocessing(&bad).unwrap_err().to_string();
+    assert!(error.contains("resize_shorter is 0"), "{error}");
 }
 
 /// The names in a folder.
@@ -752,7 +757,8 @@ fn a_failed_write_leaves_the_old_file_and_nothing_else() {
     let taken = folder.path().join("taken");
     fs::create_dir(&taken).unwrap();
     fs::write(taken.join("inside"), "").unwrap();
-    assert!(builder().write(&taken).is_err());
+    let error = builder().write(&taken).unwrap_err().to_string();
+    assert!(error.starts_with(&format!("{}: cannot write: ", taken.display())), "{error}");
     assert_eq!(listing(folder.path()), ["model", "taken"]);
 
     // There is no such folder.
@@ -762,7 +768,8 @@ fn a_failed_write_leaves_the_old_file_and_nothing_else() {
     // Invalid content: nothing is opened at all.
     let mut invalid = ArchiveBuilder::new("m", "t");
     invalid.add("../x", "").unwrap();
-    assert!(invalid.write(&folder.path().join("new")).is_err());
+    let error = invalid.write(&folder.path().join("new")).unwrap_err().to_string();
+    assert!(error.contains("`..`"), "{error}");
     assert_eq!(listing(folder.path()), ["model", "taken"]);
 }
 
@@ -861,8 +868,12 @@ proptest! {
 
     #[test]
     fn arbitrary_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..3000)) {
-        prop_assert!(Archive::from_bytes(FILE, bytes.clone()).is_err());
-        prop_assert!(Manifest::from_json(FILE, &bytes).is_err());
+        let archive = Archive::from_bytes(FILE, bytes.clone()).err().map(|error| error.to_string());
+        let manifest = Manifest::from_json(FILE, &bytes).err().map(|error| error.to_string());
+        for error in [archive, manifest] {
+            let error = error.unwrap_or_default();
+            prop_assert!(error.starts_with(FILE) && !error.contains('\n'), "{error}");
+        }
     }
 
     #[test]

@@ -541,7 +541,8 @@ mod tests {
         let result = panic::catch_unwind(panic::AssertUnwindSafe(|| {
             pool.run(4, &|part| assert_ne!(part, 2, "part two fails"));
         }));
-        assert!(result.is_err());
+        let panicked = result.unwrap_err().downcast::<String>().unwrap();
+        assert!(panicked.contains("part two fails"), "{panicked}");
         assert_eq!(counts(&pool, 4), vec![1; 4]);
     }
 
@@ -606,7 +607,8 @@ mod tests {
         assert_eq!(places(&cores, 3, true).unwrap(), [[6], [7], [4]]);
         assert_eq!(places(&cores, 5, true).unwrap()[4], [0]);
         assert!(places(&equal(4), 4, false).unwrap().is_empty());
-        assert!(places(&equal(4), 5, true).is_err());
+        let error = places(&equal(4), 5, true).unwrap_err();
+        assert!(matches!(error, ThreadError::TooFewCores { threads: 5, cores: 4 }), "{error}");
     }
 
     #[test]
@@ -636,7 +638,10 @@ mod tests {
     #[test]
     fn unpinned_threads_share_the_fast_cores() {
         let mut cores = Core::usable();
-        let [fast, .., slow] = &mut cores[..] else { return };
+        let [fast, .., slow] = &mut cores[..] else {
+            resight_fixtures::skipped("it takes two cores");
+            return;
+        };
         slow.capacity = fast.capacity / 2;
         let (fast, slow) = (fast.index, slow.index);
         let pool = ThreadPool::on(&cores, ThreadSettings::default()).unwrap();
@@ -672,11 +677,7 @@ mod tests {
         // With the test's own program: under an emulator the kernel may not know how to start it.
         on_one_core(&mut check, &this);
         if !check.arg("--list").output().is_ok_and(|output| output.status.success()) {
-            // Past the harness, which keeps the output of a test that passes.
-            let _ = io::Write::write_all(
-                &mut io::stderr(),
-                b"skipped: a real-time scheduler (chrt or taskset is missing or not allowed, or an emulator runs this)\n",
-            );
+            resight_fixtures::skipped("chrt or taskset is missing or not allowed, or an emulator runs this");
             return;
         }
         let mut command = Command::new("chrt");
