@@ -1,7 +1,7 @@
 use alloc::format;
 
-use crate::dispatch::Vectors;
-use crate::tiled::split;
+use crate::parts::split;
+use crate::vectors::Vectors;
 use crate::{Isa, KernelError, Parallel};
 
 /// Channels that are summed at a time: a cache line.
@@ -40,7 +40,7 @@ impl GlobalAverage {
                 "an average with {fraction_bits} fractional bits does not fit 16 bits"
             )));
         }
-        Ok(Self { input, fraction_bits, vectors: Vectors::new(isa) })
+        Ok(Self { input, fraction_bits, vectors: isa.vectors() })
     }
 
     /// Input `[height, width, channels]`.

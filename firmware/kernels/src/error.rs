@@ -17,9 +17,19 @@ pub enum KernelError {
         found: usize,
     },
     /// The running CPU does not have the instruction set.
-    Unavailable(&'static str),
+    Unavailable {
+        /// Its name.
+        isa: &'static str,
+        /// Names of those that the CPU has.
+        available: String,
+    },
     /// No instruction set has this name.
-    UnknownIsa(String),
+    UnknownIsa {
+        /// The name asked for.
+        name: String,
+        /// Those that there are.
+        known: String,
+    },
 }
 
 impl fmt::Display for KernelError {
@@ -29,14 +39,11 @@ impl fmt::Display for KernelError {
             Self::Length { what, expected, found } => {
                 write!(f, "{what} has {found} elements, expected {expected}")
             }
-            Self::Unavailable(name) => {
-                write!(f, "this CPU cannot run the `{name}` kernels; unset RESIGHT_ISA or choose one of: ")?;
-                crate::Isa::list(f, crate::Isa::available())
-            }
-            Self::UnknownIsa(name) => {
-                write!(f, "no kernels are called `{name}`; known: ")?;
-                crate::Isa::list(f, crate::Isa::ALL.iter().copied())
-            }
+            Self::Unavailable { isa, available } => write!(
+                f,
+                "this CPU cannot run the `{isa}` kernels; unset RESIGHT_ISA or choose one of: {available}"
+            ),
+            Self::UnknownIsa { name, known } => write!(f, "no kernels are called `{name}`; known: {known}"),
         }
     }
 }

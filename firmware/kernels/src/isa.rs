@@ -1,56 +1,134 @@
+//! The instruction sets, and the one table of the kernels that each has.
+//!
+//! The table is compiled everywhere, so that a host can tell what a board will do; the kernels
+//! themselves only on their own architecture.
+
+use alloc::boxed::Box;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
 use core::fmt;
 
-use alloc::string::ToString;
+use crate::convolution::choose::{ALL, DEPTHWISE, Kernel, Target, choose};
+use crate::convolution::packed::PackedConvolution;
+use crate::convolution::winograd::WINOGRAD;
+use crate::convolution::{depthwise, generic};
+use crate::vectors::Vectors;
+use crate::{CacheSizes, ConvolutionParameters, KernelError};
 
-use crate::KernelError;
+#[cfg(any(target_arch = "aarch64", target_arch = "x86_64"))]
+use crate::convolution::tiled::{self, is_available};
+#[cfg(target_arch = "aarch64")]
+use crate::neon::{self, NeonDot, NeonI8mm, NeonMlal};
+#[cfg(target_arch = "x86_64")]
+use crate::x86::{X86Avx2, X86AvxVnni, X86Vnni};
 
-/// An instruction set that kernels exist for, best last within an architecture.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Isa {
+/// A row of the table.
+struct InstructionSet {
+    name: &'static str,
+    /// Asks the running CPU; `None` on another architecture.
+    available: Option<fn() -> bool>,
+    /// What layers without a kernel of their own are compiled for.
+    vectors: fn() -> Vectors,
+    /// See [`choose`].
+    kernels: &'static [Kernel],
+}
+
+/// Declares [`Isa`] and the table from one row for each instruction set.
+macro_rules! instruction_sets {
+    ($(
+        $(#[$doc:meta])*
+        $isa:ident: $name:literal, $available:expr, $vectors:expr, [
+            $($kernel:literal, $layers:expr, $pack:expr;)*
+        ]
+    )*) => {
+        /// An instruction set that kernels exist for, best last within an architecture.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum Isa {
+            $($(#[$doc])* $isa,)*
+        }
+
+        impl Isa {
+            /// All of them, in the order of preference: the last available one is the best.
+            pub const ALL: [Self; [$($name),*].len()] = [$(Self::$isa),*];
+        }
+
+        static TABLE: [InstructionSet; Isa::ALL.len()] = [$(InstructionSet {
+            name: $name,
+            available: $available,
+            vectors: $vectors,
+            kernels: &[$(Kernel { name: $kernel, layers: $layers, pack: $pack }),*],
+        }),*];
+    };
+}
+
+/// A value where it is compiled for this architecture.
+macro_rules! on {
+    ($architecture:literal, $value:expr) => {{
+        #[cfg(target_arch = $architecture)]
+        {
+            Some($value)
+        }
+        #[cfg(not(target_arch = $architecture))]
+        {
+            None
+        }
+    }};
+}
+
+// A kernel's name states its tile: packing a layer checks that.
+#[rustfmt::skip]
+instruction_sets! {
     /// Portable scalar code, the reference.
-    Generic,
+    Generic: "generic", Some(|| true), || Vectors::BASELINE, [
+        "generic", ALL, Some(generic::pack);
+    ]
     /// ARMv8.0 NEON: `smull`, `smlal2`, `sadalp` (Cortex-A53, A57, A72).
-    NeonMlal,
+    NeonMlal: "neon_mlal", on!("aarch64", is_available::<NeonMlal>), || Vectors::BASELINE, [
+        "neon_mlal_4x16", ALL, on!("aarch64", tiled::pack::<NeonMlal>);
+        "neon_mlal_winograd_4x4", WINOGRAD, on!("aarch64", neon::pack_winograd);
+        "neon_mlal_depthwise", DEPTHWISE, on!("aarch64", depthwise::pack);
+    ]
     /// NEON with `sdot` (Cortex-A55, A76, A78AE).
-    NeonDot,
+    NeonDot: "neon_dot", on!("aarch64", is_available::<NeonDot>), || Vectors::BASELINE, [
+        "neon_dot_6x16", ALL, on!("aarch64", tiled::pack::<NeonDot>);
+        "neon_dot_depthwise", DEPTHWISE, on!("aarch64", depthwise::pack);
+    ]
     /// NEON with `smmla` (ARMv8.6, Neoverse V1, Cortex-A710 and later).
-    NeonI8mm,
+    NeonI8mm: "neon_i8mm", on!("aarch64", is_available::<NeonI8mm>), || Vectors::BASELINE, [
+        "neon_i8mm_6x16", ALL, on!("aarch64", tiled::pack::<NeonI8mm>);
+        "neon_i8mm_depthwise", DEPTHWISE, on!("aarch64", depthwise::pack);
+    ]
     /// AVX2, 16-bit multiply-add.
-    X86Avx2,
+    X86Avx2: "x86_avx2", on!("x86_64", is_available::<X86Avx2>), Vectors::avx2, [
+        "x86_avx2_6x16", ALL, on!("x86_64", tiled::pack::<X86Avx2>);
+        "x86_avx2_depthwise", DEPTHWISE, on!("x86_64", depthwise::pack);
+    ]
     /// AVX2 with AVX-VNNI, 256-bit dot products (Alder Lake and later without AVX-512).
-    X86AvxVnni,
+    X86AvxVnni: "x86_avx_vnni", on!("x86_64", is_available::<X86AvxVnni>), Vectors::avx2, [
+        "x86_avx_vnni_6x16", ALL, on!("x86_64", tiled::pack::<X86AvxVnni>);
+        "x86_avx_vnni_depthwise", DEPTHWISE, on!("x86_64", depthwise::pack);
+    ]
     /// AVX-512 with VNNI.
-    X86Vnni,
+    X86Vnni: "x86_vnni", on!("x86_64", is_available::<X86Vnni>), Vectors::avx2, [
+        "x86_vnni_14x32", ALL, on!("x86_64", tiled::pack::<X86Vnni>);
+        "x86_vnni_depthwise", DEPTHWISE, on!("x86_64", depthwise::pack);
+    ]
 }
 
 impl Isa {
-    /// All of them, in the order of preference: the last available one is the best.
-    pub const ALL: [Self; 7] = [
-        Self::Generic,
-        Self::NeonMlal,
-        Self::NeonDot,
-        Self::NeonI8mm,
-        Self::X86Avx2,
-        Self::X86AvxVnni,
-        Self::X86Vnni,
-    ];
+    /// Its row: the table has one for each, in the same order.
+    fn row(self) -> &'static InstructionSet {
+        &TABLE[self as usize]
+    }
 
     /// The name, as in `RESIGHT_ISA` and on the command line.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Generic => "generic",
-            Self::NeonMlal => "neon_mlal",
-            Self::NeonDot => "neon_dot",
-            Self::NeonI8mm => "neon_i8mm",
-            Self::X86Avx2 => "x86_avx2",
-            Self::X86AvxVnni => "x86_avx_vnni",
-            Self::X86Vnni => "x86_vnni",
-        }
+    pub fn name(self) -> &'static str {
+        self.row().name
     }
 
     /// Whether kernels for it are built in and the running CPU has the instructions.
     pub fn is_available(self) -> bool {
-        crate::dispatch::is_available(self)
+        self.row().available.is_some_and(|available| available())
     }
 
     /// Those that [are available](Self::is_available).
@@ -76,27 +154,55 @@ impl Isa {
     /// # Errors
     /// An unknown name.
     pub fn named(name: &str) -> Result<Self, KernelError> {
-        let known = Self::ALL.into_iter().find(|isa| isa.name() == name);
-        known.ok_or_else(|| KernelError::UnknownIsa(name.to_string()))
+        let found = Self::ALL.into_iter().find(|isa| isa.name() == name);
+        found.ok_or_else(|| KernelError::UnknownIsa { name: name.to_string(), known: list(Self::ALL) })
     }
 
     /// Its kernels for convolutions, each with the layers that it runs; the first one runs those
     /// that no other does.
     pub fn kernels(self) -> impl Iterator<Item = (&'static str, &'static str)> {
-        crate::dispatch::table(self)
+        self.row().kernels.iter().map(|kernel| (kernel.name, kernel.layers.description))
     }
 
     /// Itself when it is available.
     pub(crate) fn check(self) -> Result<Self, KernelError> {
-        if self.is_available() { Ok(self) } else { Err(KernelError::Unavailable(self.name())) }
+        if self.is_available() { Ok(self) } else { Err(self.unavailable()) }
     }
 
-    pub(crate) fn list(f: &mut fmt::Formatter<'_>, all: impl Iterator<Item = Self>) -> fmt::Result {
-        for (index, isa) in all.enumerate() {
-            write!(f, "{}{}", if index == 0 { "" } else { ", " }, isa.name())?;
-        }
-        Ok(())
+    /// The kernel that runs a layer, whose parameters are valid, also where the running CPU lacks it.
+    pub(crate) fn kernel(
+        self,
+        parameters: &ConvolutionParameters<'_>,
+        caches: CacheSizes,
+    ) -> &'static Kernel {
+        choose(self.row().kernels, parameters, caches)
     }
+
+    /// Packs a layer, whose parameters are valid.
+    pub(crate) fn pack(
+        self,
+        parameters: &ConvolutionParameters<'_>,
+        caches: CacheSizes,
+    ) -> Result<Box<dyn PackedConvolution>, KernelError> {
+        let kernel = self.kernel(parameters, caches);
+        let target = Target { kernel: kernel.name, vectors: self.vectors(), caches };
+        let packed = kernel.pack.and_then(|pack| pack(target, parameters));
+        packed.ok_or_else(|| self.unavailable())
+    }
+
+    /// What layers without a kernel of their own are compiled for.
+    pub(crate) fn vectors(self) -> Vectors {
+        (self.row().vectors)()
+    }
+
+    fn unavailable(self) -> KernelError {
+        KernelError::Unavailable { isa: self.name(), available: list(Self::available()) }
+    }
+}
+
+/// Names for people.
+fn list(all: impl IntoIterator<Item = Isa>) -> String {
+    all.into_iter().map(Isa::name).collect::<Vec<_>>().join(", ")
 }
 
 impl fmt::Display for Isa {
@@ -125,5 +231,14 @@ mod tests {
     #[test]
     fn generic_can_always_be_forced() {
         assert_eq!(Isa::select(Some("generic")), Ok(Isa::Generic));
+    }
+
+    #[test]
+    fn every_instruction_set_has_kernels_of_its_name_and_one_for_all_layers() {
+        for isa in Isa::ALL {
+            let kernels: Vec<_> = isa.kernels().collect();
+            assert!(kernels.iter().all(|(kernel, _)| kernel.starts_with(isa.name())), "{kernels:?}");
+            assert_eq!(kernels[0].1, ALL.description);
+        }
     }
 }

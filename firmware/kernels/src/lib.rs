@@ -18,19 +18,18 @@ pub mod arithmetic;
 mod average;
 mod caches;
 mod convolution;
-mod depthwise;
-mod dispatch;
 mod error;
-mod generic;
+mod geometry;
 mod isa;
 mod linear;
 #[cfg(target_arch = "aarch64")]
 mod neon;
 mod parallel;
+mod parts;
 mod pool;
+mod requantise;
 mod shape;
-mod tiled;
-mod winograd;
+mod vectors;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 

@@ -1,8 +1,8 @@
 use alloc::format;
 use alloc::vec::Vec;
 
-use crate::dispatch::Vectors;
-use crate::tiled::split;
+use crate::parts::split;
+use crate::vectors::Vectors;
 use crate::{Isa, KernelError, Parallel};
 
 /// What a linear layer is made from.
@@ -76,7 +76,7 @@ impl Linear {
             bias: bias.to_vec(),
             scale: scale.to_vec(),
             input_limit,
-            vectors: Vectors::new(isa),
+            vectors: isa.vectors(),
         })
     }
 

@@ -1,7 +1,7 @@
 use core::ops::Range;
 
-use crate::dispatch::Vectors;
-use crate::tiled::split;
+use crate::parts::split;
+use crate::vectors::Vectors;
 use crate::{Isa, KernelError, Parallel, PoolShape};
 
 /// Channels that are compared at a time: a cache line.
@@ -23,7 +23,7 @@ impl MaxPool {
     pub fn new(isa: Isa, shape: PoolShape) -> Result<Self, KernelError> {
         shape.validate()?;
         isa.check()?;
-        Ok(Self { shape, vectors: Vectors::new(isa) })
+        Ok(Self { shape, vectors: isa.vectors() })
     }
 
     /// The geometry.

@@ -29,13 +29,17 @@ pub struct ConvolutionShape {
 impl ConvolutionShape {
     /// Output `[height, width, channels]`.
     pub fn output(&self) -> [usize; 3] {
-        let window = |axis| self.dilation[axis] * (self.kernel[axis] - 1) + 1;
         let size = |axis: usize| {
-            (self.input[axis] + self.padding[axis] + self.padding[axis + 2] - window(axis))
+            (self.input[axis] + self.padding[axis] + self.padding[axis + 2] - self.window(axis))
                 / self.stride[axis]
                 + 1
         };
         [size(0), size(1), self.output_channels]
+    }
+
+    /// Rows (axis 0) or columns (axis 1) of the image from the first tap of a window to its last.
+    pub(crate) fn window(&self, axis: usize) -> usize {
+        self.dilation[axis] * (self.kernel[axis] - 1) + 1
     }
 
     /// Elements of the input.
@@ -101,7 +105,7 @@ impl ConvolutionShape {
             ));
         }
         for axis in 0..2 {
-            let window = self.dilation[axis] * (self.kernel[axis] - 1) + 1;
+            let window = self.window(axis);
             if window > self.input[axis] + self.padding[axis] + self.padding[axis + 2] {
                 return invalid(format!(
                     "a convolution window of {window} does not fit its padded input: {self:?}"

@@ -3,69 +3,44 @@
 //! 24 accumulators, 3 registers with 8 activations of two pixels each, 4 registers of weights:
 //! 31 of 32. Per 8 of depth: 48 `sdot` and 3 loads, of 3, 4 and 4 registers. Such a load moves as
 //! many bytes per cycle as a paired one on out-of-order cores, in half the instructions.
-//! - Panel: `[depth / 8][3 pairs][2 pixels][8]`.
 //! - Weights: `[depth / 4][16 channels][4]`.
 
 use core::arch::aarch64::vdupq_n_s32;
 use core::arch::asm;
 
-use super::{detected, epilogue, panel};
-use crate::CacheSizes;
-use crate::tiled::{Microkernel, Tile};
+use super::detect::detected;
+use super::epilogue;
+use super::kernel_6x16::{DEPTH, Kernel6x16, Products, ROWS};
+use crate::convolution::tiled::Tile;
 
-const ROWS: usize = 6;
-const COLUMNS: usize = 16;
-const DEPTH: usize = 8;
+/// The kernel.
+pub(crate) type NeonDot = Kernel6x16<Sdot>;
 
 /// Proof that the CPU has `sdot`.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct NeonDot(());
+pub(crate) struct Sdot(());
 
-impl Microkernel for NeonDot {
-    const ROWS: usize = ROWS;
-    const COLUMNS: usize = COLUMNS;
-    const DEPTH: usize = DEPTH;
+// SAFETY: `new` asks for `sdot`; the tiles read and write what `Tile` says.
+unsafe impl Products for Sdot {
+    const WEIGHT_STEP: usize = 4;
 
     fn new() -> Option<Self> {
         detected!("dotprod").then_some(Self(()))
     }
 
-    fn block_tiles(
-        caches: CacheSizes,
-        threads: usize,
-        panel: usize,
-        _touched: usize,
-        weights: usize,
-    ) -> usize {
-        super::block_tiles(caches, threads, panel, ROWS, weights)
-    }
-
-    fn pack_weights(weight: &dyn Fn(usize, usize) -> i8, depth: usize, packed: &mut [u8]) {
-        panel::columns::<4>(weight, 0..COLUMNS, depth, packed);
-    }
-
-    unsafe fn pack_rows(self, rows: &[*const i8], depth: usize, panel: *mut u8) {
-        // SAFETY: `depth` bytes of each row, `depth * ROWS` of the panel.
-        unsafe { panel::pairs(rows, depth, panel) };
-    }
-
-    unsafe fn tile(self, tile: &Tile) {
-        // SAFETY: owning a value proves that the CPU has `sdot`; the rest is passed on.
+    #[inline(always)]
+    unsafe fn tiles(self, tile: &Tile, tiles: usize) {
+        // SAFETY: owning a value proves that the CPU has `sdot`; the rest is as stated.
         unsafe {
             match tile.rows {
-                6.. => tile_6(tile, 1),
-                5 => tile_5(tile, 1),
-                4 => tile_4(tile, 1),
-                3 => tile_3(tile, 1),
-                2 => tile_2(tile, 1),
-                _ => tile_1(tile, 1),
+                6.. => tile_6(tile, tiles),
+                5 => tile_5(tile, tiles),
+                4 => tile_4(tile, tiles),
+                3 => tile_3(tile, tiles),
+                2 => tile_2(tile, tiles),
+                _ => tile_1(tile, tiles),
             }
         }
-    }
-
-    unsafe fn sweep(self, tile: &Tile, tiles: usize) {
-        // SAFETY: as in `tile`.
-        unsafe { tile_6(tile, tiles) };
     }
 }
 
@@ -146,7 +121,7 @@ macro_rules! tile {
                     options(nostack, readonly),
                 );
                 epilogue::finish(rows, &tile);
-                epilogue::next::<$count>(&mut tile);
+                tile.move_down($count);
             }
             }
         }

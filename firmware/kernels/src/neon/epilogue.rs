@@ -6,7 +6,7 @@ use core::arch::aarch64::{
     vshlq_s32, vst1q_s8,
 };
 
-use crate::tiled::Tile;
+use crate::convolution::tiled::Tile;
 
 /// The accumulators of a tile of 16 channels, starting as the bias.
 ///
@@ -59,15 +59,6 @@ pub(super) unsafe fn finish<const ROWS: usize>(mut rows: [[int32x4_t; 4]; ROWS],
             let bytes = vcombine_s8(vqmovn_s16(low), vqmovn_s16(high));
             vst1q_s8(tile.output.add(index * tile.stride), bytes);
         }
-    }
-}
-
-/// Moves output and residual of a tile to the next `ROWS` rows.
-#[inline(always)]
-pub(super) fn next<const ROWS: usize>(tile: &mut Tile) {
-    tile.output = tile.output.wrapping_add(ROWS * tile.stride);
-    if !tile.residual.is_null() {
-        tile.residual = tile.residual.wrapping_add(ROWS * tile.stride);
     }
 }
 

@@ -3,7 +3,6 @@
 //! `smmla` multiplies 2 x 8 by 8 x 2: an accumulator holds two pixels of two channels. 24
 //! accumulators, 3 registers with 8 activations of two pixels each, 4 registers of weights: 31 of
 //! 32. Per 8 of depth: 24 `smmla` and 3 loads, of 3, 4 and 4 registers.
-//! - Panel: `[depth / 8][3 pairs][2 pixels][8]`.
 //! - Weights: `[depth / 8][8 pairs][2 channels][8]`.
 
 use core::arch::aarch64::{
@@ -11,63 +10,39 @@ use core::arch::aarch64::{
 };
 use core::arch::asm;
 
-use super::{detected, epilogue, panel};
-use crate::CacheSizes;
-use crate::tiled::{Microkernel, Tile};
+use super::detect::detected;
+use super::epilogue;
+use super::kernel_6x16::{DEPTH, Kernel6x16, Products, ROWS};
+use crate::convolution::tiled::Tile;
 
-const ROWS: usize = 6;
-const COLUMNS: usize = 16;
-const DEPTH: usize = 8;
+/// The kernel.
+pub(crate) type NeonI8mm = Kernel6x16<Smmla>;
 
 /// Proof that the CPU has `smmla`.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct NeonI8mm(());
+pub(crate) struct Smmla(());
 
-impl Microkernel for NeonI8mm {
-    const ROWS: usize = ROWS;
-    const COLUMNS: usize = COLUMNS;
-    const DEPTH: usize = DEPTH;
+// SAFETY: `new` asks for `smmla`; the tiles read and write what `Tile` says.
+unsafe impl Products for Smmla {
+    const WEIGHT_STEP: usize = 8;
 
     fn new() -> Option<Self> {
         detected!("i8mm").then_some(Self(()))
     }
 
-    fn block_tiles(
-        caches: CacheSizes,
-        threads: usize,
-        panel: usize,
-        _touched: usize,
-        weights: usize,
-    ) -> usize {
-        super::block_tiles(caches, threads, panel, ROWS, weights)
-    }
-
-    fn pack_weights(weight: &dyn Fn(usize, usize) -> i8, depth: usize, packed: &mut [u8]) {
-        panel::columns::<8>(weight, 0..COLUMNS, depth, packed);
-    }
-
-    unsafe fn pack_rows(self, rows: &[*const i8], depth: usize, panel: *mut u8) {
-        // SAFETY: `depth` bytes of each row, `depth * ROWS` of the panel.
-        unsafe { panel::pairs(rows, depth, panel) };
-    }
-
-    unsafe fn tile(self, tile: &Tile) {
-        // SAFETY: owning a value proves that the CPU has `smmla`; the rest is passed on.
+    #[inline(always)]
+    unsafe fn tiles(self, tile: &Tile, tiles: usize) {
+        // SAFETY: owning a value proves that the CPU has `smmla`; the rest is as stated.
         unsafe {
             match tile.rows {
-                6.. => tile_3_pairs::<6>(tile, 1),
-                5 => tile_3_pairs::<5>(tile, 1),
-                4 => tile_2_pairs::<4>(tile, 1),
-                3 => tile_2_pairs::<3>(tile, 1),
-                2 => tile_1_pair::<2>(tile, 1),
-                _ => tile_1_pair::<1>(tile, 1),
+                6.. => tile_3_pairs::<6>(tile, tiles),
+                5 => tile_3_pairs::<5>(tile, tiles),
+                4 => tile_2_pairs::<4>(tile, tiles),
+                3 => tile_2_pairs::<3>(tile, tiles),
+                2 => tile_1_pair::<2>(tile, tiles),
+                _ => tile_1_pair::<1>(tile, tiles),
             }
         }
-    }
-
-    unsafe fn sweep(self, tile: &Tile, tiles: usize) {
-        // SAFETY: as in `tile`.
-        unsafe { tile_3_pairs::<ROWS>(tile, tiles) };
     }
 }
 
@@ -192,7 +167,7 @@ macro_rules! tile {
                     options(nostack, readonly),
                 );
                 epilogue::finish::<ROWS>(untangle(&pairs), &tile);
-                epilogue::next::<ROWS>(&mut tile);
+                tile.move_down(ROWS);
             }
             }
         }

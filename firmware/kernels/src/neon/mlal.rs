@@ -11,9 +11,9 @@
 use core::arch::aarch64::{int32x4_t, vaddq_s32, vdupq_n_s32, vpaddq_s32};
 use core::arch::asm;
 
-use super::{epilogue, panel};
+use super::{blocks, epilogue, panel};
 use crate::CacheSizes;
-use crate::tiled::{Microkernel, Tile};
+use crate::convolution::tiled::{Microkernel, Tile};
 
 const ROWS: usize = 4;
 const COLUMNS: usize = 16;
@@ -25,10 +25,14 @@ const BLOCK: usize = 4;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct NeonMlal(());
 
-impl Microkernel for NeonMlal {
+// SAFETY: NEON belongs to aarch64; the tiles read and write what `Tile` says, and `interleave` reads `depth`
+// bytes of each row and fills the panel.
+unsafe impl Microkernel for NeonMlal {
     const ROWS: usize = ROWS;
     const COLUMNS: usize = COLUMNS;
     const DEPTH: usize = DEPTH;
+    const WEIGHT_STEP: usize = 16;
+    const WEIGHT_COLUMNS: usize = BLOCK;
 
     fn new() -> Option<Self> {
         Some(Self(()))
@@ -41,13 +45,7 @@ impl Microkernel for NeonMlal {
         _touched: usize,
         weights: usize,
     ) -> usize {
-        super::block_tiles(caches, threads, panel, ROWS, weights)
-    }
-
-    fn pack_weights(weight: &dyn Fn(usize, usize) -> i8, depth: usize, packed: &mut [u8]) {
-        for (block, packed) in packed.chunks_exact_mut(depth * BLOCK).enumerate() {
-            panel::columns::<DEPTH>(weight, block * BLOCK..(block + 1) * BLOCK, depth, packed);
-        }
+        blocks::block_tiles(caches, threads, panel, ROWS, weights)
     }
 
     unsafe fn pack_rows(self, rows: &[*const i8], depth: usize, panel: *mut u8) {
@@ -56,7 +54,7 @@ impl Microkernel for NeonMlal {
     }
 
     unsafe fn tile(self, tile: &Tile) {
-        // SAFETY: passed on.
+        // SAFETY: as stated.
         unsafe {
             match tile.rows {
                 4.. => tile_4(tile),

@@ -1,27 +1,9 @@
-//! How rows of activations become panels, and columns of weights tiles.
+//! How rows of activations become panels.
 
 use core::arch::aarch64::{
     vld1_s8, vld1q_s8, vreinterpretq_s8_s64, vreinterpretq_s64_s8, vst1_s8, vst1q_s8, vzip1q_s64, vzip2q_s64,
 };
 use core::arch::asm;
-use core::ops::Range;
-
-/// Writes `STEP` weights of each column in turn: `[depth / STEP][columns][STEP]`.
-pub(super) fn columns<const STEP: usize>(
-    weight: &dyn Fn(usize, usize) -> i8,
-    columns: Range<usize>,
-    depth: usize,
-    packed: &mut [u8],
-) {
-    let mut packed = packed.iter_mut();
-    for k in (0..depth).step_by(STEP) {
-        for column in columns.clone() {
-            for (k, byte) in (k..k + STEP).zip(&mut packed) {
-                *byte = weight(k, column) as u8;
-            }
-        }
-    }
-}
 
 /// Writes 16 bytes of each of four rows in turn: `[depth / 16][4 rows][16]`.
 ///

@@ -18,9 +18,10 @@
 
 use core::arch::x86_64::*;
 
-use super::{detected, each_row, with_rows};
+use super::detect::detected;
+use super::unroll::{each_row, with_rows};
 use crate::arithmetic::{FRACTION_BITS, requantise};
-use crate::tiled::{Microkernel, Tile};
+use crate::convolution::tiled::{Microkernel, Tile};
 
 const ROWS: usize = 14;
 const COLUMNS: usize = 32;
@@ -35,6 +36,17 @@ const PREFETCH_BYTES: usize = 4096;
 /// The channels of a row's first accumulator; those of the second one are their successors.
 const EVEN: [i32; 16] = [0, 4, 2, 6, 8, 12, 10, 14, 16, 20, 18, 22, 24, 28, 26, 30];
 
+/// The columns of both accumulators.
+const ORDER: [usize; COLUMNS] = {
+    let mut order = [0; COLUMNS];
+    let mut place = 0;
+    while place < COLUMNS {
+        order[place] = EVEN[place % 16] as usize + place / 16;
+        place += 1;
+    }
+    order
+};
+
 /// In `Tile::shift`: the multipliers are as they came, the rest is their shift.
 const PLAIN: u32 = 1 << 31;
 
@@ -42,32 +54,25 @@ const PLAIN: u32 = 1 << 31;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct X86Vnni(());
 
-impl Microkernel for X86Vnni {
+// SAFETY: `new` asks for all features that the functions below are compiled for. They read and write
+// whole rows of the tile and of the panel.
+unsafe impl Microkernel for X86Vnni {
     const ROWS: usize = ROWS;
     const COLUMNS: usize = COLUMNS;
     const DEPTH: usize = DEPTH;
+    const WEIGHT_STEP: usize = 4;
+    const COLUMN_ORDER: Option<&'static [usize]> = Some(&ORDER);
     const ACTIVATION_OFFSET: i32 = 128;
 
     fn new() -> Option<Self> {
         detected!("avx512f", "avx512bw", "avx512vl", "avx512vnni").then_some(Self(()))
     }
 
-    fn pack_weights(weight: &dyn Fn(usize, usize) -> i8, depth: usize, packed: &mut [u8]) {
-        let mut packed = packed.iter_mut();
-        for k in (0..depth).step_by(4) {
-            for column in EVEN.into_iter().chain(EVEN.map(|even| even + 1)) {
-                for (k, byte) in (k..k + 4).zip(&mut packed) {
-                    *byte = weight(k, column as usize) as u8;
-                }
-            }
-        }
-    }
-
-    fn prepare_scale(multiplier: &mut [i32], shift: u32, bound: i64) -> u32 {
+    fn prepare_scale(multiplier: &mut [i32], shift: u32, bound: &dyn Fn() -> i64) -> u32 {
         let largest = multiplier.iter().copied().max().unwrap_or(0).max(1);
         let left = (shift + 1).min(largest.leading_zeros() - 1);
         let rest = shift + 1 - left;
-        if bound << rest > i64::from(i32::MAX) {
+        if bound() << rest > i64::from(i32::MAX) {
             return shift | PLAIN;
         }
         for multiplier in multiplier {
@@ -77,12 +82,12 @@ impl Microkernel for X86Vnni {
     }
 
     unsafe fn pack_rows(self, rows: &[*const i8], depth: usize, panel: *mut u8) {
-        // SAFETY: owning a value proves that the CPU has the instructions; the rest is passed on.
+        // SAFETY: owning a value proves that the CPU has the instructions; the rest is as stated.
         unsafe { pack_rows(rows, depth, panel) };
     }
 
     unsafe fn tile(self, tile: &Tile) {
-        // SAFETY: owning a value proves that the CPU has the instructions; the rest is passed on.
+        // SAFETY: owning a value proves that the CPU has the instructions; the rest is as stated.
         unsafe { with_rows!(compute(tile), 1 2 3 4 5 6 7 8 9 10 11 12 13) };
     }
 }
@@ -177,7 +182,7 @@ unsafe fn compute<const N: usize>(tile: &Tile) {
     if tile.shift & PLAIN != 0 {
         // A copy: what is lent to a function would live in memory during the loop above.
         let mut memory = [[[0; 16]; 2]; N];
-        // SAFETY: a vector is 16 numbers; the rest is passed on.
+        // SAFETY: a vector is 16 numbers; the rest is as stated.
         unsafe {
             each_row!(row < N, {
                 _mm512_storeu_si512(memory[row][0].as_mut_ptr().cast(), rows[row][0]);
@@ -194,7 +199,7 @@ unsafe fn compute<const N: usize>(tile: &Tile) {
             rows[row][1] = _mm512_sll_epi32(rows[row][1], count);
         });
     }
-    // SAFETY: passed on.
+    // SAFETY: as stated.
     unsafe {
         if tile.residual.is_null() {
             finish::<N, false>(rows, tile);

@@ -78,7 +78,7 @@ pub(super) fn convolution(
     debug_assert!(shift <= MAX_SHIFT);
     let limit = i64::from(i32::MAX) >> shift;
     let mut rows = weights.chunks_exact(columns).zip(&bias);
-    let fits = rows.all(|(row, &bias)| accumulator_bound(row.iter().copied(), bias) <= limit);
+    let fits = rows.all(|(row, &bias)| accumulator_bound(row, bias) <= limit);
     Ok(fits.then_some(Folded::Convolution { bias, multiplier, shift }))
 }
 

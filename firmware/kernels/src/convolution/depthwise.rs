@@ -4,14 +4,17 @@
 //! multiply zeros. Here the lanes of a vector are channels, and nothing is packed but the
 //! weights. The loops are plain; the compiler makes vectors of them.
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
-use core::array;
 
-use crate::arithmetic::requantise;
-use crate::convolution::Body;
-use crate::dispatch::Vectors;
-use crate::tiled::split;
-use crate::{ConvolutionParameters, ConvolutionShape, Isa, KernelError, Parallel};
+use super::choose::Target;
+use super::packed::PackedConvolution;
+use super::parameters::ConvolutionParameters;
+use crate::geometry::Windows;
+use crate::parts::split;
+use crate::requantise::Requantisation;
+use crate::vectors::Vectors;
+use crate::{KernelError, Parallel};
 
 /// Channels whose accumulators stay in registers: half of NEON's.
 const CHANNELS: usize = 64;
@@ -20,42 +23,37 @@ const FEWER_CHANNELS: usize = 16;
 
 /// A depthwise convolution for any instruction set.
 #[derive(Debug)]
-pub(crate) struct Depthwise {
-    name: &'static str,
+struct Depthwise {
+    kernel: &'static str,
     vectors: Vectors,
-    shape: ConvolutionShape,
+    windows: Windows,
     /// `[kernel y][kernel x][channel]`.
     weights: Vec<i8>,
-    bias: Vec<i32>,
-    multiplier: Vec<i32>,
-    shift: u32,
-    residual_multiplier: i32,
-    padding_value: Vec<i8>,
+    requantisation: Requantisation,
+}
+
+/// Packs the weights of a depthwise layer; the parameters are valid.
+#[allow(clippy::unnecessary_wraps, reason = "other kernels need a CPU that has their instructions")]
+pub(crate) fn pack(
+    target: Target,
+    parameters: &ConvolutionParameters<'_>,
+) -> Option<Box<dyn PackedConvolution>> {
+    let taps = parameters.shape.depth();
+    let channel = |tap| parameters.weights.iter().skip(tap).step_by(taps).copied();
+    Some(Box::new(Depthwise {
+        kernel: target.kernel,
+        vectors: target.vectors,
+        windows: parameters.windows(),
+        weights: (0..taps).flat_map(channel).collect(),
+        requantisation: parameters.requantisation(),
+    }))
 }
 
 impl Depthwise {
-    /// Packs the weights of a depthwise layer; the parameters have been validated.
-    pub(crate) fn new(name: &'static str, isa: Isa, parameters: &ConvolutionParameters<'_>) -> Self {
-        let shape = &parameters.shape;
-        let taps = shape.depth();
-        let channel = |tap| parameters.weights.iter().skip(tap).step_by(taps).copied();
-        Self {
-            name,
-            vectors: Vectors::new(isa),
-            weights: (0..taps).flat_map(channel).collect(),
-            bias: parameters.bias.to_vec(),
-            multiplier: parameters.multiplier.to_vec(),
-            shift: parameters.shift,
-            residual_multiplier: parameters.residual_multiplier.unwrap_or(0),
-            padding_value: parameters.padding_value.to_vec(),
-            shape: shape.clone(),
-        }
-    }
-
     /// Computes whole rows of the output, from `first` on.
     #[inline(always)]
     fn rows(&self, input: &[i8], residual: Option<&[i8]>, first: usize, output: &mut [i8]) {
-        let [_, width, channels] = self.shape.output();
+        let [_, width, channels] = self.windows.shape.output();
         let first = first * width;
         for (pixel, output) in (first..).zip(output.chunks_exact_mut(channels)) {
             let position = [pixel / width, pixel % width];
@@ -89,20 +87,15 @@ impl Depthwise {
         channel: usize,
         output: &mut [i8],
     ) {
-        let shape = &self.shape;
-        let [height, width, channels] = shape.input;
-        let mut sums: [i32; N] = array::from_fn(|lane| self.bias[channel..channel + N][lane]);
+        let shape = &self.windows.shape;
+        let channels = shape.input[2];
+        let mut sums: [i32; N] = self.requantisation.start(channel);
         let mut weights = &self.weights[channel..];
         for ky in 0..shape.kernel[0] {
-            // A position above or left of the image becomes a huge one.
-            let y = (y * shape.stride[0] + ky * shape.dilation[0]).wrapping_sub(shape.padding[0]);
+            let y = self.windows.position(0, y, ky);
             for kx in 0..shape.kernel[1] {
-                let x = (x * shape.stride[1] + kx * shape.dilation[1]).wrapping_sub(shape.padding[1]);
-                let values = if y < height && x < width {
-                    &input[(y * width + x) * channels + channel..][..N]
-                } else {
-                    &self.padding_value[channel..][..N]
-                };
+                let x = self.windows.position(1, x, kx);
+                let values = self.windows.channels(input, [y, x], channel..channel + N);
                 for ((sum, &value), &weight) in sums.iter_mut().zip(values).zip(&weights[..N]) {
                     // Fits 16 bits, as weights stop at -127: the compiler may multiply bytes.
                     *sum += i32::from(i16::from(value) * i16::from(weight));
@@ -110,25 +103,13 @@ impl Depthwise {
                 weights = weights.get(channels..).unwrap_or_default();
             }
         }
-        let multiplier = &self.multiplier[channel..][..N];
-        let output = &mut output[channel..][..N];
-        if let Some(residual) = residual {
-            let residual = &residual[channel..][..N];
-            for lane in 0..N {
-                let residual = self.residual_multiplier * i32::from(residual[lane]);
-                output[lane] = requantise(sums[lane], self.shift, multiplier[lane], residual);
-            }
-        } else {
-            for lane in 0..N {
-                output[lane] = requantise(sums[lane], self.shift, multiplier[lane], 0);
-            }
-        }
+        self.requantisation.finish(channel, &sums, residual, output);
     }
 }
 
-impl Body for Depthwise {
+impl PackedConvolution for Depthwise {
     fn kernel(&self) -> &'static str {
-        self.name
+        self.kernel
     }
 
     fn scratch_len(&self, _threads: usize) -> usize {
@@ -143,7 +124,7 @@ impl Body for Depthwise {
         output: &mut [i8],
         _scratch: &mut [u8],
     ) -> Result<(), KernelError> {
-        let [_, width, channels] = self.shape.output();
+        let [_, width, channels] = self.windows.shape.output();
         split(parallel, parallel.threads(), output, width * channels, &|first, rows| {
             self.vectors.run(|| self.rows(input, residual, first, rows));
         });

@@ -1,0 +1,22 @@
+use core::fmt::Debug;
+
+use crate::{KernelError, Parallel};
+
+/// A convolution as one kernel packs it.
+pub(crate) trait PackedConvolution: Debug + Send + Sync {
+    /// The name of the kernel, `{isa}_{tile}`.
+    fn kernel(&self) -> &'static str;
+
+    /// Bytes of scratch memory with so many threads.
+    fn scratch_len(&self, threads: usize) -> usize;
+
+    /// Computes the output; the lengths of all buffers have been checked.
+    fn run(
+        &self,
+        parallel: &dyn Parallel,
+        input: &[i8],
+        residual: Option<&[i8]>,
+        output: &mut [i8],
+        scratch: &mut [u8],
+    ) -> Result<(), KernelError>;
+}

@@ -1,0 +1,240 @@
+//! Rows of activations in the order in which a micro-kernel reads them.
+
+use core::ops::Range;
+
+use super::matrix::Matrix;
+use super::microkernel::{MAX_ROWS, Microkernel};
+use crate::geometry::Windows;
+
+/// Packs the input under the windows of a few output pixels.
+#[derive(Debug)]
+pub(super) struct PanelPacker {
+    pub(super) windows: Windows,
+    output_width: usize,
+    /// A window is inside of the image when its first tap is above and left of this.
+    interior: [usize; 2],
+    matrix: Matrix,
+}
+
+impl PanelPacker {
+    pub(super) fn new(windows: Windows, matrix: Matrix) -> Self {
+        let input = windows.shape.input;
+        Self {
+            output_width: windows.shape.output()[1],
+            interior: [0, 1].map(|axis| (input[axis] + 1).saturating_sub(windows.extent(axis))),
+            windows,
+            matrix,
+        }
+    }
+
+    /// Packs the input of a range of output pixels. Rows beyond the last pixel repeat it.
+    ///
+    /// # Safety
+    /// The input has the length of the shape, `panel` is good for writing `panel_bytes` and `gathered`
+    /// for `gather_bytes`; `pixels` has 1 to `ROWS` of them.
+    pub(super) unsafe fn pack<M: Microkernel>(
+        &self,
+        microkernel: M,
+        input: &[i8],
+        group: usize,
+        pixels: Range<usize>,
+        gathered: *mut i8,
+        panel: *mut u8,
+    ) {
+        let first_channel = group * self.matrix.group_inputs;
+        let source = Source {
+            packer: self,
+            input: input[first_channel..].as_ptr(),
+            padding: self.windows.padding_value[first_channel..].as_ptr(),
+        };
+        let count = pixels.len();
+        let origins = self.origins::<M>(pixels);
+        // SAFETY: passed on as stated.
+        unsafe {
+            if self.matrix.gather_bytes > 0 {
+                source.gather(microkernel, &origins[..count], gathered, panel);
+            } else {
+                source.pack_taps(microkernel, &origins[..M::ROWS], panel);
+            }
+        }
+    }
+
+    /// Where the windows of `ROWS` output pixels start, in wrapping positions.
+    #[inline(always)]
+    fn origins<M: Microkernel>(&self, pixels: Range<usize>) -> [[usize; 2]; MAX_ROWS] {
+        let mut origins = [[0; 2]; MAX_ROWS];
+        let (mut y, mut x) = (pixels.start / self.output_width, pixels.start % self.output_width);
+        for (row, origin) in origins[..M::ROWS].iter_mut().enumerate() {
+            *origin = [self.windows.position(0, y, 0), self.windows.position(1, x, 0)];
+            if row + 1 < pixels.len() {
+                x += 1;
+                if x == self.output_width {
+                    (y, x) = (y + 1, 0);
+                }
+            }
+        }
+        origins
+    }
+
+    /// Whether all taps of a window are inside of the image.
+    #[inline(always)]
+    fn is_interior(&self, [y, x]: [usize; 2]) -> bool {
+        y < self.interior[0] && x < self.interior[1]
+    }
+}
+
+/// The channels of a group.
+struct Source<'a> {
+    packer: &'a PanelPacker,
+    /// The first pixel.
+    input: *const i8,
+    padding: *const i8,
+}
+
+impl Source<'_> {
+    /// The channels of the group under a tap of the window at `origin`.
+    #[inline(always)]
+    fn tap(&self, origin: [usize; 2], ky: usize, kx: usize) -> *const i8 {
+        let windows = &self.packer.windows;
+        let dilation = windows.shape.dilation;
+        let position = [origin[0].wrapping_add(ky * dilation[0]), origin[1].wrapping_add(kx * dilation[1])];
+        windows.index(position).map_or(self.padding, |index| self.input.wrapping_add(index))
+    }
+
+    /// Packs the channels of each tap in turn, right from where they are.
+    ///
+    /// # Safety
+    /// The windows at `origins`, `ROWS` of them, are those of output pixels; `panel` is good for writing.
+    #[inline(always)]
+    unsafe fn pack_taps<M: Microkernel>(&self, microkernel: M, origins: &[[usize; 2]], panel: *mut u8) {
+        let windows = &self.packer.windows;
+        let (shape, group_inputs) = (&windows.shape, self.packer.matrix.group_inputs);
+        let [_, width, channels] = shape.input;
+        let interior = origins.iter().all(|&origin| self.packer.is_interior(origin));
+        let mut bases = [self.input; MAX_ROWS];
+        for (base, &[y, x]) in bases.iter_mut().zip(origins) {
+            *base = self.input.wrapping_add(y.wrapping_mul(width).wrapping_add(x).wrapping_mul(channels));
+        }
+        let mut panel = panel;
+        for ky in 0..shape.kernel[0] {
+            for kx in 0..shape.kernel[1] {
+                let mut pointers = [self.padding; MAX_ROWS];
+                let (down, right) = (ky * shape.dilation[0], kx * shape.dilation[1]);
+                let offset = (down * width + right) * channels;
+                for ((pointer, base), &[y, x]) in pointers.iter_mut().zip(bases).zip(origins) {
+                    let position = [y.wrapping_add(down), x.wrapping_add(right)];
+                    if interior || windows.index(position).is_some() {
+                        *pointer = base.wrapping_add(offset);
+                    }
+                }
+                // SAFETY: each pointer is to the channels of a group, in the image or in the
+                // padding, and the panels of the taps follow each other.
+                unsafe {
+                    microkernel.pack_rows(&pointers[..M::ROWS], group_inputs, panel);
+                    panel = panel.add(group_inputs * M::ROWS * M::ACTIVATION_BYTES);
+                }
+            }
+        }
+    }
+
+    /// Packs windows that are gathered first, because the channels of a tap are no whole number of
+    /// depth steps.
+    ///
+    /// # Safety
+    /// The windows at `origins`, 1 to `ROWS` of them, are those of output pixels; `gathered` and `panel`
+    /// are good for writing.
+    #[inline(always)]
+    unsafe fn gather<M: Microkernel>(
+        &self,
+        microkernel: M,
+        origins: &[[usize; 2]],
+        gathered: *mut i8,
+        panel: *mut u8,
+    ) {
+        let depth = self.packer.matrix.depth;
+        let mut pointers = [gathered.cast_const(); MAX_ROWS];
+        for (row, pointer) in pointers[..M::ROWS].iter_mut().enumerate() {
+            // SAFETY: `gathered` has room for `ROWS` rows of `depth`.
+            unsafe {
+                let start = gathered.add(row.min(origins.len() - 1) * depth);
+                *pointer = start;
+                if let Some(&origin) = origins.get(row) {
+                    self.gather_row(origin, start);
+                }
+            }
+        }
+        // SAFETY: each row was gathered.
+        unsafe { microkernel.pack_rows(&pointers[..M::ROWS], depth, panel) };
+    }
+
+    /// Copies the window at `origin` to contiguous memory. What is left behind it does not
+    /// matter: it meets zero weights.
+    ///
+    /// # Safety
+    /// `row` is good for writing `depth` elements.
+    unsafe fn gather_row(&self, origin: [usize; 2], row: *mut i8) {
+        let (shape, group_inputs) = (&self.packer.windows.shape, self.packer.matrix.group_inputs);
+        let kernel = shape.kernel;
+        // Taps next to each other in the image are one run of memory.
+        let contiguous =
+            self.packer.matrix.groups == 1 && shape.dilation[1] == 1 && origin[1] < self.packer.interior[1];
+        if contiguous && origin[0] < self.packer.interior[0] {
+            let step = shape.dilation[0] * shape.input[1] * group_inputs;
+            // SAFETY: the whole window is inside of the image.
+            unsafe { copy_runs(self.tap(origin, 0, 0), step, row, kernel[1] * group_inputs, kernel[0]) };
+            return;
+        }
+        let mut end = row;
+        for ky in 0..kernel[0] {
+            // SAFETY: a run stays within a row of the image; all copies together are the depth.
+            unsafe {
+                if contiguous && origin[0].wrapping_add(ky * shape.dilation[0]) < shape.input[0] {
+                    let run = kernel[1] * group_inputs;
+                    copy_run(self.tap(origin, ky, 0), end, run);
+                    end = end.add(run);
+                } else {
+                    for kx in 0..kernel[1] {
+                        copy_run(self.tap(origin, ky, kx), end, group_inputs);
+                        end = end.add(group_inputs);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Copies a short run without a call: the last 16 bytes overlap those before them.
+///
+/// # Safety
+/// `len` bytes can be read and written, and do not overlap.
+#[inline(always)]
+unsafe fn copy_run(from: *const i8, to: *mut i8, len: usize) {
+    // SAFETY: every access is within the first `len` bytes.
+    unsafe {
+        if len < 16 {
+            for index in 0..len {
+                to.add(index).write(from.add(index).read());
+            }
+            return;
+        }
+        let copy = |at: usize| to.add(at).cast::<[u8; 16]>().write(from.add(at).cast::<[u8; 16]>().read());
+        let mut at = 0;
+        while at + 16 < len {
+            copy(at);
+            at += 16;
+        }
+        copy(len - 16);
+    }
+}
+
+/// Copies `count` runs of `len` bytes, `step` bytes apart, to contiguous memory.
+///
+/// # Safety
+/// All of the runs can be read and written, and do not overlap.
+#[inline(never)]
+unsafe fn copy_runs(from: *const i8, step: usize, to: *mut i8, len: usize, count: usize) {
+    for index in 0..count {
+        // SAFETY: one of the runs.
+        unsafe { copy_run(from.add(index * step), to.add(index * len), len) };
+    }
+}

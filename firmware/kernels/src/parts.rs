@@ -1,0 +1,153 @@
+//! How a layer is cut into parts that run side by side.
+
+use core::marker::PhantomData;
+use core::ops::Range;
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use crate::{KernelError, Parallel};
+
+/// Parts of a layer are claimed in one `u64`.
+pub(crate) const MAX_PARTS: usize = 64;
+/// Bytes of a cache line, which is also the largest vector: packed data and scratch memory start
+/// at a multiple of it.
+pub(crate) const CACHE_LINE: usize = 64;
+
+/// The units of `part`, of `parts` shares of `all` that differ by one at most.
+pub(crate) fn fair_share(part: usize, parts: usize, all: usize) -> Range<usize> {
+    part * all / parts..(part + 1) * all / parts
+}
+
+/// A layer cut along rows and columns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Grid {
+    /// Units of rows, at least `row_parts`.
+    pub(crate) rows: usize,
+    /// Units of columns, at least `column_parts`.
+    pub(crate) columns: usize,
+    pub(crate) row_parts: usize,
+    pub(crate) column_parts: usize,
+}
+
+impl Grid {
+    /// At most [`MAX_PARTS`].
+    pub(crate) fn parts(&self) -> usize {
+        self.row_parts * self.column_parts
+    }
+
+    /// The rows and the columns of a part.
+    pub(crate) fn part(&self, index: usize) -> (Range<usize>, Range<usize>) {
+        (
+            fair_share(index / self.column_parts, self.row_parts, self.rows),
+            fair_share(index % self.column_parts, self.column_parts, self.columns),
+        )
+    }
+
+    /// The most rows that a part has.
+    pub(crate) fn most_rows(&self) -> usize {
+        self.rows.div_ceil(self.row_parts)
+    }
+}
+
+/// What the parts of a layer read and write.
+pub(crate) struct Buffers<'a> {
+    pub(crate) input: &'a [i8],
+    pub(crate) residual: Option<&'a [i8]>,
+    pub(crate) output: Shared<'a, i8>,
+}
+
+/// A borrowed slice that the parts of a layer share; they write to disjoint elements.
+pub(crate) struct Shared<'a, T>(*mut T, PhantomData<&'a mut [T]>);
+
+impl<'a, T> Shared<'a, T> {
+    /// Shares `data`.
+    pub(crate) fn new(data: &'a mut [T]) -> Self {
+        Self(data.as_mut_ptr(), PhantomData)
+    }
+
+    /// The first element.
+    pub(crate) fn get(&self) -> *mut T {
+        self.0
+    }
+}
+
+// SAFETY: only a pointer; those who use it see to it that no element is written twice.
+unsafe impl<T: Send> Sync for Shared<'_, T> {}
+
+/// Calls `task` with each of `0..parts` (at most [`MAX_PARTS`]) at most once, whatever `parallel` does.
+pub(crate) fn run_parts(parallel: &dyn Parallel, parts: usize, task: &(dyn Fn(usize) + Sync)) {
+    debug_assert!(parts <= MAX_PARTS);
+    let claimed = AtomicU64::new(0);
+    parallel.run(parts, &|part| {
+        if part < parts && claimed.fetch_or(1 << part, Ordering::Relaxed) & (1 << part) == 0 {
+            task(part);
+        }
+    });
+}
+
+/// Runs `parts` parts, each with `bytes` of scratch memory of its own that start at a cache line.
+///
+/// # Errors
+/// Less scratch memory than [`scratch_len`].
+pub(crate) fn run_parts_with_scratch(
+    parallel: &dyn Parallel,
+    parts: usize,
+    bytes: usize,
+    scratch: &mut [u8],
+    task: &(dyn Fn(usize, *mut u8) + Sync),
+) -> Result<(), KernelError> {
+    let len = parts * bytes;
+    let skip = scratch.as_ptr().align_offset(CACHE_LINE);
+    let found = scratch.len();
+    let error = KernelError::Length { what: "scratch", expected: scratch_len(parts, bytes), found };
+    let scratch = Shared::new(scratch.get_mut(skip..skip.saturating_add(len)).ok_or(error)?);
+    run_parts(parallel, parts, &|part| task(part, scratch.get().wrapping_add(part * bytes)));
+    Ok(())
+}
+
+/// Bytes of scratch memory, wherever it starts, for parts that have `bytes` each, whole cache lines.
+pub(crate) fn scratch_len(parts: usize, bytes: usize) -> usize {
+    debug_assert!(bytes.is_multiple_of(CACHE_LINE));
+    parts * bytes + CACHE_LINE - 1
+}
+
+/// Splits `output` into `parts` ranges of whole units and calls `task` with the index of the first unit
+/// and the elements of each; `output` is a whole number of units long.
+pub(crate) fn split<T: Send>(
+    parallel: &dyn Parallel,
+    parts: usize,
+    output: &mut [T],
+    unit: usize,
+    task: &(dyn Fn(usize, &mut [T]) + Sync),
+) {
+    let units = output.len() / unit;
+    let parts = parts.min(units).clamp(1, MAX_PARTS);
+    let output = Shared::new(output);
+    run_parts(parallel, parts, &|part| {
+        let Range { start, end } = fair_share(part, parts, units);
+        // SAFETY: the ranges of different parts do not overlap, and each part runs once.
+        let range =
+            unsafe { core::slice::from_raw_parts_mut(output.get().add(start * unit), (end - start) * unit) };
+        task(start, range);
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_cover_everything_once() {
+        for all in 0..40 {
+            for parts in 1..9 {
+                let mut next = 0;
+                for part in 0..parts {
+                    let share = fair_share(part, parts, all);
+                    assert_eq!(share.start, next, "{part} of {parts} of {all}");
+                    assert!(share.len() == all / parts || share.len() == all.div_ceil(parts));
+                    next = share.end;
+                }
+                assert_eq!(next, all);
+            }
+        }
+    }
+}
