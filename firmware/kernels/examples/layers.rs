@@ -4,10 +4,13 @@
 //! that the plugin in `cross/measure/counter` listens to. On real hardware the mark is a harmless
 //! system call, and the times are printed instead.
 //!
-//! Usage: `layers [--isa NAME] [--depth 50|101] [--threads N] [--runs N] [--caches L1,L2,L3]`; only
-//! the last run is marked and timed. Caches are in KiB, of one core; 0 for no third level.
+//! Usage: `layers [--isa NAME] [--depth 50|101] [--threads N] [--parts N] [--runs N]
+//! [--caches L1,L2,L3] [--packing yes]`; only the last run is marked and timed. With `--parts` layers
+//! are cut for so many threads, and each part is marked and runs in turn. With `--packing`, what makes the
+//! layers from their parameters is marked too. Caches are in KiB, of one core; 0 for no third level.
 
 use std::ffi::{c_int, c_uint};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use resight_fixtures::Random;
@@ -21,6 +24,11 @@ unsafe extern "C" {
     /// From the C library: std has no name for it.
     fn getpriority(which: c_int, who: c_uint) -> c_int;
 }
+
+/// What is not counted.
+const OUTSIDE: usize = 1 << 16;
+/// What packs the layers.
+const PACKING: usize = 1 << 17;
 
 fn mark(id: usize) {
     // SAFETY: takes two integers, touches no memory.
@@ -51,6 +59,54 @@ impl Parallel for Threads {
     }
 }
 
+/// Cuts layers for some threads and runs the parts in turn, each after a mark of its own.
+struct Parts {
+    threads: usize,
+    /// Of the layer that runs.
+    mark: AtomicUsize,
+}
+
+impl Parallel for Parts {
+    fn threads(&self) -> usize {
+        self.threads
+    }
+
+    fn run(&self, parts: usize, task: &(dyn Fn(usize) + Sync)) {
+        let layer = self.mark.load(Ordering::Relaxed);
+        for part in 0..parts {
+            if layer != OUTSIDE {
+                mark((part + 1) << 8 | layer);
+            }
+            task(part);
+        }
+        if layer != OUTSIDE {
+            mark(layer);
+        }
+    }
+}
+
+/// What layers are made for.
+#[derive(Clone, Copy)]
+struct Target {
+    isa: Isa,
+    caches: CacheSizes,
+    /// Marks what packs them.
+    packing: bool,
+}
+
+impl Target {
+    /// Runs what packs a layer.
+    fn pack<R>(self, pack: impl FnOnce() -> Result<R, KernelError>) -> Result<R, KernelError> {
+        if !self.packing {
+            return pack();
+        }
+        mark(PACKING);
+        let packed = pack();
+        mark(OUTSIDE);
+        packed
+    }
+}
+
 /// The kinds of layers, in the order in which they run.
 enum Layer {
     Convolution(Box<Convolution>, bool),
@@ -60,7 +116,7 @@ enum Layer {
 }
 
 fn convolution(
-    (isa, caches): (Isa, CacheSizes),
+    target: Target,
     random: &mut Random,
     size: usize,
     channels: [usize; 2],
@@ -89,13 +145,15 @@ fn convolution(
         padding_value: &vec![-3; channels[0]],
         shape,
     };
-    Ok(Layer::Convolution(Box::new(Convolution::with_caches(isa, &parameters, caches)?), residual))
+    let convolution = target.pack(|| Convolution::with_caches(target.isa, &parameters, target.caches))?;
+    Ok(Layer::Convolution(Box::new(convolution), residual))
 }
 
-fn network(isa: Isa, depth: usize, caches: CacheSizes) -> Result<Vec<(String, Layer)>, KernelError> {
+fn network(target: Target, depth: usize) -> Result<Vec<(String, Layer)>, KernelError> {
+    let isa = target.isa;
     let random = &mut Random::new(1);
     let mut layers = Vec::new();
-    layers.push(("stem".into(), convolution((isa, caches), random, 224, [3, 64], [7, 2], false)?));
+    layers.push(("stem".into(), convolution(target, random, 224, [3, 64], [7, 2], false)?));
     let shape = PoolShape { input: [112, 112, 64], kernel: [3; 2], stride: [2; 2], padding: [1; 4] };
     layers.push(("max pool".into(), Layer::MaxPool(MaxPool::new(isa, shape)?)));
     let blocks = [3, 4, if depth == 101 { 23 } else { 6 }, 3];
@@ -109,14 +167,11 @@ fn network(isa: Isa, depth: usize, caches: CacheSizes) -> Result<Vec<(String, La
             let before = after * stride;
             let outputs = middle * 4;
             if block == 0 {
-                add(
-                    "shortcut",
-                    convolution((isa, caches), random, before, [inputs, outputs], [1, stride], false)?,
-                );
+                add("shortcut", convolution(target, random, before, [inputs, outputs], [1, stride], false)?);
             }
-            add("reduce", convolution((isa, caches), random, before, [inputs, middle], [1, 1], false)?);
-            add("spatial", convolution((isa, caches), random, before, [middle; 2], [3, stride], false)?);
-            add("expand", convolution((isa, caches), random, after, [middle, outputs], [1, 1], true)?);
+            add("reduce", convolution(target, random, before, [inputs, middle], [1, 1], false)?);
+            add("spatial", convolution(target, random, before, [middle; 2], [3, stride], false)?);
+            add("expand", convolution(target, random, after, [middle, outputs], [1, 1], true)?);
             inputs = outputs;
         }
     }
@@ -129,20 +184,31 @@ fn network(isa: Isa, depth: usize, caches: CacheSizes) -> Result<Vec<(String, La
         scale: &[1e-4; 1000],
         input_limit: 128 << 4,
     };
-    layers.push(("linear".into(), Layer::Linear(Linear::new(isa, &parameters)?)));
+    layers.push(("linear".into(), Layer::Linear(target.pack(|| Linear::new(isa, &parameters))?)));
     Ok(layers)
 }
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let (mut isa, mut depth, mut threads, mut runs) = (None, 50, 1, 1);
-    let mut caches = CacheSizes::default();
+/// What the command line says.
+struct Arguments {
+    target: Target,
+    depth: usize,
+    threads: usize,
+    parts: Option<usize>,
+    runs: usize,
+}
+
+fn arguments() -> Result<Arguments, Box<dyn std::error::Error>> {
+    let (mut isa, mut depth, mut threads, mut parts, mut runs) = (None, 50, 1, None, 1);
+    let (mut caches, mut packing) = (CacheSizes::default(), false);
     let mut arguments = std::env::args().skip(1);
     while let (Some(name), Some(value)) = (arguments.next(), arguments.next()) {
         match name.as_str() {
             "--isa" => isa = Some(value),
             "--depth" => depth = value.parse()?,
             "--threads" => threads = value.parse()?,
+            "--parts" => parts = Some(value.parse()?),
             "--runs" => runs = value.parse()?,
+            "--packing" => packing = value == "yes",
             "--caches" => {
                 let kib: Vec<usize> = value.split(',').map(str::parse).collect::<Result<_, _>>()?;
                 let [l1d, l2, l3] = kib[..] else { return Err("--caches takes L1,L2,L3".into()) };
@@ -151,10 +217,43 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             _ => return Err(format!("unknown argument {name}").into()),
         }
     }
-    let isa = Isa::select(isa.as_deref())?;
-    let parallel: Box<dyn Parallel> =
-        if threads > 1 { Box::new(Threads(threads)) } else { Box::new(Sequential) };
-    let layers = network(isa, depth, caches)?;
+    let target = Target { isa: Isa::select(isa.as_deref())?, caches, packing };
+    Ok(Arguments { target, depth, threads, parts, runs })
+}
+
+/// Runs a layer from `input` to `output`, or from and to the small buffers of the classifier.
+fn run(
+    layer: &Layer,
+    parallel: &dyn Parallel,
+    [input, output, residual]: &mut [Vec<i8>; 3],
+    scratch: &mut [u8],
+    (average, logits): (&mut [i16], &mut [f32]),
+) -> Result<(), KernelError> {
+    match layer {
+        Layer::Convolution(convolution, with_residual) => {
+            let shape = convolution.shape();
+            let output = &mut output[..shape.output_len()];
+            let residual = with_residual.then(|| &residual[..output.len()]);
+            convolution.run(parallel, &input[..shape.input_len()], residual, output, scratch)
+        }
+        Layer::MaxPool(pool) => pool.run(parallel, &input[..112 * 112 * 64], &mut output[..56 * 56 * 64]),
+        Layer::Average(layer) => layer.run(parallel, &input[..7 * 7 * 2048], average),
+        Layer::Linear(linear) => linear.run(parallel, average, logits),
+    }
+}
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let Arguments { target, depth, threads, parts, runs } = arguments()?;
+    let isa = target.isa;
+    let counted = parts.map(|threads| Parts { threads, mark: AtomicUsize::new(OUTSIDE) });
+    let threads = parts.unwrap_or(threads);
+    let threaded = Threads(threads);
+    let parallel: &dyn Parallel = match &counted {
+        Some(parts) => parts,
+        None if threads > 1 => &threaded,
+        None => &Sequential,
+    };
+    let layers = network(target, depth)?;
     let random = &mut Random::new(2);
     let largest = 112 * 112 * 64;
     let mut buffers = [random.activations(largest), random.activations(largest), random.activations(largest)];
@@ -163,36 +262,20 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut logits = vec![0f32; 1000];
     let mut rows = Vec::new();
     // A mark starts the model of the caches.
-    mark(1 << 16);
+    mark(OUTSIDE);
     let all = (0..runs).flat_map(|run| layers.iter().enumerate().map(move |layer| (run, layer)));
-    for (run, (index, (name, layer))) in all {
-        let [input, output, residual] = &mut buffers;
-        let last = run + 1 == runs;
+    for (number, (index, (name, layer))) in all {
+        let last = number + 1 == runs;
         let start = Instant::now();
         if last {
+            if let Some(parts) = &counted {
+                parts.mark.store(index, Ordering::Relaxed);
+            }
             mark(index);
         }
-        match layer {
-            Layer::Convolution(convolution, with_residual) => {
-                let shape = convolution.shape();
-                let (input_len, output_len) = (shape.input_len(), shape.output_len());
-                let residual = with_residual.then(|| &residual[..output_len]);
-                convolution.run(
-                    &*parallel,
-                    &input[..input_len],
-                    residual,
-                    &mut output[..output_len],
-                    &mut scratch,
-                )?;
-            }
-            Layer::MaxPool(pool) => {
-                pool.run(&*parallel, &input[..112 * 112 * 64], &mut output[..56 * 56 * 64])?;
-            }
-            Layer::Average(layer) => layer.run(&*parallel, &input[..7 * 7 * 2048], &mut average)?,
-            Layer::Linear(linear) => linear.run(&*parallel, &average, &mut logits)?,
-        }
+        run(layer, parallel, &mut buffers, &mut scratch, (&mut average, &mut logits))?;
         if last {
-            mark(1 << 16);
+            mark(OUTSIDE);
             rows.push((name, layer, start.elapsed()));
         }
         buffers.rotate_left(1);

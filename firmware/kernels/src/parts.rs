@@ -17,34 +17,57 @@ pub(crate) fn fair_share(part: usize, parts: usize, all: usize) -> Range<usize> 
     part * all / parts..(part + 1) * all / parts
 }
 
+/// The least number of so many bytes in a row that are whole cache lines.
+pub(crate) fn whole_lines(bytes: usize) -> usize {
+    // A power of two: what of a line is not in `bytes`.
+    CACHE_LINE >> bytes.trailing_zeros().min(CACHE_LINE.trailing_zeros())
+}
+
+/// A dimension cut into parts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Axis {
+    /// The whole, at least 1.
+    pub(crate) len: usize,
+    /// Parts start at a multiple of this.
+    pub(crate) unit: usize,
+    /// At most as many as there are units.
+    pub(crate) parts: usize,
+}
+
+impl Axis {
+    /// The same dimension in other parts, as many as possible of `parts`.
+    pub(crate) fn cut(self, unit: usize, parts: usize) -> Self {
+        Self { unit, parts: parts.min(self.len.div_ceil(unit)), ..self }
+    }
+
+    /// What belongs to a part.
+    pub(crate) fn part(&self, index: usize) -> Range<usize> {
+        let share = fair_share(index, self.parts, self.len.div_ceil(self.unit));
+        share.start * self.unit..(share.end * self.unit).min(self.len)
+    }
+
+    /// The most that a part has.
+    pub(crate) fn most(&self) -> usize {
+        (self.len.div_ceil(self.unit).div_ceil(self.parts) * self.unit).min(self.len)
+    }
+}
+
 /// A layer cut along rows and columns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Grid {
-    /// Units of rows, at least `row_parts`.
-    pub(crate) rows: usize,
-    /// Units of columns, at least `column_parts`.
-    pub(crate) columns: usize,
-    pub(crate) row_parts: usize,
-    pub(crate) column_parts: usize,
+    pub(crate) rows: Axis,
+    pub(crate) columns: Axis,
 }
 
 impl Grid {
     /// At most [`MAX_PARTS`].
     pub(crate) fn parts(&self) -> usize {
-        self.row_parts * self.column_parts
+        self.rows.parts * self.columns.parts
     }
 
     /// The rows and the columns of a part.
     pub(crate) fn part(&self, index: usize) -> (Range<usize>, Range<usize>) {
-        (
-            fair_share(index / self.column_parts, self.row_parts, self.rows),
-            fair_share(index % self.column_parts, self.column_parts, self.columns),
-        )
-    }
-
-    /// The most rows that a part has.
-    pub(crate) fn most_rows(&self) -> usize {
-        self.rows.div_ceil(self.row_parts)
+        (self.rows.part(index / self.columns.parts), self.columns.part(index % self.columns.parts))
     }
 }
 

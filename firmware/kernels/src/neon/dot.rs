@@ -11,7 +11,7 @@ use core::arch::asm;
 use super::detect::detected;
 use super::epilogue;
 use super::kernel_6x16::{DEPTH, Kernel6x16, Products, ROWS};
-use crate::convolution::tiled::Tile;
+use crate::convolution::tiled::{Costs, Tile};
 
 /// The kernel.
 pub(crate) type NeonDot = Kernel6x16<Sdot>;
@@ -23,6 +23,16 @@ pub(crate) struct Sdot(());
 // SAFETY: `new` asks for `sdot`; the tiles read and write what `Tile` says.
 unsafe impl Products for Sdot {
     const WEIGHT_STEP: usize = 4;
+    const COSTS: Costs = Costs {
+        row_products: 16,
+        row_step: 1,
+        tile_loads: 6,
+        row: 15,
+        row_residual: 7,
+        tile: 25,
+        panel: 13,
+        tap: 45,
+    };
 
     fn new() -> Option<Self> {
         detected!("dotprod").then_some(Self(()))

@@ -13,7 +13,7 @@ use core::arch::asm;
 use super::detect::detected;
 use super::epilogue;
 use super::kernel_6x16::{DEPTH, Kernel6x16, Products, ROWS};
-use crate::convolution::tiled::Tile;
+use crate::convolution::tiled::{Costs, Tile};
 
 /// The kernel.
 pub(crate) type NeonI8mm = Kernel6x16<Smmla>;
@@ -25,6 +25,16 @@ pub(crate) struct Smmla(());
 // SAFETY: `new` asks for `smmla`; the tiles read and write what `Tile` says.
 unsafe impl Products for Smmla {
     const WEIGHT_STEP: usize = 8;
+    const COSTS: Costs = Costs {
+        row_products: 8,
+        row_step: 2,
+        tile_loads: 6,
+        row: 19,
+        row_residual: 7,
+        tile: 30,
+        panel: 13,
+        tap: 45,
+    };
 
     fn new() -> Option<Self> {
         detected!("i8mm").then_some(Self(()))

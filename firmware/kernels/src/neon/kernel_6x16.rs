@@ -4,7 +4,7 @@ use core::fmt::Debug;
 
 use super::{blocks, panel};
 use crate::CacheSizes;
-use crate::convolution::tiled::{Microkernel, Tile};
+use crate::convolution::tiled::{Costs, Microkernel, Tile};
 
 pub(super) const ROWS: usize = 6;
 pub(super) const COLUMNS: usize = 16;
@@ -17,6 +17,8 @@ pub(super) const DEPTH: usize = 8;
 pub(crate) unsafe trait Products: Copy + Debug + Send + Sync + 'static {
     /// See [`Microkernel::WEIGHT_STEP`].
     const WEIGHT_STEP: usize;
+    /// See [`Microkernel::COSTS`].
+    const COSTS: Costs;
 
     /// The kernel, when the running CPU has its instructions.
     fn new() -> Option<Self>;
@@ -39,6 +41,7 @@ unsafe impl<P: Products> Microkernel for Kernel6x16<P> {
     const COLUMNS: usize = COLUMNS;
     const DEPTH: usize = DEPTH;
     const WEIGHT_STEP: usize = P::WEIGHT_STEP;
+    const COSTS: Costs = P::COSTS;
 
     fn new() -> Option<Self> {
         P::new().map(Self)

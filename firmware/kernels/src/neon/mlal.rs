@@ -13,7 +13,7 @@ use core::arch::asm;
 
 use super::{blocks, epilogue, panel};
 use crate::CacheSizes;
-use crate::convolution::tiled::{Microkernel, Tile};
+use crate::convolution::tiled::{Costs, Microkernel, Tile};
 
 const ROWS: usize = 4;
 const COLUMNS: usize = 16;
@@ -33,6 +33,16 @@ unsafe impl Microkernel for NeonMlal {
     const DEPTH: usize = DEPTH;
     const WEIGHT_STEP: usize = 16;
     const WEIGHT_COLUMNS: usize = BLOCK;
+    const COSTS: Costs = Costs {
+        row_products: 48,
+        row_step: 1,
+        tile_loads: 16,
+        row: 28,
+        row_residual: 7,
+        tile: 60,
+        panel: 10,
+        tap: 40,
+    };
 
     fn new() -> Option<Self> {
         Some(Self(()))

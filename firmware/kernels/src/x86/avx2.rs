@@ -8,7 +8,7 @@ use core::arch::x86_64::*;
 use super::detect::detected;
 use super::tile_6x16::{COLUMNS, ROW_BYTES, ROWS, STEP_BYTES, finish, kernel_6x16, pair};
 use super::unroll::with_rows;
-use crate::convolution::tiled::{Microkernel, Tile};
+use crate::convolution::tiled::{Costs, Microkernel, Tile};
 
 kernel_6x16! {
     /// Proof that the CPU has AVX2.
@@ -18,6 +18,16 @@ kernel_6x16! {
         const ACTIVATION_BYTES: usize = 2;
         const WEIGHT_BYTES: usize = 2;
         const WEIGHT_STEP: usize = 2;
+        const COSTS: Costs = Costs {
+            row_products: 40,
+            row_step: 1,
+            tile_loads: 16,
+            row: 25,
+            row_residual: 6,
+            tile: 25,
+            panel: 12,
+            tap: 45,
+        };
     }
     pack |from| _mm256_cvtepi8_epi16(_mm_loadu_si128(from.cast())),
     add |sum, activations, weights| _mm256_add_epi32(sum, _mm256_madd_epi16(activations, weights))

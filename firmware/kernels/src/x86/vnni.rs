@@ -21,7 +21,7 @@ use core::arch::x86_64::*;
 use super::detect::detected;
 use super::unroll::{each_row, with_rows};
 use crate::arithmetic::{FRACTION_BITS, requantise};
-use crate::convolution::tiled::{Microkernel, Tile};
+use crate::convolution::tiled::{Costs, Microkernel, Tile};
 
 const ROWS: usize = 14;
 const COLUMNS: usize = 32;
@@ -61,6 +61,16 @@ unsafe impl Microkernel for X86Vnni {
     const COLUMNS: usize = COLUMNS;
     const DEPTH: usize = DEPTH;
     const WEIGHT_STEP: usize = 4;
+    const COSTS: Costs = Costs {
+        row_products: 12,
+        row_step: 1,
+        tile_loads: 16,
+        row: 20,
+        row_residual: 5,
+        tile: 40,
+        panel: 14,
+        tap: 90,
+    };
     const COLUMN_ORDER: Option<&'static [usize]> = Some(&ORDER);
     const ACTIVATION_OFFSET: i32 = 128;
 

@@ -66,11 +66,11 @@ impl<M: Microkernel> Tiled<M> {
     /// The buffers have the lengths that the shape asks for, no other part with this index
     /// runs or has run, and `scratch` is good for `plan.part_bytes` bytes, 64-byte aligned.
     unsafe fn part(&self, plan: &Plan, index: usize, buffers: &Buffers<'_>, scratch: *mut u8) {
-        let (rows, columns) = plan.grid.part(index);
-        let mut block_start = rows.start;
-        while block_start < rows.end {
-            let block = block_start..(block_start + plan.block).min(rows.end);
-            block_start = block.end;
+        let (pixels, columns) = plan.grid.part(index);
+        let mut start = pixels.start;
+        while start < pixels.end {
+            let block = start..(start + plan.block * M::ROWS).min(pixels.end);
+            start = block.end;
             let mut column = columns.start;
             while column < columns.end {
                 let group = column / self.matrix.column_tiles;
@@ -87,7 +87,7 @@ impl<M: Microkernel> Tiled<M> {
         }
     }
 
-    /// Packs the panels of a block of row tiles.
+    /// Packs the panels of a block of pixels.
     ///
     /// # Safety
     /// The input has the length that the shape asks for, `scratch` is good for `plan.part_bytes`.
@@ -100,20 +100,19 @@ impl<M: Microkernel> Tiled<M> {
         input: &[i8],
         scratch: *mut u8,
     ) {
-        let Matrix { pixels, panel_bytes, .. } = self.matrix;
-        for (index, row) in block.enumerate() {
-            let first = row * M::ROWS;
-            let count = M::ROWS.min(pixels - first);
+        let panel_bytes = self.matrix.panel_bytes;
+        for (index, first) in block.clone().step_by(M::ROWS).enumerate() {
+            let pixels = first..(first + M::ROWS).min(block.end);
             // SAFETY: the gathered rows lie behind the panels of a block, within `part_bytes`.
             unsafe {
                 let gathered = scratch.add(plan.block * panel_bytes).cast();
                 let panel = scratch.add(index * panel_bytes);
-                self.packer.pack(self.microkernel, input, group, first..first + count, gathered, panel);
+                self.packer.pack(self.microkernel, input, group, pixels, gathered, panel);
             }
         }
     }
 
-    /// Computes a column tile of a block of row tiles.
+    /// Computes a column tile of a block of pixels.
     ///
     /// # Safety
     /// The buffers have the lengths that the shape asks for, no other thread writes these elements, and
@@ -122,7 +121,7 @@ impl<M: Microkernel> Tiled<M> {
     unsafe fn column(&self, column: usize, block: Range<usize>, buffers: &Buffers<'_>, panels: *const u8) {
         let channels = self.matrix.channels(column);
         let stride = self.packer.windows.shape.output_channels;
-        let offset = block.start * M::ROWS * stride + channels.start;
+        let offset = block.start * stride + channels.start;
         // SAFETY: panels, weights and constants lie within their buffers, and so do rows of output and
         // residual, which have `channels` elements: `store` narrows the tiles to them.
         unsafe {
@@ -141,8 +140,7 @@ impl<M: Microkernel> Tiled<M> {
                 output: buffers.output.get().add(offset),
                 stride,
             };
-            let rows = (block.len() * M::ROWS).min(self.matrix.pixels - block.start * M::ROWS);
-            self.store(&tile, rows, channels.len());
+            self.store(&tile, block.len(), channels.len());
         }
     }
 

@@ -14,6 +14,8 @@ pub(super) struct Matrix {
     pub(super) pixels: usize,
     /// Pixels of a tile.
     pub(super) tile_rows: usize,
+    /// Taps of a window.
+    pub(super) taps: usize,
     /// Groups after merging small ones.
     pub(super) groups: usize,
     /// Input channels of a merged group.
@@ -42,12 +44,14 @@ impl Matrix {
         let groups = shape.groups / merged;
         let group_inputs = shape.group_channels() * merged;
         let group_outputs = shape.output_channels / groups;
-        let depth = (shape.kernel[0] * shape.kernel[1] * group_inputs).next_multiple_of(M::DEPTH);
+        let taps = shape.kernel[0] * shape.kernel[1];
+        let depth = (taps * group_inputs).next_multiple_of(M::DEPTH);
         let gathers = !group_inputs.is_multiple_of(M::DEPTH);
         let [height, width, _] = shape.output();
         Self {
             pixels: height * width,
             tile_rows: M::ROWS,
+            taps,
             groups,
             group_inputs,
             group_outputs,
@@ -60,9 +64,9 @@ impl Matrix {
         }
     }
 
-    /// Row tiles, the last one perhaps ragged.
-    pub(super) fn rows(&self) -> usize {
-        self.pixels.div_ceil(self.tile_rows)
+    /// Output channels of all groups.
+    pub(super) fn outputs(&self) -> usize {
+        self.groups * self.group_outputs
     }
 
     /// Column tiles of all groups.

@@ -12,6 +12,28 @@ pub(super) const MAX_COLUMNS: usize = 64;
 /// figures for x86 were taken with it.
 const MAX_BLOCK_BYTES: usize = 256 << 10;
 
+/// Instructions that a micro-kernel takes, by which a layer is cut into balanced parts. A step is 16 of
+/// depth.
+#[derive(Debug)]
+pub(crate) struct Costs {
+    /// Products of a row and all columns of a tile, for each step.
+    pub(crate) row_products: usize,
+    /// Rows that are multiplied together.
+    pub(crate) row_step: usize,
+    /// Loads of a tile for each step, however many rows it has.
+    pub(crate) tile_loads: usize,
+    /// Requantising and storing a row.
+    pub(crate) row: usize,
+    /// Adding the residual of a row.
+    pub(crate) row_residual: usize,
+    /// What every tile takes.
+    pub(crate) tile: usize,
+    /// Packing a panel, for each step.
+    pub(crate) panel: usize,
+    /// Finding the rows of a panel, for each tap of the window.
+    pub(crate) tap: usize,
+}
+
 /// One tile kernel of an instruction set.
 ///
 /// A value can only be made by [`new`](Self::new), which asks the CPU: owning one proves
@@ -46,6 +68,8 @@ pub(crate) unsafe trait Microkernel: Copy + Debug + Send + Sync + 'static {
     const WEIGHT_COLUMNS: usize = Self::COLUMNS;
     /// The order of the columns in packed weights, where it is not their own.
     const COLUMN_ORDER: Option<&'static [usize]> = None;
+    /// What it takes.
+    const COSTS: Costs;
     /// What packing adds to an activation: 128 where the instruction multiplies unsigned
     /// bytes. The driver takes it out of the bias again.
     const ACTIVATION_OFFSET: i32 = 0;

@@ -18,4 +18,4 @@ mod weights;
 
 #[cfg(any(target_arch = "aarch64", target_arch = "x86_64"))]
 pub(crate) use driver::{is_available, pack};
-pub(crate) use microkernel::{Microkernel, Tile};
+pub(crate) use microkernel::{Costs, Microkernel, Tile};

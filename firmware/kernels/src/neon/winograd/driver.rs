@@ -15,7 +15,7 @@ use crate::convolution::winograd::{
     products,
 };
 use crate::geometry::Windows;
-use crate::parts::{Buffers, Grid, MAX_PARTS, Shared, run_parts_with_scratch, scratch_len};
+use crate::parts::{Axis, Buffers, CACHE_LINE, Grid, MAX_PARTS, Shared, run_parts_with_scratch, scratch_len};
 use crate::requantise::Requantisation;
 use crate::{CacheSizes, ConvolutionParameters, KernelError, Parallel};
 
@@ -76,19 +76,23 @@ impl Winograd {
         let (inputs, columns) = (shape.input[2], shape.output_channels / COLUMNS);
         let threads = threads.clamp(1, MAX_PARTS);
         let fitting = block_tiles(self.caches, threads, inputs);
-        // The instructions of one part: its inputs, its weights, its products and outputs.
-        let cost = |&(t, c): &(usize, usize)| {
-            let (tiles, columns) = (tiles.div_ceil(t), columns.div_ceil(c));
+        let whole = |len| Axis { len, unit: 1, parts: 1 };
+        // Columns are cut between cache lines, so that no two threads write into one.
+        let column_unit =
+            if shape.output_channels.is_multiple_of(CACHE_LINE) { CACHE_LINE / COLUMNS } else { 1 };
+        let grids = (1..=threads).map(|column_parts| Grid {
+            rows: whole(tiles).cut(1, threads / column_parts),
+            columns: whole(columns).cut(column_unit, column_parts),
+        });
+        // The instructions of the largest part: its inputs, its weights, its products and outputs.
+        let cost = |grid: &Grid| {
+            let (tiles, columns) = (grid.rows.most(), grid.columns.most());
             let weights = tiles.div_ceil(fitting) * columns * inputs * COLUMNS * TRANSFORM_WEIGHT;
             let outputs = columns * COLUMNS * (products(COMPONENTS * inputs) + TRANSFORM_OUTPUT);
             weights + tiles * (inputs * TRANSFORM_INPUT + outputs)
         };
-        let (row_parts, column_parts) = (1..=threads)
-            .map(|c| ((threads / c).min(tiles), c.min(columns)))
-            .min_by_key(cost)
-            .unwrap_or((1, 1));
-        let grid = Grid { rows: tiles, columns, row_parts, column_parts };
-        let most = grid.most_rows();
+        let grid = grids.min_by_key(cost).unwrap_or(Grid { rows: whole(tiles), columns: whole(columns) });
+        let most = grid.rows.most();
         let block = most.div_ceil(most.div_ceil(fitting));
         Plan { grid, layout: Layout::new(block, inputs) }
     }
