@@ -8,7 +8,8 @@ use prost::Message as _;
 use resight_model_file::FileFormat;
 use tract_onnx::pb::ModelProto;
 
-use super::{ImportError, MAX_FILE_BYTES};
+use super::error::ImportError;
+use super::limits::MAX_FILE_BYTES;
 
 /// Most protobuf messages and strings in a file. ResNet-152 has some ten thousand. Each may
 /// take up to about a kilobyte of memory for two bytes of file, which is why they are counted

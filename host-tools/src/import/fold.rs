@@ -9,7 +9,7 @@ use std::collections::{HashMap, HashSet};
 
 use crate::graph::{FloatConvolution, FloatGraph, Node, Operator};
 
-use super::operators::{Kind, Operation};
+use super::operation::{Kind, Operation};
 
 /// An operation that the graph cannot hold.
 pub(super) struct Refusal {

@@ -16,34 +16,38 @@
 //!
 //! The steps:
 //! 1. `file`: bytes to a protobuf of bounded size;
-//! 2. `operators`: ONNX nodes to a small list of elementary operations, with constants,
-//!    shape computations, padding, flattening and dropout already resolved;
-//! 3. `fold`: batch normalisation, residual addition and `Relu` into the convolutions.
+//! 2. `model`, `order`: its input, output and operator set, and the nodes in their order;
+//! 3. `operators`: ONNX nodes to a small list of elementary operations, with constants,
+//!    shape computations, padding, flattening and dropout already resolved; one function for an
+//!    operator, found by its name;
+//! 4. `fold`: batch normalisation, residual addition and `Relu` into the convolutions.
 
-mod constant;
+mod array;
+mod attributes;
+mod constants;
+mod elementary;
+mod error;
 mod file;
 mod fold;
+mod importer;
+mod limits;
+mod model;
+mod operation;
 mod operators;
-mod shape;
+mod order;
+mod tensor;
+mod value;
+mod window;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use tract_onnx::pb::ModelProto;
 
 use crate::graph::FloatGraph;
 
-/// Largest ONNX file, and largest sum of external data files, in bytes.
-pub const MAX_FILE_BYTES: u64 = 2 << 30;
-/// Largest dimension of any tensor.
-pub const MAX_DIMENSION: usize = 1 << 16;
-/// Largest number of elements of a constant tensor.
-pub const MAX_ELEMENTS: usize = 1 << 30;
-/// Largest number of elements of the input and of any result, 256 MiB in f32.
-pub const MAX_ACTIVATIONS: usize = 1 << 26;
-/// Largest number of weights and other constants of all nodes together, 1 GiB in f32.
-pub const MAX_WEIGHTS: usize = 1 << 28;
-/// Standard ONNX operator sets that are understood.
-pub const OPERATOR_SETS: std::ops::RangeInclusive<i64> = 7..=22;
+pub use error::ImportError;
+pub use limits::{MAX_ACTIVATIONS, MAX_DIMENSION, MAX_ELEMENTS, MAX_FILE_BYTES, MAX_WEIGHTS};
+pub use model::OPERATOR_SETS;
 
 /// A network that was read from an ONNX file.
 #[derive(Debug, Clone)]
@@ -54,39 +58,6 @@ pub struct Imported {
     /// logits depend on, external data loaded, all floats f32, one input, and as the only
     /// output the tensor of the graph's last node.
     pub proto: ModelProto,
-}
-
-/// Why an ONNX file was refused. Every message is one line that names the file.
-#[derive(Debug, thiserror::Error)]
-pub enum ImportError {
-    /// The file cannot be read.
-    #[error("{path}: {cause}", path = path.display())]
-    Read {
-        /// The ONNX file, or the external data file.
-        path: PathBuf,
-        /// What the system says.
-        cause: std::io::Error,
-    },
-    /// The file as a whole cannot be used.
-    #[error("{path}: {cause}", path = path.display())]
-    File {
-        /// The ONNX file.
-        path: PathBuf,
-        /// The cause and the remedy.
-        cause: String,
-    },
-    /// One node cannot be used.
-    #[error("{path}: node `{node}` ({operator}): {cause}", path = path.display())]
-    Node {
-        /// The ONNX file.
-        path: PathBuf,
-        /// The node's name, or the name of its first output where it has none.
-        node: String,
-        /// Its operator.
-        operator: String,
-        /// The cause and the remedy.
-        cause: String,
-    },
 }
 
 /// Reads an ONNX file.
@@ -105,7 +76,7 @@ pub fn import(path: &Path) -> Result<Imported, ImportError> {
 /// # Errors
 /// As [`import`].
 pub fn import_proto(proto: ModelProto, path: &Path) -> Result<Imported, ImportError> {
-    let elementary = operators::elementary(proto, path)?;
+    let elementary = elementary::elementary(proto, path)?;
     let graph = fold::fold(elementary.operations, elementary.name, elementary.output).map_err(|refusal| {
         ImportError::Node {
             path: path.into(),
@@ -121,39 +92,4 @@ pub fn import_proto(proto: ModelProto, path: &Path) -> Result<Imported, ImportEr
             vec![tract_onnx::pb::ValueInfoProto { name: last.tensor.clone(), ..Default::default() }];
     }
     Ok(Imported { graph, proto })
-}
-
-/// A name from the file, fit for a one-line message.
-fn printable(name: &str) -> String {
-    const LONGEST: usize = 120;
-    let escaped = name.escape_debug().to_string();
-    if escaped.chars().count() <= LONGEST {
-        return escaped;
-    }
-    escaped.chars().take(LONGEST).chain("…".chars()).collect()
-}
-
-/// Number of elements of a tensor, within [`MAX_DIMENSION`] and [`MAX_ELEMENTS`].
-fn elements(dimensions: &[usize]) -> Result<usize, String> {
-    let mut product = 1usize;
-    for &dimension in dimensions {
-        if dimension > MAX_DIMENSION {
-            return Err(format!("dimension {dimension} of {dimensions:?} is above {MAX_DIMENSION}"));
-        }
-        product = product
-            .checked_mul(dimension)
-            .filter(|&p| p <= MAX_ELEMENTS)
-            .ok_or_else(|| format!("a tensor {dimensions:?} has more than {MAX_ELEMENTS} elements"))?;
-    }
-    Ok(product)
-}
-
-/// Refuses a `[channels, height, width]` that is too large to compute with.
-fn check_activation(shape: &[usize; 3]) -> Result<(), String> {
-    match elements(shape)? {
-        count if count > MAX_ACTIVATIONS => {
-            Err(format!("a result {shape:?} has more than {MAX_ACTIVATIONS} elements; use a smaller image"))
-        }
-        _ => Ok(()),
-    }
 }

@@ -1,6 +1,6 @@
 //! The integer computations that exporters write around `Reshape` and `Pad`.
 
-use super::elements;
+use super::limits::elements;
 
 /// Most elements of an array that a shape computation may make.
 const MAX_SHAPE_ELEMENTS: usize = 1 << 12;

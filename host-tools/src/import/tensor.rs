@@ -5,8 +5,10 @@ use std::path::{Component, Path};
 use tract_onnx::pb::TensorProto;
 use tract_onnx::pb::tensor_proto::{DataLocation, DataType};
 
-use super::shape::Array;
-use super::{MAX_FILE_BYTES, elements, file};
+use super::array::Array;
+use super::error::printable;
+use super::file;
+use super::limits::{MAX_FILE_BYTES, elements};
 
 /// A constant of one of the two kinds that matter here.
 #[derive(Debug, Clone)]
@@ -138,11 +140,7 @@ pub(super) fn load_external(tensor: &mut TensorProto, folder: &Path, total: &mut
     for entry in &tensor.external_data {
         let number = || {
             entry.value.parse::<u64>().map_err(|_| {
-                format!(
-                    "has external data with the invalid {} `{}`",
-                    entry.key,
-                    super::printable(&entry.value)
-                )
+                format!("has external data with the invalid {} `{}`", entry.key, printable(&entry.value))
             })
         };
         match entry.key.as_str() {
@@ -159,7 +157,7 @@ pub(super) fn load_external(tensor: &mut TensorProto, folder: &Path, total: &mut
     if !within || location.contains(['\\', '\0']) {
         return Err(format!(
             "has external data in `{}`, outside of the model's folder; move it there",
-            super::printable(location)
+            printable(location)
         ));
     }
     let path = folder.join(relative);
@@ -196,6 +194,12 @@ pub(super) fn to_proto(name: &str, array: &Array<f32>) -> TensorProto {
         raw_data: array.data.iter().flat_map(|v| v.to_le_bytes()).collect(),
         ..Default::default()
     }
+}
+
+/// Whether the number stands for a type of floats.
+pub(super) fn is_float(data_type: i64) -> bool {
+    let float = [DataType::Float, DataType::Float16, DataType::Bfloat16, DataType::Double];
+    float.iter().any(|&f| i64::from(f as i32) == data_type)
 }
 
 /// Whether the tensor holds floats of another width than 32 bits.

@@ -1,0 +1,123 @@
+//! The attributes of a node.
+
+use std::cell::RefCell;
+use std::collections::HashSet;
+
+use tract_onnx::pb::attribute_proto::AttributeType;
+use tract_onnx::pb::{AttributeProto, NodeProto};
+
+use super::array::Array;
+use super::error::printable;
+use super::limits::MAX_DIMENSION;
+use super::tensor::{self, Constant};
+use super::value::{Outcome, Value};
+
+/// A node's attributes; remembers which were read, so that none is ignored in silence.
+pub(super) struct Attributes<'a> {
+    node: &'a NodeProto,
+    read: RefCell<HashSet<&'static str>>,
+}
+
+impl<'a> Attributes<'a> {
+    pub(super) fn new(node: &'a NodeProto) -> Attributes<'a> {
+        Attributes { node, read: RefCell::default() }
+    }
+
+    fn find(&self, name: &'static str, kind: AttributeType) -> Result<Option<&AttributeProto>, String> {
+        self.read.borrow_mut().insert(name);
+        let Some(attribute) = self.node.attribute.iter().find(|a| a.name == name) else { return Ok(None) };
+        // Files of the first ONNX versions do not state the type.
+        let fits = [AttributeType::Undefined as i32, kind as i32].contains(&attribute.r#type);
+        if !fits || !attribute.ref_attr_name.is_empty() {
+            return Err(format!("its attribute `{name}` is no {}", kind.as_str_name()));
+        }
+        Ok(Some(attribute))
+    }
+
+    pub(super) fn integer(&self, name: &'static str) -> Result<Option<i64>, String> {
+        Ok(self.find(name, AttributeType::Int)?.map(|a| a.i))
+    }
+
+    pub(super) fn float(&self, name: &'static str) -> Result<Option<f32>, String> {
+        let value = self.find(name, AttributeType::Float)?.map(|a| a.f);
+        if value.is_some_and(f32::is_nan) {
+            return Err(format!("its attribute `{name}` is not a number"));
+        }
+        Ok(value)
+    }
+
+    pub(super) fn integers(&self, name: &'static str) -> Result<Option<Vec<i64>>, String> {
+        Ok(self.find(name, AttributeType::Ints)?.map(|a| a.ints.clone()))
+    }
+
+    pub(super) fn string(&self, name: &'static str) -> Result<Option<String>, String> {
+        Ok(self.find(name, AttributeType::String)?.map(|a| String::from_utf8_lossy(&a.s).into_owned()))
+    }
+
+    /// `N` sizes from `least` to [`MAX_DIMENSION`].
+    pub(super) fn sizes<const N: usize>(
+        &self,
+        name: &'static str,
+        least: usize,
+    ) -> Result<Option<[usize; N]>, String> {
+        let Some(values) = self.integers(name)? else { return Ok(None) };
+        let sizes: Option<Vec<usize>> = values
+            .iter()
+            .map(|&v| usize::try_from(v).ok().filter(|v| (least..=MAX_DIMENSION).contains(v)))
+            .collect();
+        sizes.and_then(|s| s.try_into().ok()).map(Some).ok_or_else(|| {
+            format!("its attribute `{name}` is {values:?}; {N} values from {least} to {MAX_DIMENSION} are supported")
+        })
+    }
+
+    /// Reads nothing: the attribute has no influence on inference.
+    pub(super) fn ignore(&self, name: &'static str) {
+        self.read.borrow_mut().insert(name);
+    }
+
+    /// The value of a `Constant` node.
+    pub(super) fn constant(&self) -> Outcome {
+        if let Some(tensor) = self.find("value", AttributeType::Tensor)?.and_then(|a| a.t.as_ref()) {
+            return Ok(match tensor::read(tensor).map_err(|cause| format!("its value {cause}"))? {
+                Constant::Float(array) => Value::Float(array),
+                Constant::Integer(array) => Value::Integer(array),
+            });
+        }
+        if let Some(value) = self.float("value_float")? {
+            return Ok(Value::Float(Array { dims: vec![], data: vec![value] }));
+        }
+        if let Some(attribute) = self.find("value_floats", AttributeType::Floats)? {
+            return Ok(Value::Float(Array::vector(attribute.floats.clone())));
+        }
+        if let Some(value) = self.integer("value_int")? {
+            return Ok(Value::Integer(Array { dims: vec![], data: vec![Some(value)] }));
+        }
+        if let Some(values) = self.integers("value_ints")? {
+            return Ok(Value::Integer(Array::vector(values.into_iter().map(Some).collect())));
+        }
+        Err("it holds no tensor or number".into())
+    }
+
+    /// The integer that `ConstantOfShape` repeats, `None` for a float.
+    pub(super) fn constant_of_shape(&self) -> Result<Option<i64>, String> {
+        let Some(tensor) = self.find("value", AttributeType::Tensor)?.and_then(|a| a.t.as_ref()) else {
+            return Ok(None);
+        };
+        Ok(match tensor::read(tensor).map_err(|cause| format!("its value {cause}"))? {
+            Constant::Integer(array) => array.scalar().flatten(),
+            Constant::Float(_) => None,
+        })
+    }
+
+    /// Refuses attributes that nothing read.
+    pub(super) fn finish(&self) -> Result<(), String> {
+        let read = self.read.borrow();
+        match self.node.attribute.iter().find(|a| !read.contains(a.name.as_str())) {
+            None => Ok(()),
+            Some(attribute) => Err(format!(
+                "its attribute `{}` is not supported; export with standard ONNX operators",
+                printable(&attribute.name)
+            )),
+        }
+    }
+}

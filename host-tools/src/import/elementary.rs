@@ -1,0 +1,40 @@
+//! From a model to elementary operations.
+
+use std::path::Path;
+
+use tract_onnx::pb::ModelProto;
+
+use super::error::{ImportError, node_error, printable};
+use super::importer::Importer;
+use super::model::Model;
+use super::operation::Operation;
+use super::operators;
+use super::order::order;
+
+/// The network as elementary operations, in topological order.
+pub(super) struct Elementary {
+    pub(super) name: String,
+    pub(super) operations: Vec<Operation>,
+    /// Index of the operation whose result is the network's output.
+    pub(super) output: usize,
+    /// What [`Imported::proto`](super::Imported::proto) describes, but for its output.
+    pub(super) proto: ModelProto,
+}
+
+/// Reads the nodes that the output depends on.
+pub(super) fn elementary(proto: ModelProto, path: &Path) -> Result<Elementary, ImportError> {
+    let refuse = |cause: String| ImportError::File { path: path.into(), cause };
+    let mut model = Model::new(proto).map_err(refuse)?;
+    let order = order(&model, path)?;
+    let mut importer = Importer::new(&mut model, &order, path.parent().unwrap_or(Path::new("")));
+    for &index in &order {
+        let node = &model.graph.node[index];
+        operators::read(&mut importer, node).map_err(|cause| node_error(path, node, cause))?;
+    }
+    let output = importer.result().ok_or_else(|| {
+        refuse(format!("the output `{}` is no result of the network", printable(&model.output)))
+    })?;
+    let name = model.name(path);
+    let proto = model.reference(&order, importer.tensors, &importer.used);
+    Ok(Elementary { name, operations: importer.operations, output, proto })
+}

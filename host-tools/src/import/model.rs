@@ -1,0 +1,195 @@
+//! The outside of an ONNX model: operator set, initialisers, input and output; and the model that
+//! is left for the reference engine.
+
+use std::collections::{HashMap, HashSet};
+use std::path::Path;
+
+use tract_onnx::pb::tensor_proto::DataType;
+use tract_onnx::pb::tensor_shape_proto::dimension::Value as DimensionValue;
+use tract_onnx::pb::type_proto::Value as TypeValue;
+use tract_onnx::pb::{
+    GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto, TensorShapeProto, TypeProto,
+    ValueInfoProto, tensor_shape_proto, type_proto,
+};
+
+use super::error::{is_standard, printable, shown};
+use super::limits::check_activation;
+use super::tensor::{self, Constant};
+
+/// Standard ONNX operator sets that are understood.
+pub const OPERATOR_SETS: std::ops::RangeInclusive<i64> = 7..=22;
+
+/// A model with one image as input and one output.
+pub(super) struct Model {
+    /// Version of the standard operators.
+    pub(super) opset: i64,
+    /// The graph, without its initialisers.
+    pub(super) graph: GraphProto,
+    pub(super) tensors: Vec<TensorProto>,
+    /// Index into `tensors` by name.
+    pub(super) initialisers: HashMap<String, usize>,
+    /// Name of the input tensor.
+    pub(super) input: String,
+    /// The input's `[channels, height, width]`.
+    pub(super) shape: [usize; 3],
+    /// Name of the output tensor.
+    pub(super) output: String,
+    ir_version: i64,
+}
+
+impl Model {
+    pub(super) fn new(mut proto: ModelProto) -> Result<Model, String> {
+        let opset = operator_set(&proto)?;
+        if let Some(function) = proto.functions.first() {
+            let name = printable(function.name.as_deref().unwrap_or(""));
+            return Err(format!("it defines the function `{name}`; export the model without functions"));
+        }
+        let mut graph = proto.graph.take().ok_or("not an ONNX file: it holds no graph")?;
+        if let Some(sparse) = graph.sparse_initializer.first() {
+            let name = printable(sparse.values.as_ref().map_or("", |v| &v.name));
+            return Err(format!("the initialiser `{name}` is sparse; export it as a dense tensor"));
+        }
+        let mut initialisers = HashMap::new();
+        for (index, tensor) in graph.initializer.iter().enumerate() {
+            if initialisers.insert(tensor.name.clone(), index).is_some() {
+                return Err(format!("two initialisers have the name `{}`", printable(&tensor.name)));
+            }
+        }
+        let (input, shape) = image(&graph, &initialisers)?;
+        let [output] = graph.output.as_slice() else {
+            return Err(format!(
+                "the network has {} outputs; export it with the logits alone",
+                graph.output.len()
+            ));
+        };
+        let output = output.name.clone();
+        let tensors = std::mem::take(&mut graph.initializer);
+        Ok(Model { opset, graph, tensors, initialisers, input, shape, output, ir_version: proto.ir_version })
+    }
+
+    /// The graph's name, or the stem of the file's.
+    pub(super) fn name(&self, path: &Path) -> String {
+        if self.graph.name.is_empty() {
+            path.file_stem().map_or("network".into(), |stem| stem.to_string_lossy().into_owned())
+        } else {
+            self.graph.name.clone()
+        }
+    }
+
+    /// What [`Imported::proto`](super::Imported::proto) describes, but for its output: the nodes
+    /// `order`, and of `tensors` those whose indices are `used`.
+    pub(super) fn reference(
+        mut self,
+        order: &[usize],
+        tensors: Vec<TensorProto>,
+        used: &HashSet<usize>,
+    ) -> ModelProto {
+        let initializer = tensors
+            .into_iter()
+            .enumerate()
+            .filter_map(|(index, tensor)| used.contains(&index).then_some(tensor))
+            .collect();
+        let mut nodes: Vec<Option<NodeProto>> =
+            std::mem::take(&mut self.graph.node).into_iter().map(Some).collect();
+        let node = order.iter().filter_map(|&index| nodes[index].take()).map(in_f32).collect();
+        ModelProto {
+            ir_version: self.ir_version,
+            opset_import: vec![OperatorSetIdProto { domain: String::new(), version: self.opset }],
+            graph: Some(GraphProto {
+                name: self.graph.name,
+                node,
+                initializer,
+                input: vec![float_input(&self.input, self.shape)],
+                ..Default::default()
+            }),
+            ..Default::default()
+        }
+    }
+}
+
+/// The version of the standard operators.
+fn operator_set(proto: &ModelProto) -> Result<i64, String> {
+    let (first, last) = OPERATOR_SETS.into_inner();
+    let version = proto.opset_import.iter().find(|o| is_standard(&o.domain)).map(|o| o.version);
+    match version {
+        Some(version) if OPERATOR_SETS.contains(&version) => Ok(version),
+        Some(version) => {
+            Err(format!("ONNX operator set {version} is outside of {first} to {last}; export with opset 13"))
+        }
+        None if proto.graph.is_none() => Err("not an ONNX file: it holds no graph".into()),
+        None => Err("it names no ONNX operator set; export it again with opset 13".into()),
+    }
+}
+
+/// The name and `[channels, height, width]` of the only input.
+fn image(graph: &GraphProto, initialisers: &HashMap<String, usize>) -> Result<(String, [usize; 3]), String> {
+    let inputs: Vec<_> = graph.input.iter().filter(|i| !initialisers.contains_key(&i.name)).collect();
+    let [input] = inputs.as_slice() else {
+        return Err(format!("the network has {} inputs; only one image is supported", inputs.len()));
+    };
+    let name = printable(&input.name);
+    let Some(TypeValue::TensorType(tensor)) = input.r#type.as_ref().and_then(|t| t.value.as_ref()) else {
+        return Err(format!("the input `{name}` is no tensor; export with one image as input"));
+    };
+    if !tensor::is_float(i64::from(tensor.elem_type)) {
+        let found = DataType::try_from(tensor.elem_type).map_or("an unknown type", |t| t.as_str_name());
+        return Err(format!("the input `{name}` has the type {found}; export the model with an f32 input"));
+    }
+    let dims: Vec<Option<i64>> = tensor
+        .shape
+        .iter()
+        .flat_map(|shape| &shape.dim)
+        .map(|d| match d.value {
+            Some(DimensionValue::DimValue(value)) => Some(value),
+            _ => None,
+        })
+        .collect();
+    let remedy = "export it as [N, channels, height, width] with fixed channels, height and width";
+    let &[_, Some(c), Some(h), Some(w)] = dims.as_slice() else {
+        return Err(format!("the input `{name}` has the dimensions {}; {remedy}", shown(&dims)));
+    };
+    let shape = [c, h, w].map(|d| usize::try_from(d).unwrap_or(0));
+    if shape.contains(&0) {
+        return Err(format!("the input `{name}` has the dimensions {}; {remedy}", shown(&dims)));
+    }
+    check_activation(&shape).map_err(|cause| format!("the input `{name}`: {cause}; {remedy}"))?;
+    Ok((input.name.clone(), shape))
+}
+
+/// The node with its float tensors in f32, and no cast to other floats. It has no name: names
+/// need not be unique in ONNX, and tract takes the output's instead.
+fn in_f32(mut node: NodeProto) -> NodeProto {
+    node.name.clear();
+    let is_cast = node.op_type == "Cast";
+    for attribute in &mut node.attribute {
+        if is_cast && attribute.name == "to" && tensor::is_float(attribute.i) {
+            attribute.i = i64::from(DataType::Float as i32);
+        }
+        if let Some(tensor) = attribute.t.as_mut().filter(|t| tensor::is_other_float(t)) {
+            // Unreadable ones were refused before.
+            if let Ok(Constant::Float(array)) = tensor::read(tensor) {
+                *tensor = tensor::to_proto(&tensor.name, &array);
+            }
+        }
+    }
+    node
+}
+
+fn float_input(name: &str, shape: [usize; 3]) -> ValueInfoProto {
+    let dimension = |d: usize| tensor_shape_proto::Dimension {
+        value: Some(DimensionValue::DimValue(d as i64)),
+        ..Default::default()
+    };
+    let dim = [1, shape[0], shape[1], shape[2]].map(dimension).to_vec();
+    ValueInfoProto {
+        name: name.into(),
+        r#type: Some(TypeProto {
+            value: Some(TypeValue::TensorType(type_proto::Tensor {
+                elem_type: DataType::Float as i32,
+                shape: Some(TensorShapeProto { dim }),
+            })),
+            ..Default::default()
+        }),
+        ..Default::default()
+    }
+}

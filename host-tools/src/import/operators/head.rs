@@ -1,0 +1,99 @@
+//! `Gemm`, `MatMul`, `Softmax`.
+
+use tract_onnx::pb::NodeProto;
+
+use crate::import::array::Array;
+use crate::import::attributes::Attributes;
+use crate::import::error::node_name;
+use crate::import::importer::Importer;
+use crate::import::operation::Kind;
+use crate::import::value::{Data, Outcome, Value};
+
+pub(super) fn gemm(importer: &mut Importer<'_>, node: &NodeProto, attributes: &Attributes<'_>) -> Outcome {
+    let (data, features) = features(importer, node)?;
+    if attributes.integer("transA")?.unwrap_or(0) != 0 {
+        return Err("it transposes its input (transA), which is not supported".into());
+    }
+    let transposed = attributes.integer("transB")?.unwrap_or(0) != 0;
+    let alpha = attributes.float("alpha")?.unwrap_or(1.0);
+    let beta = attributes.float("beta")?.unwrap_or(1.0);
+    attributes.ignore("broadcast");
+    let matrix = importer.weights(node, 1)?.ok_or("its weights are missing")?;
+    let (mut weights, outputs) = connected(matrix, features, transposed)?;
+    for weight in &mut weights {
+        *weight *= alpha;
+    }
+    let bias = match importer.weights(node, 2)? {
+        None => vec![0.0; outputs],
+        Some(array) if array.data.len() == 1 => vec![array.data[0] * beta; outputs],
+        Some(array) if array.dims == [outputs] || array.dims == [1, outputs] => {
+            array.data.iter().map(|b| b * beta).collect()
+        }
+        Some(array) => {
+            return Err(format!("its bias has the dimensions {:?} where [{outputs}] is needed", array.dims));
+        }
+    };
+    linear(importer, node, data, weights, bias, outputs)
+}
+
+pub(super) fn mat_mul(importer: &mut Importer<'_>, node: &NodeProto, _: &Attributes<'_>) -> Outcome {
+    let (data, features) = features(importer, node)?;
+    let matrix = importer.weights(node, 1)?.ok_or("its weights are missing")?;
+    let (weights, outputs) = connected(matrix, features, false)?;
+    linear(importer, node, data, weights, vec![0.0; outputs], outputs)
+}
+
+/// A fully connected layer with weights `[output][input]`.
+fn linear(
+    importer: &mut Importer<'_>,
+    node: &NodeProto,
+    data: Data,
+    weights: Vec<f32>,
+    bias: Vec<f32>,
+    outputs: usize,
+) -> Outcome {
+    let kind = Kind::Convolution {
+        weights,
+        bias,
+        kernel: [1, 1],
+        stride: [1, 1],
+        padding: [0; 4],
+        dilation: [1, 1],
+        groups: 1,
+    };
+    importer.value_of(node, kind, vec![data.operation], [outputs, 1, 1], true)
+}
+
+/// The flat input of a fully connected layer.
+fn features(importer: &mut Importer<'_>, node: &NodeProto) -> Result<(Data, usize), String> {
+    let data = importer.plain(node, 0)?;
+    let shape = importer.shape_of(data);
+    if !data.flat {
+        return Err(format!("its input is an image {shape:?}; flatten it before"));
+    }
+    Ok((data, shape[0]))
+}
+
+pub(super) fn softmax(importer: &mut Importer<'_>, node: &NodeProto, attributes: &Attributes<'_>) -> Outcome {
+    let data = importer.plain(node, 0)?;
+    let axis = attributes.integer("axis")?.unwrap_or(if importer.opset < 13 { 1 } else { -1 });
+    let [_, h, w] = importer.shape_of(data);
+    if (axis != 1 && !(axis == -1 && data.flat)) || h * w != 1 {
+        return Err(format!("its axis is {axis}; only the classes' axis, 1, is supported"));
+    }
+    if node.output.first() != Some(&importer.output) {
+        return Err("it is not the last node; Softmax is only supported at the end".into());
+    }
+    log::info!("node `{}` ({}) is left out: logits come before softmax", node_name(node), node.op_type);
+    Ok(Value::Probabilities(data.operation))
+}
+
+/// A matrix as `[output][input]`, and its number of outputs.
+fn connected(matrix: Array<f32>, features: usize, transposed: bool) -> Result<(Vec<f32>, usize), String> {
+    let dims = matrix.dims.clone();
+    let matrix = if transposed || dims.len() != 2 { matrix } else { matrix.transpose(None)? };
+    match matrix.dims.as_slice() {
+        &[outputs, inputs] if inputs == features && outputs > 0 => Ok((matrix.data, outputs)),
+        _ => Err(format!("its weights {dims:?} do not fit an input of {features} features")),
+    }
+}

@@ -1,0 +1,99 @@
+//! ONNX operators: one function each, found by name.
+
+mod activation;
+mod arithmetic;
+mod convolution;
+mod head;
+mod identity;
+mod normalisation;
+mod pooling;
+mod reshape;
+mod select;
+
+use tract_onnx::pb::NodeProto;
+
+use super::attributes::Attributes;
+use super::constants;
+use super::error::{is_standard, printable};
+use super::importer::Importer;
+use super::value::Outcome;
+
+/// Reads a node that works on results of the network. The message of a refusal goes on after the
+/// node's name: `its weights are missing`.
+type Handler = fn(&mut Importer<'_>, &NodeProto, &Attributes<'_>) -> Outcome;
+
+/// The operators that are understood.
+const HANDLERS: &[(&str, Handler)] = &[
+    ("Add", arithmetic::arithmetic),
+    ("AveragePool", pooling::average_pool),
+    ("BatchNormalization", normalisation::batch_normalisation),
+    ("Cast", identity::cast),
+    ("Clip", activation::clip),
+    ("Conv", convolution::convolution),
+    ("Div", arithmetic::arithmetic),
+    ("Dropout", identity::dropout),
+    ("Flatten", reshape::flatten),
+    ("Gemm", head::gemm),
+    ("GlobalAveragePool", pooling::global_average_pool),
+    ("Identity", identity::identity),
+    ("LogSoftmax", head::softmax),
+    ("MatMul", head::mat_mul),
+    ("MaxPool", pooling::max_pool),
+    ("Mul", arithmetic::arithmetic),
+    ("Pad", select::pad),
+    ("ReduceMean", pooling::reduce_mean),
+    ("Relu", activation::relu),
+    ("Reshape", reshape::reshape),
+    ("Shape", reshape::shape),
+    ("Slice", select::slice),
+    ("Softmax", head::softmax),
+    ("Squeeze", reshape::squeeze),
+    ("Sub", arithmetic::arithmetic),
+    ("Sum", arithmetic::sum),
+    ("Transpose", reshape::transpose),
+    ("Unsqueeze", reshape::squeeze),
+];
+
+/// Reads one node, whose inputs were read before.
+pub(super) fn read(importer: &mut Importer<'_>, node: &NodeProto) -> Result<(), String> {
+    if let Some(attribute) = node.attribute.iter().find(|a| a.g.is_some() || !a.graphs.is_empty()) {
+        return Err(format!(
+            "its attribute `{}` holds a subgraph; control flow is not supported, export a plain network",
+            printable(&attribute.name)
+        ));
+    }
+    if is_quantised(&node.op_type) {
+        return Err("the file is already quantised; export the f32 model".into());
+    }
+    if !is_standard(&node.domain) {
+        return Err(format!(
+            "operators of the domain `{}` are not supported; export with standard ONNX operators, without a runtime's own fusions",
+            printable(&node.domain)
+        ));
+    }
+    let value = value(importer, node)?;
+    importer.define(node, value)
+}
+
+/// Whether the operator computes on quantised numbers.
+fn is_quantised(operator: &str) -> bool {
+    operator.starts_with("QLinear")
+        || matches!(
+            operator,
+            "QuantizeLinear" | "DequantizeLinear" | "DynamicQuantizeLinear" | "ConvInteger" | "MatMulInteger"
+        )
+}
+
+fn value(importer: &mut Importer<'_>, node: &NodeProto) -> Outcome {
+    let attributes = Attributes::new(node);
+    if let Some(value) = constants::constants(importer, node, &attributes)? {
+        return Ok(value);
+    }
+    let Some((_, handler)) = HANDLERS.iter().find(|(operator, _)| *operator == node.op_type) else {
+        return Err("the operator is not supported: int8 residual networks are made of convolutions, batch normalisation, ReLU, additions, pooling and a fully connected layer; replace it in the model before the export"
+            .into());
+    };
+    let value = handler(importer, node, &attributes)?;
+    attributes.finish()?;
+    Ok(value)
+}
