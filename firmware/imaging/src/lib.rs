@@ -5,8 +5,10 @@
 //! byte the same on every machine.
 
 mod bayer;
+mod channels;
 mod error;
 mod files;
+mod fit;
 mod jpeg;
 mod limits;
 mod orientation;
@@ -15,8 +17,10 @@ mod preprocessing;
 mod resize;
 
 pub use bayer::{BayerDepth, BayerOrder};
+pub use channels::Channels;
 pub use error::ImagingError;
 pub use files::{check_folder, decode, decode_bytes, image_files};
+pub use fit::Fit;
 pub use image::RgbImage;
 pub use jpeg::{FrameDecoder, with_huffman_tables};
 pub use limits::{MAX_IMAGE_SIDE, MAX_INPUT_SIDE, MAX_STRIDE};

@@ -9,24 +9,33 @@
 use serde::{Deserialize, Serialize};
 
 use crate::bayer::Demosaic;
+use crate::channels::Channels;
 use crate::error::ImagingError;
+use crate::fit::Fit;
 use crate::limits::MAX_INPUT_SIDE;
 use crate::orientation::{Orientation, Rotation};
 use crate::pixels::ImageView;
-use crate::resize::{Crop, Resizer};
+use crate::resize::Resizer;
 
 /// How an image becomes the input of a network: the member `preprocessing.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Preprocessing {
-    /// Length that the shorter side is resized to, in pixels, `1..=4096`.
+    /// Length that the shorter side is resized to, in pixels, `1..=4096`. Only for [`Fit::Crop`].
     pub resize_shorter: u32,
-    /// Height and width of the centre crop, in pixels, each `1..=resize_shorter`.
+    /// Height and width of the network's input, in pixels, each `1..=resize_shorter`.
     pub crop: [u32; 2],
-    /// Mean of red, green and blue, of values in `0..=1`.
+    /// Mean of each channel, of values in `0..=1`, in the order of `channels`; for one channel,
+    /// three times the same.
     pub mean: [f32; 3],
-    /// Standard deviation of red, green and blue, of values in `0..=1`.
+    /// Standard deviation of each channel, of values in `0..=1`; as `mean`.
     pub standard_deviation: [f32; 3],
+    /// Which values of a pixel the network takes. Absent in files where it is the default.
+    #[serde(default, skip_serializing_if = "Channels::is_default")]
+    pub channels: Channels,
+    /// How a picture becomes as large as the input. Absent in files where it is the default.
+    #[serde(default, skip_serializing_if = "Fit::is_default")]
+    pub fit: Fit,
 }
 
 impl Default for Preprocessing {
@@ -37,6 +46,8 @@ impl Default for Preprocessing {
             crop: [224, 224],
             mean: [0.485, 0.456, 0.406],
             standard_deviation: [0.229, 0.224, 0.225],
+            channels: Channels::Rgb,
+            fit: Fit::Crop,
         }
     }
 }
@@ -83,27 +94,25 @@ impl Preprocessing {
                 self.standard_deviation
             ));
         }
+        #[expect(clippy::float_cmp, reason = "the same number three times")]
+        let is_one = |values: [f32; 3]| values == [values[0]; 3];
+        if self.channels == Channels::Gray && !(is_one(self.mean) && is_one(self.standard_deviation)) {
+            return refuse(format!(
+                "one channel has one mean and one standard deviation, three times the same, not {:?} and {:?}",
+                self.mean, self.standard_deviation
+            ));
+        }
         Ok(())
     }
 
-    /// Height and width of an image of `size` (height and width) after resizing.
-    fn resized(&self, size: [u32; 2]) -> [u32; 2] {
-        let (shorter, longer) = (size[0].min(size[1]), size[0].max(size[1]));
-        let target = self.resize_shorter;
-        let other = (u64::from(target) * u64::from(longer) / u64::from(shorter)) as u32;
-        if size[0] <= size[1] { [target, other] } else { [other, target] }
-    }
-
-    /// Where the crop lies in an image of `size` (height and width) after resizing.
-    fn crop_of(&self, size: [u32; 2]) -> Crop {
-        let resized = self.resized(size);
-        let margin = |axis: usize| {
-            // Half the difference, a half rounded to the even number as Python does.
-            let difference = resized[axis] - self.crop[axis];
-            let half = difference / 2;
-            half + (difference & half & 1)
-        };
-        Crop { resized, origin: [margin(0), margin(1)], size: self.crop }
+    /// The mean as a pixel, red, green and blue.
+    fn background(&self) -> [u8; 3] {
+        let level = |channel: usize| (self.mean[channel] * 255.0).round().clamp(0.0, 255.0) as u8;
+        match self.channels {
+            Channels::Rgb => [level(0), level(1), level(2)],
+            Channels::Bgr => [level(2), level(1), level(0)],
+            Channels::Gray => [level(0); 3],
+        }
     }
 
     /// What `value` of `channel` becomes for a float network: `(value / 255 - mean) / deviation`
@@ -163,6 +172,21 @@ impl InputTable {
     }
 }
 
+/// Puts the RGB picture `inner` in the middle of `output`, both of so many rows and columns, and
+/// fills the rest.
+fn letterbox(inner: &[u8], size: [u32; 2], output: &mut [u8], input: [u32; 2], background: [u8; 3]) {
+    let [height, width] = size.map(|side| side as usize);
+    let [top, left] = [(input[0] - size[0]) / 2, (input[1] - size[1]) / 2].map(|side| side as usize);
+    for (row, line) in output.chunks_exact_mut(input[1] as usize * 3).enumerate() {
+        let (pixels, _) = line.as_chunks_mut::<3>();
+        pixels.fill(background);
+        if (top..top + height).contains(&row) {
+            let source = &inner[(row - top) * width * 3..][..width * 3];
+            line[left * 3..(left + width) * 3].copy_from_slice(source);
+        }
+    }
+}
+
 /// Preprocesses images, and keeps its buffers: once warm, images of one size cost no
 /// allocation.
 #[derive(Debug, Clone)]
@@ -178,6 +202,9 @@ pub struct Preprocessor {
     demosaiced: Vec<u8>,
     /// The crop before it is turned; empty while that does nothing.
     unturned: Vec<u8>,
+    /// The picture within a letterbox.
+    inner: Vec<u8>,
+    /// RGB bytes, `[height, width, 3]`.
     pixels: Vec<u8>,
 }
 
@@ -209,6 +236,7 @@ impl Preprocessor {
             demosaic: Demosaic::default(),
             demosaiced: vec![],
             unturned: vec![],
+            inner: vec![],
             pixels: vec![0; height as usize * width as usize * 3],
         })
     }
@@ -218,9 +246,9 @@ impl Preprocessor {
         &self.preprocessing
     }
 
-    /// Number of values of one input: `height * width * 3` of the crop.
+    /// Number of values of one input: `height * width * channels`.
     pub fn input_len(&self) -> usize {
-        self.pixels.len()
+        self.pixels.len() / 3 * self.preprocessing.channels.count()
     }
 
     /// Turns each image before the network sees it. The crop is the same part of the image,
@@ -239,15 +267,22 @@ impl Preprocessor {
         if matches!(self.orientation.rotation, Rotation::Clockwise | Rotation::Counterclockwise) {
             preprocessing.crop.reverse();
         }
-        let crop = preprocessing.crop_of(size);
+        let input = preprocessing.crop;
+        let crop = preprocessing.fit.crop(size, input, preprocessing.resize_shorter);
         let pixels = if self.unturned.is_empty() { &mut self.pixels } else { &mut self.unturned };
+        let is_boxed = crop.size != input;
+        let target = if is_boxed { &mut self.inner } else { &mut *pixels };
+        target.resize(crop.size[0] as usize * crop.size[1] as usize * 3, 0);
         match image.bayer() {
             Some(mosaic) => {
                 self.demosaic.rgb(&mosaic, &mut self.demosaiced);
                 let image = ImageView::rgb(&self.demosaiced, size).expect("a buffer made for this size");
-                self.resizer.resize(&image, crop, pixels);
+                self.resizer.resize(&image, crop, target);
             }
-            None => self.resizer.resize(image, crop, pixels),
+            None => self.resizer.resize(image, crop, target),
+        }
+        if is_boxed {
+            letterbox(&self.inner, crop.size, pixels, input, preprocessing.background());
         }
         if !self.unturned.is_empty() {
             let size = preprocessing.crop.map(|side| side as usize);
@@ -256,49 +291,52 @@ impl Preprocessor {
         &self.pixels
     }
 
-    /// The input of a float network: normalised, `[3, height, width]`.
+    /// The input of a float network: normalised, `[channels, height, width]`.
     ///
     /// # Errors
     /// An `output` whose length is not [`input_len`](Self::input_len).
     pub fn normalise(&mut self, image: &ImageView<'_>, output: &mut [f32]) -> Result<(), ImagingError> {
         self.expect_len(output.len())?;
         self.crop(image);
+        let channels = self.preprocessing.channels;
         let planes = output.chunks_exact_mut(self.pixels.len() / 3);
+        let (pixels, _) = self.pixels.as_chunks::<3>();
         for (channel, (plane, table)) in planes.zip(self.normalised.iter()).enumerate() {
-            let values = self.pixels.iter().skip(channel).step_by(3);
-            for (output, &value) in plane.iter_mut().zip(values) {
-                *output = table[usize::from(value)];
+            for (output, &pixel) in plane.iter_mut().zip(pixels) {
+                *output = table[usize::from(channels.of(pixel, channel))];
             }
         }
         Ok(())
     }
 
-    /// The input of an int8 network: through the table, `[height, width, 3]`.
+    /// The input of an int8 network: through the table, `[height, width, channels]`.
     ///
     /// # Errors
     /// An `output` whose length is not [`input_len`](Self::input_len).
     pub fn quantise(&mut self, image: &ImageView<'_>, output: &mut [i8]) -> Result<(), ImagingError> {
         self.expect_len(output.len())?;
         self.crop(image);
-        if self.plain {
+        let channels = self.preprocessing.channels;
+        if self.plain && channels == Channels::Rgb {
             for (output, &value) in output.iter_mut().zip(&self.pixels) {
                 // The table's entry, by an instruction instead of a load.
                 *output = (value ^ 128) as i8;
             }
             return Ok(());
         }
-        for (output, pixel) in output.chunks_exact_mut(3).zip(self.pixels.chunks_exact(3)) {
-            for ((output, &value), table) in output.iter_mut().zip(pixel).zip(&self.table.0) {
-                *output = table[usize::from(value)];
+        let (pixels, _) = self.pixels.as_chunks::<3>();
+        for (output, &pixel) in output.chunks_exact_mut(channels.count()).zip(pixels) {
+            for (channel, (output, table)) in output.iter_mut().zip(&self.table.0).enumerate() {
+                *output = table[usize::from(channels.of(pixel, channel))];
             }
         }
         Ok(())
     }
 
     fn expect_len(&self, len: usize) -> Result<(), ImagingError> {
-        if len == self.pixels.len() {
+        if len == self.input_len() {
             return Ok(());
         }
-        Err(ImagingError::Preprocessing(format!("room for {len} values, an input has {}", self.pixels.len())))
+        Err(ImagingError::Preprocessing(format!("room for {len} values, an input has {}", self.input_len())))
     }
 }

@@ -148,8 +148,11 @@ impl Model {
     fn check(&self) -> Result<(), String> {
         let (input, classes) = self.shape().map_err(|error| format!("{error:#}"))?;
         let [height, width] = self.preprocessing.crop;
-        if input != [height as usize, width as usize, 3] {
-            return Err(format!("the network takes {input:?}, preprocessing makes [{height}, {width}, 3]"));
+        let channels = self.preprocessing.channels.count();
+        if input != [height as usize, width as usize, channels] {
+            return Err(format!(
+                "the network takes {input:?}, preprocessing makes [{height}, {width}, {channels}]"
+            ));
         }
         if self.labels.len() != classes {
             return Err(format!("the network has {classes} classes, there are {} labels", self.labels.len()));
