@@ -10,7 +10,7 @@ use resight_model_file::Labels;
 use resight_runtime::{Classifier, Model, ThreadSettings, isa_from_environment};
 
 use crate::import::import;
-use crate::quantise::default_preprocessing;
+use crate::preprocess;
 use crate::reference::Reference;
 
 /// A network that turns a photograph into logits.
@@ -21,7 +21,7 @@ pub enum AnyModel {
     Int8(Arc<Model>, Box<Classifier>),
 }
 
-/// An f32 network with ImageNet's preprocessing for its input size.
+/// An f32 network with the preprocessing that [`preprocess::find`] finds for it.
 pub struct FloatModel {
     reference: Arc<Reference>,
     preprocessor: Preprocessor,
@@ -46,8 +46,9 @@ impl AnyModel {
     pub fn load(path: &Path) -> Result<Self> {
         if is_onnx(path) {
             let imported = import(path)?;
-            let preprocessing =
-                default_preprocessing(&imported.graph).with_context(|| path.display().to_string())?;
+            let preprocessing = preprocess::find(&imported, path)?
+                .preprocessing(&imported)
+                .with_context(|| path.display().to_string())?;
             let classes = imported.graph.nodes.last().map_or(0, |node| node.shape[0]);
             let reference = Arc::new(Reference::new(&imported, &[])?);
             return Ok(Self::Float(Box::new(FloatModel {
@@ -89,6 +90,7 @@ impl AnyModel {
     pub fn preprocess_like(&mut self, preprocessing: &Preprocessing) -> Result<()> {
         if let Self::Float(model) = self
             && model.preprocessor.preprocessing().crop == preprocessing.crop
+            && model.preprocessor.preprocessing().channels.count() == preprocessing.channels.count()
         {
             model.preprocessor = Preprocessor::new(preprocessing)?;
         }

@@ -8,6 +8,7 @@ pub mod fetch;
 pub mod graph;
 pub mod images;
 pub mod import;
+pub mod preprocess;
 pub mod quantise;
 pub mod reference;
 pub mod save;

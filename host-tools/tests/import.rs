@@ -231,7 +231,7 @@ fn arithmetic_with_constants_folds_into_the_convolution() {
             accepted(with_node(13, swapped, vec![random("k", dims)]));
         }
     }
-    // The image's normalisation cannot go into a convolution with padding.
+    // The image's normalisation belongs to its preprocessing.
     let mut proto = network(
         13,
         vec![
@@ -239,12 +239,35 @@ fn arithmetic_with_constants_folds_into_the_convolution() {
             node("Div", "deviation", &["mean_out", "d"], vec![]),
             node("Relu", "r", &["conv_out"], vec![]),
         ],
-        vec![random("m", &[3, 1, 1]), random("d", &[3, 1, 1])],
+        vec![tensor("m", &[3, 1, 1], &[0.5, 0.25, 1.0]), tensor("d", &[3, 1, 1], &[0.5, 0.25, 0.125])],
         "r_out",
         4,
     );
     graph(&mut proto).node[0].input[0] = "deviation_out".into();
-    assert_eq!(operators(&accepted(proto)), ["input", "conv", "conv+relu", "average", "linear"]);
+    let imported = read(proto.clone()).unwrap();
+    common::assert_equals_tract(&imported);
+    assert_eq!(operators(&imported.graph), ["input", "conv+relu", "average", "linear"]);
+    assert_eq!(imported.preparation.scale, [2.0, 4.0, 8.0]);
+    assert_eq!(imported.preparation.offset, [-1.0, -1.0, -8.0]);
+    assert!(imported.preparation.is_normalised);
+    // A factor that is not positive stays in the network, and so does what others see otherwise.
+    let mut negative = proto.clone();
+    graph(&mut negative).initializer[3].float_data[1] = -0.25;
+    let imported = read(negative).unwrap();
+    common::assert_equals_tract(&imported);
+    assert_eq!(operators(&imported.graph), ["input", "conv", "conv+relu", "average", "linear"]);
+    assert_eq!(imported.preparation.scale, [1.0; 3]);
+    assert!(imported.preparation.is_normalised);
+    graph(&mut proto).node[0].input[0] = "mean_out".into();
+    let shared = node("Add", "both", &["mean_out", "deviation_out"], vec![]);
+    let second = node("Conv", "second", &["both_out", "w"], vec![integers("pads", &[1; 4])]);
+    let last = node("Add", "sum", &["r_out", "second_out"], vec![]);
+    graph(&mut proto).node.extend([shared, second, last]);
+    let average = graph(&mut proto).node.iter_mut().find(|n| n.name == "average").unwrap();
+    average.input[0] = "sum_out".into();
+    let imported = read(proto).unwrap();
+    common::assert_equals_tract(&imported);
+    assert_eq!((imported.preparation.scale[0], imported.preparation.offset[0]), (1.0, -0.5));
     refused(with_node(13, node("Mul", "a", &["conv_out", "k"], vec![]), vec![random("k", &[8])]), "a", "[8]");
     refused(
         with_node(13, node("Div", "a", &["conv_out", "k"], vec![]), vec![tensor("k", &[1], &[0.0])]),
@@ -466,7 +489,7 @@ fn option_a_shortcuts_become_one_convolution() {
 fn pooling_over_the_image_and_over_windows() {
     let average = |attributes| with_node(13, node("AveragePool", "a", &["conv_out"], attributes), vec![]);
     let whole = accepted(average(vec![integers("kernel_shape", &[8, 8])]));
-    assert_eq!(operators(&whole), ["input", "conv", "average", "average", "linear"]);
+    assert_eq!(operators(&whole), ["input", "conv", "average", "linear"]);
     let windows = accepted(average(vec![integers("kernel_shape", &[2, 2]), integers("strides", &[2, 2])]));
     assert_eq!(operators(&windows), ["input", "conv", "conv", "average", "linear"]);
     let padded = vec![integers("kernel_shape", &[3, 3]), integers("pads", &[1; 4])];
@@ -627,7 +650,425 @@ fn hidden_fully_connected_layers_are_1x1_convolutions() {
         node("Gemm", "fc", &["r_out", "w2"], vec![]),
     ];
     let graph = accepted(headless(13, nodes, vec![random("h", &[4, 6]), random("w2", &[6, 3])]));
-    assert_eq!(operators(&graph), ["input", "conv", "average", "conv+relu", "linear"]);
+    // The average over the image is one of them, and the one before the last layer widens only.
+    assert_eq!(operators(&graph), ["input", "conv", "conv", "conv+relu", "average", "linear"]);
+    let Operator::Convolution(c) = &graph.nodes[2].operator else { panic!("a convolution") };
+    assert_eq!((c.kernel, c.groups), ([8, 8], CHANNELS));
+}
+
+/// The five nodes of a head: pool, flatten, normalisation, and two layers with a ReLU between.
+fn normalised_head() -> (Vec<NodeProto>, Vec<TensorProto>) {
+    let parameters = ["gamma", "beta", "mean", "variance"];
+    let nodes = vec![
+        node("Relu", "r", &["conv_out"], vec![]),
+        node("GlobalAveragePool", "pool", &["r_out"], vec![]),
+        node("Flatten", "flat", &["pool_out"], vec![]),
+        node("BatchNormalization", "bn", &["flat_out", "gamma", "beta", "mean", "variance"], vec![]),
+        node("Gemm", "fc", &["bn_out", "h"], vec![]),
+    ];
+    let mut constants = parameters.map(|name| random(name, &[4])).to_vec();
+    constants[3].float_data = vec![1.0, 2.0, 0.5, 0.25];
+    constants.push(random("h", &[4, 6]));
+    (nodes, constants)
+}
+
+#[test]
+fn normalisation_before_a_fully_connected_layer_goes_into_it() {
+    let (nodes, constants) = normalised_head();
+    let graph = accepted(headless(13, nodes, constants));
+    assert_eq!(operators(&graph), ["input", "conv+relu", "average", "linear"]);
+
+    let (mut nodes, mut constants) = normalised_head();
+    nodes.extend([
+        node("Relu", "r2", &["fc_out"], vec![]),
+        node("Dropout", "d", &["r2_out"], vec![]),
+        node("Gemm", "last", &["d_out", "w2"], vec![]),
+    ]);
+    constants.push(random("w2", &[6, 3]));
+    let graph = accepted(headless(13, nodes, constants));
+    assert_eq!(operators(&graph), ["input", "conv+relu", "conv", "conv+relu", "average", "linear"]);
+
+    // Into a convolution of several groups and taps, but not into one with padding.
+    for (pads, expected) in
+        [(0, vec!["input", "conv+relu", "conv"]), (1, vec!["input", "conv+relu", "conv", "conv"])]
+    {
+        let nodes = vec![
+            node("Relu", "r", &["conv_out"], vec![]),
+            node("Mul", "m", &["r_out", "k"], vec![]),
+            node("Add", "a", &["m_out", "k"], vec![]),
+            node("Conv", "second", &["a_out", "w2"], vec![integers("pads", &[pads; 4]), integer("group", 2)]),
+        ];
+        let constants = vec![random("k", &[4, 1, 1]), random("w2", &[6, 2, 3, 2])];
+        let graph = accepted(network(13, nodes, constants, "second_out", 6));
+        assert_eq!(operators(&graph)[..expected.len()], expected);
+        assert_eq!(graph.nodes.len(), expected.len() + 2);
+    }
+}
+
+#[test]
+fn classifiers_may_be_convolutions() {
+    let relu = || node("Relu", "r", &["conv_out"], vec![]);
+    let pool = |input: &str| node("GlobalAveragePool", "pool", &[input], vec![]);
+    let flat = |input: &str| node("Flatten", "flat", &[input], vec![]);
+    let classes = |input: &str| node("Conv", "classes", &[input, "w2"], vec![]);
+    let weights = || vec![random("w2", &[3, 4, 1, 1])];
+    let behind = vec![relu(), pool("r_out"), classes("pool_out"), flat("classes_out")];
+    let read_graph = accepted(headless(13, behind, weights()));
+    assert_eq!(operators(&read_graph), ["input", "conv+relu", "average", "linear"]);
+    for last_relu in [false, true] {
+        let mut before = vec![relu(), classes("r_out")];
+        if last_relu {
+            before.push(node("Relu", "r2", &["classes_out"], vec![]));
+        }
+        before.extend([pool(if last_relu { "r2_out" } else { "classes_out" }), flat("pool_out")]);
+        let read_graph = accepted(headless(13, before, weights()));
+        let second = if last_relu { "conv+relu" } else { "conv" };
+        assert_eq!(operators(&read_graph), ["input", "conv+relu", second, "average", "linear"]);
+        assert_eq!(read_graph.nodes[4].shape, [3, 1, 1]);
+    }
+    let maximum = vec![
+        relu(),
+        node("GlobalMaxPool", "pool", &["r_out"], vec![]),
+        flat("pool_out"),
+        node("Gemm", "fc", &["flat_out", "w2"], vec![]),
+    ];
+    let largest = accepted(headless(13, maximum, vec![random("w2", &[4, 3])]));
+    assert_eq!(operators(&largest), ["input", "conv+relu", "max", "average", "linear"]);
+    // Features without a classifier are no classes.
+    refused(headless(13, vec![relu(), pool("r_out")], vec![]), "pool", "export it with its classifier");
+    let mut image = headless(
+        13,
+        vec![
+            node("GlobalMaxPool", "pool", &["input"], vec![]),
+            flat("pool_out"),
+            node("Gemm", "fc", &["flat_out", "w2"], vec![]),
+        ],
+        vec![random("w2", &[3, 2])],
+    );
+    // Nothing needs the convolution.
+    graph(&mut image).node.remove(0);
+    refused(image, "fc", "the image itself");
+}
+
+#[test]
+fn dimensions_of_one_come_and_go() {
+    let relu = || node("Relu", "r", &["conv_out"], vec![]);
+    let pool = || node("GlobalAveragePool", "pool", &["r_out"], vec![]);
+    let fc = |input: &str| node("Gemm", "fc", &[input, "fc.w"], vec![]);
+    let head = |nodes: Vec<NodeProto>, mut constants: Vec<TensorProto>| {
+        constants.push(random("fc.w", &[4, 3]));
+        let graph = accepted(headless(13, nodes, constants));
+        assert_eq!(operators(&graph), ["input", "conv+relu", "average", "linear"]);
+    };
+    let squeeze = |name: &str, input: &str, axes: &str| node("Squeeze", name, &[input, axes], vec![]);
+    head(
+        vec![relu(), pool(), squeeze("s", "pool_out", "a"), squeeze("t", "s_out", "second"), fc("t_out")],
+        vec![shape("a", &[3]), shape("second", &[2])],
+    );
+    // What is dropped may come back elsewhere.
+    head(
+        vec![
+            relu(),
+            pool(),
+            squeeze("s", "pool_out", "both"),
+            node("Unsqueeze", "u", &["s_out", "a"], vec![]),
+            node("Reshape", "t", &["u_out", "second"], vec![]),
+            node("Flatten", "f", &["t_out"], vec![integer("axis", 2)]),
+            fc("f_out"),
+        ],
+        vec![shape("both", &[2, 3]), shape("a", &[1, 3]), shape("second", &[-1, 1, 4, 1])],
+    );
+    let refuse = |nodes: Vec<NodeProto>, constants: Vec<TensorProto>, at: &str, cause: &str| {
+        refused(headless(13, nodes, constants), at, cause);
+    };
+    let all = node("Squeeze", "s", &["pool_out"], vec![]);
+    refuse(vec![relu(), pool(), all], vec![], "s", "it has no axes");
+    refuse(vec![relu(), squeeze("s", "r_out", "a")], vec![shape("a", &[2])], "s", "only dimensions of 1");
+    refuse(vec![relu(), pool(), squeeze("s", "pool_out", "a")], vec![shape("a", &[0])], "s", "not the batch");
+    refuse(
+        vec![relu(), pool(), node("Flatten", "f", &["pool_out"], vec![integer("axis", 0)])],
+        vec![],
+        "f",
+        "axis is 0",
+    );
+}
+
+/// The network of [`network`] with an input of [N, 8, 8, 3] that is transposed.
+fn channels_last(
+    nodes: Vec<NodeProto>,
+    constants: Vec<TensorProto>,
+    last: &str,
+    channels: i64,
+) -> ModelProto {
+    let mut proto = network(13, nodes, constants, last, channels);
+    let graph_proto = graph(&mut proto);
+    for (axis, size) in [(1, 8), (2, 8), (3, 3)] {
+        set_dimension(graph_proto, axis, DimensionValue::DimValue(size));
+    }
+    graph_proto.node[0].input[0] = "nchw_out".into();
+    graph_proto.node.push(node("Transpose", "nchw", &["input"], vec![integers("perm", &[0, 3, 1, 2])]));
+    proto
+}
+
+#[test]
+fn images_may_come_with_channels_last() {
+    let relu = || node("Relu", "r", &["conv_out"], vec![]);
+    let imported = read(channels_last(vec![relu()], vec![], "r_out", 4)).unwrap();
+    common::assert_equals_tract(&imported);
+    assert_eq!(imported.graph.nodes[0].shape, [3, 8, 8]);
+    assert_eq!(operators(&imported.graph), ["input", "conv+relu", "average", "linear"]);
+
+    // Back and forth in the middle, where the value of a node is looked at in NHWC.
+    let last = || integers("perm", &[0, 2, 3, 1]);
+    let nodes = vec![
+        node("Transpose", "there", &["conv_out"], vec![last()]),
+        node("Mul", "scaled", &["there_out", "k"], vec![]),
+        node("Relu", "r", &["scaled_out"], vec![]),
+        node("Transpose", "back", &["r_out"], vec![integers("perm", &[0, 3, 1, 2])]),
+    ];
+    let graph_read = accepted(channels_last(nodes, vec![random("k", &[4])], "back_out", 4));
+    assert_eq!(operators(&graph_read), ["input", "conv+relu", "average", "linear"]);
+
+    // A network that works on NHWC to its end.
+    let mut proto = channels_last(vec![relu()], vec![], "r_out", 4);
+    let graph_proto = graph(&mut proto);
+    graph_proto.node.retain(|n| !["average", "flatten", "fc"].contains(&n.name.as_str()));
+    graph_proto.node.extend([
+        node("Transpose", "there", &["r_out"], vec![last()]),
+        node("ReduceMean", "mean", &["there_out"], vec![integers("axes", &[1, 2]), integer("keepdims", 0)]),
+        node("MatMul", "mm", &["mean_out", "w2"], vec![]),
+        node("Add", "bias", &["mm_out", "b2"], vec![]),
+        node("Softmax", "p", &["bias_out"], vec![]),
+    ]);
+    graph_proto.initializer.extend([random("w2", &[4, 3]), random("b2", &[3])]);
+    graph_proto.output[0].name = "p_out".into();
+    assert_eq!(operators(&accepted(proto.clone())), ["input", "conv+relu", "average", "linear"]);
+    // The normalisation before the transposition, as tf2onnx leaves it.
+    let graph_proto = graph(&mut proto);
+    graph_proto.node.push(node("Sub", "centred", &["input", "c"], vec![]));
+    graph_proto.initializer.push(tensor("c", &[3], &[103.0, 116.0, 123.0]));
+    let transposition = graph_proto.node.iter_mut().find(|n| n.name == "nchw").unwrap();
+    transposition.input[0] = "centred_out".into();
+    let imported = read(proto.clone()).unwrap();
+    common::assert_equals_tract(&imported);
+    assert_eq!(imported.preparation.offset, [-103.0, -116.0, -123.0]);
+    assert_eq!(imported.graph.nodes[0].tensor, "nchw_out");
+
+    let direct = graph(&mut proto).node.iter_mut().find(|n| n.name == "conv").unwrap();
+    direct.input[0] = "centred_out".into();
+    refused(proto, "conv", "[batch, height, width, channels] where");
+}
+
+#[test]
+fn channels_of_the_image_may_be_exchanged() {
+    let gather = |order: &[i64]| {
+        let swapped = node("Gather", "swap", &["input", "order"], vec![integer("axis", 1)]);
+        let mut proto = network(13, vec![swapped], vec![shape("order", order)], "conv_out", 4);
+        graph(&mut proto).node[0].input[0] = "swap_out".into();
+        proto
+    };
+    for order in [[2, 1, 0], [-1, -2, -3]] {
+        let imported = read(gather(&order)).unwrap();
+        common::assert_equals_tract(&imported);
+        assert_eq!(imported.preparation.channels, [2, 1, 0]);
+        assert!(!imported.preparation.is_normalised);
+        assert_eq!(operators(&imported.graph), ["input", "conv", "average", "linear"]);
+    }
+    refused(gather(&[0, 0, 1]), "swap", "another order");
+    refused(gather(&[0, 1]), "swap", "another order");
+    let slice = |end: i64, step: i64| {
+        let swapped = node("Slice", "swap", &["input", "s", "e", "a", "t"], vec![]);
+        let constants = vec![shape("s", &[-1]), shape("e", &[end]), shape("a", &[1]), shape("t", &[step])];
+        let mut proto = network(13, vec![swapped], constants, "conv_out", 4);
+        graph(&mut proto).node[0].input[0] = "swap_out".into();
+        proto
+    };
+    assert_eq!(read(slice(i64::MIN, -1)).unwrap().preparation.channels, [2, 1, 0]);
+    refused(slice(0, -1), "swap", "steps of -1");
+    let swapped = node("Gather", "swap", &["conv_out", "order"], vec![integer("axis", 1)]);
+    let later = network(13, vec![swapped], vec![shape("order", &[3, 1, 2, 0])], "swap_out", 4);
+    refused(later, "swap", "only the image's own channels");
+}
+
+#[test]
+fn images_may_come_as_bytes() {
+    let mut proto = network(
+        13,
+        vec![
+            node("Cast", "float", &["input"], vec![integer("to", 1)]),
+            node("Mul", "unit", &["float_out", "k"], vec![]),
+        ],
+        vec![tensor("k", &[], &[0.5])],
+        "conv_out",
+        4,
+    );
+    graph(&mut proto).node[0].input[0] = "unit_out".into();
+    let Some(TypeValue::TensorType(tensor)) = &mut graph(&mut proto).input[0].r#type.as_mut().unwrap().value
+    else {
+        panic!("a tensor")
+    };
+    tensor.elem_type = DataType::Uint8 as i32;
+    let imported = read(proto).unwrap();
+    common::assert_equals_tract(&imported);
+    assert!(imported.preparation.grey_levels);
+    assert_eq!(imported.preparation.scale, [0.5; 3]);
+}
+
+#[test]
+fn one_output_is_two_classes_of_which_the_first_has_the_logit_zero() {
+    let head = |last: Vec<NodeProto>| {
+        let mut nodes = vec![
+            node("GlobalAveragePool", "pool", &["conv_out"], vec![]),
+            node("Flatten", "flat", &["pool_out"], vec![]),
+            node("Gemm", "fc", &["flat_out", "w2"], vec![]),
+        ];
+        nodes.extend(last);
+        headless(13, nodes, vec![random("w2", &[4, 1])])
+    };
+    for last in [vec![], vec![node("Sigmoid", "s", &["fc_out"], vec![])]] {
+        let imported = read(head(last)).unwrap();
+        assert!(imported.is_binary);
+        common::assert_equals_tract(&imported);
+        let last = imported.graph.nodes.last().unwrap();
+        assert_eq!(last.shape, [2, 1, 1]);
+        let Operator::Linear { weights, bias } = &last.operator else { panic!("a linear layer") };
+        assert_eq!((&weights[..4], bias[0], weights.len()), (&[0.0; 4][..], 0.0, 8));
+        let reference = resight::reference::Reference::new(&imported, &[]).unwrap();
+        let logits = reference.run(&common::image(3 * 8 * 8, 5)).unwrap().logits().to_vec();
+        assert!(logits[0].abs() < f32::MIN_POSITIVE && logits[1].abs() > 1e-6, "{logits:?}");
+    }
+    assert!(!read(with_node(13, node("Relu", "r", &["conv_out"], vec![]), vec![])).unwrap().is_binary);
+    refused(head(vec![node("Softmax", "p", &["fc_out"], vec![])]), "p", "always 1");
+    let mut several = with_node(13, node("Relu", "r", &["conv_out"], vec![]), vec![]);
+    graph(&mut several).node.push(node("Sigmoid", "s", &["fc_out"], vec![]));
+    graph(&mut several).output[0].name = "s_out".into();
+    refused(several, "s", "5 outputs that do not exclude each other (multi-label)");
+}
+
+/// The network with these nodes between the input and the convolution.
+fn prepared(nodes: Vec<NodeProto>, constants: Vec<TensorProto>) -> Imported {
+    let last = nodes.last().map_or("input".to_owned(), |node| node.output[0].clone());
+    let mut proto = network(13, nodes, constants, "conv_out", 4);
+    graph(&mut proto).node[0].input[0] = last;
+    read(proto).unwrap_or_else(|error| panic!("{error}"))
+}
+
+#[test]
+fn normalisation_in_the_network_is_found_and_not_done_twice() {
+    use resight::preprocess::{Convention, find};
+    let nowhere = Path::new("folder/hostile.onnx");
+    let imagenet = Convention::imagenet();
+    let expect = |imported: &Imported, given: &Convention, mean: [f64; 3], deviation: [f64; 3]| {
+        let found = find(imported, nowhere).unwrap();
+        assert_eq!(&found.convention, given, "{found:?}");
+        let preprocessing = found.preprocessing(imported).unwrap();
+        for channel in 0..3 {
+            let error = f64::from(preprocessing.mean[channel]) - mean[channel];
+            assert!(error.abs() < 1e-6, "{preprocessing:?}");
+            let ratio = f64::from(preprocessing.standard_deviation[channel]) / deviation[channel];
+            assert!((ratio - 1.0).abs() < 1e-6, "{preprocessing:?}");
+        }
+    };
+    let constant = |name: &str, values: [f64; 3]| tensor(name, &[3, 1, 1], &values.map(|v| v as f32));
+    let sub = |input: &str| node("Sub", "sub", &[input, "m"], vec![]);
+    let div = || node("Div", "div", &["sub_out", "d"], vec![]);
+    let mul = |k: f32| (node("Mul", "mul", &["input", "k"], vec![]), tensor("k", &[], &[k]));
+    let statistics = || vec![constant("m", imagenet.mean), constant("d", imagenet.standard_deviation)];
+
+    // Nothing: as most networks.
+    expect(&prepared(vec![], vec![]), &imagenet, imagenet.mean, imagenet.standard_deviation);
+    assert!(find(&prepared(vec![], vec![]), nowhere).unwrap().is_guess);
+    // From 0 to 1, as torchvision's transforms within a module.
+    let unit = prepared(vec![sub("input"), div()], statistics());
+    expect(&unit, &Convention::unit(), imagenet.mean, imagenet.standard_deviation);
+    // From grey levels, in three steps, in two, and in one.
+    let (first, k) = mul(1.0 / 255.0);
+    let levels = prepared(vec![first, sub("mul_out"), div()], [statistics(), vec![k]].concat());
+    expect(&levels, &Convention::grey_levels(), imagenet.mean, imagenet.standard_deviation);
+    let (first, k) = mul(1.0 / 127.5);
+    let minus_one = prepared(vec![first, sub("mul_out")], vec![k, constant("m", [1.0; 3])]);
+    expect(&minus_one, &Convention::grey_levels(), [0.5; 3], [0.5; 3]);
+    let centred = prepared(vec![sub("input")], vec![constant("m", [103.939, 116.779, 123.68])]);
+    let caffe = [103.939, 116.779, 123.68].map(|v| v / 255.0);
+    expect(&centred, &Convention::grey_levels(), caffe, [1.0 / 255.0; 3]);
+    // A batch normalisation of pictures from 0 to 1, and one of normalised pictures.
+    let normalisation = |mean: f32, variance: f32| {
+        let parameters = [("gamma", 1.0), ("beta", 0.0), ("mean", mean), ("variance", variance)];
+        let constants = parameters.map(|(name, value)| tensor(name, &[3], &[value; 3])).to_vec();
+        let inputs = ["input", "gamma", "beta", "mean", "variance"];
+        prepared(vec![node("BatchNormalization", "bn", &inputs, vec![float("epsilon", 0.0)])], constants)
+    };
+    expect(&normalisation(0.5, 0.0625), &Convention::unit(), [0.5; 3], [0.25; 3]);
+    let deviation = imagenet.standard_deviation.map(|d| d * 2.0);
+    expect(&normalisation(0.0, 4.0), &imagenet, imagenet.mean, deviation);
+    // What is said goes before what is found, and what the network does is taken off it too.
+    let given = Convention::tf().preprocessing(&unit).unwrap();
+    assert!((f64::from(given.standard_deviation[0]) - 0.5 * 0.229).abs() < 1e-6);
+    assert!((f64::from(given.mean[0]) - (0.5 + 0.485 * 0.5)).abs() < 1e-6);
+}
+
+#[test]
+fn the_order_of_channels_and_metadata_reach_preprocessing() {
+    use resight::preprocess::{Convention, find};
+    use resight_imaging::Channels;
+    let nowhere = Path::new("folder/hostile.onnx");
+    let swap = node("Gather", "swap", &["input", "order"], vec![integer("axis", 1)]);
+    let swapped = prepared(vec![swap.clone()], vec![shape("order", &[2, 1, 0])]);
+    let preprocessing = Convention::imagenet().preprocessing(&swapped).unwrap();
+    assert_eq!((preprocessing.channels, preprocessing.mean), (Channels::Bgr, [0.406, 0.456, 0.485]));
+    let back = Convention::caffe().preprocessing(&swapped).unwrap();
+    assert_eq!(back.channels, Channels::Rgb);
+    assert!((f64::from(back.mean[0]) - 123.68 / 255.0).abs() < 1e-6);
+    let turned = prepared(vec![swap], vec![shape("order", &[1, 0, 2])]);
+    let error = Convention::imagenet().preprocessing(&turned).unwrap_err();
+    assert!(error.contains("[1, 0, 2]") && error.contains("only red and blue"), "{error}");
+    let gray = Convention { channels: Some(Channels::Gray), ..Convention::unit() };
+    let error = gray.preprocessing(&swapped).unwrap_err();
+    assert!(error.contains("takes 3 channels, `gray` pictures have 1"), "{error}");
+
+    let mut proto = with_node(13, node("Relu", "r", &["conv_out"], vec![]), vec![]);
+    for (key, value) in
+        [("Image.BitmapPixelFormat", "Bgr8"), ("Image.NominalPixelRange", "NominalRange_0_255")]
+    {
+        proto.metadata_props.push(StringStringEntryProto { key: key.into(), value: value.into() });
+    }
+    let found = find(&read(proto).unwrap(), nowhere).unwrap();
+    let expected = Convention { channels: Some(Channels::Bgr), ..Convention::grey_levels() };
+    assert_eq!((found.convention, found.is_guess), (expected, false));
+}
+
+#[test]
+fn files_beside_the_network_say_what_it_is_given() {
+    use resight::preprocess::{Convention, find, named_or_file};
+    let imported = prepared(vec![], vec![]);
+    let folder = tempfile::tempdir().unwrap();
+    let model = folder.path().join("net.onnx");
+    std::fs::write(&model, "").unwrap();
+    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+    // A configuration that says nothing of pictures is passed over.
+    write("config.json", r#"{"model_type": "resnet"}"#);
+    assert!(find(&imported, &model).unwrap().is_guess);
+    write(
+        "config.json",
+        r#"{"pretrained_cfg": {"mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5], "crop_mode": "squash"}}"#,
+    );
+    let found = find(&imported, &model).unwrap();
+    assert_eq!((found.convention.mean, found.is_guess), ([0.5; 3], false));
+    assert!(found.origin.ends_with("config.json"), "{}", found.origin);
+    write("preprocessor_config.json", r#"{"image_mean": [0.1], "image_std": [1.0]}"#);
+    assert_eq!(find(&imported, &model).unwrap().convention.mean, [0.1; 3]);
+    write("preprocessor_config.json", "{");
+    let error = find(&imported, &model).unwrap_err().to_string();
+    assert!(error.contains("preprocessor_config.json: it is no JSON"), "{error}");
+
+    assert_eq!(named_or_file("caffe").unwrap().convention, Convention::caffe());
+    let file = folder.path().join("config.json");
+    assert_eq!(named_or_file(file.to_str().unwrap()).unwrap().convention.mean, [0.5; 3]);
+    let error = named_or_file("imagenett").unwrap_err().to_string();
+    assert!(error.contains("imagenett: neither a file nor one of imagenet, torchvision, caffe"), "{error}");
+    write("other.json", "{}");
+    let error = named_or_file(folder.path().join("other.json").to_str().unwrap()).unwrap_err().to_string();
+    assert!(error.contains("other.json: it holds neither `image_mean`"), "{error}");
 }
 
 #[test]
@@ -718,6 +1159,7 @@ fn unsupported_nodes_are_named() {
     refused(one("LeakyRelu"), "odd", "not supported");
     refused(one("LeakyRelu"), "odd", "(LeakyRelu)");
     refused(one("Transpose"), "odd", "NCHW");
+    refused(one("Gather"), "odd", "missing");
     for operator in ["QLinearConv", "QuantizeLinear", "DequantizeLinear", "ConvInteger", "QLinearAdd"] {
         refused(one(operator), "odd", "already quantised; export the f32 model");
     }
@@ -907,9 +1349,9 @@ fn damaged_graphs_are_refused() {
     else {
         panic!("a tensor")
     };
-    tensor.elem_type = DataType::Uint8 as i32;
-    file_refused(integers, "UINT8");
-    for version in [6, 23, -1] {
+    tensor.elem_type = DataType::Int16 as i32;
+    file_refused(integers, "INT16");
+    for version in [6, 27, -1] {
         let mut proto = tiny();
         proto.opset_import[0].version = version;
         file_refused(proto, "export with opset 13");

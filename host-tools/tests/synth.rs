@@ -119,7 +119,7 @@ fn version_1_resnext_and_wide_networks_equal_tract() {
 
 #[test]
 fn every_opset_equals_tract() {
-    for opset in [7, 8, 9, 10, 11, 12, 13, 14, 15, 18, 19, 21, 22] {
+    for opset in [7, 8, 9, 10, 11, 12, 13, 14, 15, 18, 19, 21, 22, 23, 24, 25, 26] {
         for batch_normalisation in [false, true] {
             let design = Design {
                 opset,

@@ -9,6 +9,7 @@ pub(crate) mod evaluate;
 pub(crate) mod fetch;
 pub(crate) mod inspect;
 pub(crate) mod keygen;
+mod pictures;
 pub(crate) mod quantize;
 pub(crate) mod sign;
 pub(crate) mod synth;

@@ -4,13 +4,14 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
-use resight::import::import;
-use resight::quantise::{Method, Options, default_preprocessing, quantise};
+use resight::import::{Imported, import};
+use resight::quantise::{Method, Options, check, quantise};
 use resight::save::save;
 use resight_imaging::image_files;
 use resight_model_file::Labels;
 use serde_json::json;
 
+use super::pictures::{PictureArguments, warn_of_better};
 use super::{Bars, megabytes, print_json, took};
 
 /// Arguments of `resight quantize`.
@@ -27,7 +28,8 @@ pub(crate) struct Arguments {
     /// Folder of PNG or JPEG images to calibrate on.
     #[arg(long, value_name = "DIR")]
     calibration: PathBuf,
-    /// Class names, one a line, in the order of the classes.
+    /// Class names, one a line, in the order of the classes; for a network of one output those of
+    /// output 0 and output 1, or of the second alone.
     #[arg(long, value_name = "FILE")]
     labels: PathBuf,
     /// The model file to write.
@@ -42,10 +44,8 @@ pub(crate) struct Arguments {
     /// Calibrate on this many images, the first by name, instead of all.
     #[arg(long, value_name = "N")]
     images: Option<usize>,
-    /// Length that the shorter side of an image is resized to before the centre is cut out, in
-    /// pixels; 8/7 of the network's input by default, as for ImageNet.
-    #[arg(long, value_name = "PIXELS")]
-    resize: Option<u32>,
+    #[command(flatten)]
+    pictures: PictureArguments,
     /// Print the result as JSON.
     #[arg(long)]
     json: bool,
@@ -63,14 +63,39 @@ impl Arguments {
             method,
             percentile,
             images: None,
-            resize: None,
+            pictures: PictureArguments::default(),
             json: false,
         }
     }
 
     /// With the shorter side of images resized to `pixels`.
     pub(crate) fn resize(self, pixels: u32) -> Self {
-        Self { resize: Some(pixels), ..self }
+        Self { pictures: self.pictures.resized(pixels), ..self }
+    }
+
+    /// The names of the network's classes. Where it has one output, one name is enough: the other
+    /// class is everything else.
+    fn labels_of(&self, imported: &Imported) -> Result<Labels> {
+        let labels = Labels::read(&self.labels)?;
+        if let (true, 1, Some(name)) = (imported.is_binary, labels.len(), labels.name(0)) {
+            let both = format!("not {name}\n{}", labels.to_text());
+            return Ok(Labels::parse(&self.labels.display().to_string(), both.as_bytes())?);
+        }
+        let classes = imported.graph.nodes.last().map_or(0, |node| node.shape[0]);
+        ensure!(
+            labels.len() == classes,
+            "{}: {} labels, but {} has {}; one line per class is expected, in their order",
+            self.labels.display(),
+            labels.len(),
+            self.model.display(),
+            if imported.is_binary {
+                "one output: two classes, the one of output 0 first, or the name of the second alone"
+                    .to_owned()
+            } else {
+                format!("{classes} classes")
+            }
+        );
+        Ok(labels)
     }
 
     pub(crate) fn run(self) -> Result<()> {
@@ -90,37 +115,20 @@ impl Arguments {
             self.output.display(),
             self.output.with_extension("resight.tar").display()
         );
-        let labels = Labels::read(&self.labels)?;
         let mut images = image_files(&self.calibration)?;
         images.truncate(self.images.unwrap_or(usize::MAX));
         let imported = import(&self.model)?;
         // Before the calibration, which takes its time.
-        let classes = imported.graph.nodes.last().map_or(0, |node| node.shape[0]);
-        ensure!(
-            labels.len() == classes,
-            "{}: {} labels, but {} has {classes} classes; one line per class is expected, in their order",
-            self.labels.display(),
-            labels.len(),
-            self.model.display()
-        );
-        let mut preprocessing =
-            default_preprocessing(&imported.graph).with_context(|| format!("{}", self.model.display()))?;
-        if let Some(pixels) = self.resize {
-            let input = preprocessing.crop;
-            ensure!(
-                pixels >= input[0].max(input[1]) && pixels <= 4096,
-                "--resize {pixels}: the network's input is {} x {}, so at least {} and at most 4096",
-                input[1],
-                input[0],
-                input[0].max(input[1])
-            );
-            preprocessing.resize_shorter = pixels;
-        }
+        let labels = self.labels_of(&imported)?;
+        let named = || self.model.display().to_string();
+        let preprocessing = self.pictures.preprocessing(&imported, &self.model).with_context(named)?;
         let options = Options { method, preprocessing };
+        check(&imported.graph, &options.preprocessing).with_context(named)?;
+        warn_of_better(&imported, &images, &options.preprocessing).with_context(named)?;
         let bars = Bars::new();
         let quantised =
             quantise(&imported, &images, &options, &|phase, done, total| bars.update(phase, done, total))
-                .with_context(|| format!("{}", self.model.display()))?;
+                .with_context(named)?;
         bars.finish();
         save(&self.output, &self.model, &labels, &options, &quantised)?;
         let bytes = fs::metadata(&self.output).map_or(0, |metadata| metadata.len());

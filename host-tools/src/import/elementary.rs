@@ -10,6 +10,7 @@ use super::model::Model;
 use super::operation::Operation;
 use super::operators;
 use super::order::order;
+use super::preparation::Preparation;
 
 /// The network as elementary operations, in topological order.
 pub(super) struct Elementary {
@@ -19,6 +20,7 @@ pub(super) struct Elementary {
     pub(super) output: usize,
     /// What [`Imported::proto`](super::Imported::proto) describes, but for its output.
     pub(super) proto: ModelProto,
+    pub(super) preparation: Preparation,
 }
 
 /// Reads the nodes that the output depends on.
@@ -35,6 +37,7 @@ pub(super) fn elementary(proto: ModelProto, path: &Path) -> Result<Elementary, I
         refuse(format!("the output `{}` is no result of the network", printable(&model.output)))
     })?;
     let name = model.name(path);
-    let proto = model.reference(&order, importer.tensors, &importer.used);
-    Ok(Elementary { name, operations: importer.operations, output, proto })
+    let reference = importer.reference();
+    let proto = model.reference(&order, reference);
+    Ok(Elementary { name, operations: importer.operations, output, proto, preparation: importer.preparation })
 }

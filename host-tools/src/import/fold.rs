@@ -9,34 +9,9 @@ use std::collections::{HashMap, HashSet};
 
 use crate::graph::{FloatConvolution, FloatGraph, Node, Operator};
 
+use super::ending;
+use super::folding::{Folding, Refusal, depthwise, identity};
 use super::operation::{Kind, Operation};
-
-/// An operation that the graph cannot hold.
-pub(super) struct Refusal {
-    pub(super) node: String,
-    pub(super) operator: String,
-    pub(super) cause: String,
-}
-
-/// A node while more is folded into it.
-struct Folding {
-    node: Node,
-    /// Index of the last operation in it: the nodes' final order.
-    last: usize,
-    /// A shortcut that only selects positions and channels.
-    selection: bool,
-    /// ONNX operator, for errors.
-    operator: String,
-}
-
-impl Folding {
-    fn convolution(&mut self) -> Option<&mut FloatConvolution> {
-        match &mut self.node.operator {
-            Operator::Convolution(convolution) => Some(convolution),
-            _ => None,
-        }
-    }
-}
 
 /// What becomes of an operation.
 enum Step {
@@ -57,7 +32,7 @@ pub(super) fn fold(operations: Vec<Operation>, name: String, output: usize) -> R
             continue;
         }
         let selection = matches!(operation.kind, Kind::Select { .. });
-        let inputs: Vec<usize> = operation.inputs.iter().map(|&input| holder[input]).collect();
+        let mut inputs: Vec<usize> = operation.inputs.iter().map(|&input| holder[input]).collect();
         let sole: Vec<bool> = operation.inputs.iter().map(|&input| uses[input] == 1).collect();
         let step = match operation.kind {
             Kind::Input => Step::New(Operator::Input),
@@ -66,7 +41,7 @@ pub(super) fn fold(operations: Vec<Operation>, name: String, output: usize) -> R
             }
             Kind::GlobalAverage => Step::New(Operator::GlobalAverage),
             Kind::Convolution { weights, bias, kernel, stride, padding, dilation, groups } => {
-                Step::New(Operator::Convolution(FloatConvolution {
+                let mut convolution = FloatConvolution {
                     weights,
                     bias,
                     kernel,
@@ -76,7 +51,11 @@ pub(super) fn fold(operations: Vec<Operation>, name: String, output: usize) -> R
                     groups,
                     residual: false,
                     relu: false,
-                }))
+                };
+                if sole[0] && absorb_affine(&mut nodes[inputs[0]], &mut convolution) {
+                    inputs = nodes[inputs[0]].node.inputs.clone();
+                }
+                Step::New(Operator::Convolution(convolution))
             }
             Kind::Affine { scale, offset } => affine(&mut nodes, inputs[0], sole[0], &scale, &offset),
             Kind::Relu => relu(&mut nodes, inputs[0], sole[0], operation.shape[0]),
@@ -104,6 +83,7 @@ pub(super) fn fold(operations: Vec<Operation>, name: String, output: usize) -> R
                     },
                     last: index,
                     selection,
+                    absorbed: false,
                     operator: operation.operator,
                 });
             }
@@ -148,6 +128,42 @@ fn affine(nodes: &mut [Folding], input: usize, sole: bool, scale: &[f64], offset
     Step::New(Operator::Convolution(depthwise(as_f32(scale), as_f32(offset), [1, 1])))
 }
 
+/// Folds `before`, where it only scales and shifts each channel, into the convolution behind it;
+/// `before` has no other use. Says whether it did.
+fn absorb_affine(before: &mut Folding, convolution: &mut FloatConvolution) -> bool {
+    // Padding with zeros comes between the two.
+    if convolution.padding != [0; 4] || before.selection {
+        return false;
+    }
+    let Some(affine) = before.convolution() else { return false };
+    let channels = affine.bias.len();
+    let is_affine = affine.groups == channels
+        && affine.weights.len() == channels
+        && affine.stride == [1, 1]
+        && affine.padding == [0; 4]
+        && !affine.relu
+        && !affine.residual;
+    if !is_affine {
+        return false;
+    }
+    let taps = convolution.kernel[0] * convolution.kernel[1];
+    let (group_inputs, group_outputs) =
+        (channels / convolution.groups, convolution.bias.len() / convolution.groups);
+    let rows = convolution.weights.chunks_exact_mut(group_inputs * taps).zip(&mut convolution.bias);
+    for (output, (row, bias)) in rows.enumerate() {
+        let first = output / group_outputs * group_inputs;
+        let mut shifted = f64::from(*bias);
+        for (position, weight) in row.iter_mut().enumerate() {
+            let channel = first + position / taps;
+            shifted += f64::from(*weight) * f64::from(affine.bias[channel]);
+            *weight = (f64::from(*weight) * f64::from(affine.weights[channel])) as f32;
+        }
+        *bias = shifted as f32;
+    }
+    before.absorbed = true;
+    true
+}
+
 fn relu(nodes: &mut [Folding], input: usize, sole: bool, channels: usize) -> Step {
     if let Some(convolution) = nodes[input].convolution().filter(|c| sole && !c.relu) {
         convolution.relu = true;
@@ -181,25 +197,6 @@ fn add(nodes: &mut [Folding], inputs: &[usize], sole: &[bool], channels: usize) 
     Step::New(Operator::Convolution(convolution))
 }
 
-/// `scale[c] * x + bias[c]` of every stride-th position.
-fn depthwise(scale: Vec<f32>, bias: Vec<f32>, stride: [usize; 2]) -> FloatConvolution {
-    FloatConvolution {
-        groups: scale.len(),
-        weights: scale,
-        bias,
-        kernel: [1, 1],
-        stride,
-        padding: [0; 4],
-        dilation: [1, 1],
-        residual: false,
-        relu: false,
-    }
-}
-
-fn identity(channels: usize) -> FloatConvolution {
-    depthwise(vec![1.0; channels], vec![0.0; channels], [1, 1])
-}
-
 /// Every stride-th position of `inputs` channels, which come after `before` channels of zeros.
 fn select(inputs: usize, outputs: usize, before: usize, stride: [usize; 2]) -> FloatConvolution {
     if inputs == outputs {
@@ -222,22 +219,23 @@ fn select(inputs: usize, outputs: usize, before: usize, stride: [usize; 2]) -> F
     }
 }
 
-/// Orders the nodes, makes the last one the linear layer, and checks the result.
+/// Orders the nodes, ends them with an average and a linear layer, and checks the result.
 fn finish(mut nodes: Vec<Folding>, name: String) -> Result<FloatGraph, Refusal> {
     // An absorbed addition moves its convolution behind the other operand.
-    let mut order: Vec<usize> = (0..nodes.len()).collect();
+    let mut order: Vec<usize> = (0..nodes.len()).filter(|&index| !nodes[index].absorbed).collect();
     order.sort_by_key(|&index| nodes[index].last);
     let mut place = vec![0; nodes.len()];
     for (position, &index) in order.iter().enumerate() {
         place[index] = position;
     }
+    nodes.retain(|node| !node.absorbed);
     nodes.sort_by_key(|node| node.last);
     for node in &mut nodes {
         for input in &mut node.node.inputs {
             *input = place[*input];
         }
     }
-    linear_last(&mut nodes)?;
+    ending::finish(&mut nodes)?;
     let mut names: HashSet<String> = HashSet::new();
     // The last number that was appended to a name, so that many equal names take no longer.
     let mut numbers: HashMap<String, usize> = HashMap::new();
@@ -248,8 +246,7 @@ fn finish(mut nodes: Vec<Folding>, name: String) -> Result<FloatGraph, Refusal> 
             _ => None,
         };
         if parameters.is_some_and(|(w, b)| w.iter().chain(b).any(|v| !v.is_finite())) {
-            return Err(refusal(
-                folding,
+            return Err(folding.refusal(
                 "folding the normalisation into its weights overflows; the weights are unusable, train again",
             ));
         }
@@ -261,27 +258,4 @@ fn finish(mut nodes: Vec<Folding>, name: String) -> Result<FloatGraph, Refusal> 
         }
     }
     Ok(FloatGraph { name, nodes: nodes.into_iter().map(|folding| folding.node).collect() })
-}
-
-fn refusal(folding: &Folding, cause: &str) -> Refusal {
-    Refusal { node: folding.node.name.clone(), operator: folding.operator.clone(), cause: cause.into() }
-}
-
-/// Turns the last node, a 1x1 convolution of a 1x1 image, into the linear layer that it is.
-fn linear_last(nodes: &mut [Folding]) -> Result<(), Refusal> {
-    const CAUSE: &str = "the network must end in a plain fully connected layer (Gemm or MatMul) whose outputs are the logits; export it with its classifier";
-    let Some((last, before)) = nodes.split_last_mut() else {
-        return Err(Refusal { node: "(none)".into(), operator: "input".into(), cause: CAUSE.into() });
-    };
-    let single = |node: &Node| node.shape[1..] == [1, 1];
-    let from_single = last.node.inputs.first().is_some_and(|&input| single(&before[input].node));
-    let fits = from_single && single(&last.node);
-    match last.convolution() {
-        Some(c) if fits && c.kernel == [1, 1] && c.groups == 1 && !c.relu && !c.residual => {
-            let (weights, bias) = (std::mem::take(&mut c.weights), std::mem::take(&mut c.bias));
-            last.node.operator = Operator::Linear { weights, bias };
-            Ok(())
-        }
-        _ => Err(refusal(last, CAUSE)),
-    }
 }

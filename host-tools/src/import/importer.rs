@@ -10,10 +10,11 @@ use super::array::Array;
 use super::attributes::Attributes;
 use super::error::{node_name, printable};
 use super::limits::{MAX_WEIGHTS, check_activation};
-use super::model::Model;
+use super::model::{Model, Reference};
 use super::operation::{Kind, Operation};
+use super::preparation::Preparation;
 use super::tensor::{self, Constant};
-use super::value::{Data, Outcome, Value};
+use super::value::{Axis, Data, Layout, NCHW, Outcome, Value, shown_layout};
 
 /// The state of an import.
 pub(super) struct Importer<'a> {
@@ -21,7 +22,7 @@ pub(super) struct Importer<'a> {
     pub(super) opset: i64,
     /// Index into `tensors` by name.
     initialisers: HashMap<String, usize>,
-    pub(super) tensors: Vec<TensorProto>,
+    tensors: Vec<TensorProto>,
     /// Where external data is.
     folder: &'a Path,
     /// Bytes of external data read so far.
@@ -31,12 +32,21 @@ pub(super) struct Importer<'a> {
     /// What nodes made so far.
     values: HashMap<String, Value>,
     /// Initialisers that were read.
-    pub(super) used: HashSet<usize>,
+    used: HashSet<usize>,
     pub(super) operations: Vec<Operation>,
     /// Operators that consume a tensor.
     pub(super) consumers: HashMap<String, Vec<String>>,
     /// The network's output.
     pub(super) output: String,
+    /// What becomes of the image before the first operation.
+    pub(super) preparation: Preparation,
+    /// How the tensor of the first operation holds the image.
+    layout: Layout,
+    /// First outputs of the nodes that only prepare the image: the first operation's result is
+    /// what is behind them.
+    prepared: HashSet<String>,
+    /// Copies in the order of channels, rows, columns, for the reference: from, to, permutation.
+    copies: Vec<(String, String, Vec<i64>)>,
 }
 
 impl<'a> Importer<'a> {
@@ -57,7 +67,7 @@ impl<'a> Importer<'a> {
             tensor: model.input.clone(),
             shape: model.shape,
         };
-        let data = Data { operation: 0, padding: [0; 4], flat: false };
+        let data = Data { operation: 0, shape: model.shape, padding: [0; 4], layout: model.layout.to_vec() };
         Importer {
             opset: model.opset,
             initialisers: std::mem::take(&mut model.initialisers),
@@ -70,6 +80,10 @@ impl<'a> Importer<'a> {
             operations: vec![input],
             consumers,
             output: model.output.clone(),
+            preparation: Preparation::none(model.shape[0], model.grey_levels),
+            layout: model.layout.to_vec(),
+            prepared: HashSet::new(),
+            copies: vec![],
         }
     }
 
@@ -254,57 +268,142 @@ impl<'a> Importer<'a> {
         if self.opset < input_since { attributes.integers(name) } else { self.integers(node, position) }
     }
 
+    /// Adds the operation that the node stands for; `layout` is that of the node's output.
     pub(super) fn push(
         &mut self,
         node: &NodeProto,
         kind: Kind,
         inputs: Vec<usize>,
         shape: [usize; 3],
+        layout: &[Axis],
     ) -> Result<Data, String> {
         check_activation(&shape)?;
         // Scale and offset in f64, of the operation or of the convolution that it becomes.
         self.charge(4 * shape[0])?;
+        let mut tensor = node.output.first().cloned().unwrap_or_default();
+        let data = Data { operation: self.operations.len(), shape, padding: [0; 4], layout: layout.to_vec() };
+        if data.is_reordered() {
+            let copy = self.unused_name(&tensor);
+            self.copies.push((tensor, copy.clone(), to_nchw(layout)));
+            tensor = copy;
+        }
         self.operations.push(Operation {
             kind,
             inputs,
             name: node_name(node),
             operator: printable(&node.op_type),
-            tensor: node.output.first().cloned().unwrap_or_default(),
+            tensor,
             shape,
         });
-        Ok(Data { operation: self.operations.len() - 1, padding: [0; 4], flat: false })
+        Ok(data)
     }
 
-    /// As [`push`](Self::push), as the node's value, flat or an image.
+    /// As [`push`](Self::push), as the node's value.
     pub(super) fn value_of(
         &mut self,
         node: &NodeProto,
         kind: Kind,
         inputs: Vec<usize>,
         shape: [usize; 3],
-        flat: bool,
+        layout: &[Axis],
     ) -> Outcome {
-        self.push(node, kind, inputs, shape).map(|data| Value::Data(Data { flat, ..data }))
+        self.push(node, kind, inputs, shape, layout).map(Value::Data)
     }
 
-    pub(super) fn shape_of(&self, data: Data) -> [usize; 3] {
-        self.operations[data.operation].shape
-    }
-
-    /// The shape with the pending padding.
-    pub(super) fn padded(&self, data: Data) -> Result<[usize; 3], String> {
-        let [c, h, w] = self.shape_of(data);
-        let shape = [c, h + data.padding[0] + data.padding[2], w + data.padding[1] + data.padding[3]];
-        check_activation(&shape).map(|()| shape)
+    /// A name like `tensor` that no tensor has.
+    fn unused_name(&self, tensor: &str) -> String {
+        let mut name = format!("{tensor}_nchw");
+        while self.consumers.contains_key(&name) || self.values.contains_key(&name) {
+            name.push('_');
+        }
+        name
     }
 
     /// Channels, height and width of an input that is an image, with pending padding.
     pub(super) fn image(&mut self, node: &NodeProto) -> Result<(Data, [usize; 3]), String> {
         let data = self.data(node, 0)?;
-        if data.flat {
+        if data.is_flat() {
             return Err("its input is flat, [batch, features], where an image is needed".into());
         }
-        Ok((data, self.padded(data)?))
+        if !data.is_image() {
+            return Err(format!(
+                "its input is {} where {} is needed; transpose it before",
+                shown_layout(&data.layout),
+                shown_layout(&NCHW)
+            ));
+        }
+        let shape = data.checked()?;
+        Ok((data, shape))
+    }
+
+    /// Whether the node is the only one that needs the image as it is before the node.
+    fn is_sole_use_of_image(&self, node: &NodeProto) -> bool {
+        let image = &self.operations[0].tensor;
+        node.input.contains(image) && self.consumers.get(image).is_some_and(|uses| uses.len() == 1)
+    }
+
+    /// Takes `scale[c] * x + offset[c]` of the image, which the node computes, into the image's
+    /// preparation. Says whether it did: not where other nodes need the image as it is, nor where
+    /// a factor is not positive.
+    pub(super) fn prepare(&mut self, node: &NodeProto, data: &Data, scale: &[f64], offset: &[f64]) -> bool {
+        if data.operation != 0 {
+            return false;
+        }
+        self.preparation.is_normalised = true;
+        let fits = self.is_sole_use_of_image(node) && scale.iter().all(|&factor| factor > 0.0);
+        if fits {
+            self.preparation.scale(scale, offset);
+        }
+        fits
+    }
+
+    /// Takes the order of channels, which the node makes of the image, into the image's
+    /// preparation. Says whether it did.
+    pub(super) fn prepare_channels(&mut self, node: &NodeProto, data: &Data, order: &[usize]) -> bool {
+        let fits = data.operation == 0 && self.is_sole_use_of_image(node);
+        if fits {
+            self.preparation.reorder(order);
+        }
+        fits
+    }
+
+    /// Puts the first operation behind the node where that makes no operation of its own.
+    pub(super) fn follow_image(&mut self, node: &NodeProto, value: &Value) {
+        if let Value::Data(data) = value
+            && data.operation == 0
+            && data.padding == [0; 4]
+            && self.is_sole_use_of_image(node)
+            && let Some(output) = node.output.first()
+        {
+            self.prepared.insert(output.clone());
+            self.operations[0].tensor.clone_from(output);
+            self.layout.clone_from(&data.layout);
+        }
+    }
+
+    /// What the reference engine gets; the image's tensor and the copies are named in the
+    /// operations.
+    pub(super) fn reference(&mut self) -> Reference {
+        let image = Data {
+            operation: 0,
+            shape: self.operations[0].shape,
+            padding: [0; 4],
+            layout: std::mem::take(&mut self.layout),
+        };
+        let mut before = vec![];
+        if !image.is_image() {
+            let tensor = self.operations[0].tensor.clone();
+            let copy = self.unused_name(&tensor);
+            before.push((copy.clone(), tensor, from_nchw(&image.layout)));
+            self.operations[0].tensor = copy;
+        }
+        Reference {
+            input: self.operations[0].tensor.clone(),
+            prepared: std::mem::take(&mut self.prepared),
+            transposed: before.into_iter().chain(std::mem::take(&mut self.copies)).collect(),
+            tensors: std::mem::take(&mut self.tensors),
+            used: std::mem::take(&mut self.used),
+        }
     }
 
     /// Whether a `Relu` would change nothing.
@@ -318,4 +417,18 @@ impl<'a> Importer<'a> {
             }
         }
     }
+}
+
+/// The permutation of ONNX `Transpose` that brings a tensor of this layout into the order of
+/// channels, rows, columns, dimensions of 1 behind.
+fn to_nchw(layout: &[Axis]) -> Vec<i64> {
+    let mut order: Vec<usize> =
+        NCHW.iter().filter_map(|axis| layout.iter().position(|own| own == axis)).collect();
+    order.extend((0..layout.len()).filter(|&position| layout[position] == Axis::One));
+    order.into_iter().map(|position| position as i64).collect()
+}
+
+/// The permutation that brings an NCHW tensor into this layout of four dimensions.
+fn from_nchw(layout: &[Axis]) -> Vec<i64> {
+    layout.iter().filter_map(|axis| NCHW.iter().position(|own| own == axis)).map(|at| at as i64).collect()
 }

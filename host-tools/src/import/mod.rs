@@ -3,7 +3,7 @@
 //! The protobuf is read node by node, so that every error can name the ONNX node. What the
 //! int8 network cannot hold is an error; nothing is left in float in silence.
 //!
-//! Opset 7 to 22 is read, NCHW, with a symbolic or a fixed batch:
+//! Opset 7 to 26 is read, NCHW or NHWC, with a symbolic or a fixed batch:
 //! - `Conv` (two dimensions, any groups, strides, dilations, padding), `Gemm`, `MatMul`;
 //! - `BatchNormalization` in inference; `Add`, `Sub`, `Mul`, `Div` with constants per channel;
 //! - `Relu`, and `Clip` where it is the same; `Add` and `Sum` of two results;
@@ -12,7 +12,8 @@
 //!   (the shortcuts of the CIFAR networks);
 //! - `Flatten`, `Reshape`, `Squeeze`, `Unsqueeze` of 1x1 images, with the computations of shapes
 //!   that exporters write for them;
-//! - `Identity`, `Dropout`, `Cast` between floats, `Constant`; a final `Softmax` is left out.
+//! - `Identity`, `Dropout`, `Cast` between floats, `Constant`; a final `Softmax`, or `Sigmoid` of
+//!   one output, is left out.
 //!
 //! The steps:
 //! 1. `file`: bytes to a protobuf of bounded size;
@@ -24,30 +25,35 @@
 
 mod array;
 mod attributes;
+mod binary;
 mod constants;
 mod elementary;
+mod ending;
 mod error;
 mod file;
 mod fold;
+mod folding;
 mod importer;
 mod limits;
 mod model;
 mod operation;
 mod operators;
 mod order;
+mod preparation;
 mod tensor;
 mod value;
 mod window;
 
 use std::path::Path;
 
-use tract_onnx::pb::ModelProto;
+use tract_onnx::pb::{ModelProto, StringStringEntryProto};
 
 use crate::graph::FloatGraph;
 
 pub use error::ImportError;
 pub use limits::{MAX_ACTIVATIONS, MAX_DIMENSION, MAX_ELEMENTS, MAX_FILE_BYTES, MAX_WEIGHTS};
 pub use model::OPERATOR_SETS;
+pub use preparation::Preparation;
 
 /// A network that was read from an ONNX file.
 #[derive(Debug, Clone)]
@@ -55,9 +61,16 @@ pub struct Imported {
     /// What the quantiser works on.
     pub graph: FloatGraph,
     /// The same network for the reference engine: only the nodes and initialisers that the
-    /// logits depend on, external data loaded, all floats f32, one input, and as the only
+    /// logits depend on, external data loaded, all floats f32, one input in NCHW, and as the only
     /// output the tensor of the graph's last node.
     pub proto: ModelProto,
+    /// What the network does with the image before both of them begin.
+    pub preparation: Preparation,
+    /// Whether the file's network has one output: the logit of the second of two classes. Both
+    /// forms here have two, of which the first is always zero.
+    pub is_binary: bool,
+    /// The file's metadata, keys and values.
+    pub metadata: Vec<(String, String)>,
 }
 
 /// Reads an ONNX file.
@@ -76,20 +89,24 @@ pub fn import(path: &Path) -> Result<Imported, ImportError> {
 /// # Errors
 /// As [`import`].
 pub fn import_proto(proto: ModelProto, path: &Path) -> Result<Imported, ImportError> {
+    let pair = |entry: &StringStringEntryProto| (entry.key.clone(), entry.value.clone());
+    let metadata = proto.metadata_props.iter().map(pair).collect();
     let elementary = elementary::elementary(proto, path)?;
-    let graph = fold::fold(elementary.operations, elementary.name, elementary.output).map_err(|refusal| {
-        ImportError::Node {
-            path: path.into(),
-            node: refusal.node,
-            operator: refusal.operator,
-            cause: refusal.cause,
-        }
-    })?;
+    let mut graph =
+        fold::fold(elementary.operations, elementary.name, elementary.output).map_err(|refusal| {
+            ImportError::Node {
+                path: path.into(),
+                node: refusal.node,
+                operator: refusal.operator,
+                cause: refusal.cause,
+            }
+        })?;
     let mut proto = elementary.proto;
+    let is_binary = binary::two_classes(&mut graph, &mut proto);
     // The proto's only output is the value of the graph's last node.
     if let (Some(graph_proto), Some(last)) = (proto.graph.as_mut(), graph.nodes.last()) {
         graph_proto.output =
             vec![tract_onnx::pb::ValueInfoProto { name: last.tensor.clone(), ..Default::default() }];
     }
-    Ok(Imported { graph, proto })
+    Ok(Imported { graph, proto, preparation: elementary.preparation, metadata, is_binary })
 }

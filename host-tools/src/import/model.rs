@@ -4,20 +4,22 @@
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
+use tract_onnx::pb::attribute_proto::AttributeType;
 use tract_onnx::pb::tensor_proto::DataType;
 use tract_onnx::pb::tensor_shape_proto::dimension::Value as DimensionValue;
 use tract_onnx::pb::type_proto::Value as TypeValue;
 use tract_onnx::pb::{
-    GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto, TensorShapeProto, TypeProto,
-    ValueInfoProto, tensor_shape_proto, type_proto,
+    AttributeProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto, TensorShapeProto,
+    TypeProto, ValueInfoProto, tensor_shape_proto, type_proto,
 };
 
 use super::error::{is_standard, printable, shown};
 use super::limits::check_activation;
 use super::tensor::{self, Constant};
+use super::value::{Axis, NCHW, NHWC};
 
 /// Standard ONNX operator sets that are understood.
-pub const OPERATOR_SETS: std::ops::RangeInclusive<i64> = 7..=22;
+pub const OPERATOR_SETS: std::ops::RangeInclusive<i64> = 7..=26;
 
 /// A model with one image as input and one output.
 pub(super) struct Model {
@@ -32,6 +34,10 @@ pub(super) struct Model {
     pub(super) input: String,
     /// The input's `[channels, height, width]`.
     pub(super) shape: [usize; 3],
+    /// The order of the input's dimensions.
+    pub(super) layout: [Axis; 4],
+    /// Whether the input is of whole numbers from 0 to 255.
+    pub(super) grey_levels: bool,
     /// Name of the output tensor.
     pub(super) output: String,
     ir_version: i64,
@@ -55,7 +61,7 @@ impl Model {
                 return Err(format!("two initialisers have the name `{}`", printable(&tensor.name)));
             }
         }
-        let (input, shape) = image(&graph, &initialisers)?;
+        let Image { name: input, shape, layout, grey_levels } = image(&graph, &initialisers)?;
         let [output] = graph.output.as_slice() else {
             return Err(format!(
                 "the network has {} outputs; export it with the logits alone",
@@ -64,7 +70,19 @@ impl Model {
         };
         let output = output.name.clone();
         let tensors = std::mem::take(&mut graph.initializer);
-        Ok(Model { opset, graph, tensors, initialisers, input, shape, output, ir_version: proto.ir_version })
+        let ir_version = proto.ir_version;
+        Ok(Model {
+            opset,
+            graph,
+            tensors,
+            initialisers,
+            input,
+            shape,
+            layout,
+            grey_levels,
+            output,
+            ir_version,
+        })
     }
 
     /// The graph's name, or the stem of the file's.
@@ -76,22 +94,24 @@ impl Model {
         }
     }
 
-    /// What [`Imported::proto`](super::Imported::proto) describes, but for its output: the nodes
-    /// `order`, and of `tensors` those whose indices are `used`.
-    pub(super) fn reference(
-        mut self,
-        order: &[usize],
-        tensors: Vec<TensorProto>,
-        used: &HashSet<usize>,
-    ) -> ModelProto {
-        let initializer = tensors
+    /// What [`Imported::proto`](super::Imported::proto) describes, but for its output, of the nodes
+    /// `order`.
+    pub(super) fn reference(mut self, order: &[usize], reference: Reference) -> ModelProto {
+        let initializer = reference
+            .tensors
             .into_iter()
             .enumerate()
-            .filter_map(|(index, tensor)| used.contains(&index).then_some(tensor))
+            .filter_map(|(index, tensor)| reference.used.contains(&index).then_some(tensor))
             .collect();
         let mut nodes: Vec<Option<NodeProto>> =
             std::mem::take(&mut self.graph.node).into_iter().map(Some).collect();
-        let node = order.iter().filter_map(|&index| nodes[index].take()).map(in_f32).collect();
+        let node = order
+            .iter()
+            .filter_map(|&index| nodes[index].take())
+            .filter(|node| !node.output.first().is_some_and(|output| reference.prepared.contains(output)))
+            .map(in_f32)
+            .chain(reference.transposed.into_iter().map(|(from, to, order)| transpose(from, to, order)))
+            .collect();
         ModelProto {
             ir_version: self.ir_version,
             opset_import: vec![OperatorSetIdProto { domain: String::new(), version: self.opset }],
@@ -99,11 +119,39 @@ impl Model {
                 name: self.graph.name,
                 node,
                 initializer,
-                input: vec![float_input(&self.input, self.shape)],
+                input: vec![float_input(&reference.input, self.shape)],
                 ..Default::default()
             }),
             ..Default::default()
         }
+    }
+}
+
+/// What the reference engine needs of an import.
+pub(super) struct Reference {
+    /// The tensor that the image is.
+    pub(super) input: String,
+    /// First outputs of nodes that are left out.
+    pub(super) prepared: HashSet<String>,
+    /// Transposed copies: from, to, permutation.
+    pub(super) transposed: Vec<(String, String, Vec<i64>)>,
+    pub(super) tensors: Vec<TensorProto>,
+    /// Indices of the `tensors` that are needed.
+    pub(super) used: HashSet<usize>,
+}
+
+fn transpose(from: String, to: String, order: Vec<i64>) -> NodeProto {
+    NodeProto {
+        op_type: "Transpose".into(),
+        input: vec![from],
+        output: vec![to],
+        attribute: vec![AttributeProto {
+            name: "perm".into(),
+            r#type: AttributeType::Ints as i32,
+            ints: order,
+            ..Default::default()
+        }],
+        ..Default::default()
     }
 }
 
@@ -121,8 +169,17 @@ fn operator_set(proto: &ModelProto) -> Result<i64, String> {
     }
 }
 
-/// The name and `[channels, height, width]` of the only input.
-fn image(graph: &GraphProto, initialisers: &HashMap<String, usize>) -> Result<(String, [usize; 3]), String> {
+/// The only input.
+struct Image {
+    name: String,
+    shape: [usize; 3],
+    layout: [Axis; 4],
+    grey_levels: bool,
+}
+
+/// Reads the input. It is `[N, height, width, channels]` where only the last dimension can be the
+/// channels of an image.
+fn image(graph: &GraphProto, initialisers: &HashMap<String, usize>) -> Result<Image, String> {
     let inputs: Vec<_> = graph.input.iter().filter(|i| !initialisers.contains_key(&i.name)).collect();
     let [input] = inputs.as_slice() else {
         return Err(format!("the network has {} inputs; only one image is supported", inputs.len()));
@@ -131,7 +188,8 @@ fn image(graph: &GraphProto, initialisers: &HashMap<String, usize>) -> Result<(S
     let Some(TypeValue::TensorType(tensor)) = input.r#type.as_ref().and_then(|t| t.value.as_ref()) else {
         return Err(format!("the input `{name}` is no tensor; export with one image as input"));
     };
-    if !tensor::is_float(i64::from(tensor.elem_type)) {
+    let grey_levels = tensor.elem_type == DataType::Uint8 as i32;
+    if !grey_levels && !tensor::is_float(i64::from(tensor.elem_type)) {
         let found = DataType::try_from(tensor.elem_type).map_or("an unknown type", |t| t.as_str_name());
         return Err(format!("the input `{name}` has the type {found}; export the model with an f32 input"));
     }
@@ -145,15 +203,19 @@ fn image(graph: &GraphProto, initialisers: &HashMap<String, usize>) -> Result<(S
         })
         .collect();
     let remedy = "export it as [N, channels, height, width] with fixed channels, height and width";
-    let &[_, Some(c), Some(h), Some(w)] = dims.as_slice() else {
+    let &[_, Some(first), Some(second), Some(third)] = dims.as_slice() else {
         return Err(format!("the input `{name}` has the dimensions {}; {remedy}", shown(&dims)));
     };
-    let shape = [c, h, w].map(|d| usize::try_from(d).unwrap_or(0));
+    let is_colour = |size: i64| size == 1 || size == 3;
+    let channels_last = is_colour(third) && !is_colour(first);
+    let (shape, layout) =
+        if channels_last { ([third, first, second], NHWC) } else { ([first, second, third], NCHW) };
+    let shape = shape.map(|d| usize::try_from(d).unwrap_or(0));
     if shape.contains(&0) {
         return Err(format!("the input `{name}` has the dimensions {}; {remedy}", shown(&dims)));
     }
     check_activation(&shape).map_err(|cause| format!("the input `{name}`: {cause}; {remedy}"))?;
-    Ok((input.name.clone(), shape))
+    Ok(Image { name: input.name.clone(), shape, layout, grey_levels })
 }
 
 /// The node with its float tensors in f32, and no cast to other floats. It has no name: names

@@ -1,7 +1,7 @@
 //! Why a network cannot be quantised.
 
 use resight_base::files::FileError;
-use resight_imaging::ImagingError;
+use resight_imaging::{Channels, ImagingError};
 use resight_kernels::KernelError;
 use resight_runtime::RuntimeError;
 use tract_onnx::prelude::TractError;
@@ -16,11 +16,13 @@ pub enum QuantiseError {
     /// The graph has no nodes.
     #[error("the network is empty")]
     Empty,
-    /// The network's input is not an image that preprocessing can make.
-    #[error("the network takes {channels} channels; preprocessing makes RGB images of 3 channels")]
+    /// The network's input is not the image that preprocessing makes.
+    #[error("the network takes {channels} channels, `{}` pictures have {}", made.name(), made.count())]
     Channels {
         /// Channels that it takes.
         channels: usize,
+        /// What preprocessing makes.
+        made: Channels,
     },
     /// One layer does not fit the int8 arithmetic.
     #[error("layer `{layer}`: {fault}")]

@@ -40,7 +40,7 @@ pub enum Encoding {
 
 impl Encoding {
     fn image(preprocessing: &Preprocessing) -> Self {
-        let channels = 0..preprocessing.mean.len();
+        let channels = 0..preprocessing.channels.count();
         let deviation = |c: usize| f64::from(preprocessing.standard_deviation[c]);
         Self::Image {
             scale: channels.clone().map(|c| 1.0 / (255.0 * deviation(c))).collect(),

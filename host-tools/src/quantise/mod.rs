@@ -25,7 +25,7 @@ pub mod statistics;
 
 use std::path::PathBuf;
 
-use resight_imaging::Preprocessing;
+use resight_imaging::{Channels, Preprocessing};
 use resight_model_file::Golden;
 use resight_runtime::isa_from_environment;
 use tract_onnx::prelude::TypedModel;
@@ -61,17 +61,27 @@ pub struct Quantised {
 /// # Errors
 /// A network whose input is not RGB.
 pub fn default_preprocessing(graph: &FloatGraph) -> Result<Preprocessing, QuantiseError> {
-    let [_, height, width] = check_channels(graph)?;
+    let [_, height, width] = check_channels(graph, Channels::Rgb)?;
     // `import` caps dimensions at 2^16.
     Ok(Preprocessing::for_input(height as u32, width as u32))
 }
 
-/// The shape of the input, when it is RGB.
-fn check_channels(graph: &FloatGraph) -> Result<[usize; 3], QuantiseError> {
+/// The shape of the input, when it has the channels that preprocessing makes.
+fn check_channels(graph: &FloatGraph, made: Channels) -> Result<[usize; 3], QuantiseError> {
     match graph.nodes.first().ok_or(QuantiseError::Empty)?.shape {
-        shape @ [3, _, _] => Ok(shape),
-        [channels, _, _] => Err(QuantiseError::Channels { channels }),
+        shape @ [channels, _, _] if channels == made.count() => Ok(shape),
+        [channels, _, _] => Err(QuantiseError::Channels { channels, made }),
     }
+}
+
+/// Refuses, before the first image is looked at, what can never become an int8 network.
+/// [`quantise`] begins with it.
+///
+/// # Errors
+/// Channels that preprocessing does not make, a layer that the int8 arithmetic cannot hold.
+pub fn check(graph: &FloatGraph, preprocessing: &Preprocessing) -> Result<(), QuantiseError> {
+    check_channels(graph, preprocessing.channels)?;
+    QuantisationGraph::new(graph, preprocessing).map(|_| ())
 }
 
 /// Quantises `imported`, calibrating on `images`.
@@ -85,7 +95,7 @@ pub fn quantise(
     options: &Options,
     progress: Progress<'_>,
 ) -> Result<Quantised, QuantiseError> {
-    check_channels(&imported.graph)?;
+    check_channels(&imported.graph, options.preprocessing.channels)?;
     let isa = isa_from_environment()?;
     let mut graph = QuantisationGraph::new(&imported.graph, &options.preprocessing)?;
     let calibration = Calibration::new(imported, images, options, progress)?;

@@ -12,8 +12,7 @@ pub(super) fn relu(importer: &mut Importer<'_>, node: &NodeProto, _: &Attributes
     if importer.is_non_negative(data.operation) {
         return Ok(Value::Data(data));
     }
-    let shape = importer.shape_of(data);
-    importer.value_of(node, Kind::Relu, vec![data.operation], shape, data.flat)
+    importer.value_of(node, Kind::Relu, vec![data.operation], data.shape, &data.layout)
 }
 
 pub(super) fn clip(importer: &mut Importer<'_>, node: &NodeProto, attributes: &Attributes<'_>) -> Outcome {

@@ -6,29 +6,29 @@ use crate::import::attributes::Attributes;
 use crate::import::error::printable;
 use crate::import::importer::Importer;
 use crate::import::operation::Kind;
-use crate::import::value::{Data, Outcome, Value};
+use crate::import::value::{Axis, Data, Outcome, Value};
 
 pub(super) fn arithmetic(importer: &mut Importer<'_>, node: &NodeProto, _: &Attributes<'_>) -> Outcome {
     let values = [importer.input(node, 0)?, importer.input(node, 1)?];
     match values {
         [Value::Data(_), Value::Data(_)] => {
             let (left, right) = (importer.plain(node, 0)?, importer.plain(node, 1)?);
-            two_results(importer, node, left, right)
+            two_results(importer, node, &left, &right)
         }
         [Value::Data(_), _] => {
             let data = importer.plain(node, 0)?;
-            with_constant(importer, node, data, 1)
+            with_constant(importer, node, &data, 1)
         }
         [_, Value::Data(_)] => {
             let data = importer.plain(node, 1)?;
-            with_constant(importer, node, data, 0)
+            with_constant(importer, node, &data, 0)
         }
         _ => Err("none of its inputs is a result of the network; export with constant folding".into()),
     }
 }
 
 /// Arithmetic of two results of the network: residual addition.
-fn two_results(importer: &mut Importer<'_>, node: &NodeProto, left: Data, right: Data) -> Outcome {
+fn two_results(importer: &mut Importer<'_>, node: &NodeProto, left: &Data, right: &Data) -> Outcome {
     match node.op_type.as_str() {
         "Add" | "Sum" => {}
         "Mul" => {
@@ -41,29 +41,28 @@ fn two_results(importer: &mut Importer<'_>, node: &NodeProto, left: Data, right:
             return Err("only the addition of two results of the network is supported".into());
         }
     }
-    let (shape, other) = (importer.shape_of(left), importer.shape_of(right));
-    if shape != other || left.flat != right.flat {
+    let (shape, other) = (left.shape, right.shape);
+    if shape != other || !left.has_layout(&right.layout) {
         return Err(format!("it adds {shape:?} and {other:?}; both must have the same shape"));
     }
     if left.operation == right.operation {
         return affine(importer, node, left, vec![2.0; shape[0]], vec![0.0; shape[0]]);
     }
-    importer.value_of(node, Kind::Add, vec![left.operation, right.operation], shape, left.flat)
+    importer.value_of(node, Kind::Add, vec![left.operation, right.operation], shape, &left.layout)
 }
 
 /// Arithmetic with a constant per channel; the constant is the input at `position`.
-fn with_constant(importer: &mut Importer<'_>, node: &NodeProto, data: Data, position: usize) -> Outcome {
-    let channels = importer.shape_of(data)[0];
+fn with_constant(importer: &mut Importer<'_>, node: &NodeProto, data: &Data, position: usize) -> Outcome {
+    let channels = data.shape[0];
     let array = importer.weights(node, position)?.ok_or("its constant is missing")?;
     // Right-aligned, all dimensions but the channels' are 1.
-    let rank = if data.flat { 2 } else { 4 };
-    let fits = array.dims.len() <= rank
+    let fits = array.dims.len() <= data.layout.len()
         && array
             .dims
             .iter()
             .rev()
-            .enumerate()
-            .all(|(from_right, &d)| d == 1 || (from_right == rank - 2 && d == channels));
+            .zip(data.layout.iter().rev())
+            .all(|(&d, &axis)| d == 1 || (axis == Axis::Channels && d == channels));
     if !fits {
         return Err(format!(
             "its constant `{}` has the dimensions {:?}; only one value per channel is supported",
@@ -93,7 +92,7 @@ fn with_constant(importer: &mut Importer<'_>, node: &NodeProto, data: Data, posi
 pub(super) fn affine(
     importer: &mut Importer<'_>,
     node: &NodeProto,
-    data: Data,
+    data: &Data,
     scale: Vec<f64>,
     offset: Vec<f64>,
 ) -> Outcome {
@@ -103,10 +102,12 @@ pub(super) fn affine(
     }
     #[expect(clippy::float_cmp, reason = "only exactly nothing may be left out")]
     if scale.iter().all(|&s| s == 1.0) && offset.iter().all(|&o| o == 0.0) {
-        return Ok(Value::Data(data));
+        return Ok(Value::Data(data.clone()));
     }
-    let shape = importer.shape_of(data);
-    importer.value_of(node, Kind::Affine { scale, offset }, vec![data.operation], shape, data.flat)
+    if importer.prepare(node, data, &scale, &offset) {
+        return Ok(Value::Data(data.clone()));
+    }
+    importer.value_of(node, Kind::Affine { scale, offset }, vec![data.operation], data.shape, &data.layout)
 }
 
 pub(super) fn sum(importer: &mut Importer<'_>, node: &NodeProto, attributes: &Attributes<'_>) -> Outcome {

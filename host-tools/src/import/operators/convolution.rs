@@ -5,7 +5,7 @@ use tract_onnx::pb::NodeProto;
 use crate::import::attributes::Attributes;
 use crate::import::importer::Importer;
 use crate::import::operation::Kind;
-use crate::import::value::Outcome;
+use crate::import::value::{NCHW, Outcome};
 use crate::import::window::Window;
 
 pub(super) fn convolution(
@@ -50,5 +50,5 @@ pub(super) fn convolution(
         dilation: window.dilation,
         groups,
     };
-    importer.value_of(node, kind, vec![data.operation], [outputs, window.output[0], window.output[1]], false)
+    importer.value_of(node, kind, vec![data.operation], [outputs, window.output[0], window.output[1]], &NCHW)
 }

@@ -1,13 +1,13 @@
-//! `Gemm`, `MatMul`, `Softmax`.
+//! `Gemm`, `MatMul`, `Softmax`, `Sigmoid`.
 
 use tract_onnx::pb::NodeProto;
 
-use crate::import::array::Array;
+use crate::import::array::{Array, normalise_axes};
 use crate::import::attributes::Attributes;
 use crate::import::error::node_name;
 use crate::import::importer::Importer;
 use crate::import::operation::Kind;
-use crate::import::value::{Data, Outcome, Value};
+use crate::import::value::{Axis, Data, Outcome, Value};
 
 pub(super) fn gemm(importer: &mut Importer<'_>, node: &NodeProto, attributes: &Attributes<'_>) -> Outcome {
     let (data, features) = features(importer, node)?;
@@ -33,21 +33,21 @@ pub(super) fn gemm(importer: &mut Importer<'_>, node: &NodeProto, attributes: &A
             return Err(format!("its bias has the dimensions {:?} where [{outputs}] is needed", array.dims));
         }
     };
-    linear(importer, node, data, weights, bias, outputs)
+    linear(importer, node, &data, weights, bias, outputs)
 }
 
 pub(super) fn mat_mul(importer: &mut Importer<'_>, node: &NodeProto, _: &Attributes<'_>) -> Outcome {
     let (data, features) = features(importer, node)?;
     let matrix = importer.weights(node, 1)?.ok_or("its weights are missing")?;
     let (weights, outputs) = connected(matrix, features, false)?;
-    linear(importer, node, data, weights, vec![0.0; outputs], outputs)
+    linear(importer, node, &data, weights, vec![0.0; outputs], outputs)
 }
 
 /// A fully connected layer with weights `[output][input]`.
 fn linear(
     importer: &mut Importer<'_>,
     node: &NodeProto,
-    data: Data,
+    data: &Data,
     weights: Vec<f32>,
     bias: Vec<f32>,
     outputs: usize,
@@ -61,30 +61,49 @@ fn linear(
         dilation: [1, 1],
         groups: 1,
     };
-    importer.value_of(node, kind, vec![data.operation], [outputs, 1, 1], true)
+    importer.value_of(node, kind, vec![data.operation], [outputs, 1, 1], &data.layout)
 }
 
 /// The flat input of a fully connected layer.
 fn features(importer: &mut Importer<'_>, node: &NodeProto) -> Result<(Data, usize), String> {
     let data = importer.plain(node, 0)?;
-    let shape = importer.shape_of(data);
-    if !data.flat {
-        return Err(format!("its input is an image {shape:?}; flatten it before"));
+    if !data.is_flat() {
+        return Err(format!("its input is an image {:?}; flatten it before", data.shape));
     }
-    Ok((data, shape[0]))
+    let features = data.shape[0];
+    Ok((data, features))
 }
 
 pub(super) fn softmax(importer: &mut Importer<'_>, node: &NodeProto, attributes: &Attributes<'_>) -> Outcome {
     let data = importer.plain(node, 0)?;
     let axis = attributes.integer("axis")?.unwrap_or(if importer.opset < 13 { 1 } else { -1 });
-    let [_, h, w] = importer.shape_of(data);
-    if (axis != 1 && !(axis == -1 && data.flat)) || h * w != 1 {
-        return Err(format!("its axis is {axis}; only the classes' axis, 1, is supported"));
+    let axes = normalise_axes(&[axis], data.layout.len())?;
+    if data.layout[axes[0]] != Axis::Channels || data.shape[1] * data.shape[2] != 1 {
+        return Err(format!("its axis is {axis}; only the classes' axis is supported"));
     }
     if node.output.first() != Some(&importer.output) {
         return Err("it is not the last node; Softmax is only supported at the end".into());
     }
+    if data.shape[0] == 1 {
+        return Err("it is of one output, whose probability is always 1; export the network with a Sigmoid, or without both".into());
+    }
     log::info!("node `{}` ({}) is left out: logits come before softmax", node_name(node), node.op_type);
+    Ok(Value::Probabilities(data.operation))
+}
+
+/// The probability of one output.
+pub(super) fn sigmoid(importer: &mut Importer<'_>, node: &NodeProto, _: &Attributes<'_>) -> Outcome {
+    let data = importer.plain(node, 0)?;
+    if node.output.first() != Some(&importer.output) {
+        return Err("it is not the last node; Sigmoid is only supported at the end of a network, as an activation train with ReLU".into());
+    }
+    if data.shape != [1, 1, 1] {
+        return Err(format!(
+            "it is of {} outputs that do not exclude each other (multi-label); only one output, or classes of which one is right, are supported",
+            data.shape.iter().product::<usize>()
+        ));
+    }
+    log::info!("node `{}` ({}) is left out: logits come before sigmoid", node_name(node), node.op_type);
     Ok(Value::Probabilities(data.operation))
 }
 

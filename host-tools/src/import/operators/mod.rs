@@ -33,8 +33,10 @@ const HANDLERS: &[(&str, Handler)] = &[
     ("Div", arithmetic::arithmetic),
     ("Dropout", identity::dropout),
     ("Flatten", reshape::flatten),
+    ("Gather", select::gather),
     ("Gemm", head::gemm),
     ("GlobalAveragePool", pooling::global_average_pool),
+    ("GlobalMaxPool", pooling::global_max_pool),
     ("Identity", identity::identity),
     ("LogSoftmax", head::softmax),
     ("MatMul", head::mat_mul),
@@ -45,13 +47,14 @@ const HANDLERS: &[(&str, Handler)] = &[
     ("Relu", activation::relu),
     ("Reshape", reshape::reshape),
     ("Shape", reshape::shape),
+    ("Sigmoid", head::sigmoid),
     ("Slice", select::slice),
     ("Softmax", head::softmax),
     ("Squeeze", reshape::squeeze),
     ("Sub", arithmetic::arithmetic),
     ("Sum", arithmetic::sum),
     ("Transpose", reshape::transpose),
-    ("Unsqueeze", reshape::squeeze),
+    ("Unsqueeze", reshape::unsqueeze),
 ];
 
 /// Reads one node, whose inputs were read before.
@@ -72,6 +75,7 @@ pub(super) fn read(importer: &mut Importer<'_>, node: &NodeProto) -> Result<(), 
         ));
     }
     let value = value(importer, node)?;
+    importer.follow_image(node, &value);
     importer.define(node, value)
 }
 

@@ -22,7 +22,7 @@ pub(super) fn batch_normalisation(
     attributes.ignore("momentum");
     attributes.ignore("is_test");
     let epsilon = f64::from(attributes.float("epsilon")?.unwrap_or(1e-5));
-    let channels = importer.shape_of(data)[0];
+    let channels = data.shape[0];
     let gamma = importer.per_channel(node, 1, channels)?;
     let beta = importer.per_channel(node, 2, channels)?;
     let mean = importer.per_channel(node, 3, channels)?;
@@ -38,5 +38,5 @@ pub(super) fn batch_normalisation(
         scale.push(factor);
         offset.push(f64::from(beta[channel]) - f64::from(mean[channel]) * factor);
     }
-    affine(importer, node, data, scale, offset)
+    affine(importer, node, &data, scale, offset)
 }

@@ -1,4 +1,4 @@
-//! `MaxPool`, `AveragePool`, `GlobalAveragePool`, `ReduceMean`.
+//! `MaxPool`, `AveragePool`, `GlobalAveragePool`, `GlobalMaxPool`, `ReduceMean`.
 
 use tract_onnx::pb::NodeProto;
 
@@ -7,7 +7,7 @@ use crate::import::attributes::Attributes;
 use crate::import::importer::Importer;
 use crate::import::limits::elements;
 use crate::import::operation::Kind;
-use crate::import::value::{Data, Outcome};
+use crate::import::value::{Axis, Data, Layout, NCHW, Outcome, Value, shown_layout};
 use crate::import::window::Window;
 
 pub(super) fn max_pool(
@@ -32,7 +32,7 @@ pub(super) fn max_pool(
         return Err(format!("its padding {padding:?} is not smaller than its window {:?}", window.kernel));
     }
     let kind = Kind::MaxPool { kernel: window.kernel, stride: window.stride, padding };
-    importer.value_of(node, kind, vec![data.operation], [channels, window.output[0], window.output[1]], false)
+    importer.value_of(node, kind, vec![data.operation], [channels, window.output[0], window.output[1]], &NCHW)
 }
 
 pub(super) fn average_pool(
@@ -44,7 +44,7 @@ pub(super) fn average_pool(
     let counts_padding = attributes.integer("count_include_pad")?.unwrap_or(0) != 0;
     let window = Window::read(attributes, None, [height, width])?;
     if window.kernel == [height, width] && window.padding == [0; 4] && data.padding == [0; 4] {
-        return global_average(importer, node, data, false);
+        return global_average(importer, node, data, NCHW.to_vec());
     }
     if (window.padding != [0; 4] && !counts_padding) || window.dilation != [1, 1] {
         return Err(
@@ -65,15 +65,16 @@ pub(super) fn average_pool(
         dilation: [1, 1],
         groups: channels,
     };
-    importer.value_of(node, kind, vec![data.operation], [channels, window.output[0], window.output[1]], false)
+    importer.value_of(node, kind, vec![data.operation], [channels, window.output[0], window.output[1]], &NCHW)
 }
 
-fn global_average(importer: &mut Importer<'_>, node: &NodeProto, data: Data, flat: bool) -> Outcome {
-    if data.flat {
-        return Err("its input is flat, [batch, features], where an image is needed".into());
+fn global_average(importer: &mut Importer<'_>, node: &NodeProto, data: Data, layout: Layout) -> Outcome {
+    let [channels, height, width] = data.shape;
+    if [height, width] == [1, 1] {
+        // Nothing to average.
+        return Ok(Value::Data(Data { layout, ..data }));
     }
-    let channels = importer.shape_of(data)[0];
-    importer.value_of(node, Kind::GlobalAverage, vec![data.operation], [channels, 1, 1], flat)
+    importer.value_of(node, Kind::GlobalAverage, vec![data.operation], [channels, 1, 1], &layout)
 }
 
 pub(super) fn reduce_mean(
@@ -85,14 +86,24 @@ pub(super) fn reduce_mean(
     let axes = importer.attribute_or_input(node, attributes, "axes", 1, 18)?.unwrap_or_default();
     attributes.ignore("noop_with_empty_axes");
     let keep = attributes.integer("keepdims")?.unwrap_or(1) != 0;
-    let mut normalised = normalise_axes(&axes, if data.flat { 2 } else { 4 })?;
-    normalised.sort_unstable();
-    if normalised != [2, 3] {
+    let averaged = normalise_axes(&axes, data.layout.len())?;
+    let is_position = |axis: Axis| matches!(axis, Axis::Height | Axis::Width);
+    let positions = data.layout.iter().filter(|&&axis| is_position(axis)).count();
+    if averaged.len() != positions || !averaged.iter().all(|&axis| is_position(data.layout[axis])) {
         return Err(format!(
-            "it averages over the axes {axes:?}; only height and width, [2, 3], are supported"
+            "it averages over the axes {axes:?} of {}; only height and width are supported",
+            shown_layout(&data.layout)
         ));
     }
-    global_average(importer, node, data, !keep)
+    let kept = |position: usize| keep || !averaged.contains(&position);
+    let layout = data
+        .layout
+        .iter()
+        .enumerate()
+        .filter(|(position, _)| kept(*position))
+        .map(|(_, &axis)| axis)
+        .collect();
+    global_average(importer, node, data, layout)
 }
 
 pub(super) fn global_average_pool(
@@ -100,6 +111,15 @@ pub(super) fn global_average_pool(
     node: &NodeProto,
     _: &Attributes<'_>,
 ) -> Outcome {
+    importer.image(node)?;
     let data = importer.plain(node, 0)?;
-    global_average(importer, node, data, false)
+    global_average(importer, node, data, NCHW.to_vec())
+}
+
+pub(super) fn global_max_pool(importer: &mut Importer<'_>, node: &NodeProto, _: &Attributes<'_>) -> Outcome {
+    importer.image(node)?;
+    let data = importer.plain(node, 0)?;
+    let [channels, height, width] = data.shape;
+    let kind = Kind::MaxPool { kernel: [height, width], stride: [1, 1], padding: [0; 4] };
+    importer.value_of(node, kind, vec![data.operation], [channels, 1, 1], &NCHW)
 }

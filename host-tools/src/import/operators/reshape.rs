@@ -1,4 +1,5 @@
-//! What moves or drops dimensions of 1: `Flatten`, `Reshape`, `Squeeze`, `Unsqueeze`; and `Shape`.
+//! What moves or drops dimensions without computing: `Flatten`, `Reshape`, `Squeeze`,
+//! `Unsqueeze`, `Transpose`; and `Shape`.
 
 use tract_onnx::pb::NodeProto;
 
@@ -6,23 +7,26 @@ use crate::import::array::{Array, normalise_axes};
 use crate::import::attributes::Attributes;
 use crate::import::error::shown;
 use crate::import::importer::Importer;
-use crate::import::value::{Data, Outcome, Value};
+use crate::import::value::{Axis, Data, FLAT, Layout, Outcome, Value, shown_layout};
 
 pub(super) fn flatten(importer: &mut Importer<'_>, node: &NodeProto, attributes: &Attributes<'_>) -> Outcome {
-    let data = importer.data(node, 0)?;
+    let data = importer.plain(node, 0)?;
     let axis = attributes.integer("axis")?.unwrap_or(1);
-    let rank = if data.flat { 2 } else { 4 };
-    if axis != 1 && axis != 1 - rank {
+    let rank = data.layout.len();
+    let split = if axis < 0 { axis.saturating_add(rank as i64) } else { axis };
+    let split = usize::try_from(split).ok().filter(|&split| split <= rank);
+    // The batch and nothing but dimensions of 1 with it, the channels and nothing else with them.
+    let batch = split.map(|split| merged(&data, &data.layout[..split]));
+    if batch != Some(vec![Axis::Batch]) {
         return Err(format!("its axis is {axis}; only 1 is supported"));
     }
-    drop_positions(importer, data)
+    drop_positions(data)
 }
 
 pub(super) fn reshape(importer: &mut Importer<'_>, node: &NodeProto, attributes: &Attributes<'_>) -> Outcome {
     let data = importer.plain(node, 0)?;
     let keeps_zero = attributes.integer("allowzero")?.unwrap_or(0) != 0;
-    let [c, h, w] = importer.shape_of(data);
-    let own: Vec<usize> = if data.flat { vec![1, c] } else { vec![1, c, h, w] };
+    let own = data.dims();
     let target = match importer.input(node, 1)? {
         Value::Integer(target) => target.data,
         Value::Unresolved(_) => vec![None, None],
@@ -30,7 +34,7 @@ pub(super) fn reshape(importer: &mut Importer<'_>, node: &NodeProto, attributes:
     };
     let refuse = || {
         format!(
-            "it reshapes {own:?} to {}; only [N, {c}] from a 1x1 image is supported, with a symbolic batch or batch 1",
+            "it reshapes {own:?} to {}; only dimensions of 1 can come and go, with a symbolic batch or batch 1",
             shown(&target)
         )
     };
@@ -40,7 +44,7 @@ pub(super) fn reshape(importer: &mut Importer<'_>, node: &NodeProto, attributes:
         let output = node.output.first().map_or("", |o| o);
         let next = importer.consumers.get(output);
         let connected = next.is_some_and(|n| n.iter().all(|op| op == "Gemm" || op == "MatMul"));
-        return if connected && target.len() == 2 { drop_positions(importer, data) } else { Err(refuse()) };
+        return if connected && target.len() == 2 { drop_positions(data) } else { Err(refuse()) };
     }
     let mut dims = Vec::new();
     for (axis, &value) in target.iter().enumerate() {
@@ -52,50 +56,108 @@ pub(super) fn reshape(importer: &mut Importer<'_>, node: &NodeProto, attributes:
             Some(value) => value,
         });
     }
-    let result = Array { dims: own.clone(), data: vec![(); c * h * w] }.reshape(&dims);
+    let result = Array { dims: own.clone(), data: vec![(); own.iter().product()] }.reshape(&dims);
     let result = result.map_err(|_| refuse())?.dims;
-    if result == [1, c, h, w] {
-        Ok(Value::Data(Data { flat: false, ..data }))
-    } else if result == [1, c] {
-        drop_positions(importer, data)
-    } else {
-        Err(refuse())
+    let layout = matched(&data, &result).ok_or_else(refuse)?;
+    Ok(Value::Data(Data { layout, ..data }))
+}
+
+/// The layout of the data under other dimensions, if only dimensions of 1 come or go.
+fn matched(data: &Data, dims: &[usize]) -> Option<Layout> {
+    if data.layout.first() != Some(&Axis::Batch) || dims.first() != Some(&1) {
+        return None;
     }
+    let mut left = data.layout[1..].iter().copied().filter(|&axis| !data.is_unit(axis)).peekable();
+    let mut layout = vec![Axis::Batch];
+    for &size in &dims[1..] {
+        match left.peek() {
+            Some(&axis) if data.size(axis) == size => {
+                layout.push(axis);
+                left.next();
+            }
+            _ if size == 1 => layout.push(Axis::One),
+            _ => return None,
+        }
+    }
+    left.next().is_none().then_some(layout)
 }
 
 pub(super) fn squeeze(importer: &mut Importer<'_>, node: &NodeProto, attributes: &Attributes<'_>) -> Outcome {
     let data = importer.plain(node, 0)?;
-    let axes = importer.attribute_or_input(node, attributes, "axes", 1, 13)?.unwrap_or_default();
-    let flat = node.op_type == "Squeeze";
-    let mut normalised = normalise_axes(&axes, 4)?;
-    normalised.sort_unstable();
-    if normalised != [2, 3] || data.flat == flat {
-        return Err(format!("its axes are {axes:?}; only height and width, [2, 3], are supported"));
+    let axes = importer.attribute_or_input(node, attributes, "axes", 1, 13)?.ok_or(
+        "it has no axes: it drops every dimension of 1, that of a batch of one image too; export with the axes to drop",
+    )?;
+    let dropped = normalise_axes(&axes, data.layout.len())?;
+    if !dropped.iter().all(|&axis| data.is_unit(data.layout[axis])) {
+        return Err(format!(
+            "its axes are {axes:?} of {}; only dimensions of 1 can be dropped, and not the batch or the channels",
+            shown_layout(&data.layout)
+        ));
     }
-    if flat { drop_positions(importer, data) } else { Ok(Value::Data(Data { flat, ..data })) }
+    let layout = (0..data.layout.len()).filter(|axis| !dropped.contains(axis)).map(|axis| data.layout[axis]);
+    Ok(Value::Data(Data { layout: layout.collect(), ..data }))
 }
 
-/// The same data without its 1x1 positions.
-fn drop_positions(importer: &Importer<'_>, data: Data) -> Outcome {
-    let [c, h, w] = importer.padded(data)?;
-    if h * w != 1 || data.padding != [0; 4] {
+pub(super) fn unsqueeze(
+    importer: &mut Importer<'_>,
+    node: &NodeProto,
+    attributes: &Attributes<'_>,
+) -> Outcome {
+    let data = importer.plain(node, 0)?;
+    let axes = importer.attribute_or_input(node, attributes, "axes", 1, 13)?.ok_or("its axes are missing")?;
+    let rank = data.layout.len() + axes.len();
+    let added = normalise_axes(&axes, rank)?;
+    let mut own = data.layout.iter().copied();
+    let layout = (0..rank)
+        .filter_map(|axis| if added.contains(&axis) { Some(Axis::One) } else { own.next() })
+        .collect();
+    Ok(Value::Data(Data { layout, ..data }))
+}
+
+pub(super) fn transpose(
+    importer: &mut Importer<'_>,
+    node: &NodeProto,
+    attributes: &Attributes<'_>,
+) -> Outcome {
+    let data = importer.data(node, 0)?;
+    let rank = data.layout.len();
+    let order = attributes.integers("perm")?.unwrap_or_else(|| (0..rank as i64).rev().collect());
+    if order.iter().any(|&axis| axis < 0) {
+        return Err(format!("its perm is {order:?}; negative axes are not allowed"));
+    }
+    let positions = normalise_axes(&order, rank)?;
+    let layout: Layout = positions.iter().map(|&position| data.layout[position]).collect();
+    if layout.len() != rank || layout.first() != data.layout.first() {
+        return Err(format!(
+            "it transposes {} by {order:?}; only changes between NCHW and NHWC are supported, with the batch first",
+            shown_layout(&data.layout)
+        ));
+    }
+    Ok(Value::Data(Data { layout, ..data }))
+}
+
+/// The dimensions without those of 1.
+fn merged(data: &Data, layout: &[Axis]) -> Layout {
+    layout.iter().copied().filter(|&axis| !data.is_unit(axis)).collect()
+}
+
+/// The same data as `[batch, channels]`.
+fn drop_positions(data: Data) -> Outcome {
+    if merged(&data, &data.layout) != FLAT {
+        let [c, h, w] = data.shape;
         return Err(format!(
             "it flattens {c}x{h}x{w}; only 1x1 images can be flattened, average over all positions before"
         ));
     }
-    Ok(Value::Data(Data { flat: true, ..data }))
+    Ok(Value::Data(Data { layout: FLAT.to_vec(), ..data }))
 }
 
 pub(super) fn shape(importer: &mut Importer<'_>, node: &NodeProto, attributes: &Attributes<'_>) -> Outcome {
     let data = importer.data(node, 0)?;
-    let [c, h, w] = importer.padded(data)?.map(|d| Some(d as i64));
-    let shape = Array::vector(if data.flat { vec![None, c] } else { vec![None, c, h, w] });
+    data.checked()?;
+    let size = |&axis: &Axis| (axis != Axis::Batch).then(|| data.size(axis) as i64);
+    let shape = Array::vector(data.layout.iter().map(size).collect());
     let start = attributes.integer("start")?.unwrap_or(0);
     let end = attributes.integer("end")?.unwrap_or(i64::MAX);
     shape.slice(start, end, 1).map(Value::Integer).ok_or_else(|| "its range is invalid".into())
-}
-
-pub(super) fn transpose(_: &mut Importer<'_>, _: &NodeProto, _: &Attributes<'_>) -> Outcome {
-    Err("transposing activations is not supported; export the model in NCHW layout, without transpositions"
-        .into())
 }

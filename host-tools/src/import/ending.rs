@@ -1,0 +1,128 @@
+//! The end of every int8 network: the average over all positions in 16 bits, and the linear layer
+//! that makes the logits of it.
+//!
+//! Layers between the average and the last linear one (`Linear, ReLU, Linear`) are 1x1
+//! convolutions of a 1x1 image. Then the average over the image is a depthwise convolution with a
+//! window of the image's size, and the average before the linear layer is over one position, which
+//! only widens the numbers.
+
+use crate::graph::{Node, Operator};
+
+use super::folding::{Folding, Refusal, average};
+
+/// Most weights of the identity matrix behind a network that ends in an average.
+const MAX_IDENTITY: usize = 1 << 24;
+
+const CAUSE: &str = "the network must end in a plain fully connected layer (Gemm or MatMul) whose outputs are the logits; export it with its classifier";
+
+/// Makes `nodes`, which are in their final order, end in one average and one linear layer.
+pub(super) fn finish(nodes: &mut Vec<Folding>) -> Result<(), Refusal> {
+    let Some(last) = nodes.last() else {
+        return Err(Refusal { node: "(none)".into(), operator: "input".into(), cause: CAUSE.into() });
+    };
+    if matches!(last.node.operator, Operator::GlobalAverage) {
+        let identity = logits_of_average(nodes)?;
+        nodes.push(identity);
+    } else {
+        linear_last(nodes)?;
+    }
+    let linear = nodes.len() - 1;
+    let features = nodes[linear].node.inputs[0];
+    if !ends_in_average(nodes, features) {
+        let before = &nodes[features];
+        if is_image(nodes, features) {
+            return Err(nodes[linear].refusal("it takes the image itself; put a convolution before it"));
+        }
+        let widening = Folding {
+            node: Node {
+                name: format!("{}_input", nodes[linear].node.name),
+                operator: Operator::GlobalAverage,
+                inputs: vec![features],
+                tensor: before.node.tensor.clone(),
+                shape: before.node.shape,
+            },
+            last: before.last,
+            selection: false,
+            absorbed: false,
+            operator: before.operator.clone(),
+        };
+        nodes.insert(linear, widening);
+        nodes[linear + 1].node.inputs = vec![linear];
+    }
+    let tail = nodes.len() - 2;
+    for index in 0..tail {
+        if matches!(nodes[index].node.operator, Operator::GlobalAverage) {
+            let [channels, height, width] = nodes[nodes[index].node.inputs[0]].node.shape;
+            nodes[index].node.operator = Operator::Convolution(average(channels, [height, width]));
+        }
+    }
+    Ok(())
+}
+
+/// Whether the node is the average that the last one, the linear layer, alone uses.
+fn ends_in_average(nodes: &[Folding], features: usize) -> bool {
+    let uses = nodes.iter().flat_map(|node| &node.node.inputs).filter(|&&input| input == features).count();
+    matches!(nodes[features].node.operator, Operator::GlobalAverage)
+        && uses == 1
+        && features + 2 == nodes.len()
+        && !is_image(nodes, nodes[features].node.inputs[0])
+}
+
+/// Whether the node's values are grey levels of the image, which have a scale for each channel.
+fn is_image(nodes: &[Folding], mut index: usize) -> bool {
+    loop {
+        match nodes[index].node.operator {
+            Operator::Input => return true,
+            Operator::MaxPool { .. } => index = nodes[index].node.inputs[0],
+            _ => return false,
+        }
+    }
+}
+
+/// The linear layer that changes nothing, behind the last node: the average over a convolution
+/// whose channels are the classes.
+fn logits_of_average(nodes: &[Folding]) -> Result<Folding, Refusal> {
+    let index = nodes.len() - 1;
+    let last = &nodes[index];
+    let classes = last.node.shape[0];
+    let is_classifier = match &nodes[last.node.inputs[0]].node.operator {
+        Operator::Convolution(c) => c.kernel == [1, 1] && c.stride == [1, 1] && c.groups == 1 && !c.residual,
+        _ => false,
+    };
+    if !is_classifier || classes * classes > MAX_IDENTITY {
+        return Err(last.refusal(CAUSE));
+    }
+    let mut weights = vec![0.0; classes * classes];
+    for class in 0..classes {
+        weights[class * classes + class] = 1.0;
+    }
+    Ok(Folding {
+        node: Node {
+            name: format!("{}_logits", last.node.name),
+            operator: Operator::Linear { weights, bias: vec![0.0; classes] },
+            inputs: vec![index],
+            tensor: last.node.tensor.clone(),
+            shape: last.node.shape,
+        },
+        last: last.last,
+        selection: false,
+        absorbed: false,
+        operator: last.operator.clone(),
+    })
+}
+
+/// Turns the last node, a 1x1 convolution of a 1x1 image, into the linear layer that it is.
+fn linear_last(nodes: &mut [Folding]) -> Result<(), Refusal> {
+    let Some((last, before)) = nodes.split_last_mut() else { return Ok(()) };
+    let single = |node: &Node| node.shape[1..] == [1, 1];
+    let from_single = last.node.inputs.first().is_some_and(|&input| single(&before[input].node));
+    let fits = from_single && single(&last.node);
+    match last.convolution() {
+        Some(c) if fits && c.kernel == [1, 1] && c.groups == 1 && !c.relu && !c.residual => {
+            let (weights, bias) = (std::mem::take(&mut c.weights), std::mem::take(&mut c.bias));
+            last.node.operator = Operator::Linear { weights, bias };
+            Ok(())
+        }
+        _ => Err(last.refusal(CAUSE)),
+    }
+}
