@@ -7,7 +7,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use resight_imaging::{ImageView, Preprocessing, Preprocessor, RgbImage};
 use resight_model_file::Labels;
-use resight_runtime::{Classifier, Model, ThreadSettings, isa_from_environment};
+use resight_runtime::{Classifier, Model, Target, ThreadSettings};
 
 use crate::import::import;
 use crate::preprocess;
@@ -28,9 +28,9 @@ pub struct FloatModel {
     classes: usize,
 }
 
-fn one_thread(model: &Model) -> Result<Classifier> {
+fn one_thread(model: &Model, target: &Target) -> Result<Classifier> {
     let settings = ThreadSettings { threads: Some(NonZeroUsize::MIN), pin: false };
-    Ok(Classifier::new(model, isa_from_environment()?, settings)?)
+    Ok(Classifier::new(model, target, settings)?)
 }
 
 /// Whether a file is an f32 network, by its name.
@@ -39,11 +39,11 @@ pub fn is_onnx(path: &Path) -> bool {
 }
 
 impl AnyModel {
-    /// Loads an `.onnx` file as f32 and anything else as an int8 model file.
+    /// Loads an `.onnx` file as f32 and anything else as an int8 model file, for `target`.
     ///
     /// # Errors
     /// The file cannot be read or holds something else.
-    pub fn load(path: &Path) -> Result<Self> {
+    pub fn load(path: &Path, target: &Target) -> Result<Self> {
         if is_onnx(path) {
             let imported = import(path)?;
             let preprocessing = preprocess::find(&imported, path)?
@@ -58,7 +58,7 @@ impl AnyModel {
             })));
         }
         let model = Arc::new(Model::load(path)?);
-        let classifier = one_thread(&model)?;
+        let classifier = one_thread(&model, target)?;
         Ok(Self::Int8(model, Box::new(classifier)))
     }
 
@@ -73,7 +73,9 @@ impl AnyModel {
                 preprocessor: Preprocessor::new(model.preprocessor.preprocessing())?,
                 classes: model.classes,
             })),
-            Self::Int8(model, _) => Self::Int8(model.clone(), Box::new(one_thread(model)?)),
+            Self::Int8(model, classifier) => {
+                Self::Int8(model.clone(), Box::new(one_thread(model, classifier.target())?))
+            }
         })
     }
 

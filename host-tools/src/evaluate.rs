@@ -7,7 +7,7 @@ use crate::images::{LabelledImage, labelled_images};
 use anyhow::{Context, Result};
 use rayon::prelude::*;
 use resight_imaging::decode;
-use resight_runtime::{Model, top_k};
+use resight_runtime::{Model, Target, top_k};
 use serde::Serialize;
 
 use crate::classifier::{AnyModel, is_onnx};
@@ -40,14 +40,19 @@ pub struct Evaluation {
 ///
 /// # Errors
 /// A model or an image that cannot be read, and a label that a model has no class for.
-pub fn evaluate(models: &[PathBuf], folder: &Path, progress: Progress<'_>) -> Result<Vec<Evaluation>> {
+pub fn evaluate(
+    models: &[PathBuf],
+    folder: &Path,
+    target: &Target,
+    progress: Progress<'_>,
+) -> Result<Vec<Evaluation>> {
     let mut reference: Option<Vec<Vec<f32>>> = None;
     let mut results = vec![];
     // Only an int8 model's file says how its network wants images.
     let int8 = models.iter().find(|path| !is_onnx(path)).map(|path| Model::load(path)).transpose()?;
     let preprocessing = int8.map(|model| model.preprocessing().clone());
     for (index, path) in models.iter().enumerate() {
-        let mut model = AnyModel::load(path)?;
+        let mut model = AnyModel::load(path, target)?;
         if let Some(preprocessing) = &preprocessing {
             model.preprocess_like(preprocessing)?;
         }

@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use anyhow::{Result, ensure};
-use resight_model_file::{Calibration, Labels, Provenance, sha256_of_file};
-use resight_runtime::ModelParts;
+use resight_model_file::{Calibration, Labels, Provenance, Task, sha256_of_file};
+use resight_runtime::{Layers, ModelParts};
 
 use crate::quantise::{Options, Quantised};
 
@@ -20,7 +20,7 @@ pub fn save(
     options: &Options,
     quantised: &Quantised,
 ) -> Result<()> {
-    let classes = quantised.golden.first().map_or(0, |golden| golden.logits.len());
+    let classes = quantised.golden.first().map_or(0, |golden| golden.logits().map_or(0, <[f32]>::len));
     ensure!(
         labels.len() == classes,
         "{}: the network has {classes} classes, there are {} labels",
@@ -39,7 +39,9 @@ pub fn save(
     };
     let parts = ModelParts {
         name: &source.file_stem().unwrap_or_default().to_string_lossy(),
+        layers: &Layers::default(),
         graph: &quantised.model,
+        task: Task::Classes,
         labels,
         preprocessing: &options.preprocessing,
         provenance: &provenance,

@@ -1,7 +1,7 @@
 //! How much of a network is computed in integers.
 
 use resight::coverage::int8_mac_coverage_percent;
-use resight_runtime::operators::Linear;
+use resight_runtime::layers::Linear;
 use tract_onnx::tract_core::internal::*;
 use tract_onnx::tract_core::ops::einsum::EinSum;
 

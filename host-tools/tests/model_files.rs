@@ -56,7 +56,9 @@ fn rewritten(file: &Path) -> String {
     let model = Model::load(file).unwrap();
     let parts = ModelParts {
         name: model.name(),
+        layers: model.layers(),
         graph: model.graph(),
+        task: model.task(),
         labels: model.labels(),
         preprocessing: model.preprocessing(),
         provenance: model.provenance(),

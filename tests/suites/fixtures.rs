@@ -2,7 +2,7 @@
 
 use resight_fixtures::{Random, TINY_MODEL, TINY_SIDE};
 use resight_imaging::{ImageView, RgbImage};
-use resight_runtime::{Classifier, Isa, Model, ThreadSettings, predictions};
+use resight_runtime::{Classifier, Model, Target, ThreadSettings, predictions};
 
 /// Bytes may differ: calibration runs in f32, and where a CPU has other vectors its sums are
 /// rounded elsewhere. Everything else may not.
@@ -18,9 +18,9 @@ fn the_tiny_model_is_what_the_quantiser_makes() {
         assert_eq!(committed.labels().name(class), Some(format!("thing {class}").as_str()));
         assert_eq!(committed.labels().name(class), made.labels().name(class));
     }
-    let [mut committed, mut made] = models
-        .each_ref()
-        .map(|model| Classifier::new(model, Isa::best(), ThreadSettings::default()).unwrap());
+    let [mut committed, mut made] = models.each_ref().map(|model| {
+        Classifier::new(model, &Target::of_this_machine().unwrap(), ThreadSettings::default()).unwrap()
+    });
     committed.self_test(&models[0]).unwrap();
     let mut random = Random::new(1);
     let (mut signal, mut noise) = (0.0, 0.0);

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use resight::cards::{Clip, Shown, cards};
 use resight_imaging::ImageView;
-use resight_runtime::{Classifier, Model, ThreadSettings, isa_from_environment, predictions};
+use resight_runtime::{Classifier, Model, Target, ThreadSettings, predictions};
 
 const NOTHING: usize = 12;
 
@@ -14,7 +14,7 @@ fn bundled(name: &str) -> PathBuf {
 }
 
 fn classifier(model: &Model) -> Classifier {
-    Classifier::new(model, isa_from_environment().unwrap(), ThreadSettings::default()).unwrap()
+    Classifier::new(model, &Target::of_this_machine().unwrap(), ThreadSettings::default()).unwrap()
 }
 
 #[test]

@@ -80,6 +80,11 @@ impl Labels {
         Ok(Labels(labels))
     }
 
+    /// No labels, for a network whose outputs are not classes.
+    pub fn none() -> Self {
+        Self(vec![])
+    }
+
     /// Number of classes.
     pub fn len(&self) -> usize {
         self.0.len()

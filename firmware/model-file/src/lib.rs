@@ -10,7 +10,8 @@
 //! | `preprocessing.json` | see [`Preprocessing`](resight_imaging::Preprocessing) |
 //! | `provenance.json` | see [`Provenance`] |
 //! | `report.json` | what quantisation found; any JSON |
-//! | `golden/N.input.bin`, `golden/N.logits.bin` | see [`Golden`] |
+//! | `golden/N.input.bin`, `golden/N.logits.bin` or `golden/N.output.M.bin` | see [`Golden`] |
+//! | `task.json` | not in the file of a classifier; see [`Task`] |
 //! | `signature` | optional, over the bytes of `manifest.json`; the only member that the manifest does not name |
 //!
 //! Identical members give identical files. Reading checks everything before anything is
@@ -29,13 +30,14 @@ mod provenance;
 mod reader;
 mod signature;
 mod tar;
+mod task;
 mod tensor;
 mod writer;
 
 pub use digest::sha256_of_file;
 pub use error::ModelFileError;
 pub use formats::FileFormat;
-pub use golden::Golden;
+pub use golden::{Expected, Golden};
 pub use labels::Labels;
 pub use limits::{FORMAT_VERSION, GRAPH};
 pub use manifest::{Manifest, MemberInfo};
@@ -43,4 +45,5 @@ pub use preprocessing::{preprocessing_from_json, preprocessing_to_json};
 pub use provenance::{Calibration, Provenance};
 pub use reader::Archive;
 pub use signature::{PrivateKey, PublicKey, Signature, signature_path};
+pub use task::Task;
 pub use writer::ArchiveBuilder;

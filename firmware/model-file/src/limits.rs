@@ -15,6 +15,7 @@ pub(crate) const LABELS: &str = "labels.txt";
 pub(crate) const PREPROCESSING: &str = "preprocessing.json";
 pub(crate) const PROVENANCE: &str = "provenance.json";
 pub(crate) const REPORT: &str = "report.json";
+pub(crate) const TASK: &str = "task.json";
 
 pub(crate) const MAX_MEMBERS: usize = 4096;
 pub(crate) const MAX_NAME: usize = 200;

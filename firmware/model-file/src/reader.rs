@@ -1,6 +1,6 @@
 //! Reading a model file: what passes is whole and as it was written.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::fmt;
 use std::fs;
 use std::io::{self, Read};
@@ -14,17 +14,18 @@ use serde::Deserialize;
 use crate::digest::sha256_hex;
 use crate::error::ModelFileError;
 use crate::formats::foreign;
-use crate::golden::{Golden, golden_input, golden_logits};
+use crate::golden::{Expected, Golden, golden_input, golden_logits, golden_output};
 use crate::graph_text::check_graph;
 use crate::labels::Labels;
 use crate::limits::{
     BLOCK, GRAPH, LABELS, MANIFEST, MAX_FILE_SIZE, MAX_MANIFEST_SIZE, PREPROCESSING, PROVENANCE, REPORT,
-    SIGNATURE,
+    SIGNATURE, TASK,
 };
 use crate::manifest::Manifest;
 use crate::preprocessing::preprocessing_from_json;
 use crate::provenance::Provenance;
 use crate::tar::{Entry, parse_tar};
+use crate::task::Task;
 use crate::tensor::{check_tensor, is_tensor};
 
 /// A model file in memory, checked. It keeps the file's bytes and hands out slices of them.
@@ -212,6 +213,11 @@ impl Archive {
         Labels::parse(&self.name_of(LABELS), self.member(LABELS)?)
     }
 
+    /// Whether there are labels.
+    pub fn has_labels(&self) -> bool {
+        self.get(LABELS).is_some()
+    }
+
     /// The preprocessing.
     ///
     /// # Errors
@@ -236,34 +242,50 @@ impl Archive {
         self.json(REPORT)
     }
 
+    /// What the outputs mean: [`Task::Classes`] where nothing is said.
+    ///
+    /// # Errors
+    /// The member is of another structure.
+    pub fn task(&self) -> Result<Task, ModelFileError> {
+        if self.get(TASK).is_none() { Ok(Task::default()) } else { self.json(TASK) }
+    }
+
     /// The golden vectors, in the order in which they were added.
     ///
     /// # Errors
     /// A vector of which one half is missing, logits that are not whole numbers of f32, or a
     /// member of `golden/` of another name.
     pub fn goldens(&self) -> Result<Vec<Golden>, ModelFileError> {
-        let mut goldens = Vec::new();
+        let (mut goldens, mut names) = (Vec::new(), HashSet::new());
         while let Some(input) = self.get(&golden_input(goldens.len())) {
-            let name = golden_logits(goldens.len());
-            let logits = self.member(&name)?;
-            if logits.len() % 4 != 0 {
-                return Err(self.wrong(&name, "not a whole number of f32"));
-            }
-            goldens.push(Golden {
-                input: input.iter().map(|byte| byte.cast_signed()).collect(),
-                logits: logits
-                    .chunks_exact(4)
-                    .map(|bytes| f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]))
-                    .collect(),
-            });
+            let index = goldens.len();
+            names.insert(golden_input(index));
+            let outputs = (0..).map(|output| golden_output(index, output));
+            let outputs: Vec<String> = outputs.take_while(|name| self.get(name).is_some()).collect();
+            let expected = if outputs.is_empty() {
+                names.insert(golden_logits(index));
+                Expected::Logits(self.logits(&golden_logits(index))?)
+            } else {
+                let tensors = outputs.iter().map(|name| Ok(self.member(name)?.to_vec()));
+                Expected::Tensors(tensors.collect::<Result<_, ModelFileError>>()?)
+            };
+            names.extend(outputs);
+            goldens.push(Golden { input: input.iter().map(|byte| byte.cast_signed()).collect(), expected });
         }
-        let surplus = self.members.keys().filter(|name| name.starts_with("golden/")).find(|name| {
-            !(0..goldens.len()).any(|index| **name == golden_input(index) || **name == golden_logits(index))
-        });
-        match surplus {
+        let mut members = self.members.keys().filter(|name| name.starts_with("golden/"));
+        match members.find(|name| !names.contains(*name)) {
             Some(name) => Err(self.wrong(name, "belongs to no golden vector")),
             None => Ok(goldens),
         }
+    }
+
+    fn logits(&self, name: &str) -> Result<Vec<f32>, ModelFileError> {
+        let bytes = self.member(name)?;
+        if bytes.len() % 4 != 0 {
+            return Err(self.wrong(name, "not a whole number of f32"));
+        }
+        let numbers = bytes.chunks_exact(4).map(|bytes| [bytes[0], bytes[1], bytes[2], bytes[3]]);
+        Ok(numbers.map(f32::from_le_bytes).collect())
     }
 
     /// The network alone as a tar archive, for tract-nnef, read from this archive's bytes

@@ -26,21 +26,9 @@ pub(crate) fn parse_tar(file: &str, bytes: &[u8]) -> Result<BTreeMap<String, Ent
     let mut long_name: Option<(String, usize)> = None;
     let mut position = 0;
     loop {
-        let Some(block) = bytes.get(position..position + BLOCK) else {
-            return Err(truncated(format!("it ends after {} bytes, before its end mark", bytes.len())));
-        };
-        if block.iter().all(|byte| *byte == 0) {
-            break;
-        }
-        let header = Header::from_byte_slice(block);
         let start = position;
+        let Some(header) = header_at(file, bytes, start)? else { break };
         position += BLOCK;
-        let checksum: u32 = block.iter().map(|byte| u32::from(*byte)).sum::<u32>()
-            - header.as_old().cksum.iter().map(|byte| u32::from(*byte)).sum::<u32>()
-            + 8 * u32::from(b' ');
-        if header.cksum().ok() != Some(checksum) {
-            return Err(damaged(format!("the member header at byte {start} has a wrong checksum")));
-        }
         let name = match &long_name {
             Some((name, _)) => name.clone(),
             None => header_name(header).map_err(&damaged)?,
@@ -103,6 +91,30 @@ pub(crate) fn parse_tar(file: &str, bytes: &[u8]) -> Result<BTreeMap<String, Ent
         return Err(damaged("something follows its end mark".to_string()));
     }
     Ok(members)
+}
+
+/// The header of the member that begins at `start`; none at the end mark.
+fn header_at<'a>(file: &str, bytes: &'a [u8], start: usize) -> Result<Option<&'a Header>, ModelFileError> {
+    let Some(block) = bytes.get(start..start + BLOCK) else {
+        return Err(ModelFileError::Truncated {
+            file: file.to_string(),
+            cause: format!("it ends after {} bytes, before its end mark", bytes.len()),
+        });
+    };
+    if block.iter().all(|byte| *byte == 0) {
+        return Ok(None);
+    }
+    let header = Header::from_byte_slice(block);
+    let checksum: u32 = block.iter().map(|byte| u32::from(*byte)).sum::<u32>()
+        - header.as_old().cksum.iter().map(|byte| u32::from(*byte)).sum::<u32>()
+        + 8 * u32::from(b' ');
+    if header.cksum().ok() != Some(checksum) {
+        return Err(ModelFileError::Damaged {
+            file: file.to_string(),
+            cause: format!("the member header at byte {start} has a wrong checksum"),
+        });
+    }
+    Ok(Some(header))
 }
 
 /// The name in a header itself.

@@ -12,17 +12,18 @@ use serde::Serialize;
 
 use crate::digest::sha256_hex;
 use crate::error::ModelFileError;
-use crate::golden::{Golden, golden_input, golden_logits};
+use crate::golden::{Expected, Golden, golden_input, golden_logits, golden_output};
 use crate::graph_text::check_graph;
 use crate::labels::Labels;
 use crate::limits::{
-    FORMAT_NAME, FORMAT_VERSION, GRAPH, LABELS, MANIFEST, PREPROCESSING, PROVENANCE, REPORT, SIGNATURE,
+    FORMAT_NAME, FORMAT_VERSION, GRAPH, LABELS, MANIFEST, PREPROCESSING, PROVENANCE, REPORT, SIGNATURE, TASK,
 };
 use crate::manifest::{Manifest, MemberInfo};
 use crate::preprocessing::preprocessing_to_json;
 use crate::provenance::Provenance;
 use crate::reader::Archive;
 use crate::tar::parse_tar;
+use crate::task::Task;
 use crate::tensor::{check_tensor, is_tensor};
 
 /// Collects the members of a model file and writes it.
@@ -123,6 +124,14 @@ impl ArchiveBuilder {
         self.add_json(REPORT, report)
     }
 
+    /// Adds what the outputs mean; nothing for a classifier.
+    ///
+    /// # Errors
+    /// It is there already.
+    pub fn add_task(&mut self, task: Task) -> Result<(), ModelFileError> {
+        if task == Task::default() { Ok(()) } else { self.add_json(TASK, &task) }
+    }
+
     /// Adds one more golden vector.
     ///
     /// # Errors
@@ -131,9 +140,18 @@ impl ArchiveBuilder {
         let present = |name: &&String| name.starts_with("golden/") && name.ends_with(".input.bin");
         let index = self.members.keys().filter(present).count();
         let input: Vec<u8> = golden.input.iter().map(|value| value.cast_unsigned()).collect();
-        let logits: Vec<u8> = golden.logits.iter().flat_map(|value| value.to_le_bytes()).collect();
         self.add(&golden_input(index), input)?;
-        self.add(&golden_logits(index), logits)
+        match &golden.expected {
+            Expected::Logits(logits) => {
+                let bytes: Vec<u8> = logits.iter().flat_map(|value| value.to_le_bytes()).collect();
+                self.add(&golden_logits(index), bytes)
+            }
+            Expected::Tensors(tensors) => {
+                let mut tensors = tensors.iter().enumerate();
+                tensors
+                    .try_for_each(|(output, bytes)| self.add(&golden_output(index, output), bytes.as_slice()))
+            }
+        }
     }
 
     /// Sets the signature over the bytes of `manifest.json`.

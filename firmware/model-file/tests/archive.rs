@@ -9,8 +9,8 @@ use proptest::prelude::*;
 use resight_base::files::{FileError, write_atomically};
 use resight_imaging::Preprocessing;
 use resight_model_file::{
-    Archive, ArchiveBuilder, Calibration, Golden, Labels, Manifest, MemberInfo, ModelFileError, Provenance,
-    sha256_of_file,
+    Archive, ArchiveBuilder, Calibration, Expected, Golden, Labels, Manifest, MemberInfo, ModelFileError,
+    Provenance, Task, sha256_of_file,
 };
 use sha2::{Digest, Sha256};
 use tar::{EntryType, Header};
@@ -42,8 +42,8 @@ fn provenance() -> Provenance {
 
 fn goldens() -> Vec<Golden> {
     vec![
-        Golden { input: vec![-128, 0, 127], logits: vec![0.0, -0.0, f32::MIN_POSITIVE] },
-        Golden { input: vec![1, 2, 3], logits: vec![1.5, f32::NEG_INFINITY, -7.25] },
+        Golden::classes(vec![-128, 0, 127], vec![0.0, -0.0, f32::MIN_POSITIVE]),
+        Golden::classes(vec![1, 2, 3], vec![1.5, f32::NEG_INFINITY, -7.25]),
     ]
 }
 
@@ -173,7 +173,7 @@ fn what_is_written_is_read_back() {
     for (found, expected) in found.iter().zip(goldens()) {
         assert_eq!(found.input, expected.input);
         let bits = |logits: &[f32]| logits.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
-        assert_eq!(bits(&found.logits), bits(&expected.logits));
+        assert_eq!(bits(found.logits().unwrap()), bits(expected.logits().unwrap()));
     }
     assert_eq!(found.len(), 2);
     assert!(archive.members().any(|(name, _)| name == "manifest.json"));
@@ -260,6 +260,39 @@ fn a_model_without_a_graph_or_other_members_says_so() {
         assert_eq!(error.to_string(), format!("{FILE}: member {member}: missing"));
     }
     assert!(archive.goldens().unwrap().is_empty());
+}
+
+#[test]
+fn outputs_that_are_no_classes_are_kept() {
+    let golden = |outputs: &[&[u8]]| Golden {
+        input: vec![1, -1],
+        expected: Expected::Tensors(outputs.iter().map(|bytes| bytes.to_vec()).collect()),
+    };
+    let vectors = [golden(&[b"abc", b"", b"defg"]), golden(&[b"x"])];
+    let mut builder = ArchiveBuilder::new("m", "t");
+    builder.add_task(Task::Tensors).unwrap();
+    for vector in &vectors {
+        builder.add_golden(vector).unwrap();
+    }
+    let archive = Archive::from_bytes(FILE, builder.to_bytes().unwrap()).unwrap();
+    assert_eq!((archive.task().unwrap(), archive.has_labels()), (Task::Tensors, false));
+    assert_eq!(archive.goldens().unwrap(), vectors);
+    assert_eq!(archive.get("golden/0.output.2.bin"), Some(b"defg".as_slice()));
+    // What a classifier is, no member says.
+    let mut builder = ArchiveBuilder::new("m", "t");
+    builder.add_task(Task::Classes).unwrap();
+    let archive = Archive::from_bytes(FILE, builder.to_bytes().unwrap()).unwrap();
+    assert_eq!((archive.task().unwrap(), archive.get("task.json")), (Task::Classes, None));
+    let unknown = model_of(&[("task.json", br#"{"kind": "poems"}"#)]);
+    let message = Archive::from_bytes(FILE, unknown).unwrap().task().unwrap_err().to_string();
+    assert!(message.contains("task.json: unknown variant `poems`"), "{message}");
+    let both = [
+        ("golden/0.input.bin", b"".as_slice()),
+        ("golden/0.logits.bin", b""),
+        ("golden/0.output.0.bin", b""),
+    ];
+    let message = Archive::from_bytes(FILE, model_of(&both)).unwrap().goldens().unwrap_err().to_string();
+    assert!(message.contains("golden/0.logits.bin: belongs to no golden vector"), "{message}");
 }
 
 #[test]

@@ -5,19 +5,15 @@
 
 use std::fs;
 use std::path::Path;
-use std::sync::OnceLock;
 
 use resight_kernels::CacheSizes;
 
 use crate::threads;
 
-/// The caches of the fastest core that this process may use. Asked once: a process keeps them.
-pub fn cache_sizes() -> CacheSizes {
-    static SIZES: OnceLock<CacheSizes> = OnceLock::new();
-    *SIZES.get_or_init(|| {
-        let cpu = Path::new(threads::CPUS).join(format!("cpu{}", threads::fastest_core()));
-        listed(&cpu).or_else(|| known(midr(&cpu)?)).unwrap_or_default()
-    })
+/// The caches of the fastest core that this process may use.
+pub(crate) fn cache_sizes() -> CacheSizes {
+    let cpu = Path::new(threads::CPUS).join(format!("cpu{}", threads::fastest_core()));
+    listed(&cpu).or_else(|| known(midr(&cpu)?)).unwrap_or_default()
 }
 
 /// What `cache/` below `cpu` lists, when that includes the first two levels.

@@ -1,35 +1,71 @@
-//! Running int8 networks: tract operators, their NNEF form, compiled programs, compute threads.
+//! Running int8 networks: layers as tract operators, their NNEF form, compiled programs, heads,
+//! compute threads.
 //!
 //! The host tools and the board use this crate alike, so what was measured on the host is,
 //! bit for bit, what the board computes.
+//!
+//! ```
+//! use std::path::Path;
+//!
+//! use resight_imaging::{ImageView, RgbImage};
+//! use resight_runtime::{Classifier, Model, RuntimeError, Target, ThreadSettings, predictions};
+//!
+//! fn main() -> Result<(), RuntimeError> {
+//!     // The network of marker cards that comes with resight.
+//!     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/markers/markers.resight.tar");
+//!     let model = Model::load(&file)?;
+//!
+//!     // Asked once: the kernels of this CPU, or those that RESIGHT_ISA names.
+//!     let target = Target::of_this_machine()?;
+//!     let mut classifier = Classifier::new(&model, &target, ThreadSettings::default())?;
+//!     // This machine computes what the model file says, bit for bit.
+//!     classifier.self_test(&model)?;
+//!
+//!     // A camera's frame, an image file (`resight_imaging::decode`), or a wall:
+//!     let image = RgbImage::from_pixel(640, 480, [120, 130, 140].into());
+//!     let logits = classifier.classify(&ImageView::of(&image)?)?;
+//!     let best = predictions(logits, 1)[0];
+//!     assert_eq!(model.labels().name(best.class), Some("nothing"));
+//!     assert!(best.probability > 0.9);
+//!     Ok(())
+//! }
+//! ```
 
+mod arena;
 mod caches;
-mod classes;
+mod classifier;
 mod error;
+mod heads;
+mod layer;
+pub mod layers;
 mod model;
 pub mod nnef;
-pub mod operators;
+mod plan;
 mod program;
+mod quantisation;
+mod target;
+mod tensors;
 mod threads;
 
-use std::env;
-
-pub use caches::cache_sizes;
-pub use classes::{Prediction, predictions, softmax, top_k};
+pub use classifier::Classifier;
 pub use error::RuntimeError;
-pub use model::{Classifier, Model, ModelParts};
-pub use program::{Program, StepInfo};
+pub use heads::{Classes, Head, Prediction, predictions, softmax, top_k};
+pub use layer::{Description, Layer, PackedLayer};
+pub use layers::Layers;
+pub use model::{Model, ModelParts};
+pub use plan::plan;
+pub use program::{Outputs, Program, StepInfo};
+pub use quantisation::Quantisation;
 pub use resight_kernels::{CacheSizes, Isa};
+pub use target::{ISA_VARIABLE, Target, isa_from_environment};
+pub use tensors::{Element, Inputs, Output, TensorFact, TensorView, Value};
 pub use threads::{ThreadError, ThreadPool, ThreadSettings};
 
-/// The environment variable that forces an instruction set.
-pub const ISA_VARIABLE: &str = "RESIGHT_ISA";
-
-/// The instruction set that `RESIGHT_ISA` names, or the best one of this CPU.
-///
-/// # Errors
-/// A name that is unknown or that this CPU cannot run; there is no silent fallback.
-pub fn isa_from_environment() -> Result<Isa, RuntimeError> {
-    let name = env::var(ISA_VARIABLE).ok().filter(|name| !name.is_empty());
-    Ok(Isa::select(name.as_deref())?)
+/// What a layer outside of this crate is written with: tract's types and functions.
+pub mod tract {
+    #[doc(hidden)]
+    pub use crate::layer::{cost, evaluate, output_facts, state};
+    pub use tract_nnef::ast::Parameter;
+    pub use tract_nnef::internal::*;
+    pub use tract_nnef::ser::{array, ints};
 }

@@ -2,18 +2,19 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::sync::Arc;
 
 use resight_base::files::FileError;
-use resight_imaging::{ImageView, Orientation, Preprocessing, Preprocessor};
+use resight_imaging::Preprocessing;
 use resight_kernels::{Isa, Parallel};
-use resight_model_file::{Archive, ArchiveBuilder, Golden, Labels, Provenance, PublicKey};
+use resight_model_file::{Archive, ArchiveBuilder, Expected, Golden, Labels, Provenance, PublicKey, Task};
 use tract_nnef::internal::*;
 
 use crate::error::RuntimeError;
-use crate::nnef;
-use crate::program::{Program, StepInfo};
-use crate::threads::{ThreadPool, ThreadSettings};
+use crate::heads::Head;
+use crate::layers::Layers;
+use crate::program::{Outputs, Program, StepInfo};
+use crate::target::Target;
+use crate::tensors::TensorFact;
 
 /// The program that writes model files, with its version.
 const TOOL: &str = concat!("resight ", env!("CARGO_PKG_VERSION"));
@@ -23,7 +24,9 @@ const TOOL: &str = concat!("resight ", env!("CARGO_PKG_VERSION"));
 pub struct Model {
     file: String,
     name: String,
+    layers: Layers,
     graph: TypedModel,
+    head: Head,
     labels: Labels,
     preprocessing: Preprocessing,
     provenance: Provenance,
@@ -37,8 +40,12 @@ pub struct Model {
 pub struct ModelParts<'a> {
     /// The network's name.
     pub name: &'a str,
+    /// The layers of the graph.
+    pub layers: &'a Layers,
     /// The int8 graph.
     pub graph: &'a TypedModel,
+    /// What its outputs mean.
+    pub task: Task,
     /// One label per class.
     pub labels: &'a Labels,
     /// How an image becomes the network's input.
@@ -70,12 +77,17 @@ impl ModelParts<'_> {
     }
 
     fn archive(&self) -> Result<ArchiveBuilder, RuntimeError> {
-        let tar = nnef::framework()
+        let tar = self
+            .layers
+            .framework()
             .write_to_tar_with_config(self.graph, vec![], false, true)
             .map_err(|error| RuntimeError::Graph(format!("writing the graph as NNEF: {error:#}")))?;
         let mut builder = ArchiveBuilder::new(self.name, TOOL);
         builder.add_network(&tar)?;
-        builder.add_labels(self.labels)?;
+        if !self.labels.is_empty() {
+            builder.add_labels(self.labels)?;
+        }
+        builder.add_task(self.task)?;
         builder.add_preprocessing(self.preprocessing)?;
         builder.add_provenance(self.provenance)?;
         builder.add_report(self.report)?;
@@ -121,32 +133,47 @@ impl Model {
     /// # Errors
     /// See [`load`](Self::load).
     pub fn from_archive(file: &str, archive: &Archive) -> Result<Self, RuntimeError> {
+        Self::with_layers(file, archive, Layers::default())
+    }
+
+    /// Like [`from_archive`](Self::from_archive), for a network of these layers.
+    ///
+    /// # Errors
+    /// See [`load`](Self::load).
+    pub fn with_layers(file: &str, archive: &Archive, layers: Layers) -> Result<Self, RuntimeError> {
         let refuse = |cause: String| RuntimeError::from(FileError::content(file, cause));
         let signer = archive.signer()?;
         let mut tar = archive.network()?;
         // The bytes are those that the manifest names, but whoever wrote both may be hostile:
         // tract's parser is not ours, and a panic in it must not take a running service down.
-        let graph = catch_unwind(AssertUnwindSafe(|| nnef::framework().model_for_read(&mut tar)))
+        let graph = catch_unwind(AssertUnwindSafe(|| layers.framework().model_for_read(&mut tar)))
             .unwrap_or_else(|_| bail!("tract's reader panicked"))
             .map_err(|error| refuse(format!("the graph cannot be read: {error:#}")))?;
+        let task = archive.task()?;
+        let labels = match task {
+            Task::Tensors if !archive.has_labels() => Labels::none(),
+            _ => archive.labels()?,
+        };
+        let (input, outputs) = shapes(&graph).map_err(|error| refuse(format!("{error:#}")))?;
         let model = Self {
             file: file.to_owned(),
             name: archive.name().to_owned(),
+            layers,
             graph,
-            labels: archive.labels()?,
+            head: Head::new(task, &outputs).map_err(refuse)?,
+            labels,
             preprocessing: archive.preprocessing()?,
             provenance: archive.provenance()?,
             report: archive.report()?,
             golden: archive.goldens()?,
             signer,
         };
-        model.check().map_err(refuse)?;
+        model.check(input, &outputs).map_err(refuse)?;
         Ok(model)
     }
 
     /// Whether the parts fit each other.
-    fn check(&self) -> Result<(), String> {
-        let (input, classes) = self.shape().map_err(|error| format!("{error:#}"))?;
+    fn check(&self, input: [usize; 3], outputs: &[TensorFact]) -> Result<(), String> {
         let [height, width] = self.preprocessing.crop;
         let channels = self.preprocessing.channels.count();
         if input != [height as usize, width as usize, channels] {
@@ -154,11 +181,21 @@ impl Model {
                 "the network takes {input:?}, preprocessing makes [{height}, {width}, {channels}]"
             ));
         }
-        if self.labels.len() != classes {
-            return Err(format!("the network has {classes} classes, there are {} labels", self.labels.len()));
+        if let Head::Classes(classes) = &self.head
+            && self.labels.len() != classes.len()
+        {
+            let (classes, labels) = (classes.len(), self.labels.len());
+            return Err(format!("the network has {classes} classes, there are {labels} labels"));
         }
         for golden in &self.golden {
-            if golden.input.len() != input.iter().product::<usize>() || golden.logits.len() != classes {
+            let fits = match (&self.head, &golden.expected) {
+                (Head::Classes(classes), Expected::Logits(logits)) => logits.len() == classes.len(),
+                (Head::Tensors, Expected::Tensors(tensors)) => {
+                    tensors.iter().map(Vec::len).eq(outputs.iter().map(TensorFact::bytes))
+                }
+                _ => false,
+            };
+            if golden.input.len() != input.iter().product::<usize>() || !fits {
                 return Err("a golden vector is not of the network's size".to_owned());
             }
         }
@@ -166,22 +203,6 @@ impl Model {
             return Err("there is no golden vector".to_owned());
         }
         Ok(())
-    }
-
-    fn shape(&self) -> TractResult<([usize; 3], usize)> {
-        let (&[input], &[output]) = (self.graph.input_outlets()?, self.graph.output_outlets()?) else {
-            bail!("a network has one input and one output");
-        };
-        let shape = |outlet| -> TractResult<TVec<usize>> {
-            let fact = self.graph.outlet_fact(outlet)?;
-            Ok(fact.shape.as_concrete().context("a network has fixed sizes")?.into())
-        };
-        match (&*shape(input)?, &*shape(output)?) {
-            (&[1, height, width, channels], &[1, classes]) => Ok(([height, width, channels], classes)),
-            (input, output) => {
-                bail!("a network takes an image and gives logits, not {input:?} to {output:?}")
-            }
-        }
     }
 
     /// The file that it was read from.
@@ -199,7 +220,25 @@ impl Model {
         &self.graph
     }
 
-    /// The class names.
+    /// The layers that it was read with.
+    pub fn layers(&self) -> &Layers {
+        &self.layers
+    }
+
+    /// What the file says of its outputs.
+    pub fn task(&self) -> Task {
+        match self.head {
+            Head::Classes(_) => Task::Classes,
+            Head::Tensors => Task::Tensors,
+        }
+    }
+
+    /// What its outputs mean.
+    pub fn head(&self) -> &Head {
+        &self.head
+    }
+
+    /// The class names; none of a network whose outputs are not classes.
     pub fn labels(&self) -> &Labels {
         &self.labels
     }
@@ -229,12 +268,12 @@ impl Model {
         &self.golden
     }
 
-    /// Packs the network for an instruction set and so many threads.
+    /// Packs the network for a target.
     ///
     /// # Errors
     /// Parameters that the kernels refuse, or an instruction set that this CPU does not have.
-    pub fn compile(&self, isa: Isa, threads: usize) -> Result<Program, RuntimeError> {
-        Program::compile(&self.graph, isa, threads).map_err(|error| self.named(error))
+    pub fn compile(&self, target: &Target) -> Result<Program, RuntimeError> {
+        Program::compile(&self.graph, &self.layers, target).map_err(|error| self.named(error))
     }
 
     /// The steps as a CPU with `isa` would run them; see [`Program::steps_on`].
@@ -242,7 +281,7 @@ impl Model {
     /// # Errors
     /// Parameters that the kernels refuse.
     pub fn steps_on(&self, isa: Isa) -> Result<Vec<StepInfo>, RuntimeError> {
-        Program::steps_on(&self.graph, isa).map_err(|error| self.named(error))
+        Program::steps_on(&self.graph, &self.layers, isa).map_err(|error| self.named(error))
     }
 
     /// The error with this file's name.
@@ -256,16 +295,18 @@ impl Model {
     /// Runs the golden vectors through `program`.
     ///
     /// # Errors
-    /// The first logit that differs, in any bit, from what the model file says.
+    /// The first number that differs, in any bit, from what the model file says.
     pub fn self_test(&self, program: &mut Program, parallel: &dyn Parallel) -> Result<(), RuntimeError> {
         for (index, golden) in self.golden.iter().enumerate() {
-            let logits = program.run(parallel, &golden.input)?;
-            let differs = |(found, expected): (&f32, &f32)| found.to_bits() != expected.to_bits();
-            if let Some(class) = logits.iter().zip(&golden.logits).position(differs) {
+            let outputs = program.run(parallel, &golden.input)?;
+            let difference = match &golden.expected {
+                Expected::Logits(expected) => different_logit(&outputs, expected)?,
+                Expected::Tensors(expected) => different_byte(&outputs, expected),
+            };
+            if let Some(difference) = difference {
                 let cause = format!(
-                    "golden vector {index}: logit {class} is {}, must be {}; \
-                     the kernels or the memory of this machine are not to be trusted",
-                    logits[class], golden.logits[class]
+                    "golden vector {index}: {difference}; \
+                     the kernels or the memory of this machine are not to be trusted"
                 );
                 return Err(FileError::content(&self.file, cause).into());
             }
@@ -274,66 +315,31 @@ impl Model {
     }
 }
 
-/// What [`Classifier::classify`] needs, ready for one thread of control.
-pub struct Classifier {
-    program: Program,
-    preprocessor: Preprocessor,
-    pool: Arc<ThreadPool>,
-    input: Vec<i8>,
+fn different_logit(outputs: &Outputs<'_>, expected: &[f32]) -> Result<Option<String>, RuntimeError> {
+    let logits: &[f32] = outputs.get(0).map(|output| output.slice()).transpose()?.unwrap_or_default();
+    let differs = |(found, expected): (&f32, &f32)| found.to_bits() != expected.to_bits();
+    let class = logits.iter().zip(expected).position(differs);
+    Ok(class.map(|class| format!("logit {class} is {}, must be {}", logits[class], expected[class])))
 }
 
-impl Classifier {
-    /// Compiles `model` and makes the preprocessing buffers.
-    ///
-    /// # Errors
-    /// See [`Model::compile`].
-    pub fn new(model: &Model, isa: Isa, settings: ThreadSettings) -> Result<Self, RuntimeError> {
-        let pool = Arc::new(ThreadPool::new(settings)?);
-        let preprocessor = Preprocessor::new(model.preprocessing())?;
-        Ok(Self {
-            program: model.compile(isa, pool.threads())?,
-            input: vec![0; preprocessor.input_len()],
-            preprocessor,
-            pool,
-        })
-    }
+fn different_byte(outputs: &Outputs<'_>, expected: &[Vec<u8>]) -> Option<String> {
+    outputs.iter().zip(expected).enumerate().find_map(|(output, (found, expected))| {
+        let bytes = found.little_endian();
+        let byte = bytes.iter().zip(expected).position(|(found, expected)| found != expected)?;
+        Some(format!("byte {byte} of output {output} is {}, must be {}", bytes[byte], expected[byte]))
+    })
+}
 
-    /// Number of classes.
-    pub fn classes(&self) -> usize {
-        self.program.classes()
-    }
-
-    /// The compiled network.
-    pub fn program(&self) -> &Program {
-        &self.program
-    }
-
-    /// The threads that compute, for [`ThreadPool::enter`].
-    pub fn threads(&self) -> Arc<ThreadPool> {
-        self.pool.clone()
-    }
-
-    /// Turns each image before the network sees it.
-    pub fn set_orientation(&mut self, orientation: Orientation) {
-        self.preprocessor.set_orientation(orientation);
-    }
-
-    /// The logits of an image of any size and format.
-    ///
-    /// # Errors
-    /// None on an image that [`ImageView`] accepted, unless the network itself is broken.
-    pub fn classify(&mut self, image: &ImageView<'_>) -> Result<&[f32], RuntimeError> {
-        self.preprocessor.quantise(image, &mut self.input)?;
-        let Self { program, pool, input, .. } = self;
-        pool.install(|| program.run(&**pool, input))
-    }
-
-    /// Runs the golden vectors of `model`, which it was made from.
-    ///
-    /// # Errors
-    /// See [`Model::self_test`].
-    pub fn self_test(&mut self, model: &Model) -> Result<(), RuntimeError> {
-        let Self { program, pool, .. } = self;
-        pool.install(|| model.self_test(program, &**pool))
+/// `[height, width, channels]` of a network's only input, and its outputs.
+fn shapes(graph: &TypedModel) -> TractResult<([usize; 3], Vec<TensorFact>)> {
+    let &[input] = graph.input_outlets()? else { bail!("a network has one input") };
+    let fact = |outlet: &OutletId| {
+        let fact = graph.outlet_fact(*outlet)?;
+        TensorFact::of(fact).context("a network has fixed sizes")
+    };
+    let outputs = graph.output_outlets()?.iter().map(fact).collect::<TractResult<_>>()?;
+    match *fact(&input)?.shape {
+        [1, height, width, channels] => Ok(([height, width, channels], outputs)),
+        ref shape => bail!("a network takes an image, not {shape:?}"),
     }
 }

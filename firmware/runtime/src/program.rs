@@ -1,42 +1,45 @@
-//! A network compiled for the loop: packed kernels over one arena, nothing allocated per run.
+//! A network compiled for the loop: packed layers over one arena, nothing allocated per run.
 
 use std::collections::HashMap;
-use std::ops::Range;
 use std::time::Instant;
 
-use resight_kernels::{Isa, Parallel};
-use tract_core::ops::konst::Const;
-use tract_core::ops::source::TypedSource;
+use resight_kernels::{CacheSizes, Isa, Parallel};
 use tract_nnef::internal::*;
+use tract_nnef::tract_core::ops::konst::Const;
+use tract_nnef::tract_core::ops::source::TypedSource;
 
+use crate::arena::{Lifetime, place};
 use crate::error::RuntimeError;
-use crate::operators::{Convolution, GlobalAverage, Layer, Linear, MaxPool, Packable};
-
-/// Activations start at multiples of this, a cache line.
-const ALIGNMENT: usize = 64;
+use crate::layer::{Description, Layer, PackedLayer};
+use crate::layers::Layers;
+use crate::target::Target;
+use crate::tensors::{Arena, TensorFact, TensorView, Value};
 
 /// A compiled network: runs one image at a time.
 ///
-/// All int8 activations live in one arena, at offsets planned when it is compiled so that
-/// tensors whose lifetimes do not overlap share memory.
+/// All values live in one arena, at offsets planned when it is compiled so that tensors whose
+/// lifetimes do not overlap share memory. The outputs keep theirs until the next run.
 #[derive(Debug)]
 pub struct Program {
     steps: Vec<Step>,
+    values: Vec<Value>,
+    /// `[height, width, channels]` of the input, the first value.
     input_shape: [usize; 3],
-    input: Range<usize>,
-    arena: Vec<i8>,
-    averages: Vec<i16>,
-    logits: Vec<f32>,
+    /// The values that are outputs.
+    outputs: Vec<usize>,
+    arena: Arena,
     scratch: Vec<u8>,
 }
 
 #[derive(Debug)]
 struct Step {
     name: String,
-    layer: Layer,
-    input: Range<usize>,
-    residual: Option<Range<usize>>,
-    output: Range<usize>,
+    description: Description,
+    layer: Box<dyn PackedLayer>,
+    /// The values that it reads.
+    inputs: Vec<usize>,
+    /// The value that it writes.
+    output: usize,
 }
 
 /// What one step of a [`Program`] is, for people and reports.
@@ -48,7 +51,7 @@ pub struct StepInfo {
     pub operator: String,
     /// The kernel chosen for it.
     pub kernel: String,
-    /// Output `[height, width, channels]`.
+    /// Output `[height, width, channels]`; of a row of numbers, `[1, 1, numbers]`.
     pub output: [usize; 3],
     /// Multiply-accumulate operations.
     pub macs: u64,
@@ -56,77 +59,180 @@ pub struct StepInfo {
     pub weight_bytes: usize,
 }
 
-impl Program {
-    /// Packs every node of `model` for `isa` and plans the memory.
-    ///
-    /// # Errors
-    /// A node that is not an operator of resight, a graph that is not one image in and one row
-    /// of logits out, or parameters that the kernels refuse; the node is named.
-    pub fn compile(model: &TypedModel, isa: Isa, threads: usize) -> Result<Self, RuntimeError> {
-        Self::try_compile(model, isa, threads)
-            .map_err(|error| RuntimeError::Graph(format!("{:#}", anyhow_chain(&error))))
+impl StepInfo {
+    fn new(name: &str, description: Description, kernel: &str, output: &TensorFact) -> Self {
+        let Description { operator, macs, weight_bytes } = description;
+        let (name, kernel) = (name.to_owned(), kernel.to_owned());
+        Self { name, operator, kernel, output: image_shape(&output.shape), macs, weight_bytes }
+    }
+}
+
+/// The outputs of a run, in the order of the graph's outputs.
+#[derive(Debug, Clone, Copy)]
+pub struct Outputs<'a>(&'a Program);
+
+impl<'a> Outputs<'a> {
+    /// Number of outputs.
+    pub fn len(&self) -> usize {
+        self.0.outputs.len()
     }
 
-    fn try_compile(model: &TypedModel, isa: Isa, threads: usize) -> TractResult<Self> {
-        let (&[input], &[output]) = (model.input_outlets()?, model.output_outlets()?) else {
-            bail!("a network has one input and one output");
-        };
-        let input_shape = activation_shape(model, input)?;
-        let mut values = vec![(input, input_shape.iter().product::<usize>())];
-        let mut nodes = vec![];
-        for id in model.eval_order()? {
-            let node = model.node(id);
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.outputs.is_empty()
+    }
+
+    /// An output; none of an index that is not below [`len`](Self::len).
+    pub fn get(&self, index: usize) -> Option<TensorView<'a>> {
+        let value = &self.0.values[*self.0.outputs.get(index)?];
+        Some(self.0.arena.view(value))
+    }
+
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = TensorView<'a>> + use<'a> {
+        let program = self.0;
+        program.outputs.iter().map(|&value| program.arena.view(&program.values[value]))
+    }
+}
+
+/// A graph as steps over values, before anything is packed or placed.
+struct Wiring<'a> {
+    values: Vec<TensorFact>,
+    /// The step that writes each value; the input is there before the first.
+    nodes: Vec<Wired<'a>>,
+    outputs: Vec<usize>,
+}
+
+struct Wired<'a> {
+    node: &'a TypedNode,
+    layer: &'a dyn Layer,
+    inputs: Vec<usize>,
+}
+
+impl<'a> Wiring<'a> {
+    /// Values are numbered in the order of their definition: the input is 0, the output of step
+    /// `i` is `i + 1`.
+    fn of(graph: &'a TypedModel, layers: &Layers) -> TractResult<Self> {
+        let &[input] = graph.input_outlets()? else { bail!("a network has one input") };
+        let fact = TensorFact::of(graph.outlet_fact(input)?)?;
+        ensure!(
+            matches!((fact.datum_type, &*fact.shape), (DatumType::I8, [1, _, _, _])),
+            "`{}` is not an int8 image: {fact:?}",
+            graph.node(input.node).name
+        );
+        let mut numbers = HashMap::from([(input, 0)]);
+        let mut wiring = Self { values: vec![fact], nodes: vec![], outputs: vec![] };
+        for id in graph.eval_order()? {
+            let node = graph.node(id);
             if node.op_is::<TypedSource>() || node.op_is::<Const>() {
                 continue;
             }
-            let context = || format!("node `{}` ({})", node.name, node.op.name());
-            let shape = model.outlet_fact(node.inputs[0])?.shape.as_concrete().with_context(context)?;
-            let layer = pack(node, isa, shape).with_context(context)?;
-            if matches!(layer, Layer::Convolution(_) | Layer::MaxPool(_)) {
-                values.push((id.into(), activation_shape(model, id.into())?.iter().product()));
-            }
-            nodes.push((node, layer));
+            let wired = wiring.wire(node, layers, &numbers);
+            let (wired, output) =
+                wired.with_context(|| format!("node `{}` ({})", node.name, node.op.name()))?;
+            numbers.insert(id.into(), wiring.values.len());
+            wiring.nodes.push(wired);
+            wiring.values.push(output);
         }
-        ensure!(nodes.len() >= 2, "a network ends with an average and a linear layer");
-        let tail = nodes.len() - 2;
-        for (index, (node, layer)) in nodes.iter().enumerate() {
-            let in_place = match layer {
-                Layer::GlobalAverage(_) => index == tail,
-                Layer::Linear(_) => index == tail + 1 && node.id == output.node,
-                _ => index < tail,
-            };
-            ensure!(in_place, "node `{}`: a network ends with one average and one linear layer", node.name);
+        for outlet in graph.output_outlets()? {
+            let number = numbers.get(outlet).filter(|&&number| number != 0);
+            let node = &graph.node(outlet.node).name;
+            wiring
+                .outputs
+                .push(*number.with_context(|| format!("the output `{node}` is computed by no layer"))?);
         }
-        ensure!(nodes[tail + 1].0.inputs[0].node == nodes[tail].0.id, "the linear layer follows the average");
+        ensure!(!wiring.outputs.is_empty(), "a network has at least one output");
+        Ok(wiring)
+    }
 
-        let (offsets, arena) = plan(&values, &nodes.iter().map(|(node, _)| *node).collect::<Vec<_>>());
-        let (mut averages, mut logits, mut scratch) = (0, 0, 0);
-        let steps: Vec<Step> = nodes
-            .into_iter()
-            .map(|(node, layer)| {
-                match &layer {
-                    Layer::Convolution(layer) => scratch = scratch.max(layer.scratch_len(threads)),
-                    Layer::GlobalAverage(layer) => averages = layer.input()[2],
-                    Layer::Linear(layer) => logits = layer.outputs(),
-                    Layer::MaxPool(_) => {}
-                }
-                let range = |outlet: OutletId| offsets.get(&outlet).cloned().unwrap_or(0..0);
-                Step {
-                    name: node.name.clone(),
-                    input: range(node.inputs[0]),
-                    residual: node.inputs.get(1).map(|&outlet| range(outlet)),
-                    output: range(node.id.into()),
-                    layer,
-                }
-            })
+    fn wire(
+        &self,
+        node: &'a TypedNode,
+        layers: &Layers,
+        numbers: &HashMap<OutletId, usize>,
+    ) -> TractResult<(Wired<'a>, TensorFact)> {
+        let layer = layers.of(node).context("not an int8 operator of resight")?;
+        let number = |outlet| numbers.get(outlet).copied().context("an input of it is computed by no layer");
+        let inputs: Vec<usize> = node.inputs.iter().map(number).collect::<TractResult<_>>()?;
+        let wired = Wired { node, layer, inputs };
+        let output = layer.output(&self.inputs(&wired))?;
+        ensure!(!output.is_empty(), "its output of shape {:?} is empty", output.shape);
+        Ok((wired, output))
+    }
+
+    fn inputs(&self, wired: &Wired<'_>) -> Vec<TensorFact> {
+        wired.inputs.iter().map(|&value| self.values[value].clone()).collect()
+    }
+
+    /// When each value lives.
+    fn lifetimes(&self) -> Vec<Lifetime> {
+        let mut lifetimes: Vec<Lifetime> = self
+            .values
+            .iter()
+            .enumerate()
+            .map(|(defined, fact)| Lifetime { bytes: fact.bytes(), defined, last_use: defined })
             .collect();
+        for (step, wired) in self.nodes.iter().enumerate() {
+            for &value in &wired.inputs {
+                lifetimes[value].last_use = step + 1;
+            }
+        }
+        for &value in &self.outputs {
+            lifetimes[value].last_use = usize::MAX;
+        }
+        lifetimes
+    }
+}
+
+/// `[height, width, channels]` of a shape whose first dimension is the batch; missing ones are 1
+/// and surplus ones count as height.
+fn image_shape(shape: &[usize]) -> [usize; 3] {
+    match shape {
+        [] => [1, 1, 1],
+        [_, rest @ ..] => match *rest {
+            [] => [1, 1, 1],
+            [channels] => [1, 1, channels],
+            [width, channels] => [1, width, channels],
+            [ref height @ .., width, channels] => [height.iter().product(), width, channels],
+        },
+    }
+}
+
+impl Program {
+    /// Packs every node of `graph` for `target` and plans the memory.
+    ///
+    /// # Errors
+    /// A node that is none of `layers`, a graph whose only input is not an int8 image, or
+    /// parameters that the kernels refuse; the node is named.
+    pub fn compile(graph: &TypedModel, layers: &Layers, target: &Target) -> Result<Self, RuntimeError> {
+        Self::try_compile(graph, layers, target).map_err(|error| graph_error(&error))
+    }
+
+    fn try_compile(graph: &TypedModel, layers: &Layers, target: &Target) -> TractResult<Self> {
+        let wiring = Wiring::of(graph, layers)?;
+        let (mut steps, mut scratch) = (vec![], 0);
+        for (index, wired) in wiring.nodes.iter().enumerate() {
+            let context = || format!("node `{}` ({})", wired.node.name, wired.node.op.name());
+            let facts = wiring.inputs(wired);
+            let layer = wired.layer.pack(target, &facts).with_context(context)?;
+            scratch = scratch.max(layer.scratch_len(target.threads));
+            steps.push(Step {
+                name: wired.node.name.clone(),
+                description: wired.layer.describe(&facts).with_context(context)?,
+                layer,
+                inputs: wired.inputs.clone(),
+                output: index + 1,
+            });
+        }
+        let (ranges, arena) = place(&wiring.lifetimes());
+        let input_shape = image_shape(&wiring.values[0].shape);
+        let values = wiring.values.into_iter().zip(ranges).map(|(fact, range)| Value { fact, range });
         Ok(Self {
             steps,
+            values: values.collect(),
             input_shape,
-            input: offsets[&input].clone(),
-            arena: vec![0; arena],
-            averages: vec![0; averages],
-            logits: vec![0.0; logits],
+            outputs: wiring.outputs,
+            arena: Arena::new(arena),
             scratch: vec![0; scratch],
         })
     }
@@ -136,21 +242,19 @@ impl Program {
     ///
     /// # Errors
     /// Those of [`compile`](Self::compile) other than of the instruction set.
-    pub fn steps_on(model: &TypedModel, isa: Isa) -> Result<Vec<StepInfo>, RuntimeError> {
-        let mut steps = Self::compile(model, Isa::Generic, 1)?.steps();
-        let kernel = |step: &StepInfo| -> TractResult<Option<&'static str>> {
-            let node = model.node_by_name(&step.name)?;
-            let Some(convolution) = node.op_as::<Convolution>() else { return Ok(None) };
-            let shape = model.outlet_fact(node.inputs[0])?.shape.as_concrete();
-            convolution.kernel(isa, shape.context("an input of unknown shape")?).map(Some)
+    pub fn steps_on(graph: &TypedModel, layers: &Layers, isa: Isa) -> Result<Vec<StepInfo>, RuntimeError> {
+        let steps = || -> TractResult<Vec<StepInfo>> {
+            let wiring = Wiring::of(graph, layers)?;
+            let step = |(index, wired): (usize, &Wired<'_>)| {
+                let facts = wiring.inputs(wired);
+                let kernel = wired.layer.kernel(isa, CacheSizes::default(), &facts);
+                let kernel = kernel.with_context(|| format!("node `{}`", wired.node.name))?;
+                let description = wired.layer.describe(&facts)?;
+                Ok(StepInfo::new(&wired.node.name, description, kernel, &wiring.values[index + 1]))
+            };
+            wiring.nodes.iter().enumerate().map(step).collect()
         };
-        for step in &mut steps {
-            let found = kernel(step).map_err(|error| RuntimeError::Graph(anyhow_chain(&error)))?;
-            if let Some(kernel) = found {
-                kernel.clone_into(&mut step.kernel);
-            }
-        }
-        Ok(steps)
+        steps().map_err(|error| graph_error(&error))
     }
 
     /// Input `[height, width, channels]`.
@@ -158,30 +262,34 @@ impl Program {
         self.input_shape
     }
 
-    /// Number of logits.
-    pub fn classes(&self) -> usize {
-        self.logits.len()
+    /// What the outputs are, in the order of the graph's outputs.
+    pub fn outputs(&self) -> impl Iterator<Item = &TensorFact> {
+        self.outputs.iter().map(|&value| &self.values[value].fact)
     }
 
     /// Bytes of activations and scratch memory.
     pub fn working_bytes(&self) -> usize {
-        self.arena.len() + self.scratch.len() + self.averages.len() * 2 + self.logits.len() * 4
+        self.arena.len() + self.scratch.len()
     }
 
     /// The steps in the order in which they run.
     pub fn steps(&self) -> Vec<StepInfo> {
-        self.steps.iter().map(Step::info).collect()
+        let info = |step: &Step| {
+            let output = &self.values[step.output].fact;
+            StepInfo::new(&step.name, step.description.clone(), step.layer.kernel(), output)
+        };
+        self.steps.iter().map(info).collect()
     }
 
-    /// Computes the logits of one image, `input` = `[height][width][channels]`.
+    /// Computes the outputs for one image, `input` = `[height][width][channels]`.
     ///
     /// # Errors
     /// An input of another size.
-    pub fn run(&mut self, parallel: &dyn Parallel, input: &[i8]) -> Result<&[f32], RuntimeError> {
+    pub fn run(&mut self, parallel: &dyn Parallel, input: &[i8]) -> Result<Outputs<'_>, RuntimeError> {
         self.run_observed(parallel, input, |_, _| ())
     }
 
-    /// Like [`run`](Self::run), calling `observe` with each int8 step's index and output.
+    /// Like [`run`](Self::run), calling `observe` with each step's index and output.
     ///
     /// # Errors
     /// An input of another size.
@@ -189,22 +297,26 @@ impl Program {
         &mut self,
         parallel: &dyn Parallel,
         input: &[i8],
-        mut observe: impl FnMut(usize, &[i8]),
-    ) -> Result<&[f32], RuntimeError> {
-        if input.len() != self.input.len() {
+        mut observe: impl FnMut(usize, TensorView<'_>),
+    ) -> Result<Outputs<'_>, RuntimeError> {
+        let expected = self.values[0].fact.len();
+        if input.len() != expected {
             let [height, width, channels] = self.input_shape;
             return Err(RuntimeError::Graph(format!(
-                "the network takes {height} x {width} x {channels} = {} values, found {}",
-                self.input.len(),
+                "the network takes {height} x {width} x {channels} = {expected} values, found {}",
                 input.len()
             )));
         }
-        self.arena[self.input.clone()].copy_from_slice(input);
-        for index in 0..self.steps.len() {
-            self.run_step(parallel, index)?;
-            observe(index, &self.arena[self.steps[index].output.clone()]);
+        self.arena.bytes_mut(&self.values[0]).copy_from_slice(bytemuck::cast_slice(input));
+        let Self { steps, values, arena, scratch, .. } = self;
+        for (index, step) in steps.iter().enumerate() {
+            let (inputs, output) = arena.step(values, &step.inputs, step.output);
+            step.layer
+                .run(parallel, inputs, output, scratch)
+                .map_err(|error| RuntimeError::Graph(format!("node `{}`: {error}", step.name)))?;
+            observe(index, arena.view(&values[step.output]));
         }
-        Ok(&self.logits)
+        Ok(Outputs(self))
     }
 
     /// Like [`run`](Self::run), adding each step's nanoseconds to `nanoseconds`.
@@ -216,7 +328,7 @@ impl Program {
         parallel: &dyn Parallel,
         input: &[i8],
         nanoseconds: &mut [u64],
-    ) -> Result<&[f32], RuntimeError> {
+    ) -> Result<Outputs<'_>, RuntimeError> {
         let mut last = Instant::now();
         self.run_observed(parallel, input, |index, _| {
             let now = Instant::now();
@@ -226,164 +338,23 @@ impl Program {
             last = now;
         })
     }
-
-    fn run_step(&mut self, parallel: &dyn Parallel, index: usize) -> Result<(), RuntimeError> {
-        let Self { steps, arena, averages, logits, scratch, .. } = self;
-        let step = &steps[index];
-        let result = match &step.layer {
-            Layer::Convolution(layer) => {
-                let (input, residual, output) = disjoint(arena, step);
-                layer.run(parallel, input, residual, output, scratch)
-            }
-            Layer::MaxPool(layer) => {
-                let (input, _, output) = disjoint(arena, step);
-                layer.run(parallel, input, output)
-            }
-            Layer::GlobalAverage(layer) => layer.run(parallel, &arena[step.input.clone()], averages),
-            Layer::Linear(layer) => layer.run(parallel, averages, logits),
-        };
-        result.map_err(|error| RuntimeError::Graph(format!("node `{}`: {error}", step.name)))
-    }
-}
-
-impl Step {
-    fn info(&self) -> StepInfo {
-        let base = StepInfo {
-            name: self.name.clone(),
-            operator: String::new(),
-            kernel: String::new(),
-            output: [0; 3],
-            macs: 0,
-            weight_bytes: 0,
-        };
-        match &self.layer {
-            Layer::Convolution(layer) => {
-                let shape = layer.shape();
-                let stride =
-                    if shape.stride == [1, 1] { String::new() } else { format!("/{}", shape.stride[0]) };
-                let groups = match shape.groups {
-                    1 => "convolution".to_owned(),
-                    _ if shape.is_depthwise() => "depthwise convolution".to_owned(),
-                    groups => format!("convolution in {groups} groups"),
-                };
-                let residual = if self.residual.is_some() { " + residual" } else { "" };
-                StepInfo {
-                    operator: format!("{}x{}{stride} {groups}{residual}", shape.kernel[0], shape.kernel[1]),
-                    kernel: layer.kernel().to_owned(),
-                    output: shape.output(),
-                    macs: shape.macs(),
-                    weight_bytes: shape.weights_len(),
-                    ..base
-                }
-            }
-            Layer::MaxPool(layer) => {
-                let shape = layer.shape();
-                StepInfo {
-                    operator: format!(
-                        "{}x{}/{} maximum pool",
-                        shape.kernel[0], shape.kernel[1], shape.stride[0]
-                    ),
-                    kernel: "max_pool".to_owned(),
-                    output: shape.output(),
-                    ..base
-                }
-            }
-            Layer::GlobalAverage(layer) => StepInfo {
-                operator: "global average".to_owned(),
-                kernel: "global_average".to_owned(),
-                output: [1, 1, layer.input()[2]],
-                ..base
-            },
-            Layer::Linear(layer) => StepInfo {
-                operator: "linear".to_owned(),
-                kernel: "linear".to_owned(),
-                output: [1, 1, layer.outputs()],
-                macs: (layer.inputs() * layer.outputs()) as u64,
-                weight_bytes: layer.inputs() * layer.outputs(),
-                ..base
-            },
-        }
-    }
-}
-
-/// The three tensors of a step; the plan keeps them from overlapping.
-fn disjoint<'a>(arena: &'a mut [i8], step: &Step) -> (&'a [i8], Option<&'a [i8]>, &'a mut [i8]) {
-    let (before, rest) = arena.split_at_mut(step.output.start);
-    let (output, after) = rest.split_at_mut(step.output.len());
-    let (before, after): (&'a [i8], &'a [i8]) = (before, after);
-    let read = |range: &Range<usize>| {
-        if range.start < step.output.start {
-            &before[range.clone()]
-        } else {
-            &after[range.start - step.output.end..range.end - step.output.end]
-        }
-    };
-    (read(&step.input), step.residual.as_ref().map(read), output)
-}
-
-fn activation_shape(model: &TypedModel, outlet: OutletId) -> TractResult<[usize; 3]> {
-    let fact = model.outlet_fact(outlet)?;
-    match fact.shape.as_concrete() {
-        Some(&[1, height, width, channels]) if fact.datum_type == DatumType::I8 => {
-            Ok([height, width, channels])
-        }
-        _ => bail!("`{}` is not an int8 image: {fact:?}", model.node(outlet.node).name),
-    }
-}
-
-fn pack(node: &TypedNode, isa: Isa, shape: &[usize]) -> TractResult<Layer> {
-    if let Some(op) = node.op_as::<Convolution>() {
-        op.pack(isa, shape)
-    } else if let Some(op) = node.op_as::<MaxPool>() {
-        op.pack(isa, shape)
-    } else if let Some(op) = node.op_as::<GlobalAverage>() {
-        op.pack(isa, shape)
-    } else if let Some(op) = node.op_as::<Linear>() {
-        op.pack(isa, shape)
-    } else {
-        bail!("not an int8 operator of resight")
-    }
-}
-
-/// Places every value in the arena. Values are in the order of their definition: each takes
-/// the lowest gap that is free over its whole lifetime. Returns the ranges and the size.
-fn plan(values: &[(OutletId, usize)], nodes: &[&TypedNode]) -> (HashMap<OutletId, Range<usize>>, usize) {
-    struct Placed {
-        range: Range<usize>,
-        last_use: usize,
-    }
-    let position: HashMap<usize, usize> =
-        nodes.iter().enumerate().map(|(i, node)| (node.id, i + 1)).collect();
-    let mut placed: Vec<Placed> = vec![];
-    let mut offsets = HashMap::new();
-    let mut size = 0;
-    for &(outlet, len) in values {
-        let defined = position.get(&outlet.node).copied().unwrap_or(0);
-        let last_use = nodes
-            .iter()
-            .filter(|node| node.inputs.contains(&outlet))
-            .map(|node| position[&node.id])
-            .max()
-            .unwrap_or(defined);
-        let mut live: Vec<&Range<usize>> =
-            placed.iter().filter(|other| other.last_use >= defined).map(|other| &other.range).collect();
-        live.sort_by_key(|range| range.start);
-        let mut start = 0;
-        for range in live {
-            if range.start >= start + len {
-                break;
-            }
-            start = start.max(range.end.next_multiple_of(ALIGNMENT));
-        }
-        let range = start..start + len;
-        size = size.max(range.end);
-        placed.push(Placed { range: range.clone(), last_use });
-        offsets.insert(outlet, range);
-    }
-    (offsets, size)
 }
 
 /// The whole chain of causes on one line.
-fn anyhow_chain(error: &TractError) -> String {
-    error.chain().map(ToString::to_string).collect::<Vec<_>>().join(": ")
+fn graph_error(error: &TractError) -> RuntimeError {
+    RuntimeError::Graph(error.chain().map(ToString::to_string).collect::<Vec<_>>().join(": "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::image_shape;
+
+    #[test]
+    fn shapes_are_shown_as_images() {
+        assert_eq!(image_shape(&[1, 5, 6, 7]), [5, 6, 7]);
+        assert_eq!(image_shape(&[1, 7]), [1, 1, 7]);
+        assert_eq!(image_shape(&[1, 6, 7]), [1, 6, 7]);
+        assert_eq!(image_shape(&[1, 2, 5, 6, 7]), [10, 6, 7]);
+        assert_eq!((image_shape(&[1]), image_shape(&[])), ([1, 1, 1], [1, 1, 1]));
+    }
 }

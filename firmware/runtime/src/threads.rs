@@ -196,14 +196,14 @@ impl Parallel for ThreadPool {
             return;
         }
         self.install(|| {
-            let layer = Layer { task, left: AtomicUsize::new(parts) };
+            let layer = LayerParts { task, left: AtomicUsize::new(parts) };
             layer.run(0, parts);
         });
     }
 }
 
 /// The parts of one layer.
-struct Layer<'a> {
+struct LayerParts<'a> {
     task: &'a (dyn Fn(usize) + Sync),
     /// Parts that have not finished.
     left: AtomicUsize,
@@ -218,7 +218,7 @@ impl Drop for Finished<'_> {
     }
 }
 
-impl Layer<'_> {
+impl LayerParts<'_> {
     /// Halves the parts until one is left, so the first thread always gets the first parts
     /// and finds its part of the previous layer's output in its cache.
     fn run(&self, start: usize, end: usize) {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 use resight_imaging::{ImageView, Preprocessor, Region};
 use resight_kernels::Parallel as _;
-use resight_runtime::{Isa, Model, ThreadPool, ThreadSettings, isa_from_environment};
+use resight_runtime::{Isa, Model, Target, ThreadPool, ThreadSettings, isa_from_environment};
 
 use crate::camera::{self, Wanted};
 use crate::lines;
@@ -98,9 +98,10 @@ fn peak_memory() -> Option<u64> {
 pub(crate) fn bench(file: &Path, threads: ThreadSettings, runs: usize) -> Result<String> {
     ensure!(runs > 0, "--runs must be at least 1");
     let model = Model::load(file)?;
-    let isa = isa_from_environment()?;
+    let target = Target::of_this_machine()?;
+    let isa = target.isa;
     let pool = ThreadPool::new(threads)?;
-    let mut program = model.compile(isa, pool.threads())?;
+    let mut program = model.compile(&target.with_threads(pool.threads()))?;
     pool.install(|| model.self_test(&mut program, &pool))?;
     let mut preprocessor = Preprocessor::new(model.preprocessing())?;
     let mut input = vec![0; preprocessor.input_len()];

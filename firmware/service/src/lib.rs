@@ -39,7 +39,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use clap::{Args, Parser, Subcommand};
 use config::Config;
 use resight_imaging::{ImageView, Region, decode};
-use resight_runtime::{Classifier, Model, ThreadSettings, isa_from_environment, predictions};
+use resight_runtime::{Classifier, Model, Target, ThreadSettings, predictions};
 
 use crate::camera::Wanted;
 use crate::runtime::LinesInUse;
@@ -186,8 +186,9 @@ struct Classify {
 /// A model that has passed its self-test.
 fn tested(file: &Path, threads: Option<NonZeroUsize>) -> Result<(Model, Classifier, String)> {
     let model = Model::load(file)?;
-    let isa = isa_from_environment()?;
-    let mut classifier = Classifier::new(&model, isa, ThreadSettings { threads, pin: false })?;
+    let target = Target::of_this_machine()?;
+    let isa = target.isa;
+    let mut classifier = Classifier::new(&model, &target, ThreadSettings { threads, pin: false })?;
     classifier.self_test(&model)?;
     let passed = format!("{}: {} golden vectors reproduced by {isa}", model.name(), model.golden().len());
     Ok((model, classifier, passed))

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 use jiff::tz::TimeZone;
 use resight_imaging::{FrameDecoder, ImagingError, Region, Rotation};
-use resight_runtime::{Classifier, Model, RuntimeError, isa_from_environment, softmax};
+use resight_runtime::{Classifier, Model, RuntimeError, Target, softmax};
 use serde_json::{Value, json};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -77,8 +77,9 @@ impl Engine {
     fn load(path: &Path, config: &Config, lines: LineList, inputs: InputList) -> Result<Program> {
         let model = config.load_model()?;
         let rules = config.rules(path, model.labels())?;
-        let isa = isa_from_environment()?;
-        let mut classifier = Classifier::new(&model, isa, config.threads)?;
+        let target = Target::of_this_machine()?;
+        let isa = target.isa;
+        let mut classifier = Classifier::new(&model, &target, config.threads)?;
         classifier.self_test(&model)?;
         classifier.set_orientation(config.image.orientation);
         log::info!("{}: {} golden vectors reproduced by {isa}", model.name(), model.golden().len());

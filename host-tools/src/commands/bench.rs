@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use clap::Args;
-use resight_runtime::{Isa, Model, Program, StepInfo, ThreadPool, ThreadSettings, isa_from_environment};
+use resight_runtime::{Isa, Model, Program, StepInfo, Target, ThreadPool, ThreadSettings};
 use serde_json::json;
 
 use super::{print_json, print_table};
@@ -53,13 +53,14 @@ impl Arguments {
 
     pub(crate) fn run(self) -> Result<()> {
         ensure!((1..=1_000_000).contains(&self.runs), "--runs must be between 1 and 1000000");
-        let isa = match &self.isa {
-            Some(name) => Isa::select(Some(name))?,
-            None => isa_from_environment()?,
+        let target = match &self.isa {
+            Some(name) => Target::of_this_machine()?.with_isa(Isa::select(Some(name))?),
+            None => Target::of_this_machine()?,
         };
+        let isa = target.isa;
         let model = Model::load(&self.model)?;
         let pool = ThreadPool::new(ThreadSettings { threads: Some(self.threads), pin: self.pin })?;
-        let mut program = model.compile(isa, self.threads.get())?;
+        let mut program = model.compile(&target.with_threads(self.threads.get()))?;
         let measured = Measured::new(&mut program, &pool, self.runs, self.layers)?;
         if self.json {
             return self.print_json(&model, isa, &measured);

@@ -5,7 +5,7 @@ use anyhow::Result;
 use clap::Args;
 use resight::classifier::AnyModel;
 use resight_imaging::decode;
-use resight_runtime::predictions;
+use resight_runtime::{Target, predictions};
 use serde_json::json;
 
 use super::print_json;
@@ -31,7 +31,7 @@ pub(crate) struct Arguments {
 
 impl Arguments {
     pub(crate) fn run(self) -> Result<()> {
-        let mut model = AnyModel::load(&self.model)?;
+        let mut model = AnyModel::load(&self.model, &Target::of_this_machine()?)?;
         let mut results = vec![];
         for path in &self.images {
             let image = decode(path)?;

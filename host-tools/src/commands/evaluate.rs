@@ -3,6 +3,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::Args;
 use resight::evaluate::evaluate;
+use resight_runtime::Target;
 
 use super::{Bars, print_json, print_table};
 
@@ -35,9 +36,9 @@ impl Arguments {
     }
 
     pub(crate) fn run(self) -> Result<()> {
-        let bars = Bars::new();
-        let results =
-            evaluate(&self.models, &self.images, &|phase, done, total| bars.update(phase, done, total))?;
+        let (bars, target) = (Bars::new(), Target::of_this_machine()?);
+        let progress = |phase: &str, done, total| bars.update(phase, done, total);
+        let results = evaluate(&self.models, &self.images, &target, &progress)?;
         bars.finish();
         if self.json {
             return print_json(&results);

@@ -4,7 +4,7 @@ use anyhow::Result;
 use clap::Args;
 use resight::coverage::int8_mac_coverage_percent;
 use resight_model_file::PublicKey;
-use resight_runtime::{Isa, Model, StepInfo, isa_from_environment};
+use resight_runtime::{Head, Isa, Model, StepInfo, Target, TensorFact};
 use serde_json::{Value, json};
 
 use super::{megabytes, print_json, print_table};
@@ -28,12 +28,12 @@ pub(crate) struct Arguments {
 
 impl Arguments {
     pub(crate) fn run(self) -> Result<()> {
-        let isa = match &self.isa {
-            Some(name) => Isa::named(name)?,
-            None => isa_from_environment()?,
+        let target = match &self.isa {
+            Some(name) => Target::of_this_machine()?.with_isa(Isa::named(name)?),
+            None => Target::of_this_machine()?,
         };
         let model = Model::load(&self.model)?;
-        let inspected = Inspected::new(&model, isa)?;
+        let inspected = Inspected::new(&model, target)?;
         if self.json {
             return inspected.print_json();
         }
@@ -50,22 +50,30 @@ struct Inspected<'a> {
     isa: Isa,
     steps: Vec<StepInfo>,
     input: [usize; 3],
-    classes: usize,
+    /// None of a network whose outputs are not classes.
+    classes: Option<usize>,
+    /// Types and shapes.
+    outputs: Vec<String>,
     /// What another CPU would do is known but for its memory.
     working_bytes: Option<usize>,
     coverage_percent: f64,
 }
 
 impl<'a> Inspected<'a> {
-    fn new(model: &'a Model, isa: Isa) -> Result<Self> {
+    fn new(model: &'a Model, target: Target) -> Result<Self> {
+        let isa = target.isa;
         let here = isa.is_available();
-        let program = model.compile(if here { isa } else { Isa::Generic }, 1)?;
+        let program = model.compile(&if here { target } else { Target::reference() })?;
         Ok(Self {
             model,
             isa,
             steps: if here { program.steps() } else { model.steps_on(isa)? },
             input: program.input_shape(),
-            classes: program.classes(),
+            classes: match model.head() {
+                Head::Classes(classes) => Some(classes.len()),
+                Head::Tensors => None,
+            },
+            outputs: program.outputs().map(TensorFact::to_string).collect(),
             working_bytes: here.then(|| program.working_bytes()),
             coverage_percent: int8_mac_coverage_percent(model.graph())?,
         })
@@ -97,6 +105,7 @@ impl<'a> Inspected<'a> {
             "isa": self.isa.name(),
             "input": self.input,
             "classes": self.classes,
+            "outputs": self.outputs,
             "macs": self.macs(),
             "weight_bytes": self.weight_bytes(),
             "working_bytes": self.working_bytes,
@@ -132,8 +141,9 @@ impl<'a> Inspected<'a> {
     }
 
     fn print_summary(&self) {
-        let Self { model, isa, input: [height, width, channels], classes, .. } = self;
-        println!("{}: {height}x{width}x{channels} in, {classes} classes out", model.name());
+        let Self { model, isa, input: [height, width, channels], classes, outputs, .. } = self;
+        let gives = classes.map_or_else(|| outputs.join(", "), |classes| format!("{classes} classes"));
+        println!("{}: {height}x{width}x{channels} in, {gives} out", model.name());
         println!(
             "{:.3} GMAC, {:.1} % of them in int8; {} of weights{}; instruction set {isa}{}",
             self.macs() as f64 / 1e9,

@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rayon::prelude::*;
-use resight_kernels::{Isa, Sequential};
+use resight_kernels::Sequential;
 use resight_model_file::Golden;
-use resight_runtime::Program;
+use resight_runtime::{Classes, Layers, Program, Target};
 use tract_onnx::prelude::TypedModel;
 
 use super::calibrate::Calibration;
@@ -44,12 +44,12 @@ pub fn compare(
     graph: &mut QuantisationGraph<'_>,
     calibration: &Calibration<'_>,
     model: &TypedModel,
-    isa: Isa,
+    target: &Target,
 ) -> Result<Comparison, QuantiseError> {
     let images = &calibration.images[..calibration.images.len().min(COMPARED_IMAGES)];
     let done = AtomicUsize::new(0);
     let run = |path: &PathBuf| {
-        let one = compare_image(graph, calibration, model, isa, path)?;
+        let one = compare_image(graph, calibration, model, target, path)?;
         let done = done.fetch_add(1, Ordering::Relaxed) + 1;
         (calibration.progress)("comparing with f32", done, images.len());
         Ok(one)
@@ -73,7 +73,7 @@ pub fn compare(
         last.output_noise = Some(logits);
     }
     let mut golden: Vec<Golden> = results.into_iter().take(1).map(|result| result.golden).collect();
-    golden.push(noise_golden(model, isa)?);
+    golden.push(noise_golden(model, target)?);
     Ok(Comparison { logits, golden })
 }
 
@@ -88,29 +88,28 @@ fn compare_image(
     graph: &QuantisationGraph<'_>,
     calibration: &Calibration<'_>,
     model: &TypedModel,
-    isa: Isa,
+    target: &Target,
     path: &PathBuf,
 ) -> Result<OneImage, QuantiseError> {
-    let mut program = Program::compile(model, isa, 1)?;
+    let mut program = Program::compile(model, &Layers::default(), target)?;
     let nodes = nodes_of_steps(graph, &program);
     let image = calibration.load(path)?;
     let values = calibration.reference.run(&image.float)?;
     let mut layers = vec![None; graph.annotations.len()];
-    let logits = program
-        .run_observed(&Sequential, &image.quantised, |step, output| {
-            let Some(id) = nodes[step] else { return };
-            // A pool has the encoding of its input, but no weights to be judged by.
-            if let (Some(float), Some(Encoding::Tensor(quantisation)), Some(_)) =
-                (values.tensor(id), &graph.annotations[id].encoding, graph.annotations[id].output)
-            {
-                let (scale, zero_point) = (f64::from(quantisation.scale), f64::from(quantisation.zero_point));
-                let channels = graph.float.nodes[id].shape[0];
-                layers[id] = Some(tensor_noise(float, output, channels, scale, zero_point));
-            }
-        })?
-        .to_vec();
+    let outputs = program.run_observed(&Sequential, &image.quantised, |step, output| {
+        let Some(id) = nodes[step] else { return };
+        // A pool has the encoding of its input, but no weights to be judged by.
+        if let (Some(float), Some(Encoding::Tensor(quantisation)), Some(_), Ok(output)) =
+            (values.tensor(id), &graph.annotations[id].encoding, graph.annotations[id].output, output.slice())
+        {
+            let (scale, zero_point) = (f64::from(quantisation.scale), f64::from(quantisation.zero_point));
+            let channels = graph.float.nodes[id].shape[0];
+            layers[id] = Some(tensor_noise(float, output, channels, scale, zero_point));
+        }
+    })?;
+    let logits = Classes::logits(&outputs)?.to_vec();
     let noise = Noise::of(values.logits(), &logits);
-    Ok(OneImage { layers, logits: noise, golden: Golden { input: image.quantised, logits } })
+    Ok(OneImage { layers, logits: noise, golden: Golden::classes(image.quantised, logits) })
 }
 
 /// An int8 NHWC tensor against its float `[channels][positions]` original.
@@ -127,8 +126,8 @@ fn tensor_noise(float: &[f32], quantised: &[i8], channels: usize, scale: f64, ze
 }
 
 /// A golden vector on seeded noise: reaches saturation that photographs do not.
-fn noise_golden(model: &TypedModel, isa: Isa) -> Result<Golden, QuantiseError> {
-    let mut program = Program::compile(model, isa, 1)?;
+fn noise_golden(model: &TypedModel, target: &Target) -> Result<Golden, QuantiseError> {
+    let mut program = Program::compile(model, &Layers::default(), target)?;
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
     let input: Vec<i8> = (0..program.input_shape().iter().product())
         .map(|_| {
@@ -136,6 +135,6 @@ fn noise_golden(model: &TypedModel, isa: Isa) -> Result<Golden, QuantiseError> {
             (state >> 56) as i8
         })
         .collect();
-    let logits = program.run(&Sequential, &input)?.to_vec();
-    Ok(Golden { input, logits })
+    let logits = Classes::logits(&program.run(&Sequential, &input)?)?.to_vec();
+    Ok(Golden::classes(input, logits))
 }

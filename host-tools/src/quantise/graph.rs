@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use resight_imaging::Preprocessing;
 use resight_kernels::arithmetic::FRACTION_BITS;
 use resight_kernels::{ConvolutionShape, MAX_AVERAGE_FRACTION_BITS, PoolShape};
-use resight_runtime::operators::Quantisation;
+use resight_runtime::Quantisation;
 
 use super::error::{LayerFault, QuantiseError};
 use super::noise::Noise;

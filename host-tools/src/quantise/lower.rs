@@ -1,6 +1,6 @@
 //! From the annotated graph to the int8 graph.
 
-use resight_runtime::operators::{Convolution, GlobalAverage, Linear, MaxPool};
+use resight_runtime::layers::{Convolution, GlobalAverage, Linear, MaxPool};
 use tract_onnx::prelude::tract_ndarray::{Array2, Array4};
 use tract_onnx::tract_core::internal::*;
 

@@ -27,7 +27,7 @@ use std::path::PathBuf;
 
 use resight_imaging::{Channels, Preprocessing};
 use resight_model_file::Golden;
-use resight_runtime::isa_from_environment;
+use resight_runtime::Target;
 use tract_onnx::prelude::TypedModel;
 
 use self::calibrate::Calibration;
@@ -96,14 +96,14 @@ pub fn quantise(
     progress: Progress<'_>,
 ) -> Result<Quantised, QuantiseError> {
     check_channels(&imported.graph, options.preprocessing.channels)?;
-    let isa = isa_from_environment()?;
+    let target = Target::of_this_machine()?;
     let mut graph = QuantisationGraph::new(&imported.graph, &options.preprocessing)?;
     let calibration = Calibration::new(imported, images, options, progress)?;
     for pass in PASSES {
         pass(&mut graph, &calibration)?;
     }
     let model = lower::lower(&graph)?;
-    let comparison = compare::compare(&mut graph, &calibration, &model, isa)?;
+    let comparison = compare::compare(&mut graph, &calibration, &model, &target)?;
     let report = Report {
         method: options.method.name(),
         images: images.len(),

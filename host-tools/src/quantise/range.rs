@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use resight_runtime::operators::Quantisation;
+use resight_runtime::Quantisation;
 
 use super::statistics::Histogram;
 

@@ -2,7 +2,7 @@
 //! overflow.
 
 use resight_kernels::arithmetic::{MAX_SHIFT, accumulator_bound, quantise_multipliers};
-use resight_runtime::operators::Quantisation;
+use resight_runtime::Quantisation;
 
 use crate::graph::{NodeId, Operator};
 use crate::quantise::calibrate::Calibration;

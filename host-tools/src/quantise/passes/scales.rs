@@ -2,7 +2,7 @@
 //! can hold the layer.
 
 use resight_kernels::arithmetic::MAX_RESIDUAL_MULTIPLIER;
-use resight_runtime::operators::Quantisation;
+use resight_runtime::Quantisation;
 
 use super::{bias, fold, round};
 use crate::graph::{FloatConvolution, NodeId, Operator};

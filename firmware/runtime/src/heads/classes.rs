@@ -1,5 +1,52 @@
 //! From logits to classes.
 
+use tract_nnef::internal::DatumType;
+
+use crate::error::RuntimeError;
+use crate::program::Outputs;
+use crate::tensors::TensorFact;
+
+/// The head of a classifier: one output, `[1, classes]` of f32.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Classes {
+    classes: usize,
+}
+
+impl Classes {
+    /// The head for these outputs.
+    ///
+    /// # Errors
+    /// More outputs than one, or one of another type or shape.
+    pub fn new(outputs: &[TensorFact]) -> Result<Self, String> {
+        let [output] = outputs else {
+            return Err(format!("a classifier has one output, this network has {}", outputs.len()));
+        };
+        match (output.datum_type, &*output.shape) {
+            (DatumType::F32, &[1, classes]) => Ok(Self { classes }),
+            (datum_type, shape) => Err(format!("a classifier gives logits, not {shape:?} of {datum_type:?}")),
+        }
+    }
+
+    /// Number of classes.
+    pub fn len(&self) -> usize {
+        self.classes
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.classes == 0
+    }
+
+    /// The logits of a run of a classifier, one for each class.
+    ///
+    /// # Errors
+    /// Outputs of a network that is none.
+    pub fn logits<'a>(outputs: &Outputs<'a>) -> Result<&'a [f32], RuntimeError> {
+        let output = outputs.get(0).ok_or_else(|| RuntimeError::Graph("the network has no output".into()))?;
+        Ok(output.slice()?)
+    }
+}
+
 /// One class of a result.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Prediction {

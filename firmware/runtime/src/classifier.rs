@@ -1,0 +1,93 @@
+//! From an image to its logits.
+
+use std::sync::Arc;
+
+use resight_base::files::FileError;
+use resight_imaging::{ImageView, Orientation, Preprocessor};
+use resight_kernels::Parallel;
+
+use crate::error::RuntimeError;
+use crate::heads::{Classes, Head};
+use crate::model::Model;
+use crate::program::Program;
+use crate::target::Target;
+use crate::threads::{ThreadPool, ThreadSettings};
+
+/// What [`Classifier::classify`] needs, ready for one thread of control.
+pub struct Classifier {
+    program: Program,
+    head: Classes,
+    preprocessor: Preprocessor,
+    pool: Arc<ThreadPool>,
+    target: Target,
+    input: Vec<i8>,
+}
+
+impl Classifier {
+    /// Compiles `model` for `target`, whose threads are those of `settings`, and makes the
+    /// preprocessing buffers.
+    ///
+    /// # Errors
+    /// A network that gives something else than classes; and see [`Model::compile`].
+    pub fn new(model: &Model, target: &Target, settings: ThreadSettings) -> Result<Self, RuntimeError> {
+        let Head::Classes(head) = *model.head() else {
+            let cause = "the network gives tensors, not classes: choose a model file of a classifier";
+            return Err(FileError::content(model.file(), cause).into());
+        };
+        let pool = Arc::new(ThreadPool::new(settings)?);
+        let preprocessor = Preprocessor::new(model.preprocessing())?;
+        let target = target.with_threads(pool.threads());
+        Ok(Self {
+            program: model.compile(&target)?,
+            target,
+            head,
+            input: vec![0; preprocessor.input_len()],
+            preprocessor,
+            pool,
+        })
+    }
+
+    /// Number of classes.
+    pub fn classes(&self) -> usize {
+        self.head.len()
+    }
+
+    /// What it was compiled for.
+    pub fn target(&self) -> &Target {
+        &self.target
+    }
+
+    /// The compiled network.
+    pub fn program(&self) -> &Program {
+        &self.program
+    }
+
+    /// The threads that compute, for [`ThreadPool::enter`].
+    pub fn threads(&self) -> Arc<ThreadPool> {
+        self.pool.clone()
+    }
+
+    /// Turns each image before the network sees it.
+    pub fn set_orientation(&mut self, orientation: Orientation) {
+        self.preprocessor.set_orientation(orientation);
+    }
+
+    /// The logits of an image of any size and format.
+    ///
+    /// # Errors
+    /// None on an image that [`ImageView`] accepted, unless the network itself is broken.
+    pub fn classify(&mut self, image: &ImageView<'_>) -> Result<&[f32], RuntimeError> {
+        self.preprocessor.quantise(image, &mut self.input)?;
+        let Self { program, pool, input, .. } = self;
+        pool.install(|| Classes::logits(&program.run(&**pool, input)?))
+    }
+
+    /// Runs the golden vectors of `model`, which it was made from.
+    ///
+    /// # Errors
+    /// See [`Model::self_test`].
+    pub fn self_test(&mut self, model: &Model) -> Result<(), RuntimeError> {
+        let Self { program, pool, .. } = self;
+        pool.install(|| model.self_test(program, &**pool))
+    }
+}

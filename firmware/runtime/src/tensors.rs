@@ -1,0 +1,310 @@
+//! The values that layers read and write: bytes with a type and a shape.
+
+use std::fmt;
+use std::ops::Range;
+
+use resight_kernels::KernelError;
+use tract_nnef::internal::*;
+
+/// A number that a tensor can hold: `i8`, `i16`, `i32`, `f32` and their kind.
+pub trait Element: Datum + bytemuck::Pod {}
+
+impl<T: Datum + bytemuck::Pod> Element for T {}
+
+/// The type and the shape of a tensor, both known before anything runs.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct TensorFact {
+    /// The type of its elements.
+    pub datum_type: DatumType,
+    /// Its dimensions, the first of which is a batch of 1.
+    pub shape: Vec<usize>,
+}
+
+impl TensorFact {
+    /// A tensor of this type and shape.
+    pub fn new(datum_type: DatumType, shape: &[usize]) -> Self {
+        Self { datum_type, shape: shape.to_vec() }
+    }
+
+    /// An int8 activation `[1, height, width, channels]`.
+    pub fn activation([height, width, channels]: [usize; 3]) -> Self {
+        Self::new(DatumType::I8, &[1, height, width, channels])
+    }
+
+    /// What tract knows of a value.
+    ///
+    /// # Errors
+    /// A dimension that is not a number.
+    pub fn of(fact: &TypedFact) -> TractResult<Self> {
+        let shape = fact.shape.as_concrete().context("an int8 network has a fixed input size")?;
+        Ok(Self::new(fact.datum_type, shape))
+    }
+
+    /// Number of elements.
+    pub fn len(&self) -> usize {
+        self.shape.iter().product()
+    }
+
+    /// Whether there are no elements.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Bytes of the elements.
+    pub fn bytes(&self) -> usize {
+        self.len() * self.datum_type.size_of()
+    }
+
+    /// The shape of an input of the expected type.
+    ///
+    /// # Errors
+    /// Another type.
+    pub fn expect(&self, datum_type: DatumType) -> TractResult<&[usize]> {
+        ensure!(
+            self.datum_type == datum_type,
+            "expected an input of {datum_type:?}, found {:?}",
+            self.datum_type
+        );
+        Ok(&self.shape)
+    }
+
+    /// `[height, width, channels]` of an int8 activation with a batch of one.
+    ///
+    /// # Errors
+    /// Another type or shape.
+    pub fn image(&self) -> TractResult<[usize; 3]> {
+        match *self.expect(DatumType::I8)? {
+            [1, height, width, channels] => Ok([height, width, channels]),
+            ref shape => {
+                bail!("expected an activation of shape [1, height, width, channels], found {shape:?}")
+            }
+        }
+    }
+}
+
+impl fmt::Display for TensorFact {
+    /// Such as `1x5x4x8 I8`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let sides: Vec<String> = self.shape.iter().map(ToString::to_string).collect();
+        write!(f, "{} {:?}", sides.join("x"), self.datum_type)
+    }
+}
+
+/// A value of a compiled program: what it is and where it lies in the arena.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Value {
+    /// Type and shape.
+    pub fact: TensorFact,
+    /// Its bytes in the arena.
+    pub(crate) range: Range<usize>,
+}
+
+/// A tensor that can be read.
+#[derive(Debug, Clone, Copy)]
+pub struct TensorView<'a> {
+    /// The type of its elements.
+    pub datum_type: DatumType,
+    /// Its dimensions.
+    pub shape: &'a [usize],
+    /// Its elements in the machine's byte order, row by row.
+    pub bytes: &'a [u8],
+}
+
+impl<'a> TensorView<'a> {
+    /// The elements.
+    ///
+    /// # Errors
+    /// They are of another type.
+    pub fn slice<T: Element>(&self) -> Result<&'a [T], KernelError> {
+        check_type::<T>(self.datum_type)?;
+        bytemuck::try_cast_slice(self.bytes).map_err(|error| misplaced(&error))
+    }
+}
+
+impl TensorView<'_> {
+    /// The bytes of the elements, each with its least significant byte first.
+    pub fn little_endian(&self) -> Vec<u8> {
+        let mut bytes = self.bytes.to_vec();
+        if cfg!(target_endian = "big") {
+            bytes.chunks_exact_mut(self.datum_type.size_of()).for_each(<[u8]>::reverse);
+        }
+        bytes
+    }
+}
+
+/// The inputs of a layer while it runs.
+#[derive(Debug, Clone, Copy)]
+pub struct Inputs<'a>(Place<'a>);
+
+#[derive(Debug, Clone, Copy)]
+enum Place<'a> {
+    /// In an arena, around the range that the layer writes.
+    Arena {
+        before: &'a [u8],
+        after: &'a [u8],
+        written: &'a Range<usize>,
+        values: &'a [Value],
+        indices: &'a [usize],
+    },
+    /// In tensors of tract.
+    Tensors(&'a [TValue]),
+}
+
+impl<'a> Inputs<'a> {
+    /// The tensors that tract's plan hands over.
+    pub(crate) fn tensors(tensors: &'a [TValue]) -> Self {
+        Self(Place::Tensors(tensors))
+    }
+
+    /// Number of inputs.
+    pub fn len(&self) -> usize {
+        match self.0 {
+            Place::Arena { indices, .. } => indices.len(),
+            Place::Tensors(tensors) => tensors.len(),
+        }
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// An input.
+    ///
+    /// # Errors
+    /// There are fewer.
+    pub fn get(&self, index: usize) -> Result<TensorView<'a>, KernelError> {
+        let missing = || KernelError::Invalid(format!("there is no input {index}"));
+        match self.0 {
+            Place::Arena { before, after, written, values, indices } => {
+                let Value { fact, range } = &values[*indices.get(index).ok_or_else(missing)?];
+                let bytes = if range.start < written.start {
+                    &before[range.clone()]
+                } else {
+                    &after[range.start - written.end..range.end - written.end]
+                };
+                Ok(TensorView { datum_type: fact.datum_type, shape: &fact.shape, bytes })
+            }
+            Place::Tensors(tensors) => {
+                let tensor: &'a Tensor = tensors.get(index).ok_or_else(missing)?;
+                let plain = tensor.try_as_plain_ram();
+                let plain = plain.map_err(|error| KernelError::Invalid(format!("{error:#}")))?;
+                let bytes = plain.as_bytes();
+                Ok(TensorView { datum_type: tensor.datum_type(), shape: tensor.shape(), bytes })
+            }
+        }
+    }
+
+    /// The elements of an input.
+    ///
+    /// # Errors
+    /// There are fewer inputs, or it is of another type.
+    pub fn slice<T: Element>(&self, index: usize) -> Result<&'a [T], KernelError> {
+        self.get(index)?.slice()
+    }
+}
+
+/// The output of a layer while it runs; its content is whatever was there before.
+#[derive(Debug)]
+pub struct Output<'a> {
+    datum_type: DatumType,
+    bytes: &'a mut [u8],
+}
+
+impl<'a> Output<'a> {
+    pub(crate) fn new(datum_type: DatumType, bytes: &'a mut [u8]) -> Self {
+        Self { datum_type, bytes }
+    }
+
+    /// The elements.
+    ///
+    /// # Errors
+    /// They are of another type.
+    pub fn slice<T: Element>(self) -> Result<&'a mut [T], KernelError> {
+        check_type::<T>(self.datum_type)?;
+        bytemuck::try_cast_slice_mut(self.bytes).map_err(|error| misplaced(&error))
+    }
+}
+
+/// Memory for the values of a program, aligned for any of their types.
+#[derive(Debug)]
+pub(crate) struct Arena(Vec<u64>);
+
+impl Arena {
+    /// An arena of at least so many bytes, all zero.
+    pub(crate) fn new(bytes: usize) -> Self {
+        Self(vec![0; bytes.div_ceil(size_of::<u64>())])
+    }
+
+    /// Its size in bytes.
+    pub(crate) fn len(&self) -> usize {
+        self.0.len() * size_of::<u64>()
+    }
+
+    /// A value.
+    pub(crate) fn view<'a>(&'a self, value: &'a Value) -> TensorView<'a> {
+        let Value { fact, range } = value;
+        let bytes = &bytemuck::cast_slice(&self.0)[range.clone()];
+        TensorView { datum_type: fact.datum_type, shape: &fact.shape, bytes }
+    }
+
+    /// The bytes of a value, to be overwritten.
+    pub(crate) fn bytes_mut(&mut self, value: &Value) -> &mut [u8] {
+        &mut bytemuck::cast_slice_mut(&mut self.0)[value.range.clone()]
+    }
+
+    /// The inputs and the output of a step, none of which overlaps the output.
+    pub(crate) fn step<'a>(
+        &'a mut self,
+        values: &'a [Value],
+        indices: &'a [usize],
+        output: usize,
+    ) -> (Inputs<'a>, Output<'a>) {
+        let Value { fact, range: written } = &values[output];
+        let bytes: &'a mut [u8] = bytemuck::cast_slice_mut(&mut self.0);
+        let (before, rest) = bytes.split_at_mut(written.start);
+        let (output, after) = rest.split_at_mut(written.len());
+        let inputs = Inputs(Place::Arena { before, after, written, values, indices });
+        (inputs, Output::new(fact.datum_type, output))
+    }
+}
+
+fn check_type<T: Element>(found: DatumType) -> Result<(), KernelError> {
+    if found == T::datum_type() {
+        return Ok(());
+    }
+    Err(KernelError::Invalid(format!("a tensor of {found:?} is read as one of {:?}", T::datum_type())))
+}
+
+/// Cannot happen to what an arena or tract has placed; a tensor of another origin could.
+fn misplaced(error: &bytemuck::PodCastError) -> KernelError {
+    KernelError::Invalid(format!("a tensor's memory is not that of its type: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_step_reads_around_what_it_writes() {
+        let value =
+            |datum_type, shape: &[usize], range| Value { fact: TensorFact::new(datum_type, shape), range };
+        let values = [
+            value(DatumType::I8, &[1, 4], 0..4),
+            value(DatumType::I16, &[1, 2], 64..68),
+            value(DatumType::F32, &[1, 1], 128..132),
+        ];
+        let mut arena = Arena::new(132);
+        arena.bytes_mut(&values[0]).copy_from_slice(&[1, 2, 3, 255]);
+        arena.bytes_mut(&values[2]).copy_from_slice(&2.5f32.to_ne_bytes());
+        let (inputs, output) = arena.step(&values, &[0, 2], 1);
+        assert_eq!((inputs.len(), inputs.slice::<i8>(0).unwrap()), (2, [1, 2, 3, -1].as_slice()));
+        assert_eq!(inputs.slice::<f32>(1).unwrap(), [2.5]);
+        assert_eq!(inputs.get(0).unwrap().shape, [1, 4]);
+        let error = inputs.slice::<i16>(1).unwrap_err().to_string();
+        assert_eq!(error, "a tensor of F32 is read as one of I16");
+        assert_eq!(inputs.get(2).unwrap_err().to_string(), "there is no input 2");
+        output.slice::<i16>().unwrap().copy_from_slice(&[-1, 300]);
+        assert_eq!(arena.view(&values[1]).slice::<i16>().unwrap(), [-1, 300]);
+    }
+}
