@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
+use resight_base::console::{complain, is_closed};
 
 mod commands;
 
@@ -79,8 +80,10 @@ fn main() -> ExitCode {
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
+        // As after `| head -1`: who reads has read enough.
+        Err(error) if is_closed(error.chain()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("resight: {}", in_one_line(&error));
+            complain(format_args!("resight: {}", in_one_line(&error)));
             ExitCode::FAILURE
         }
     }

@@ -94,6 +94,59 @@ fn text(output: Output, arguments: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
+/// As after `| head -1` that has read enough, and as on a disk that is full.
+#[test]
+fn every_command_ends_quietly_when_nobody_reads_and_says_when_nothing_can_be_written() {
+    let workshop = Workshop::with_model();
+    workshop.ok(&["keygen", "-o", "key"]);
+    workshop.ok(&["sign", "model.resight.tar", "--key", "key.key"]);
+    let model = "model.resight.tar";
+    let commands: [&[&str]; 13] = [
+        &["synth", "tiny-basic", "-o", "other.onnx"],
+        &[
+            "quantize",
+            "net.onnx",
+            "--calibration",
+            "pictures",
+            "--labels",
+            "names.txt",
+            "-o",
+            "o.resight.tar",
+        ],
+        &["evaluate", model, "--images", "pictures"],
+        &["evaluate", model, "--images", "pictures", "--json"],
+        &["classify", model, "pictures/00.png", "pictures/01.png"],
+        &["inspect", model],
+        &["inspect", model, "--json"],
+        &["bench", model, "--runs", "1", "--layers"],
+        &["sign", model, "--key", "key.key"],
+        &["verify", model, "--key", "key.pub"],
+        &["fetch", "--list"],
+        &["completions", "bash"],
+        &["--help"],
+    ];
+    for arguments in commands {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let output = workshop.command(arguments).stdout(writer).output().unwrap();
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success() && !error.contains("resight: "), "{arguments:?}: {error}");
+        if arguments == ["--help"] {
+            continue;
+        }
+        let full = fs::File::options().write(true).open("/dev/full").unwrap();
+        let output = workshop.command(arguments).stdout(full).output().unwrap();
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {error}");
+        assert!(
+            error.contains("resight: standard output: cannot write: No space left"),
+            "{arguments:?}: {error}"
+        );
+    }
+    // The work was done all the same.
+    assert!(workshop.path("o.resight.tar").exists() && workshop.path("other.onnx").exists());
+}
+
 #[test]
 fn quantize_evaluate_classify_inspect_bench() {
     let workshop = Workshop::with_model();

@@ -468,3 +468,56 @@ fn wherever_the_power_fails_the_last_good_release_comes_back() {
     assert!(steps > 25, "{steps}");
     println!("{steps} steps");
 }
+
+#[test]
+fn a_board_that_never_stops_talking_is_left() {
+    let scene = Scene::new();
+    scene.resightd("work");
+    scene.script("bin/ssh", "#!/bin/sh\nexec yes\n");
+    scene.fails(&ALL, &[], &["pi@board: probe: it answers with more than 1 MiB"]);
+}
+
+#[test]
+fn an_update_goes_on_when_nobody_reads_what_it_says() {
+    let scene = Scene::new();
+    scene.resightd("work");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_resight"));
+    command.args(["deploy", "pi@board", "--model", "m.resight.tar"]).args(ALL).current_dir(scene.0.path());
+    scene.environment(&mut command);
+    let mut child = command.stdout(std::process::Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    assert!(child.wait().unwrap().success());
+    assert_eq!(scene.running().as_deref(), Some("work"));
+}
+
+#[test]
+fn names_that_mean_something_else_are_refused() {
+    let scene = Scene::new();
+    scene.resightd("work");
+    for (lines, words) in [
+        ("file = \"release\"", "model.file is `release`; to be deployed it must be a plain file name"),
+        ("file = \"resight-settle.service\"", "model.file is `resight-settle.service`; to be deployed"),
+        ("file = \"\"", "model.file is ``; to be deployed"),
+        ("file = \"a\"\npublic_key = \"a\"", "model.file and model.public_key are both `a`"),
+    ] {
+        fs::write(scene.path("c.toml"), CONFIGURATION.replace("file = \"m.resight.tar\"", lines)).unwrap();
+        scene.fails(&ALL, &[], &[words]);
+    }
+    assert!(!scene.path("board/opt").exists());
+
+    fs::write(scene.path("c.toml"), CONFIGURATION).unwrap();
+    scene.ok("work");
+    for id in ["", "../../precious", ".", "a b"] {
+        fs::create_dir_all(scene.path("board/precious")).unwrap();
+        let mut command = Command::new("sh");
+        scene.environment(&mut command);
+        command.env("RESIGHT_BASE", scene.path("board/opt/resight"));
+        command.env("RESIGHT_UNITS", scene.path("board/units"));
+        let output =
+            command.arg(scene.path("board/opt/resight/release")).args(["remove", id]).output().unwrap();
+        let text = shown(&output);
+        assert!(!output.status.success() && text.contains("names no release"), "{id}: {text}");
+    }
+    assert!(scene.path("board/precious").exists());
+    assert_eq!((scene.running().as_deref(), scene.releases()), (Some("work"), 1));
+}

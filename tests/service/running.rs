@@ -352,6 +352,54 @@ fn the_other_commands_answer() {
     assert_eq!(old, workshop.ok(&["classify", "--model", "m.tar", "--image", "a.jpg", "--top", "3"]));
 }
 
+/// As after `| head -1` that has read enough.
+#[test]
+fn every_command_ends_quietly_when_nobody_reads() {
+    let workshop =
+        Workshop::new("kind = \"raw\"\npath = \"f.raw\"\nformat = \"rgb24\"\nwidth = 32\nheight = 32", "");
+    write_raw(&workshop.path("f.raw"), 2);
+    image::RgbImage::new(SIDE, SIDE).save(workshop.path("i.png")).unwrap();
+    let commands: [&[&str]; 10] = [
+        &["check", "c.toml"],
+        &["config", "--default"],
+        &["--model", "m.tar", "--image", "i.png"],
+        &["self-test", "--model", "m.tar"],
+        &["bench", "--model", "m.tar", "--runs", "1"],
+        &["cameras"],
+        &["lines"],
+        &["capture", "c.toml", "-o", "out"],
+        &["safe", "c.toml"],
+        &["doctor"],
+    ];
+    for arguments in commands {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let output = workshop.command(arguments).stdout(writer).output().unwrap();
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{arguments:?}: {error}");
+        assert!(!error.contains("standard output") && !error.contains("panicked"), "{arguments:?}: {error}");
+    }
+    let full = fs::File::options().write(true).open("/dev/full").unwrap();
+    let output = workshop.command(&["config", "--default"]).stdout(full).output().unwrap();
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && error.contains("standard output: cannot write: No space"), "{error}");
+}
+
+/// The safe levels do not wait for somebody who reads what is said of them.
+#[test]
+fn safe_drives_every_line_of_every_configuration_before_it_prints() {
+    let workshop = Workshop::new("kind = \"mjpeg\"\npath = \"-\"", "");
+    fs::create_dir(workshop.path("run")).unwrap();
+    let line = |name: &str| format!("[[line]]\nname = \"{name}\"\nbackend = \"virtual\"\n");
+    fs::write(workshop.path("c.toml"), line("lamp") + &line("pump")).unwrap();
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let output = workshop.command(&["safe", "c.toml"]).stdout(writer).output().unwrap();
+    let log = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{log}");
+    assert!(log.contains("lamp") && log.contains("pump"), "{log}");
+}
+
 #[test]
 fn captured_frames_are_the_bytes_of_the_source() {
     let source = "kind = \"raw\"\npath = \"a.raw\"\nformat = \"rgb24\"\nwidth = 4\nheight = 3";

@@ -38,6 +38,7 @@ use std::time::Instant;
 use anyhow::{Context as _, Result, bail, ensure};
 use clap::{Args, Parser, Subcommand};
 use config::Config;
+use resight_base::console::{complain, is_closed, print, print_line};
 use resight_imaging::{ImageView, Region, decode};
 use resight_runtime::{Classifier, Model, Target, ThreadSettings, predictions};
 
@@ -202,32 +203,33 @@ fn safe(file: &Path) -> Result<()> {
     if !readable {
         files.push(file.to_owned());
     }
-    let mut failed = vec![];
+    let (mut told, mut errors, mut failed) = (vec![], vec![], vec![]);
     for file in files {
         // One that cannot be read is no reason to leave the lines of another one on.
         let (lines, mistakes) = Config::load_lines(&file).unwrap_or_else(|error| (vec![], Some(error)));
-        let mistakes = mistakes.map(|mistakes| mistakes.to_string());
-        let errors = lines::safe(&lines).into_iter().filter_map(|line| match line {
-            Ok(told) => {
-                println!("{told}");
-                None
+        let before = errors.len();
+        errors.extend(mistakes.map(|mistakes| mistakes.to_string()));
+        for line in lines::safe(&lines) {
+            match line {
+                Ok(line) => told.push(line + "\n"),
+                Err(error) => errors.push(error.to_string()),
             }
-            Err(error) => Some(error.to_string()),
-        });
-        let errors: Vec<String> = mistakes.into_iter().chain(errors).collect();
-        if !errors.is_empty() {
+        }
+        if errors.len() > before {
             failed.push(file.display().to_string());
         }
-        for error in errors {
-            eprintln!("resightd: {error}");
-        }
     }
+    // Only now: whoever should read it may be gone, or not reading.
+    for error in errors {
+        complain(format_args!("resightd: {error}"));
+    }
+    let printed = print(format_args!("{}", told.concat()));
     ensure!(
         failed.is_empty(),
         "{}: not every line is known to be at its safe level, see above",
         failed.join(", ")
     );
-    Ok(())
+    Ok(printed?)
 }
 
 impl Classify {
@@ -239,12 +241,12 @@ impl Classify {
         let logits = classifier.classify(&ImageView::of(&image)?)?;
         log::info!("classified in {:.1} ms", start.elapsed().as_secs_f64() * 1e3);
         for prediction in predictions(logits, self.top) {
-            println!(
+            print_line(format_args!(
                 "{:6.2} %  {:>4}  {}",
                 prediction.probability * 100.0,
                 prediction.class,
                 model.labels().name(prediction.class).unwrap_or_default()
-            );
+            ))?;
         }
         Ok(())
     }
@@ -256,55 +258,55 @@ impl Cli {
             Some(Command::Run { file }) => run::run(&file),
             Some(Command::Check { file }) => {
                 match run::check(&file)? {
-                    None => println!("{}: valid", file.display()),
-                    Some(model) => println!(
+                    None => print_line(format_args!("{}: valid", file.display()))?,
+                    Some(model) => print_line(format_args!(
                         "{}: valid, but for the classes, because the model {} is missing",
                         file.display(),
                         model.display()
-                    ),
+                    ))?,
                 }
                 Ok(())
             }
             Some(Command::Safe { file }) => safe(&file),
             Some(Command::Config { .. }) => {
-                print!("{}", config::DEFAULT);
+                print(format_args!("{}", config::DEFAULT))?;
                 Ok(())
             }
             Some(Command::Classify(classify)) => classify.run(),
             Some(Command::SelfTest { model, threads }) => {
-                println!("{}", tested(&model, threads)?.2);
+                print_line(format_args!("{}", tested(&model, threads)?.2))?;
                 Ok(())
             }
             Some(Command::Bench { model, threads, pin, runs }) => {
-                print!("{}", board::bench(&model, ThreadSettings { threads, pin }, runs)?);
+                print(format_args!("{}", board::bench(&model, ThreadSettings { threads, pin }, runs)?))?;
                 Ok(())
             }
             Some(Command::Cameras { side, json }) => {
-                print!("{}", camera::cameras(Wanted::new(side, Region::WHOLE), json));
+                print(format_args!("{}", camera::cameras(Wanted::new(side, Region::WHOLE), json)))?;
                 Ok(())
             }
             Some(Command::Lines { json }) => {
-                print!("{}", lines::list(json));
+                print(format_args!("{}", lines::list(json)))?;
                 Ok(())
             }
             Some(Command::Capture { file, frames, output }) => {
-                println!("{}", capture::capture(&file, frames, &output)?);
+                print_line(format_args!("{}", capture::capture(&file, frames, &output)?))?;
                 Ok(())
             }
             Some(Command::Doctor) => {
                 let (text, healthy) = board::doctor();
-                print!("{text}");
+                print(format_args!("{text}"))?;
                 if !healthy {
                     bail!("there are problems, see above");
                 }
                 Ok(())
             }
             Some(Command::Health { file, seconds, at_least }) => {
-                println!("{}", health::health(&file, seconds, at_least)?);
+                print_line(format_args!("{}", health::health(&file, seconds, at_least)?))?;
                 Ok(())
             }
             Some(Command::Verify { file, release }) => {
-                println!("{}", verify::verify(&file, &release)?);
+                print_line(format_args!("{}", verify::verify(&file, &release)?))?;
                 Ok(())
             }
             #[cfg(feature = "documentation")]
@@ -327,6 +329,8 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     log::logger().flush();
     match result {
         Ok(()) => ExitCode::SUCCESS,
+        // As after `| head -1`: who reads has read enough.
+        Err(error) if is_closed(error.chain()) => ExitCode::SUCCESS,
         Err(error) => {
             logging::fatal(format_args!("{error:#}"));
             ExitCode::FAILURE

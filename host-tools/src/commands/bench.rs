@@ -4,7 +4,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use clap::Args;
+<<<<<<< HEAD
 use resight_runtime::{Isa, Model, Program, StepInfo, Target, ThreadPool, ThreadSettings};
+=======
+use resight_base::console::print_line;
+use resight_runtime::{Isa, Model, Program, StepInfo, ThreadPool, ThreadSettings, isa_from_environment};
+>>>>>>> e169b21 (End every command quietly when nobody reads its output)
 use serde_json::json;
 
 use super::{print_json, print_table};
@@ -67,9 +72,9 @@ impl Arguments {
         }
         if self.layers {
             measured.print_layers()?;
-            println!();
+            print_line(format_args!(""))?;
         }
-        println!(
+        print_line(format_args!(
             "{}: median {:.2} ms, minimum {:.2}, 10 % to 90 % {:.2} to {:.2}; {:.1} GMAC/s, {} thread{}, {isa}, {} runs",
             model.name(),
             measured.at(0.5),
@@ -80,7 +85,7 @@ impl Arguments {
             self.threads,
             if self.threads.get() == 1 { "" } else { "s" },
             self.runs
-        );
+        ))?;
         Ok(())
     }
 

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::Args;
 use resight::classifier::AnyModel;
+use resight_base::console::print_line;
 use resight_imaging::decode;
 use resight_runtime::{Target, predictions};
 use serde_json::json;
@@ -52,9 +53,14 @@ impl Arguments {
                 results.push(json!({ "image": path, "classes": classes }));
                 continue;
             }
-            println!("{}", path.display());
+            print_line(format_args!("{}", path.display()))?;
             for p in best {
-                println!("  {:6.2} %  {:>4}  {}", p.probability * 100.0, p.class, model.name(p.class));
+                print_line(format_args!(
+                    "  {:6.2} %  {:>4}  {}",
+                    p.probability * 100.0,
+                    p.class,
+                    model.name(p.class)
+                ))?;
             }
         }
         if self.json {

@@ -1,8 +1,7 @@
-use std::io;
-
 use anyhow::Result;
 use clap::{Args, Command};
 use clap_complete::Shell;
+use resight_base::console::print;
 
 /// Arguments of `resight completions`.
 #[derive(Debug, Args)]
@@ -19,7 +18,7 @@ impl Arguments {
         let mut text = vec![];
         // It panics where it cannot write: memory always can.
         clap_complete::generate(self.shell, &mut command, "resight", &mut text);
-        io::Write::write_all(&mut io::stdout(), &text)?;
+        print(format_args!("{}", String::from_utf8(text)?))?;
         Ok(())
     }
 }

@@ -16,6 +16,7 @@ use clap::Args;
 use image::codecs::jpeg::JpegEncoder;
 use rayon::prelude::*;
 use resight::cards::{Clip, FRAME, Shown, cards};
+use resight_base::console::{OutputError, print_line};
 use resight_imaging::RgbImage;
 use serde_json::Value;
 
@@ -71,11 +72,11 @@ impl Arguments {
         fs::create_dir_all(&self.folder)
             .with_context(|| format!("{}: cannot make the folder", self.folder.display()))?;
 
-        heading("1. A network and a clip");
-        println!(
+        heading("1. A network and a clip")?;
+        print_line(format_args!(
             "A ResNet-50 of a quarter of the width, trained on generated pictures of twelve marker\n\
              cards, and a clip of the cards before a camera, made now."
-        );
+        ))?;
         save(&onnx, NETWORK)?;
         let names: Vec<String> = cards().into_iter().map(|card| card.name).collect();
         save(&labels, format!("{}\nnothing\n", names.join("\n")).as_bytes())?;
@@ -83,54 +84,54 @@ impl Arguments {
         write_pictures(&calibration, 2, names.len())?;
         write_pictures(&pictures, 1, names.len())?;
         write_clip(&clip, 1)?;
-        println!(
+        print_line(format_args!(
             "{}: {} x {}, {RATE} frames/s, made in {}",
             clip.display(),
             FRAME.0,
             FRAME.1,
             seconds(start.elapsed())
-        );
+        ))?;
 
-        heading("2. Quantise it");
+        heading("2. Quantise it")?;
         announce(&format!(
             "resight quantize {} --calibration {} --labels {} --resize {SIDE} -o {}",
             onnx.display(),
             calibration.display(),
             labels.display(),
             model.display()
-        ));
+        ))?;
         quantize::Arguments::new(onnx.clone(), calibration, labels, model.clone()).resize(SIDE).run()?;
 
-        heading("3. What that cost, and how fast it is");
+        heading("3. What that cost, and how fast it is")?;
         announce(&format!(
             "resight evaluate {} {} --images {}",
             onnx.display(),
             model.display(),
             pictures.display()
-        ));
+        ))?;
         evaluate::Arguments::new(vec![onnx, model.clone()], pictures).run()?;
-        announce(&format!("resight bench {}", model.display()));
+        announce(&format!("resight bench {}", model.display()))?;
         bench::Arguments::new(model).run()?;
 
-        heading("4. The service");
+        heading("4. The service")?;
         let configuration = at("resightd.toml");
         let address = free_address()?;
         save(&configuration, configuration_text(self.camera.as_deref(), address).as_bytes())?;
-        announce(&format!("resightd run {}", configuration.display()));
+        announce(&format!("resightd run {}", configuration.display()))?;
         #[cfg(target_os = "linux")]
         live::watch(&configuration, &at("resightd.log"), address, self.seconds)?;
         #[cfg(not(target_os = "linux"))]
-        println!("The service reads V4L2 cameras and drives GPIO lines: it runs on Linux.");
+        print_line(format_args!("The service reads V4L2 cameras and drives GPIO lines: it runs on Linux."))?;
 
-        heading("Next");
-        println!(
+        heading("Next")?;
+        print_line(format_args!(
             "Your camera:  resight demo --camera /dev/video0   (print models/markers/cards.pdf)\n\
              Your rules:   edit {0}, then resightd check {0}; docs/guides/rules.md\n\
              Your board:   resight deploy USER@HOST --model {1} --config {0}; docs/guides\n\
              Your ResNet:  resight quantize yours.onnx ...; docs/guides/quantise-your-resnet.md",
             configuration.display(),
             self.folder.join("markers.resight.tar").display()
-        );
+        ))?;
         Ok(())
     }
 }
@@ -239,12 +240,12 @@ lines = ["light"]
     )
 }
 
-fn heading(text: &str) {
-    println!("\n== {text}");
+fn heading(text: &str) -> Result<(), OutputError> {
+    print_line(format_args!("\n== {text}"))
 }
 
-fn announce(command: &str) {
-    println!("$ {command}");
+fn announce(command: &str) -> Result<(), OutputError> {
+    print_line(format_args!("$ {command}"))
 }
 
 fn save(path: &Path, bytes: &[u8]) -> Result<()> {

@@ -1,12 +1,15 @@
 use std::collections::BTreeMap;
+use std::fmt;
 use std::fs;
-use std::io::Write as _;
+use std::io::{self, ErrorKind, Read, Write as _};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
+use std::thread;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use clap::Args;
+use resight_base::console::{complain, print, print_line};
 use resight_model_file::{PublicKey, sha256_of_file, signature_path};
 use resight_runtime::Model;
 use toml::de::DeTable;
@@ -26,11 +29,16 @@ const CONFIGURATION: &str = "resightd.toml";
 const SUMS: &str = "SHA256SUMS";
 const SIGNATURE: &str = "resightd.sig";
 
-/// For ssh and scp.
-const OPTIONS: [&str; 2] = ["-o", "ConnectTimeout=15"];
+/// For ssh and scp: a board that has gone is noticed within a minute.
+const OPTIONS: [&str; 6] =
+    ["-o", "ConnectTimeout=15", "-o", "ServerAliveInterval=15", "-o", "ServerAliveCountMax=3"];
 
-/// Names in a release that a model or key cannot have.
-const RESERVED: [&str; 5] = [BINARY, CONFIGURATION, SIGNATURE, SUMS, "resightd.service"];
+/// Names in a release, or on the way to the board beside it, that a model or key cannot have.
+const RESERVED: [&str; 7] =
+    [BINARY, CONFIGURATION, SIGNATURE, SUMS, "resightd.service", "release", "resight-settle.service"];
+
+/// Longest answer of a board, in bytes.
+const MAX_ANSWER: u64 = 1 << 20;
 
 /// Arguments of `resight deploy`.
 #[derive(Debug, Args)]
@@ -87,15 +95,19 @@ impl Arguments {
         let release = Release::assemble(&self, &board, &facts, stage.path())?;
         let id = release.id.clone();
         if facts.release.as_deref() == Some(&id) {
-            println!("{}: release {id} is there already and good", self.board);
+            progress(format_args!("{}: release {id} is there already and good", self.board));
             return Ok(());
         }
         let missing: Vec<&str> = release.missing(&facts);
         let bytes: u64 = missing.iter().map(|name| release.size(name)).sum();
-        println!("{}: release {id}, now {}", self.board, facts.release.as_deref().unwrap_or("none"));
+        progress(format_args!(
+            "{}: release {id}, now {}",
+            self.board,
+            facts.release.as_deref().unwrap_or("none")
+        ));
         for (name, sum) in &release.sums {
             let how = if missing.contains(&name.as_str()) { "copy" } else { "there" };
-            println!("  {how:5}  {}  {name}", &sum[..16]);
+            progress(format_args!("  {how:5}  {}  {name}", &sum[..16]));
         }
         // The new release, the copy on its way, and room to breathe.
         let needed = (release.total() + bytes) / 1024 + 4096;
@@ -107,7 +119,10 @@ impl Arguments {
             (needed >> 10) + 1
         );
         if self.dry_run {
-            println!("would copy {}, test, switch and measure; nothing was changed", megabytes(bytes));
+            progress(format_args!(
+                "would copy {}, test, switch and measure; nothing was changed",
+                megabytes(bytes)
+            ));
             return Ok(());
         }
 
@@ -157,15 +172,18 @@ impl Arguments {
         let (binary, configuration, model) = (at(BINARY), at(CONFIGURATION), at(&release.model));
         let trial = || -> Result<()> {
             let version = board.run("version", &[&binary, "--version"], true);
-            print!("{}", version.context("this resightd does not run on the board")?);
+            show(format_args!("{}", version.context("this resightd does not run on the board")?));
             // A camera that is not plugged in is no reason to keep an old release.
             match board.run("doctor", &[&binary, "doctor"], true) {
-                Ok(text) => print!("{text}"),
-                Err(error) => eprintln!("{error:#}"),
+                Ok(text) => show(format_args!("{text}")),
+                Err(error) => complain(format_args!("{error:#}")),
             }
             board.run("check", &[&binary, "check", &configuration], true)?;
-            print!("{}", board.run("self-test", &[&binary, "self-test", "--model", &model], true)?);
-            print!("{}", board.run("bench", &[&binary, "bench", "--model", &model], true)?);
+            show(format_args!(
+                "{}",
+                board.run("self-test", &[&binary, "self-test", "--model", &model], true)?
+            ));
+            show(format_args!("{}", board.run("bench", &[&binary, "bench", "--model", &model], true)?));
             Ok(())
         };
         if let Err(error) = trial() {
@@ -179,6 +197,16 @@ impl Arguments {
             .follow(&[&script, "activate", id, &measure, &rate, &ready])
             .context("the new release did not work")
     }
+}
+
+/// Says how far it is. An update does not stop halfway because nobody listens any more.
+fn progress(text: fmt::Arguments<'_>) {
+    let _ = print_line(text);
+}
+
+/// The same with text that has line breaks of its own.
+fn show(text: fmt::Arguments<'_>) {
+    let _ = print(text);
 }
 
 /// What the probe found.
@@ -353,6 +381,7 @@ impl Named {
             let harmless = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
             ensure!(
                 name.chars().all(harmless)
+                    && !name.is_empty()
                     && !name.starts_with(['.', '-'])
                     && !RESERVED.contains(&name.as_str()),
                 "{file}: model.{key} is `{name}`; to be deployed it must be a plain file name, which the \
@@ -365,7 +394,12 @@ impl Named {
             "{file}: the update measures the rate over HTTP; set `http = \"127.0.0.1:8600\"` in [output]"
         );
         let model = plain("file")?.with_context(|| format!("{file}: no `file` in [model]"))?;
-        Ok(Self { model, public_key: plain("public_key")? })
+        let public_key = plain("public_key")?;
+        ensure!(
+            public_key.as_ref() != Some(&model),
+            "{file}: model.file and model.public_key are both `{model}`; name the key's file"
+        );
+        Ok(Self { model, public_key })
     }
 }
 
@@ -383,7 +417,9 @@ impl Board {
 
     /// Runs `words` there, as root if wanted; gives standard output.
     fn run(&self, what: &str, words: &[&str], root: bool) -> Result<String> {
-        self.finish(what, self.ssh(words, root).stdin(Stdio::null()).output())
+        let mut command = self.ssh(words, root);
+        let piped = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        self.finish(what, piped.spawn().and_then(answer))
     }
 
     /// Runs a shell script there that comes through standard input.
@@ -403,7 +439,7 @@ impl Board {
             // A script that ends early does not read it all; its exit code says more.
             let _ = input.write_all(script.as_bytes());
         }
-        self.finish(what, child.wait_with_output())
+        self.finish(what, answer(child))
     }
 
     /// Runs `words` as root; what they print appears here.
@@ -417,7 +453,7 @@ impl Board {
         let mut command = Command::new("scp");
         command.arg("-q").args(OPTIONS).arg("--").args(files).arg(format!("{}:{folder}/", self.name));
         let output = command.stdin(Stdio::null()).output();
-        if output.as_ref().is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound) {
+        if output.as_ref().is_err_and(|error| error.kind() == ErrorKind::NotFound) {
             bail!("cannot run scp; is it installed?");
         }
         self.finish("scp", output).map(drop)
@@ -432,7 +468,10 @@ impl Board {
     }
 
     fn finish(&self, what: &str, output: std::io::Result<Output>) -> Result<String> {
-        let output = output.context("cannot run ssh; is it installed?")?;
+        let output = output.map_err(|error| match error.kind() {
+            ErrorKind::NotFound => anyhow!("cannot run ssh; is it installed?"),
+            _ => anyhow!("{}: {what}: {error}", self.name),
+        })?;
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         if output.status.success() {
             return Ok(text);
@@ -441,6 +480,39 @@ impl Board {
         let words = [text.trim(), error.trim()].join("\n");
         bail!("{}: {what}: {}", self.name, words.trim().replace('\n', "; "))
     }
+}
+
+/// What a process says until it ends.
+///
+/// # Errors
+/// One that says more than [`MAX_ANSWER`]; it is ended.
+fn answer(mut child: Child) -> io::Result<Output> {
+    let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+    let (stdout, stderr) = thread::scope(|scope| {
+        let errors = scope.spawn(|| limited(stderr));
+        let output = limited(stdout);
+        (output, errors.join().unwrap_or_else(|_| Err(io::Error::other("its errors cannot be read"))))
+    });
+    match (stdout, stderr) {
+        (Ok(stdout), Ok(stderr)) => Ok(Output { status: child.wait()?, stdout, stderr }),
+        (Err(error), _) | (_, Err(error)) => {
+            // It may have ended already.
+            let _ = child.kill();
+            child.wait()?;
+            Err(error)
+        }
+    }
+}
+
+/// All that comes; the pipe is closed after [`MAX_ANSWER`], so that nobody waits to write into it.
+fn limited(pipe: Option<impl Read>) -> io::Result<Vec<u8>> {
+    let mut bytes = vec![];
+    let Some(pipe) = pipe else { return Ok(bytes) };
+    pipe.take(MAX_ANSWER + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > MAX_ANSWER {
+        return Err(io::Error::other("it answers with more than 1 MiB; what does its shell print at login?"));
+    }
+    Ok(bytes)
 }
 
 /// `word` as one word of a shell.

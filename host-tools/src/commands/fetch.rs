@@ -1,5 +1,4 @@
 use std::fs;
-use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -7,6 +6,7 @@ use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use resight::fetch::{Event, Loaded, Outcome, Recipe, Settings, download};
+use resight_base::console::{print, print_line};
 use resight_base::files::write_atomically;
 use serde_json::{Value, json};
 
@@ -89,7 +89,7 @@ impl Arguments {
             Outcome::WasComplete => "complete since the last try".to_owned(),
             Outcome::Fetched { url } => format!("from {url} in {}", seconds(start.elapsed())),
         };
-        println!(
+        print_line(format_args!(
             "{}: {}, {how}; its sha256 is the recipe's\nlicence {}, see {}\n\
              next, with some 200 pictures like those that the camera will see in photos/:\n  {}",
             self.output.join(&recipe.network.file).display(),
@@ -97,7 +97,7 @@ impl Arguments {
             recipe.licence,
             recipe.page,
             command.iter().map(|word| for_shell(word)).collect::<Vec<_>>().join(" ")
-        );
+        ))?;
         Ok(())
     }
 
@@ -133,7 +133,7 @@ fn is_there(path: &Path, text: &[u8]) -> Result<bool> {
             "{}: another file is there; move it away, or choose another folder with --output",
             path.display()
         ),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
         Err(error) => Err(error).with_context(|| format!("{}: cannot read", path.display())),
     }
 }
@@ -192,10 +192,10 @@ fn list(json: bool) -> Result<()> {
         rows.iter().chain([&header]).map(|row| row[column].chars().count()).max().unwrap_or(0)
     };
     let [name, size, accuracy, licence, _] = [0, 1, 2, 3, 4].map(width);
-    let mut output = io::stdout().lock();
-    for [a, b, c, d, e] in [&header].into_iter().chain(&rows) {
-        writeln!(output, "{a:<name$}  {b:>size$}  {c:>accuracy$}  {d:<licence$}  {e}")?;
-    }
+    let line = |[a, b, c, d, e]: &[String; 5]| {
+        format!("{a:<name$}  {b:>size$}  {c:>accuracy$}  {d:<licence$}  {e}\n")
+    };
+    print(format_args!("{}", [&header].into_iter().chain(&rows).map(line).collect::<String>()))?;
     Ok(())
 }
 

@@ -2,6 +2,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Args;
+use resight_base::console::print_line;
 use resight::coverage::int8_mac_coverage_percent;
 use resight_model_file::PublicKey;
 use resight_runtime::{Head, Isa, Model, StepInfo, Target, TensorFact};
@@ -38,9 +39,8 @@ impl Arguments {
             return inspected.print_json();
         }
         inspected.print_layers()?;
-        println!();
-        inspected.print_summary();
-        Ok(())
+        print_line(format_args!(""))?;
+        inspected.print_summary()
     }
 }
 
@@ -140,11 +140,11 @@ impl<'a> Inspected<'a> {
         print_table(&header, &rows)
     }
 
-    fn print_summary(&self) {
+    fn print_summary(&self) -> Result<()> {
         let Self { model, isa, input: [height, width, channels], classes, outputs, .. } = self;
         let gives = classes.map_or_else(|| outputs.join(", "), |classes| format!("{classes} classes"));
-        println!("{}: {height}x{width}x{channels} in, {gives} out", model.name());
-        println!(
+        print_line(format_args!("{}: {height}x{width}x{channels} in, {gives} out", model.name()))?;
+        print_line(format_args!(
             "{:.3} GMAC, {:.1} % of them in int8; {} of weights{}; instruction set {isa}{}",
             self.macs() as f64 / 1e9,
             self.coverage_percent,
@@ -152,16 +152,17 @@ impl<'a> Inspected<'a> {
             self.working_bytes
                 .map_or(String::new(), |bytes| format!(", {} of working memory", megabytes(bytes as u64))),
             if isa.is_available() { "" } else { ", which this CPU lacks" },
-        );
+        ))?;
         let provenance = model.provenance();
         let calibration = provenance.calibration.as_ref().map_or(String::new(), |calibration| {
             format!(", calibrated by {} on {} images", calibration.method, calibration.images)
         });
-        println!("from {} (sha256 {}){calibration}", provenance.source, provenance.source_sha256);
+        print_line(format_args!("from {} (sha256 {}){calibration}", provenance.source, provenance.source_sha256))?;
         match model.signer() {
             // Whose key it is, only a file from elsewhere can say.
-            Some(key) => println!("signed by key {}; `resight verify` compares it", key.fingerprint()),
-            None => println!("not signed"),
+            Some(key) => print_line(format_args!("signed by key {}; `resight verify` compares it", key.fingerprint()))?,
+            None => print_line(format_args!("not signed"))?,
         }
+        Ok(())
     }
 }

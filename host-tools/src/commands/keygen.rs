@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
+use resight_base::console::print_line;
 use resight_model_file::PrivateKey;
 
 /// Arguments of `resight keygen`.
@@ -44,12 +45,12 @@ impl Arguments {
             fs::remove_file(&private).with_context(|| format!("{}: cannot remove", private.display()))?;
             return Err(error);
         }
-        println!(
+        print_line(format_args!(
             "{} (keep it here) and {} (for the boards), fingerprint {}",
             private.display(),
             public.display(),
             key.public().fingerprint()
-        );
+        ))?;
         Ok(())
     }
 }

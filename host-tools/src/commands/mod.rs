@@ -15,19 +15,17 @@ pub(crate) mod sign;
 pub(crate) mod synth;
 pub(crate) mod verify;
 
-use std::io::{self, Write};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use resight_base::console::{print, print_line};
 use serde::Serialize;
 
 /// Prints `value` as JSON on standard output.
 pub(crate) fn print_json(value: &impl Serialize) -> Result<()> {
-    let mut output = io::stdout().lock();
-    serde_json::to_writer_pretty(&mut output, value)?;
-    writeln!(output)?;
+    print_line(format_args!("{}", serde_json::to_string_pretty(value)?))?;
     Ok(())
 }
 
@@ -39,7 +37,7 @@ pub(crate) fn print_table(header: &[&str], rows: &[Vec<String>]) -> Result<()> {
         cells.chain([header[column].chars().count()]).max().unwrap_or(0)
     };
     let widths: Vec<usize> = (0..columns).map(width).collect();
-    let mut output = io::stdout().lock();
+    let mut table = String::new();
     let header: Vec<String> = header.iter().map(ToString::to_string).collect();
     for row in std::iter::once(&header).chain(rows) {
         let mut line = String::new();
@@ -48,8 +46,10 @@ pub(crate) fn print_table(header: &[&str], rows: &[Vec<String>]) -> Result<()> {
             let cell = if column == 0 { format!("{cell:<width$}") } else { format!("  {cell:>width$}") };
             line.push_str(&cell);
         }
-        writeln!(output, "{}", line.trim_end())?;
+        table += line.trim_end();
+        table.push('\n');
     }
+    print(format_args!("{table}"))?;
     Ok(())
 }
 

@@ -7,6 +7,7 @@ use clap::Args;
 use resight::import::{Imported, import};
 use resight::quantise::{Method, Options, check, quantise};
 use resight::save::save;
+use resight_base::console::print_line;
 use resight_imaging::image_files;
 use resight_model_file::Labels;
 use serde_json::json;
@@ -141,7 +142,7 @@ impl Arguments {
                 "report": report,
             }));
         }
-        println!(
+        print_line(format_args!(
             "{}: {}, {} layers, {:.0} % of its multiplications in int8, {:.1} dB against f32 on {} of the {} images, {}",
             self.output.display(),
             megabytes(bytes),
@@ -151,7 +152,7 @@ impl Arguments {
             images.len().min(8),
             images.len(),
             took(start)
-        );
+        ))?;
         Ok(())
     }
 }

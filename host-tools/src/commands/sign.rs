@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use clap::Args;
+use resight_base::console::print_line;
 use resight_model_file::{Archive, PrivateKey};
 use resight_runtime::Model;
 
@@ -32,14 +33,14 @@ impl Arguments {
         let fingerprint = key.public().fingerprint();
         if is_program(&self.file)? {
             let signature = key.sign_program(&self.file)?;
-            println!("{file}: signed by key {fingerprint}, in {}", signature.display());
+            print_line(format_args!("{file}: signed by key {fingerprint}, in {}", signature.display()))?;
             return Ok(());
         }
         let archive = Archive::read(&self.file)?.without_signature();
         // Nobody should vouch for what no board can load.
         Model::from_archive(&file, &archive)?;
         key.sign_model(&archive).write(&self.file)?;
-        println!("{file}: signed by key {fingerprint}");
+        print_line(format_args!("{file}: signed by key {fingerprint}"))?;
         Ok(())
     }
 }

@@ -3,6 +3,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::Args;
 use resight::synth::{Architecture, synth, write};
+use resight_base::console::print_line;
 
 /// Arguments of `resight synth`.
 #[derive(Debug, Args)]
@@ -26,7 +27,7 @@ pub(crate) struct Arguments {
 impl Arguments {
     pub(crate) fn run(self) -> Result<()> {
         write(&synth(self.architecture, self.seed), &self.output)?;
-        println!("{}", self.output.display());
+        print_line(format_args!("{}", self.output.display()))?;
         Ok(())
     }
 }

@@ -2,6 +2,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Args;
+use resight_base::console::print_line;
 use resight_model_file::PublicKey;
 use resight_runtime::Model;
 
@@ -29,7 +30,7 @@ impl Arguments {
         } else {
             Model::load_signed(&self.file, Some(&key))?;
         }
-        println!("{}: signed by key {}", self.file.display(), key.fingerprint());
+        print_line(format_args!("{}: signed by key {}", self.file.display(), key.fingerprint()))?;
         Ok(())
     }
 }

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use resight_base::console::print_line;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -41,7 +42,7 @@ pub(super) fn watch(configuration: &Path, log: &Path, address: SocketAddr, limit
         signal_hook::flag::register(signal, interrupted.clone()).context("cannot handle signals")?;
     }
     let mut service = Service::start(configuration, log)?;
-    let mut screen = Screen::new(terminal, address, end);
+    let mut screen = Screen::new(terminal, address, end)?;
     let start = Instant::now();
     let mut seen = None;
     let mut answered = false;
@@ -50,7 +51,7 @@ pub(super) fn watch(configuration: &Path, log: &Path, address: SocketAddr, limit
             bail!("the service ended ({status}); see {}", log.display());
         }
         while let Ok(event) = service.events.try_recv() {
-            screen.event(&event);
+            screen.event(&event)?;
         }
         match status(address) {
             Some(status) => {
@@ -71,7 +72,7 @@ pub(super) fn watch(configuration: &Path, log: &Path, address: SocketAddr, limit
     service.stop()?;
     screen.finish();
     if let Some(status) = seen {
-        println!("{}", summary(&status));
+        print_line(format_args!("{}", summary(&status)))?;
     }
     Ok(())
 }
@@ -147,18 +148,18 @@ struct Screen {
 }
 
 impl Screen {
-    fn new(terminal: bool, address: SocketAddr, end: Option<Duration>) -> Self {
+    fn new(terminal: bool, address: SocketAddr, end: Option<Duration>) -> Result<Self> {
         let screen = Self { lines: terminal.then(lines), address, end, events: vec![] };
         if !terminal {
-            println!(
+            print_line(format_args!(
                 "Page: http://{address}/   (ends by itself after {} s)",
                 end.unwrap_or_default().as_secs()
-            );
+            ))?;
         }
-        screen
+        Ok(screen)
     }
 
-    fn event(&mut self, event: &Value) {
+    fn event(&mut self, event: &Value) -> Result<()> {
         let text = |key: &str| event[key].as_str().unwrap_or_default().to_owned();
         let line = match event["event"].as_str() {
             Some(kind @ ("active" | "inactive")) => format!(
@@ -171,12 +172,13 @@ impl Screen {
             _ => format!("frame {:>5}  {}", event["frame"].as_u64().unwrap_or_default(), text("event")),
         };
         if self.lines.is_none() {
-            println!("  {line}");
+            print_line(format_args!("  {line}"))?;
         }
         self.events.push(line);
         if self.events.len() > EVENTS {
             self.events.remove(0);
         }
+        Ok(())
     }
 
     fn status(&self, status: &Value) {
