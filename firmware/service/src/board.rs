@@ -43,35 +43,87 @@ fn clock() -> Option<u64> {
     cores.into_iter().filter_map(read).max().map(|kilohertz| kilohertz / 1000)
 }
 
-/// What keeps the processor from its full speed now, or did since it was switched on, with the
-/// remedies: the kernel's cooling, and on a Raspberry Pi the firmware's. `root` is `/`.
-fn throttling(root: &Path) -> Vec<(String, String)> {
-    let mut found = vec![];
+/// A state that keeps the processor from its full speed, and what to do about it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Throttling {
+    state: String,
+    remedy: &'static str,
+}
+
+const SUPPLY: &str = "use the supply that is made for this board, and a short cable";
+const HEAT: &str = "add a heat sink or a fan";
+
+/// What keeps the processor from its full speed now, or did since it was switched on: the kernel's
+/// cooling, and on a Raspberry Pi the firmware's. `None` where neither can be asked. `root` is `/`.
+fn throttling(root: &Path) -> Option<Vec<Throttling>> {
+    let kernel = cooling(root);
+    let firmware = firmware_states(root);
+    let is_raspberry_pi =
+        read(root.join("proc/device-tree/model")).is_some_and(|model| model.contains("Raspberry Pi"));
+    // There the firmware lowers the clock, whatever the kernel says of its own cooling.
+    let can_be_told = firmware.is_some() || kernel.is_some() && !is_raspberry_pi;
+    let found: Vec<Throttling> = kernel.into_iter().chain(firmware).flatten().collect();
+    (can_be_told || !found.is_empty()).then_some(found)
+}
+
+/// The kernel's cooling of the processor; `None` if it has none.
+fn cooling(root: &Path) -> Option<Vec<Throttling>> {
+    let mut found = None;
     for device in entries(root.join("sys/class/thermal"), "cooling_device") {
         let number = |name: &str| read(device.join(name))?.parse::<u64>().ok();
         let kind = read(device.join("type")).unwrap_or_default();
-        if let (true, Some(now @ 1..)) = (kind.contains("cpufreq"), number("cur_state")) {
+        let Some(now) = number("cur_state").filter(|_| kind.contains("cpufreq")) else { continue };
+        let states: &mut Vec<Throttling> = found.get_or_insert_default();
+        if now > 0 {
             let most = number("max_state").map_or_else(String::new, |most| format!(" of {most}"));
-            let what = format!("the kernel lowers the clock because of heat ({kind}: {now}{most})");
-            found.push((what, "add a heat sink or a fan".to_owned()));
-        }
-    }
-    // As a number in hexadecimal digits, with or without 0x.
-    let text = read(root.join("sys/devices/platform/soc/soc:firmware/get_throttled"));
-    let bits = text.and_then(|text| u32::from_str_radix(text.trim_start_matches("0x"), 16).ok());
-    let supply = "use the supply that is made for this board, and a short cable";
-    let heat = "add a heat sink or a fan";
-    for (bit, what, how, remedy) in
-        [(0, "the supply voltage", "too low", supply), (2, "the clock", "lowered by the firmware", heat)]
-    {
-        let is = |bit: u32| bits.is_some_and(|bits| bits & (1 << bit) != 0);
-        if is(bit) {
-            found.push((format!("{what} is {how}"), remedy.to_owned()));
-        } else if is(bit + 16) {
-            found.push((format!("{what} was {how} since the board was switched on"), remedy.to_owned()));
+            let state = format!("the kernel lowers the clock because of heat ({kind}: {now}{most})");
+            states.push(Throttling { state, remedy: HEAT });
         }
     }
     found
+}
+
+/// What the firmware of a Raspberry Pi says; `None` if it cannot be asked.
+///
+/// The vendor's kernel has the bits of the firmware as an attribute of the firmware's device, whose
+/// place differs from model to model. Others have the hardware monitor `rpi_volt`, which knows the
+/// supply alone.
+fn firmware_states(root: &Path) -> Option<Vec<Throttling>> {
+    let driver = entries(root.join("sys/bus/platform/drivers/raspberrypi-firmware"), "");
+    let usual = root.join("sys/devices/platform/soc/soc:firmware");
+    let text = driver.into_iter().chain([usual]).find_map(|device| read(device.join("get_throttled")));
+    // As a number in hexadecimal digits, with or without 0x.
+    let bits = text.and_then(|text| u32::from_str_radix(text.trim_start_matches("0x"), 16).ok());
+    let Some(bits) = bits else { return supply_alarm(root) };
+    let mut found = vec![];
+    for (bit, what, how, remedy) in [
+        (0, "the supply voltage", "too low", SUPPLY),
+        (1, "the clock", "capped by the firmware", HEAT),
+        (2, "the clock", "lowered by the firmware", HEAT),
+        (3, "the temperature", "at the firmware's soft limit", HEAT),
+    ] {
+        let is = |bit: u32| bits & (1 << bit) != 0;
+        if is(bit) {
+            found.push(Throttling { state: format!("{what} is {how}"), remedy });
+        } else if is(bit + 16) {
+            let state = format!("{what} was {how} since the board was switched on");
+            found.push(Throttling { state, remedy });
+        }
+    }
+    Some(found)
+}
+
+/// The hardware monitor's word of the supply voltage; `None` if there is no such monitor.
+fn supply_alarm(root: &Path) -> Option<Vec<Throttling>> {
+    let monitors = entries(root.join("sys/class/hwmon"), "hwmon");
+    let volt = monitors.iter().find(|path| read(path.join("name")).as_deref() == Some("rpi_volt"))?;
+    let is_low = match read(volt.join("in0_lcrit_alarm"))?.as_str() {
+        "0" => false,
+        "1" => true,
+        _ => return None,
+    };
+    let state = "the supply voltage is too low, or was a moment ago".to_owned();
+    Some(if is_low { vec![Throttling { state, remedy: SUPPLY }] } else { vec![] })
 }
 
 fn or_unknown(value: Option<String>) -> String {
@@ -166,12 +218,16 @@ pub(crate) fn doctor() -> (String, bool) {
         problems.push(format!("at {HOT} °C and more boards lower their clocks: add a heat sink or a fan"));
     }
     let throttled = throttling(Path::new("/"));
-    let states: Vec<&str> = throttled.iter().map(|(what, _)| what.as_str()).collect();
     lines.push(format!(
         "throttling    {}",
-        if states.is_empty() { "none seen".into() } else { states.join("; ") }
+        match throttled.as_deref() {
+            None => "unknown: neither the kernel nor the firmware can be asked here".to_owned(),
+            Some([]) => "none seen".to_owned(),
+            Some(states) => states.iter().map(|found| found.state.as_str()).collect::<Vec<_>>().join("; "),
+        }
     ));
-    problems.extend(throttled.iter().map(|(what, remedy)| format!("{what}: {remedy}")));
+    problems
+        .extend(throttled.into_iter().flatten().map(|found| format!("{}: {}", found.state, found.remedy)));
     lines.push(format!("clock         {}", or_unknown(clock().map(|megahertz| format!("{megahertz} MHz")))));
     let governor = read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor");
     lines.push(format!("governor      {}", or_unknown(governor.clone())));
@@ -189,7 +245,7 @@ pub(crate) fn doctor() -> (String, bool) {
     }
     let labels = lines::chips();
     for chip in &chips {
-        let label = labels.iter().find(|(path, _)| path == chip).map(|(_, label)| label.as_str());
+        let label = labels.iter().find(|other| other.path == *chip).map(|other| other.label.as_str());
         lines.push(format!("GPIO chip     {} {}", chip.display(), label.unwrap_or("(cannot be opened)")));
         permission(chip, "gpio", &mut problems);
     }
@@ -240,33 +296,85 @@ fn processor() -> String {
 mod tests {
     use super::*;
 
-    #[test]
-    fn throttling_is_seen_now_and_since_the_start() {
-        let root = tempfile::tempdir().unwrap();
-        let write = |path: &str, text: &str| {
-            let path = root.path().join(path);
+    /// A board whose files a test writes.
+    struct Board(tempfile::TempDir);
+
+    impl Board {
+        fn new() -> Self {
+            Self(tempfile::tempdir().unwrap())
+        }
+
+        fn write(&self, path: &str, text: &str) {
+            let path = self.0.path().join(path);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, text).unwrap();
-        };
-        let found = || -> Vec<String> { throttling(root.path()).into_iter().map(|(what, _)| what).collect() };
-        assert!(found().is_empty());
-        for (index, kind, state) in
-            [(0, "pwm-fan", "3"), (1, "cpufreq-cpu0", "0"), (2, "thermal-cpufreq-1", "2")]
-        {
+        }
+
+        fn found(&self) -> Option<Vec<String>> {
+            Some(throttling(self.0.path())?.into_iter().map(|found| found.state).collect())
+        }
+    }
+
+    #[test]
+    fn what_the_kernel_lowers_is_seen() {
+        let board = Board::new();
+        assert_eq!(board.found(), None);
+        for (index, kind, state) in [(0, "pwm-fan", "3"), (1, "cpufreq-cpu0", "0")] {
             let folder = format!("sys/class/thermal/cooling_device{index}");
-            write(&format!("{folder}/type"), kind);
-            write(&format!("{folder}/cur_state"), state);
-            write(&format!("{folder}/max_state"), "8\n");
+            board.write(&format!("{folder}/type"), kind);
+            board.write(&format!("{folder}/cur_state"), state);
+            board.write(&format!("{folder}/max_state"), "8\n");
         }
-        assert_eq!(found(), ["the kernel lowers the clock because of heat (thermal-cpufreq-1: 2 of 8)"]);
-        for (bits, expected) in [
-            ("0\n", vec![]),
-            ("50005\n", vec!["the supply voltage is too low", "the clock is lowered by the firmware"]),
-            ("0x10000", vec!["the supply voltage was too low since the board was switched on"]),
-            ("rubbish", vec![]),
+        assert_eq!(board.found(), Some(vec![]));
+        board.write("sys/class/thermal/cooling_device1/cur_state", "2\n");
+        let lowered = "the kernel lowers the clock because of heat (cpufreq-cpu0: 2 of 8)";
+        assert_eq!(board.found(), Some(vec![lowered.to_owned()]));
+    }
+
+    /// The attribute lies elsewhere on each model; the driver's folder leads to it.
+    #[test]
+    fn the_firmware_is_asked_wherever_its_device_is() {
+        for device in [
+            "sys/devices/platform/soc/soc:firmware",
+            "sys/bus/platform/drivers/raspberrypi-firmware/soc@1:firmware",
         ] {
-            write("sys/devices/platform/soc/soc:firmware/get_throttled", bits);
-            assert_eq!(found()[1..], expected, "{bits}");
+            let board = Board::new();
+            for (bits, expected) in [
+                ("0\n", Some(vec![])),
+                (
+                    "50005\n",
+                    Some(vec!["the supply voltage is too low", "the clock is lowered by the firmware"]),
+                ),
+                ("0x10000", Some(vec!["the supply voltage was too low since the board was switched on"])),
+                (
+                    "20008",
+                    Some(vec![
+                        "the clock was capped by the firmware since the board was switched on",
+                        "the temperature is at the firmware's soft limit",
+                    ]),
+                ),
+                ("rubbish", None),
+            ] {
+                board.write(&format!("{device}/get_throttled"), bits);
+                let expected: Option<Vec<String>> =
+                    expected.map(|states| states.into_iter().map(str::to_owned).collect());
+                assert_eq!(board.found(), expected, "{bits}");
+            }
         }
+    }
+
+    #[test]
+    fn without_the_firmwares_bits_the_monitor_of_the_supply_tells_or_nobody() {
+        let board = Board::new();
+        board.write("proc/device-tree/model", "Raspberry Pi 5 Model B Rev 1.0\0");
+        board.write("sys/class/thermal/cooling_device0/type", "cpufreq-cpu0");
+        board.write("sys/class/thermal/cooling_device0/cur_state", "0");
+        assert_eq!(board.found(), None, "the kernel does not know what the firmware does");
+        board.write("sys/class/hwmon/hwmon0/name", "cpu_thermal\n");
+        board.write("sys/class/hwmon/hwmon1/name", "rpi_volt\n");
+        board.write("sys/class/hwmon/hwmon1/in0_lcrit_alarm", "0\n");
+        assert_eq!(board.found(), Some(vec![]));
+        board.write("sys/class/hwmon/hwmon1/in0_lcrit_alarm", "1\n");
+        assert_eq!(board.found().unwrap(), ["the supply voltage is too low, or was a moment ago"]);
     }
 }
