@@ -64,7 +64,7 @@ pub(crate) struct Change {
     pub(crate) active: bool,
     /// The most probable of the rule's classes in the latest frame.
     pub(crate) class: usize,
-    /// The sum of its classes' probabilities in the latest frame.
+    /// The sum of its classes' probabilities in the latest frame, up to 1.
     pub(crate) score: f32,
 }
 
@@ -170,7 +170,8 @@ impl Triggers {
     pub(crate) fn frame(&mut self, now: Duration, probabilities: &[f32], report: impl FnMut(Change)) {
         let probability = |class: usize| probabilities.get(class).copied().unwrap_or(0.0);
         for (rule, state) in self.rules.iter().zip(&mut self.states).filter(|(_, state)| !state.disarmed) {
-            state.score = rule.classes.iter().map(|&class| probability(class)).sum();
+            // Rounded numbers may add up to a little more than all of it.
+            state.score = rule.classes.iter().map(|&class| probability(class)).sum::<f32>().min(1.0);
             let first = rule.classes.first().copied().unwrap_or(0);
             let likelier = |best, &class| if probability(class) > probability(best) { class } else { best };
             state.class = rule.classes.iter().fold(first, likelier);

@@ -64,7 +64,7 @@ impl<'i> Reader<'i> {
         &mut self,
         section: &mut Section<'_, 'i>,
     ) -> Option<(Option<String>, Position)> {
-        let chip = self.optional(section, "chip", "the label of a GPIO chip", text);
+        let chip = self.optional(section, "chip", "the label of a GPIO chip, or its path", text);
         let expected = "the name of a GPIO line, or its offset";
         let position = self.required(section, "line", expected, |value| {
             let offset = integer(value).and_then(|offset| u32::try_from(offset).ok());

@@ -1,6 +1,8 @@
 //! Input lines: each is read by a thread of its own, the loop only looks at what it found.
 
 use std::fs;
+use std::io::Read as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,6 +17,12 @@ const TICK: Duration = Duration::from_millis(50);
 
 /// How often a file is read.
 const FILE_PERIOD: Duration = Duration::from_millis(10);
+
+/// A reading that is older says nothing: whatever is read hangs.
+const OLDEST: Duration = Duration::from_secs(1);
+
+/// Longest text of a file, in bytes.
+const LONGEST: u64 = 64;
 
 /// What a wait has found.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -49,7 +57,15 @@ impl File {
 
     fn read(&self) -> Result<bool, String> {
         let path = self.path.display();
-        let text = fs::read(&self.path).map_err(|error| format!("{path}: {error}"))?;
+        let failed = |error: std::io::Error| format!("{path}: {error}");
+        // Opening a FIFO would wait for a writer.
+        let flags = rustix::fs::OFlags::NONBLOCK.bits() as i32;
+        let file = fs::File::options().read(true).custom_flags(flags).open(&self.path).map_err(failed)?;
+        if !file.metadata().map_err(failed)?.is_file() {
+            return Err(format!("{path}: not a regular file; expected one that holds 0 or 1"));
+        }
+        let mut text = vec![];
+        file.take(LONGEST).read_to_end(&mut text).map_err(failed)?;
         match text.trim_ascii() {
             b"0" => Ok(self.active_low),
             b"1" => Ok(!self.active_low),
@@ -89,6 +105,9 @@ fn open(config: &InputConfig) -> Result<Box<dyn InputLine>, LineError> {
 struct State {
     /// 0, 1 or [`UNKNOWN`].
     level: AtomicU8,
+    /// When the level was read, in milliseconds since `begin`.
+    read_at: AtomicU64,
+    begin: Instant,
     /// The first and the last time it became active that no frame has answered.
     edges: Mutex<Option<(Instant, Instant)>>,
     errors: AtomicU64,
@@ -134,6 +153,8 @@ impl Input {
         let reading = line.as_mut().map(|line| line.wait(Duration::ZERO)).transpose().map_err(failed)?;
         let state = Arc::new(State {
             level: AtomicU8::new(reading.map_or(UNKNOWN, |reading| u8::from(reading.active))),
+            read_at: AtomicU64::new(0),
+            begin: Instant::now(),
             edges: Mutex::new(None),
             errors: AtomicU64::new(0),
             stop: AtomicBool::new(false),
@@ -157,10 +178,9 @@ impl Input {
         self.config.trigger
     }
 
-    /// `None` while it is taken away.
+    /// `None` while it is taken away, or when it could not be read for a second.
     pub(crate) fn level(&self) -> Option<bool> {
-        let level = self.state.level.load(Ordering::SeqCst);
-        (level != UNKNOWN).then_some(level == 1)
+        self.state.level_at(Instant::now())
     }
 
     /// How often it could not be read or opened again.
@@ -187,6 +207,13 @@ impl Drop for Input {
 }
 
 impl State {
+    fn level_at(&self, now: Instant) -> Option<bool> {
+        let level = self.level.load(Ordering::SeqCst);
+        let read_at = self.begin + Duration::from_millis(self.read_at.load(Ordering::SeqCst));
+        let is_known = level != UNKNOWN && now.saturating_duration_since(read_at) <= OLDEST;
+        is_known.then_some(level == 1)
+    }
+
     fn read(&self, config: &InputConfig, mut line: Option<Box<dyn InputLine>>, open: &Open) {
         let mut pause = BACKOFF.0;
         let mut retry_at = Instant::now();
@@ -207,6 +234,7 @@ impl State {
                 Ok(Some(reading)) => {
                     pause = BACKOFF.0;
                     self.level.store(u8::from(reading.active), Ordering::SeqCst);
+                    self.read_at.store(self.begin.elapsed().as_millis() as u64, Ordering::SeqCst);
                     if let Some((first, last)) = reading.edges {
                         let mut edges = self.edges.lock().unwrap_or_else(PoisonError::into_inner);
                         *edges = Some((edges.map_or(first, |(first, _)| first), last));
@@ -326,6 +354,45 @@ mod tests {
         wait_for(|| input.level().is_none());
         assert!(input.errors() >= 1);
         wait_for(|| input.level() == Some(false));
+    }
+
+    /// Failure table: an input that hangs.
+    #[test]
+    fn a_reading_of_more_than_a_second_ago_is_unknown() {
+        /// Gives one reading, and then hangs until the test lets it go.
+        struct Hanging(Receiver<()>, bool);
+        impl InputLine for Hanging {
+            fn wait(&mut self, _: Duration) -> Result<Reading, String> {
+                if std::mem::replace(&mut self.1, true) {
+                    self.0.recv().map_err(|error| error.to_string())?;
+                }
+                Ok(Reading { active: true, edges: None })
+            }
+        }
+        let (go, receiver) = channel();
+        let line: Box<dyn InputLine> = Box::new(Hanging(receiver, false));
+        let input = Input::start(config(), Some(line), Box::new(open)).unwrap();
+        let begin = input.state.begin;
+        assert_eq!(input.state.level_at(begin + OLDEST), Some(true));
+        assert_eq!(input.state.level_at(begin + OLDEST + Duration::from_millis(1)), None);
+        wait_for(|| input.level().is_none());
+        go.send(()).unwrap();
+        wait_for(|| input.level() == Some(true));
+        assert_eq!(input.errors(), 0);
+    }
+
+    #[test]
+    fn what_is_no_small_regular_file_is_refused_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let fifo = folder.path().join("fifo");
+        rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+        for path in [&fifo, std::path::Path::new("/dev/zero"), folder.path()] {
+            let error = File::open(path.to_owned(), false).err().unwrap();
+            assert!(error.contains("not a regular file"), "{error}");
+        }
+        let long = folder.path().join("long");
+        fs::write(&long, format!("{}1", " ".repeat(100))).unwrap();
+        assert!(File::open(long, false).err().unwrap().contains("expected 0 or 1"));
     }
 
     #[test]

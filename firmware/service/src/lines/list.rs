@@ -1,14 +1,18 @@
 //! What `resightd lines` and `resightd doctor` say about GPIO chips and their lines.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use gpiocdev::chip::Chip;
 use gpiocdev::line::Direction;
 use serde_json::{Value, json};
 
+use super::gpio::device_of;
+
 /// What there is to say about a chip.
 struct Report {
     path: PathBuf,
+    /// The device in sysfs that it belongs to.
+    device: Option<PathBuf>,
     /// Its label and lines, or why it cannot be opened.
     content: Result<(String, Vec<LineReport>), String>,
 }
@@ -45,7 +49,8 @@ fn report(path: PathBuf) -> Report {
         Ok((chip.info()?.label, lines))
     };
     let content = read().map_err(|error: gpiocdev::Error| error.to_string());
-    Report { path, content }
+    let device = device_of(&path, Path::new("/sys"));
+    Report { path, device, content }
 }
 
 /// Without a chip.
@@ -63,6 +68,10 @@ impl Report {
             }
         };
         let mut text = format!("{path}\n  chip = {label:?}, {} lines\n", lines.len());
+        if let Some(device) = &self.device {
+            text +=
+                &format!("  or chip = {:?}, where several have that label\n", device.display().to_string());
+        }
         let width = lines.iter().map(|line| line.name.chars().count()).max().unwrap_or(0).max(4);
         for line in lines {
             let direction = if line.output { "output" } else { "input" };
@@ -87,6 +96,7 @@ impl Report {
         };
         json!({
             "chip": self.path,
+            "device": self.device,
             "label": content.ok().map(|(label, _)| label),
             "lines": content.map_or(vec![], |(_, lines)| lines.iter().map(line).collect()),
             "problem": content.err(),
@@ -122,15 +132,21 @@ mod tests {
         };
         let lines = vec![line(0, "ID_SDA", false, None), line(17, "", true, Some("resightd"))];
         [
-            Report { path: "/dev/gpiochip0".into(), content: Ok(("pinctrl-rp1".into(), lines)) },
-            Report { path: "/dev/gpiochip1".into(), content: Err("Permission denied".into()) },
+            Report {
+                path: "/dev/gpiochip0".into(),
+                device: Some("/sys/devices/1f000d0000.gpio".into()),
+                content: Ok(("pinctrl-rp1".into(), lines)),
+            },
+            Report { path: "/dev/gpiochip1".into(), device: None, content: Err("Permission denied".into()) },
         ]
     }
 
     #[test]
     fn lines_are_listed_with_what_a_configuration_needs() {
         let [chip, refused] = sample();
-        let expected = "/dev/gpiochip0\n  chip = \"pinctrl-rp1\", 2 lines\n     0  ID_SDA  input, free\n    \
+        let expected = "/dev/gpiochip0\n  chip = \"pinctrl-rp1\", 2 lines\n  \
+            or chip = \"/sys/devices/1f000d0000.gpio\", where several have that label\n     \
+            0  ID_SDA  input, free\n    \
             17  -       output, active low, held by `resightd`\n";
         assert_eq!(chip.text(), expected);
         let text = refused.text();

@@ -26,6 +26,17 @@ pub(crate) enum LineError {
         "line `{line}`: no GPIO chip is labelled `{label}`, there are: {found}; `resightd lines` lists them"
     )]
     NoChip { line: String, label: String, found: String },
+    #[error(
+        "line `{line}`: {count} GPIO chips are labelled `{label}`: {found}; set `chip` to one of these paths \
+         (those in brackets stay when chips are numbered anew)"
+    )]
+    ManyChips { line: String, label: String, count: usize, found: String },
+    #[error(
+        "line `{line}`: {count} GPIO lines are named `{name}`: {found}; set `chip` to the chip's label or \
+         path (the one in brackets stays when chips are numbered anew), and `line` to the offset where one chip \
+         has both"
+    )]
+    ManyLines { line: String, name: String, count: usize, found: String },
     #[error("line `{line}`: no GPIO line is named `{name}`; `resightd lines` lists them all")]
     NoLine { line: String, name: String },
     #[error("line `{line}`: {chip} offset {offset} is held by `{holder}`; stop that or choose another line")]

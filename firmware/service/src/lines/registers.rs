@@ -31,12 +31,12 @@ impl Registers {
     /// program holds, or registers that another process drives.
     pub(super) fn open(name: &str, number: u8, high: bool) -> Result<Self, LineError> {
         let refused = |cause: String| LineError::Registers { line: name.to_owned(), cause };
-        let chip = gpio::chips().into_iter().find(|(_, label)| LABELS.contains(&label.as_str()));
-        let (chip, _) = chip.ok_or_else(|| {
+        let chip = gpio::chips().into_iter().find(|chip| LABELS.contains(&chip.label.as_str()));
+        let chip = chip.ok_or_else(|| {
             refused(format!("no GPIO chip that can be opened is labelled {}", LABELS.join(" or ")))
         })?;
-        gpio::ensure_free(name, &chip, number.into())?;
-        let owner = own(&chip).map_err(refused)?;
+        gpio::ensure_free(name, &chip.path, number.into())?;
+        let owner = own(&chip.path).map_err(refused)?;
         let pin = Gpio::new().and_then(|gpio| gpio.get(number));
         let pin = pin.map_err(|error| refused(error.to_string()))?;
         // The level is set before the direction: there is no other level in between.
