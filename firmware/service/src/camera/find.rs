@@ -18,10 +18,54 @@ pub(super) fn devices(folder: &Path) -> Vec<PathBuf> {
     found.into_iter().map(|(_, path)| path).collect()
 }
 
-/// Names of a device that stay when it comes back under another number, best first.
-pub(super) fn stable_names(folder: &Path, device: &Path) -> Vec<PathBuf> {
+/// What udev makes a name in `by-id` of.
+#[derive(Debug, PartialEq, Eq)]
+struct UsbIdentity {
+    vendor: String,
+    product: String,
+    serial: Option<String>,
+    interface: Option<String>,
+    index: Option<String>,
+}
+
+impl UsbIdentity {
+    /// That of a device file, with the device on the bus that has it; `None` if it is not on USB.
+    fn of(sysfs: &Path, device: &Path) -> Option<(PathBuf, Self)> {
+        let node = sysfs.join("class/video4linux").join(device.file_name()?);
+        let interface = fs::canonicalize(node.join("device")).ok()?;
+        let usb = interface.parent()?.to_owned();
+        let read = |path: PathBuf| Some(fs::read_to_string(path).ok()?.trim().to_owned());
+        let identity = Self {
+            vendor: read(usb.join("idVendor"))?,
+            product: read(usb.join("idProduct"))?,
+            serial: read(usb.join("serial")),
+            interface: read(interface.join("bInterfaceNumber")),
+            index: read(node.join("index")),
+        };
+        Some((usb, identity))
+    }
+}
+
+/// Other cameras that udev gives the same name in `by-id`, because they are of one model and have
+/// one serial number or none: the name leads to the one that was found last.
+pub(super) fn twins(folder: &Path, sysfs: &Path, device: &Path) -> Vec<PathBuf> {
+    let Some((own, identity)) = UsbIdentity::of(sysfs, device) else { return vec![] };
+    let is_twin = |other: &PathBuf| {
+        UsbIdentity::of(sysfs, other).is_some_and(|(usb, twin)| usb != own && twin == identity)
+    };
+    devices(folder).into_iter().filter(is_twin).collect()
+}
+
+/// Names of a device that stay when it comes back under another number, best first. One in `by-id`
+/// that another camera has too is none of them.
+pub(super) fn stable_names(folder: &Path, sysfs: &Path, device: &Path) -> Vec<PathBuf> {
     let mut found = vec![];
-    for kind in ["v4l/by-id", "v4l/by-path"] {
+    let kinds: &[&str] = if twins(folder, sysfs, device).is_empty() {
+        &["v4l/by-id", "v4l/by-path"]
+    } else {
+        &["v4l/by-path"]
+    };
+    for kind in kinds {
         let entries = fs::read_dir(folder.join(kind)).into_iter().flatten().flatten();
         let same = |path: &PathBuf| fs::canonicalize(path).is_ok_and(|target| target == device);
         let mut names: Vec<PathBuf> = entries.map(|entry| entry.path()).filter(same).collect();
@@ -142,9 +186,46 @@ mod tests {
         }
         symlink("../../video9", root.join("v4l/by-id/gone")).unwrap();
         let expected = [root.join("v4l/by-id/usb-Cam-index0"), root.join("v4l/by-path/usb-1")];
-        assert_eq!(stable_names(&root, &root.join("video2")), expected);
-        assert!(stable_names(&root, &root.join("video0")).is_empty());
+        let sysfs = root.join("sys");
+        assert_eq!(stable_names(&root, &sysfs, &root.join("video2")), expected);
+        assert!(stable_names(&root, &sysfs, &root.join("video0")).is_empty());
         assert!(devices(&root.join("none")).is_empty());
+    }
+
+    /// Cheap cameras have one serial number for all, or none.
+    #[test]
+    fn a_name_that_two_cameras_share_is_not_recommended() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = fs::canonicalize(folder.path()).unwrap();
+        let sysfs = root.join("sys");
+        let camera = |number: u32, port: &str, product: &str| {
+            File::create(root.join(format!("video{number}"))).unwrap();
+            let interface = sysfs.join(format!("devices/usb1/{port}/{port}:1.0"));
+            fs::create_dir_all(&interface).unwrap();
+            fs::write(interface.join("bInterfaceNumber"), "00\n").unwrap();
+            for (file, text) in [("idVendor", "0c45"), ("idProduct", product), ("serial", "200901010001")] {
+                fs::write(interface.parent().unwrap().join(file), text).unwrap();
+            }
+            let node = sysfs.join(format!("class/video4linux/video{number}"));
+            fs::create_dir_all(&node).unwrap();
+            fs::write(node.join("index"), format!("{}\n", number % 2)).unwrap();
+            symlink(&interface, node.join("device")).unwrap();
+        };
+        for kind in ["by-id", "by-path"] {
+            fs::create_dir_all(root.join("v4l").join(kind)).unwrap();
+        }
+        symlink("../../video2", root.join("v4l/by-id/usb-Cam-index0")).unwrap();
+        symlink("../../video2", root.join("v4l/by-path/usb-1.2")).unwrap();
+        // A camera with its second node, which has an index of its own, and one of another model.
+        camera(2, "1-1.2", "6366");
+        camera(3, "1-1.2", "6366");
+        camera(4, "1-1.3", "6367");
+        assert!(twins(&root, &sysfs, &root.join("video2")).is_empty());
+        assert_eq!(stable_names(&root, &sysfs, &root.join("video2")).len(), 2);
+        camera(6, "1-1.4", "6366");
+        assert_eq!(twins(&root, &sysfs, &root.join("video2")), [root.join("video6")]);
+        let names = stable_names(&root, &sysfs, &root.join("video2"));
+        assert_eq!(names, [root.join("v4l/by-path/usb-1.2")]);
     }
 
     #[test]

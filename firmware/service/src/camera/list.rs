@@ -9,7 +9,7 @@ use v4l::framesize::FrameSizeEnum;
 
 use super::choice::{Prescribed, Wanted, rate, short};
 use super::device::{Control, Device, Identity};
-use super::{CameraConfig, CameraError, DEVICES, can_capture, choose, controls, find};
+use super::{CameraConfig, CameraError, DEVICES, SYSFS, can_capture, choose, controls, find};
 
 /// A size of a format.
 #[derive(Debug)]
@@ -44,7 +44,7 @@ struct Report {
 fn report(path: &Path, wanted: Wanted) -> Report {
     let mut report = Report {
         path: path.to_owned(),
-        stable: find::stable_names(Path::new(DEVICES), path),
+        stable: find::stable_names(Path::new(DEVICES), Path::new(SYSFS), path),
         identity: None,
         formats: vec![],
         controls: vec![],

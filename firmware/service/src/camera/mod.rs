@@ -13,8 +13,8 @@ mod list;
 mod ring;
 
 use std::path::{Path, PathBuf};
-use std::sync::Once;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, Once, PoisonError};
 use std::time::{Duration, Instant};
 
 use self::choice::{Choice, Mode};
@@ -66,6 +66,12 @@ static NEXT: AtomicUsize = AtomicUsize::new(0);
 /// The folder of devices.
 const DEVICES: &str = "/dev";
 
+/// Where the kernel describes them.
+const SYSFS: &str = "/sys";
+
+/// A configured name that several cameras share, and the place of the one that was opened by it.
+static PLACE: Mutex<Option<(String, PathBuf)>> = Mutex::new(None);
+
 /// A camera that gives frames.
 #[derive(Debug)]
 pub(crate) struct Camera {
@@ -84,7 +90,7 @@ impl Camera {
     /// What is wrong, with the remedy.
     pub(crate) fn open(config: &CameraConfig, wanted: Wanted) -> Result<Self, CameraError> {
         if config.device != "auto" {
-            let path = Path::new(&config.device);
+            let path = &place(&config.device);
             let camera = Self::start(path, config, wanted)?;
             recommend_stable_name(path);
             return Ok(camera);
@@ -364,6 +370,30 @@ fn layout(known: Known, format: &Format) -> Result<(Layout, u32), String> {
     Ok((Layout { parts, strides }, row))
 }
 
+/// Where to open a camera by its configured name. One that several cameras share may lead to
+/// another of them each time: it counts for the first time only.
+fn place(device: &str) -> PathBuf {
+    let mut place = PLACE.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some((_, path)) = place.as_ref().filter(|(name, _)| name == device) {
+        return path.clone();
+    }
+    let (folder, sysfs) = (Path::new(DEVICES), Path::new(SYSFS));
+    let shared = Path::new(device)
+        .strip_prefix(folder.join("v4l/by-id"))
+        .ok()
+        .and_then(|_| std::fs::canonicalize(device).ok())
+        .filter(|target| !find::twins(folder, sysfs, target).is_empty());
+    let Some(target) = shared else { return device.into() };
+    let stable = find::stable_names(folder, sysfs, &target).into_iter().next();
+    let (path, remedy) = match stable {
+        Some(name) => (name.clone(), format!("set `device = \"{}\"` in [source]", name.display())),
+        None => (target, "no other name stays; use cameras with serial numbers of their own".into()),
+    };
+    log::warn!("{device} is the name of several cameras, it leads to {} now; {remedy}", path.display());
+    *place = Some((device.to_owned(), path.clone()));
+    path
+}
+
 /// Numbers change when a camera is plugged in again.
 fn recommend_stable_name(path: &Path) {
     static ONCE: Once = Once::new();
@@ -371,7 +401,7 @@ fn recommend_stable_name(path: &Path) {
     if !numbered {
         return;
     }
-    if let Some(name) = find::stable_names(Path::new(DEVICES), path).first() {
+    if let Some(name) = find::stable_names(Path::new(DEVICES), Path::new(SYSFS), path).first() {
         ONCE.call_once(|| {
             log::warn!(
                 "{} may get another number; set `device = \"{}\"` in [source]",
