@@ -9,6 +9,7 @@ mod reader;
 mod rule;
 mod source;
 
+use std::collections::HashMap;
 use std::fs;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -24,7 +25,7 @@ pub(crate) use self::input::{Bias, InputBackEnd, InputConfig};
 pub(crate) use self::line::{BackEnd, LineConfig, Position};
 pub(crate) use self::output::{HttpConfig, MqttConfig, OutputConfig, SnapshotConfig, TOKEN_VARIABLE};
 pub(crate) use self::reader::ConfigError;
-use self::reader::{Mistake, Reader, Section, integer, text};
+use self::reader::{MOST, Mistake, Reader, Section, integer, text};
 pub(crate) use self::rule::RuleConfig;
 pub(crate) use self::source::{SourceConfig, SourceKind};
 use crate::pace::PaceConfig;
@@ -76,7 +77,7 @@ impl Config {
     /// A file that cannot be read.
     pub(crate) fn load_lines(path: &Path) -> Result<(Vec<LineConfig>, Option<ConfigError>), ConfigError> {
         let text = read(path)?;
-        let mut reader = Reader { text: &text, mistakes: vec![] };
+        let mut reader = Reader::new(&text);
         let table = reader.whole();
         let lines = reader.lines(&mut Section::of(&table));
         let mistakes = reader.mistakes;
@@ -89,7 +90,7 @@ impl Config {
     /// # Errors
     /// All mistakes, in the order of their lines.
     pub(crate) fn parse(text: &str, folder: &Path) -> Result<Self, Vec<Mistake>> {
-        let mut reader = Reader { text, mistakes: vec![] };
+        let mut reader = Reader::new(text);
         let table = reader.whole();
         // What follows from a syntax error would only confuse.
         let config = reader.mistakes.is_empty().then(|| reader.config(Section::of(&table), folder)).flatten();
@@ -112,11 +113,14 @@ impl Config {
     /// Patterns that name no class.
     pub(crate) fn rules(&self, file: &Path, labels: &Labels) -> Result<Vec<Rule>, ConfigError> {
         let mut mistakes = vec![];
-        let resolve = |config: &RuleConfig| {
+        // Rules often share groups, and a search looks at every class.
+        let mut known: HashMap<&str, Vec<usize>> = HashMap::new();
+        let mut rules: Vec<Rule> = vec![];
+        for config in &self.rules {
             let mut rule = config.rule.clone();
             for (pattern, place) in &config.patterns {
-                let found = labels.find(pattern);
-                if found.is_empty() {
+                let found = known.entry(pattern).or_insert_with(|| labels.find(pattern));
+                if found.is_empty() && mistakes.len() < MOST {
                     let cause = format!(
                         "no class of the model fits `{pattern}`; expected a class name, a WordNet id or a \
                          pattern with *, such as `{}`",
@@ -124,13 +128,12 @@ impl Config {
                     );
                     mistakes.push(Mistake { place: place.clone(), cause });
                 }
-                rule.classes.extend(found);
+                rule.classes.extend(found.iter());
             }
             rule.classes.sort_unstable();
             rule.classes.dedup();
-            rule
-        };
-        let rules: Vec<Rule> = self.rules.iter().map(resolve).collect();
+            rules.push(rule);
+        }
         if mistakes.is_empty() {
             return Ok(rules);
         }
@@ -153,7 +156,7 @@ impl ModelFiles {
     pub(crate) fn load(path: &Path) -> Result<Self, ConfigError> {
         let content = read(path)?;
         let folder = path.parent().unwrap_or(Path::new(""));
-        let mut reader = Reader { text: &content, mistakes: vec![] };
+        let mut reader = Reader::new(&content);
         let table = reader.whole();
         let section = reader.section(&mut Section::of(&table), "model", true);
         let files = section.and_then(|mut section| reader.model_files(&mut section, folder));
@@ -177,9 +180,9 @@ impl<'i> Reader<'i> {
     /// The tables of the text, as far as its syntax can be followed.
     fn whole(&mut self) -> Spanned<DeTable<'i>> {
         let (table, errors) = DeTable::parse_recoverable(self.text);
-        for error in errors {
-            let place = self.place(&error.span().unwrap_or(0..0), "");
-            self.mistakes.push(Mistake { place, cause: error.message().replace('\n', "; ") });
+        for error in errors.iter().take(MOST) {
+            let cause = error.message().replace('\n', "; ");
+            self.mistake(&error.span().unwrap_or(0..0), "", cause);
         }
         table
     }
@@ -205,16 +208,7 @@ impl<'i> Reader<'i> {
         let groups = self.groups(&mut top);
         let lines = self.lines(&mut top);
         let inputs = self.inputs(&mut top, folder);
-        let mut rules: Vec<RuleConfig> = vec![];
-        for section in self.sections(&mut top, "rule") {
-            let span = section.span.clone();
-            if let Some(rule) = self.rule(section, (&lines, &inputs), &groups) {
-                if rules.iter().any(|other| other.rule.name == rule.rule.name) {
-                    self.mistake(&span, "rule.name", format!("there are two rules `{}`", rule.rule.name));
-                }
-                rules.push(rule);
-            }
-        }
+        let rules = self.rules(&mut top, (&lines, &inputs), &groups);
         let output = match self.section(&mut top, "output", false) {
             Some(section) => self.output(section, folder, &rules),
             None => OutputConfig::default(),
@@ -324,6 +318,56 @@ mod tests {
             assert!(found.starts_with(expected), "`{found}`, not `{expected}`");
         }
         assert_eq!(found.len(), expected.len(), "{found:#?}");
+    }
+
+    #[test]
+    fn a_key_of_another_back_end_is_answered_with_the_one_that_is_meant() {
+        let line = |rest: &str| format!("{LEAST}[[line]]\nname = \"a\"\n{rest}");
+        let found = mistakes(&line("backend = \"gpio\"\nline = \"GPIO4\"\npin = 4\n"));
+        assert_eq!(
+            found,
+            [
+                "10: line.pin: unknown key here, `line` is meant; expected one of: name, backend, active_low, safe, \
+              chip, line"
+            ]
+        );
+        let source = LEAST.replace("path = ", "device = ");
+        let found = mistakes(&source);
+        assert!(found.iter().any(|text| text.contains("source.device: unknown key here, `path` is meant")));
+        let found = mistakes(&format!("{LEAST}[[line]]\nname = \"a\"\nbackend = \"virtual\"\npin = 1\n"));
+        assert!(found[0].starts_with("9: line.pin: unknown key; expected one of"), "{found:?}");
+    }
+
+    /// Without these limits each of them takes minutes, or gigabytes.
+    #[test]
+    fn what_a_megabyte_can_ask_for_has_limits() {
+        let keys: String = (0..140_000).map(|number| format!("k{number}=1\n")).collect();
+        let found = mistakes(&format!("{keys}{LEAST}"));
+        assert_eq!(found.len(), 1000);
+        assert!(found[999].starts_with("1000: k999: unknown key"), "{}", found[999]);
+        let error = ConfigError::Mistakes {
+            file: "c.toml".into(),
+            mistakes: Config::parse(&format!("{keys}{LEAST}"), Path::new("")).unwrap_err(),
+        };
+        assert!(
+            error.to_string().ends_with("\nc.toml: these are the first 1000 mistakes; there may be more")
+        );
+        let tables = |count: u32, text: fn(u32) -> String| -> String { (0..count).map(text).collect() };
+        let rules = tables(1001, |number| format!("[[rule]]\nname=\"{number}\"\nclasses=[\"a\"]\n"));
+        let found = mistakes(&format!("{LEAST}{rules}"));
+        assert_eq!(found, ["3006: rule: expected up to 1000 tables [[rule]], found 1001"]);
+        let lines = tables(1001, |number| format!("[[line]]\nname=\"{number}\"\nbackend=\"virtual\"\n"));
+        let found = mistakes(&format!("{LEAST}{lines}"));
+        assert_eq!(found, ["3006: line: expected up to 1000 tables [[line]], found 1001"]);
+        let members = tables(6000, |number| format!("\"{number}\","));
+        let rules = tables(2, |number| format!("[[rule]]\nname=\"{number}\"\nclasses=[\"@all\"]\n"));
+        let found = mistakes(&format!("{LEAST}[groups]\nall=[{members}]\n{rules}"));
+        assert_eq!(
+            found,
+            ["11: rule.classes: expected up to 10000 classes, patterns and members of groups in all rules"]
+        );
+        let long = format!("{LEAST}[[rule]]\nname=\"r\"\nclasses=[\"{}\"]\n", "*a".repeat(501));
+        assert!(mistakes(&long)[0].starts_with("8: rule.classes: expected a list of class names"));
     }
 
     #[test]

@@ -8,6 +8,23 @@ use std::time::Duration;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+/// Most mistakes that are reported, and most tables of one kind.
+pub(super) const MOST: usize = 1000;
+
+/// Characters of a wrong value that a message repeats.
+const LONGEST_FOUND: usize = 200;
+
+/// Keys that are unknown where their section's kind has another one for the same.
+const MEANT: [(&str, &str, &str); 7] = [
+    ("line", "pin", "line"),
+    ("line", "line", "pin"),
+    ("input", "pin", "line"),
+    ("input", "file", "path"),
+    ("source", "device", "path"),
+    ("source", "path", "device"),
+    ("source", "file", "path"),
+];
+
 /// Longest time that can be configured, in milliseconds: a day.
 const MAX_MS: i64 = 86_400_000;
 
@@ -36,7 +53,11 @@ pub(crate) enum ConfigError {
 
 fn join(file: &str, mistakes: &[Mistake]) -> String {
     let line = |mistake: &Mistake| format!("{file}:{mistake}");
-    mistakes.iter().map(line).collect::<Vec<_>>().join("\n")
+    let mut lines: Vec<String> = mistakes.iter().map(line).collect();
+    if mistakes.len() >= MOST {
+        lines.push(format!("{file}: these are the first {MOST} mistakes; there may be more"));
+    }
+    lines.join("\n")
 }
 
 impl fmt::Display for Mistake {
@@ -80,18 +101,28 @@ impl<'t, 'i> Section<'t, 'i> {
 
 pub(super) struct Reader<'i> {
     pub(super) text: &'i str,
+    /// The first [`MOST`].
     pub(super) mistakes: Vec<Mistake>,
+    /// Where each line but the first begins.
+    lines: Vec<usize>,
 }
 
 impl<'i> Reader<'i> {
+    pub(super) fn new(text: &'i str) -> Self {
+        let lines = text.match_indices('\n').map(|(position, _)| position + 1).collect();
+        Self { text, mistakes: vec![], lines }
+    }
+
     pub(super) fn place(&self, span: &Range<usize>, key: &str) -> Place {
-        let before = self.text.get(..span.start).unwrap_or(self.text);
-        Place { line: 1 + before.matches('\n').count(), key: key.to_owned() }
+        let before = self.lines.partition_point(|begin| *begin <= span.start);
+        Place { line: 1 + before, key: key.to_owned() }
     }
 
     pub(super) fn mistake(&mut self, span: &Range<usize>, key: &str, cause: impl Into<String>) {
-        let place = self.place(span, key);
-        self.mistakes.push(Mistake { place, cause: cause.into() });
+        if self.mistakes.len() < MOST {
+            let place = self.place(span, key);
+            self.mistakes.push(Mistake { place, cause: cause.into() });
+        }
     }
 
     /// Reads a key with `read`; a value that it refuses is a mistake.
@@ -106,7 +137,9 @@ impl<'i> Reader<'i> {
         let result = read(value.get_ref());
         if result.is_none() {
             let found = self.text.get(value.span()).unwrap_or_default().lines().next().unwrap_or_default();
-            let cause = format!("expected {expected}, found `{found}`");
+            let short: String = found.chars().take(LONGEST_FOUND).collect();
+            let more = if short.len() < found.len() { "…" } else { "" };
+            let cause = format!("expected {expected}, found `{short}{more}`");
             self.mistake(&value.span(), &section.key(key), cause);
         }
         result
@@ -128,9 +161,18 @@ impl<'i> Reader<'i> {
     }
 
     pub(super) fn finish(&mut self, section: &Section<'_, 'i>) {
-        for (key, _, span) in &section.entries {
-            let known = section.known.join(", ");
-            self.mistake(span, &section.key(key), format!("unknown key; expected one of: {known}"));
+        let known = section.known.join(", ");
+        for (key, _, span) in section.entries.iter().take(MOST) {
+            let fits = |(name, wrong, right): &&(&str, &str, &str)| {
+                *name == section.name && wrong == key && section.known.contains(right)
+            };
+            let cause = match MEANT.iter().find(fits) {
+                Some((_, _, right)) => {
+                    format!("unknown key here, `{right}` is meant; expected one of: {known}")
+                }
+                None => format!("unknown key; expected one of: {known}"),
+            };
+            self.mistake(span, &section.key(key), cause);
         }
     }
 
@@ -167,10 +209,16 @@ impl<'i> Reader<'i> {
             };
             array.iter().map(table).collect::<Option<Vec<_>>>()
         });
-        tables.flatten().unwrap_or_else(|| {
+        let mut tables = tables.flatten().unwrap_or_else(|| {
             self.mistake(&value.span(), key, format!("expected tables [[{key}]]"));
             vec![]
-        })
+        });
+        if tables.len() > MOST {
+            let cause = format!("expected up to {MOST} tables [[{key}]], found {}", tables.len());
+            self.mistake(&tables[MOST].span.clone(), key, cause);
+            tables.truncate(MOST);
+        }
+        tables
     }
 
     pub(super) fn duration(

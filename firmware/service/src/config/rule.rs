@@ -1,5 +1,8 @@
 //! `[groups]` and `[[rule]]`: what switches lines.
 
+use std::collections::{HashMap, HashSet};
+use std::ops::Range;
+
 use toml::de::DeValue;
 
 use super::input::InputConfig;
@@ -7,6 +10,12 @@ use super::line::LineConfig;
 use super::reader::{Place, Reader, Section, integer, milliseconds, number, patterns, text};
 use crate::hours::{Hours, Window};
 use crate::triggers::{MAX_FRAMES, Mode, Rule};
+
+/// Most classes, patterns and members of groups of all rules together.
+const MOST_PATTERNS: usize = 10_000;
+
+/// Longest class or pattern, in bytes.
+const LONGEST_PATTERN: usize = 1000;
 
 /// A rule; its classes are still patterns.
 #[derive(Debug, Clone, PartialEq)]
@@ -17,7 +26,42 @@ pub(crate) struct RuleConfig {
     pub(crate) patterns: Vec<(String, Place)>,
 }
 
+/// Members of groups by the groups' names.
+pub(super) type Groups = HashMap<String, Vec<String>>;
+
+/// A list of class names, WordNet ids or patterns, with their places.
+fn class_patterns(value: &DeValue<'_>) -> Option<Vec<(String, Range<usize>)>> {
+    patterns(value).filter(|list| list.iter().all(|(pattern, _)| pattern.len() <= LONGEST_PATTERN))
+}
+
 impl<'i> Reader<'i> {
+    /// All rules. Those that follow too many patterns are left out: each is looked for in all classes.
+    pub(super) fn rules(
+        &mut self,
+        top: &mut Section<'_, 'i>,
+        known: (&[LineConfig], &[InputConfig]),
+        groups: &Groups,
+    ) -> Vec<RuleConfig> {
+        let (mut rules, mut names, mut count): (Vec<RuleConfig>, _, _) = (vec![], HashSet::new(), 0);
+        for section in self.sections(top, "rule") {
+            let span = section.span.clone();
+            let Some(rule) = self.rule(section, known, groups) else { continue };
+            count += rule.patterns.len();
+            if count > MOST_PATTERNS {
+                let cause = format!(
+                    "expected up to {MOST_PATTERNS} classes, patterns and members of groups in all rules"
+                );
+                self.mistake(&span, "rule.classes", cause);
+                return rules;
+            }
+            if !names.insert(rule.rule.name.clone()) {
+                self.mistake(&span, "rule.name", format!("there are two rules `{}`", rule.rule.name));
+            }
+            rules.push(rule);
+        }
+        rules
+    }
+
     /// When a rule acts; `None` is always.
     fn hours(&mut self, section: &mut Section<'_, 'i>) -> Option<Hours> {
         let expected = "a list such as [\"08:00-18:00\", \"22:00-06:00\"]";
@@ -39,14 +83,14 @@ impl<'i> Reader<'i> {
         Hours::new(windows.unwrap_or_default(), days.iter().map(String::as_str))
     }
 
-    pub(super) fn groups(&mut self, top: &mut Section<'_, 'i>) -> Vec<(String, Vec<String>)> {
-        let Some(section) = self.section(top, "groups", false) else { return vec![] };
-        let mut groups = vec![];
+    pub(super) fn groups(&mut self, top: &mut Section<'_, 'i>) -> Groups {
+        let Some(section) = self.section(top, "groups", false) else { return Groups::new() };
+        let mut groups = Groups::new();
         for (name, value, _) in &section.entries {
-            match patterns(value.get_ref()) {
+            match class_patterns(value.get_ref()) {
                 Some(members) => {
-                    groups
-                        .push(((*name).to_owned(), members.into_iter().map(|(member, _)| member).collect()));
+                    let members = members.into_iter().map(|(member, _)| member).collect();
+                    groups.insert((*name).to_owned(), members);
                 }
                 None => self.mistake(
                     &value.span(),
@@ -62,11 +106,11 @@ impl<'i> Reader<'i> {
         &mut self,
         mut section: Section<'_, 'i>,
         (lines, inputs): (&[LineConfig], &[InputConfig]),
-        groups: &[(String, Vec<String>)],
+        groups: &Groups,
     ) -> Option<RuleConfig> {
         let name = self.required(&mut section, "name", "a name", text);
         let expected = "a list of class names, WordNet ids, patterns or groups (\"@name\")";
-        let written = self.required(&mut section, "classes", expected, patterns).unwrap_or_default();
+        let written = self.required(&mut section, "classes", expected, class_patterns).unwrap_or_default();
         let threshold = self.optional(&mut section, "threshold", "a probability above 0, up to 1", |value| {
             number(value).filter(|threshold| *threshold > 0.0 && *threshold <= 1.0)
         });
@@ -95,7 +139,8 @@ impl<'i> Reader<'i> {
         let mut indices = vec![];
         let expected = "a list of names of lines";
         let span = section.span.clone();
-        for (line, at) in self.optional(&mut section, "lines", expected, patterns).unwrap_or_default() {
+        let listed = self.optional(&mut section, "lines", expected, patterns).unwrap_or_default();
+        for (line, at) in listed {
             match lines.iter().position(|other| other.name == line) {
                 Some(index) => indices.push(index),
                 None => {
@@ -114,9 +159,11 @@ impl<'i> Reader<'i> {
             let place = self.place(&at, &section.key("classes"));
             match pattern.strip_prefix('@') {
                 None => resolved.push((pattern, place)),
-                Some(group) => match groups.iter().find(|(name, _)| name == group) {
-                    Some((_, members)) => {
-                        resolved.extend(members.iter().map(|member| (member.clone(), place.clone())));
+                Some(group) => match groups.get(group) {
+                    Some(members) => {
+                        let room = (MOST_PATTERNS + 1).saturating_sub(resolved.len());
+                        let members = members.iter().take(room);
+                        resolved.extend(members.map(|member| (member.clone(), place.clone())));
                     }
                     None => self.mistake(&at, &place.key, format!("there is no group `{group}` in [groups]")),
                 },

@@ -28,10 +28,18 @@ pub(crate) struct SourceConfig {
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum SourceKind {
     Camera(CameraConfig),
-    Images,
+    /// Those of a folder or glob, or those that a folder gets from now on.
+    Images {
+        watch: bool,
+    },
     Mjpeg,
     Y4m,
-    Raw { format: PixelFormat, width: u32, height: u32, stride: u32 },
+    Raw {
+        format: PixelFormat,
+        width: u32,
+        height: u32,
+        stride: u32,
+    },
 }
 
 impl SourceConfig {
@@ -52,7 +60,12 @@ impl<'i> Reader<'i> {
             return self.camera(section);
         }
         let expected = "a file, folder, glob or FIFO, or \"-\" for standard input";
+        let span = section.entries.iter().find(|(name, ..)| *name == "path").map(|entry| entry.1.span());
         let path = self.required(&mut section, "path", expected, text);
+        if let Some(cause) = path.as_deref().and_then(over_the_network) {
+            self.mistake(&span.unwrap_or_default(), &section.key("path"), cause);
+            return None;
+        }
         let repeat =
             self.optional(&mut section, "repeat", "true or false", DeValue::as_bool).unwrap_or(false);
         let rate = self.optional(&mut section, "rate", "frames per second, 0.01 to 1000", |value| {
@@ -87,7 +100,16 @@ impl<'i> Reader<'i> {
             kind
         } else {
             match kind {
-                Some("images") => Some(SourceKind::Images),
+                Some("images") => {
+                    let watch = self.optional(&mut section, "watch", "true or false", DeValue::as_bool);
+                    let watch = watch.unwrap_or(false);
+                    if watch && (repeat || rate.is_some()) {
+                        let cause =
+                            "new pictures come at their own rate; expected neither repeat nor rate with it";
+                        self.mistake(&section.span.clone(), &section.key("watch"), cause);
+                    }
+                    Some(SourceKind::Images { watch })
+                }
                 Some("mjpeg") => Some(SourceKind::Mjpeg),
                 Some("y4m") => Some(SourceKind::Y4m),
                 _ => None,
@@ -98,7 +120,7 @@ impl<'i> Reader<'i> {
         }
         let (kind, path) = (kind?, path?);
         if path == "-" {
-            if repeat || rate.is_some() || kind == SourceKind::Images {
+            if repeat || rate.is_some() || matches!(kind, SourceKind::Images { .. }) {
                 let cause = "standard input has neither images, repeat nor rate; expected a file or a folder";
                 self.mistake(&section.span, &section.key("path"), cause);
             }
@@ -109,6 +131,13 @@ impl<'i> Reader<'i> {
     }
 
     fn camera(&mut self, mut section: Section<'_, 'i>) -> Option<SourceConfig> {
+        let given = section.entries.iter().find(|(name, ..)| *name == "device");
+        let given =
+            given.and_then(|entry| Some((entry.1.span(), over_the_network(entry.1.get_ref().as_str()?)?)));
+        if let Some((span, cause)) = given {
+            self.mistake(&span, &section.key("device"), cause);
+            return None;
+        }
         let expected = "\"auto\" or a device such as \"/dev/video0\" or one in /dev/v4l/by-id";
         let device = self.required(&mut section, "device", expected, |value| {
             text(value)
@@ -145,6 +174,26 @@ impl<'i> Reader<'i> {
         };
         Some(SourceConfig { kind: SourceKind::Camera(config), path: device, repeat: false, rate: None })
     }
+}
+
+/// What to write instead of the address of a camera in the network; `None` if it is none. The address
+/// itself may hold a password.
+fn over_the_network(path: &str) -> Option<String> {
+    let (scheme, _) = path.split_once("://")?;
+    let decode = "`ffmpeg -loglevel error -i ADDRESS -an -vf scale=640:-2 -pix_fmt yuv420p -f yuv4mpegpipe - | \
+        resightd run FILE`, with `kind = \"y4m\"` and `path = \"-\"`";
+    let how = match scheme.to_ascii_lowercase().as_str() {
+        "http" | "https" => format!(
+            "for JPEG frames run `curl -sN ADDRESS | resightd run FILE`, with `kind = \"mjpeg\"` and \
+             `path = \"-\"`; for anything else {decode}"
+        ),
+        "rtsp" | "rtsps" => {
+            format!("run {}", decode.replace("-i ADDRESS", "-rtsp_transport tcp -i ADDRESS"))
+        }
+        "rtmp" | "rtp" | "udp" | "srt" | "tcp" => format!("run {decode}"),
+        _ => return None,
+    };
+    Some(format!("an address in the network, not a file or a device; {how}"))
 }
 
 const SIDE: &str = "a whole number of pixels from 1 to 16384";
@@ -189,6 +238,28 @@ mod tests {
         assert_eq!(find("gain"), Some(&Setting::Integer(16)));
         assert_eq!(find("auto_exposure"), Some(&Setting::Text("Manual Mode".into())));
         assert_eq!(find("focus"), Some(&Setting::Boolean(false)));
+    }
+
+    #[test]
+    fn an_address_in_the_network_is_answered_with_the_line_to_run() {
+        let path = |kind: &str, path: &str| {
+            let text = format!("[model]\nfile = \"m\"\n[source]\nkind = \"{kind}\"\npath = \"{path}\"\n");
+            Config::parse(&text, Path::new("")).unwrap_err()[0].to_string()
+        };
+        let found = path("mjpeg", "rtsp://user:secret@10.0.0.7/stream1");
+        assert!(found.starts_with("5: source.path: an address in the network, not a file"), "{found}");
+        assert!(found.contains("run `ffmpeg -loglevel error -rtsp_transport tcp -i ADDRESS"), "{found}");
+        assert!(
+            found.contains("`kind = \"y4m\"` and `path = \"-\"`") && !found.contains("secret"),
+            "{found}"
+        );
+        let found = path("mjpeg", "http://10.0.0.7:8080/video");
+        assert!(
+            found.contains("run `curl -sN ADDRESS | resightd run FILE`, with `kind = \"mjpeg\"`"),
+            "{found}"
+        );
+        let found = parse("device = \"rtsp://10.0.0.7/\"").unwrap_err();
+        assert!(found.starts_with("5: source.device: an address in the network"), "{found}");
     }
 
     #[test]
