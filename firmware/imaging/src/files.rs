@@ -28,10 +28,7 @@ pub fn image_files(folder: &Path) -> Result<Vec<PathBuf>, ImagingError> {
     let mut files = Vec::new();
     for entry in fs::read_dir(folder).map_err(cannot_read)? {
         let path = entry.map_err(cannot_read)?.path();
-        let is_image = path.extension().is_some_and(|extension| {
-            ["png", "jpg", "jpeg"].iter().any(|known| extension.eq_ignore_ascii_case(known))
-        });
-        if is_image && path.is_file() {
+        if is_image_name(&path) && path.is_file() {
             files.push(path);
         }
     }
@@ -41,6 +38,15 @@ pub fn image_files(folder: &Path) -> Result<Vec<PathBuf>, ImagingError> {
     }
     files.sort();
     Ok(files)
+}
+
+/// Whether a file's name is that of a picture, and not of what macOS leaves beside one (`._a.jpg`).
+pub fn is_image_name(path: &Path) -> bool {
+    let is_hidden = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
+    let is_known = |extension: &std::ffi::OsStr| {
+        ["png", "jpg", "jpeg"].iter().any(|known| extension.eq_ignore_ascii_case(known))
+    };
+    !is_hidden && path.extension().is_some_and(is_known)
 }
 
 /// Checks that `folder` is one, as a folder of images must be.

@@ -19,7 +19,7 @@ mod resize;
 pub use bayer::{BayerDepth, BayerOrder};
 pub use channels::Channels;
 pub use error::ImagingError;
-pub use files::{check_folder, decode, decode_bytes, image_files};
+pub use files::{check_folder, decode, decode_bytes, image_files, is_image_name};
 pub use fit::Fit;
 pub use image::RgbImage;
 pub use jpeg::{FrameDecoder, with_huffman_tables};

@@ -1,17 +1,26 @@
 //! Where frames come from.
 
+mod images;
+mod mjpeg;
+mod pace;
+mod piece;
+mod watched;
+mod y4m;
+
 use std::fs::{self, File};
 use std::io::{self, Read, Seek};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use resight_imaging::{
-    Colours, FrameDecoder, ImageView, ImagingError, PixelFormat, Range, decode, image_files,
-};
+use resight_imaging::{Colours, FrameDecoder, ImageView, ImagingError, PixelFormat};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+use self::images::{Images, NewImages};
+use self::mjpeg::{is_between, jpeg_piece};
+use self::pace::Pace;
+use self::piece::Piece;
+use self::y4m::{Y4mHeader, y4m_piece};
 use crate::camera::{Camera, CameraError, Wanted};
 use crate::config::{SourceConfig, SourceKind};
 
@@ -135,7 +144,11 @@ pub(crate) fn open(config: &SourceConfig, wanted: Wanted) -> Result<(Box<dyn Sou
     if let SourceKind::Camera(camera) = &config.kind {
         return Ok((Box::new(Camera::open(camera, wanted)?), true));
     }
-    if config.kind == SourceKind::Images {
+    if config.kind == (SourceKind::Images { watch: true }) {
+        // Each picture is waited for: they come seldom, and none may be missed.
+        return Ok((Box::new(NewImages::open(config)?), false));
+    }
+    if config.kind == (SourceKind::Images { watch: false }) {
         return Ok((Box::new(Images::open(config)?), config.rate.is_some()));
     }
     let stream = Stream::open(config)?;
@@ -147,7 +160,7 @@ pub(crate) fn open(config: &SourceConfig, wanted: Wanted) -> Result<(Box<dyn Sou
         SourceKind::Raw { format, width, height, stride } => {
             Layout::Raw { format, width, height, stride, bytes: format.frame_bytes(height, stride) }
         }
-        SourceKind::Images | SourceKind::Camera(_) => {
+        SourceKind::Images { .. } | SourceKind::Camera(_) => {
             return Err(content("images and cameras are no stream".into()));
         }
     };
@@ -155,99 +168,6 @@ pub(crate) fn open(config: &SourceConfig, wanted: Wanted) -> Result<(Box<dyn Sou
         return Err(content("a rate is for files and folders; this comes at its own".into()));
     }
     Ok((Box::new(Video { stream, layout, pace: Pace::new(config.rate), seen: false }), live))
-}
-
-/// Keeps a rate.
-struct Pace {
-    interval: Option<Duration>,
-    due: Option<Instant>,
-}
-
-impl Pace {
-    fn new(rate: Option<f64>) -> Self {
-        Self { interval: rate.map(|rate| Duration::from_secs_f64(1.0 / rate)), due: None }
-    }
-
-    /// Waits for the next frame's time; `false` if that is not within `wait`.
-    fn reached(&mut self, wait: Duration) -> bool {
-        let Some(interval) = self.interval else { return true };
-        let now = Instant::now();
-        let due = self.due.unwrap_or(now);
-        let left = due.saturating_duration_since(now);
-        std::thread::sleep(left.min(wait));
-        if left > wait {
-            return false;
-        }
-        // Late by more than one frame: do not try to catch up.
-        self.due = Some((due + interval).max(now));
-        true
-    }
-}
-
-/// PNG and JPEG files.
-struct Images {
-    path: String,
-    files: Vec<PathBuf>,
-    position: usize,
-    repeat: bool,
-    pace: Pace,
-    /// Whether any could be decoded since the last start: rubbish alone must not spin.
-    seen: bool,
-}
-
-impl Images {
-    fn open(config: &SourceConfig) -> Result<Self, SourceError> {
-        let refuse = |cause: String| SourceError::Content { path: config.path.clone(), cause };
-        let files = if fs::metadata(&config.path).is_ok_and(|metadata| metadata.is_dir()) {
-            // The message names the folder already.
-            image_files(config.path.as_ref()).map_err(|error| refuse(error.to_string()))?
-        } else {
-            let paths = glob::glob(&config.path).map_err(|error| refuse(error.to_string()))?;
-            paths.filter_map(Result::ok).filter(|path| path.is_file()).collect()
-        };
-        if files.is_empty() {
-            return Err(refuse(
-                "no file fits this path; expected a folder of images, a file or a glob".into(),
-            ));
-        }
-        Ok(Self {
-            path: config.path.clone(),
-            files,
-            position: 0,
-            repeat: config.repeat,
-            pace: Pace::new(config.rate),
-            seen: false,
-        })
-    }
-}
-
-impl Source for Images {
-    fn next(&mut self, frame: &mut Frame, wait: Duration) -> Result<Next, SourceError> {
-        if self.position == self.files.len() {
-            if !self.repeat {
-                return Ok(Next::End);
-            }
-            if !std::mem::take(&mut self.seen) {
-                let cause = "none of the files is an image that can be decoded".to_owned();
-                return Err(SourceError::Content { path: self.path.clone(), cause });
-            }
-            self.position = 0;
-        }
-        if !self.pace.reached(wait) {
-            return Ok(Next::Nothing);
-        }
-        self.position += 1;
-        let image = match decode(&self.files[self.position - 1]) {
-            Ok(image) => image,
-            Err(error) => return Ok(Next::Corrupt(error.to_string())),
-        };
-        self.seen = true;
-        let (width, height) = image.dimensions();
-        frame.fill(&[], (PixelFormat::Rgb24, Colours::default()), (width, height, width * 3));
-        frame.bytes = image.into_raw();
-        frame.arrival = Instant::now();
-        Ok(Next::Frame)
-    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -391,23 +311,13 @@ struct Video {
     seen: bool,
 }
 
-/// What the beginning of some bytes is.
-#[derive(Debug, PartialEq, Eq)]
-enum Piece {
-    /// A frame: of these bytes, the whole being so long.
-    Frame(std::ops::Range<usize>, usize),
-    /// Rubbish of this length.
-    Rubbish(usize),
-    /// Too little to tell.
-    More,
-}
-
 impl Source for Video {
     fn next(&mut self, frame: &mut Frame, wait: Duration) -> Result<Next, SourceError> {
         let deadline = Instant::now() + wait;
         let mut has_read = false;
         loop {
             match self.piece()? {
+                Piece::Between(bytes) => self.stream.take(bytes),
                 Piece::Frame(range, whole) => {
                     if !self.pace.reached(deadline.saturating_duration_since(Instant::now())) {
                         return Ok(Next::Nothing);
@@ -436,7 +346,15 @@ impl Source for Video {
                     Some(false) if Instant::now() < deadline => {}
                     Some(false) => return Ok(Next::Nothing),
                     None => {
-                        let rest = self.stream.bytes().len();
+                        // What is left is taken next, or the end is seen again.
+                        if let Some(rest) = self.last_image() {
+                            frame.arrival = Instant::now();
+                            self.copy(0..rest, frame);
+                            self.stream.take(rest);
+                            self.seen = true;
+                            return Ok(Next::Frame);
+                        }
+                        let rest = if self.ends_well() { 0 } else { self.stream.bytes().len() };
                         if !self.stream.restart()? {
                             return Ok(if rest > 0 { self.cut_off(rest) } else { Next::End });
                         }
@@ -466,6 +384,19 @@ impl Source for Video {
 }
 
 impl Video {
+    /// The length of an image at the end that lacks its end: whether its scan is whole, the decoder
+    /// sees. Some cameras never write an end of image.
+    fn last_image(&self) -> Option<usize> {
+        let bytes = self.stream.bytes();
+        let is_image = matches!(self.layout, Layout::Mjpeg(_)) && bytes.starts_with(&[0xff, 0xd8, 0xff]);
+        is_image.then_some(bytes.len())
+    }
+
+    /// Whether what is left at the end is no part of a frame.
+    fn ends_well(&self) -> bool {
+        matches!(self.layout, Layout::Mjpeg(_)) && is_between(self.stream.bytes())
+    }
+
     fn cut_off(&self, bytes: usize) -> Next {
         Next::Corrupt(format!("{}: the last frame is cut off after {bytes} bytes", self.stream.path))
     }
@@ -484,22 +415,8 @@ impl Video {
             Layout::Raw { bytes: needed, .. } if bytes.len() >= *needed => Piece::Frame(0..*needed, *needed),
             Layout::Raw { .. } => return Ok(Piece::More),
             Layout::Y4m(header) => {
-                let Some(end) = bytes.iter().take(4096).position(|byte| *byte == b'\n') else {
-                    if bytes.len() > 4096 {
-                        return Err(refuse("not Y4M: a header of over 4096 bytes".into()));
-                    }
-                    return Ok(Piece::More);
-                };
-                let Some(header) = header else {
-                    *header = Some(Y4mHeader::parse(&bytes[..end]).map_err(refuse)?);
-                    self.stream.take(end + 1);
-                    return self.piece();
-                };
-                let whole = end + 1 + header.bytes();
-                if !bytes.starts_with(b"FRAME") {
-                    return Err(refuse("a Y4M frame without its header".into()));
-                }
-                if bytes.len() >= whole { Piece::Frame(end + 1..whole, whole) } else { Piece::More }
+                let is_pipe = self.stream.kind != StreamKind::File;
+                y4m_piece(bytes, header, is_pipe).map_err(refuse)?
             }
         };
         if piece == Piece::More && self.stream.bytes().len() > MAX_FRAME {
@@ -529,109 +446,11 @@ impl Video {
     }
 }
 
-/// The JPEG at the beginning of `bytes`: from the start of image to the end of image, or to
-/// the next start of image when it was cut off. `seen` is 0 for a new image; when there is
-/// too little to tell, the next look begins there.
-fn jpeg_piece(bytes: &[u8], seen: &mut usize) -> Piece {
-    const START: [u8; 3] = [0xff, 0xd8, 0xff];
-    let start = bytes.windows(3).position(|window| window == START);
-    match start {
-        Some(0) => {}
-        Some(start) => return Piece::Rubbish(start),
-        // The start may be cut in two.
-        None if bytes.len() > CHUNK => return Piece::Rubbish(bytes.len() - 2),
-        None => return Piece::More,
-    }
-    let mut position = (*seen).max(2);
-    let cut_off = |at: usize| Piece::Frame(0..at, at);
-    loop {
-        *seen = position;
-        let Some(&[marker, kind]) = bytes.get(position..position + 2) else { return Piece::More };
-        match (marker, kind) {
-            (0xff, 0xd9) => return Piece::Frame(0..position + 2, position + 2),
-            (0xff, 0xd8) => return cut_off(position),
-            (0xff, 0xff) => position += 1,
-            (0xff, 0xc0..=0xfe) if !(0xd0..=0xd7).contains(&kind) => {
-                let Some(&[high, low]) = bytes.get(position + 2..position + 4) else { return Piece::More };
-                let end = position + 2 + usize::from(u16::from_be_bytes([high, low])).max(2);
-                // A thumbnail may lie in an application's segment or in a comment, nowhere else.
-                let plain = !matches!(kind, 0xe0..=0xef | 0xfe);
-                let inside = &bytes[position..end.min(bytes.len())];
-                let start = inside.windows(3).position(|window| plain && window == START);
-                if let Some(start) = start {
-                    return cut_off(position + start);
-                }
-                if end > bytes.len() {
-                    return Piece::More;
-                }
-                position = end;
-            }
-            // Within a scan, or after rubbish: on to the next marker that is none of a scan's own.
-            _ => {
-                let from = position + 1;
-                let next = bytes.get(from..).unwrap_or_default().windows(2).position(|pair| {
-                    pair[0] == 0xff && pair[1] >= 0xc0 && pair[1] != 0xff && !(0xd0..=0xd7).contains(&pair[1])
-                });
-                let Some(next) = next else {
-                    // The last byte may be the first of a marker.
-                    *seen = position.max(bytes.len() - 2);
-                    return Piece::More;
-                };
-                position = from + next;
-            }
-        }
-    }
-}
-
-/// The first line of a Y4M file.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Y4mHeader {
-    width: u32,
-    height: u32,
-    format: PixelFormat,
-    colours: Colours,
-}
-
-impl Y4mHeader {
-    fn parse(line: &[u8]) -> Result<Self, String> {
-        let line = std::str::from_utf8(line).map_err(|_| "not Y4M: its header is no text")?;
-        let mut words = line.split(' ');
-        if words.next() != Some("YUV4MPEG2") {
-            return Err("not Y4M: it does not begin with YUV4MPEG2".into());
-        }
-        let mut header = Self { width: 0, height: 0, format: PixelFormat::I420, colours: Colours::default() };
-        for word in words {
-            match word.split_at_checked(1).unwrap_or_default() {
-                ("W", width) => header.width = width.parse().map_err(|_| format!("width `{width}`"))?,
-                ("H", height) => header.height = height.parse().map_err(|_| format!("height `{height}`"))?,
-                ("C", "420" | "420jpeg" | "420mpeg2" | "420paldv") => header.format = PixelFormat::I420,
-                ("C", "422") => header.format = PixelFormat::I422,
-                ("C", "444") => header.format = PixelFormat::I444,
-                ("C", "mono") => header.format = PixelFormat::Grey,
-                ("C", other) => {
-                    return Err(format!("Y4M colours `{other}`; expected 420, 422, 444 or mono with 8 bits"));
-                }
-                ("X", "COLORRANGE=FULL") => header.colours.range = Range::Full,
-                _ => {}
-            }
-        }
-        if ![header.width, header.height].iter().all(|side| (1..=16384).contains(side)) {
-            return Err(format!("Y4M frames of {} x {}", header.width, header.height));
-        }
-        if header.bytes() > MAX_FRAME {
-            return Err(format!("Y4M frames of {} bytes; up to {MAX_FRAME} can be read", header.bytes()));
-        }
-        Ok(header)
-    }
-
-    fn bytes(&self) -> usize {
-        self.format.frame_bytes(self.height, self.width)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::io::Write as _;
+
+    use resight_imaging::Range;
 
     use super::*;
 
@@ -680,6 +499,45 @@ mod tests {
         .unwrap();
         let mut source = open(&config(SourceKind::Mjpeg, &path)).unwrap().0;
         assert_eq!(drain(&mut *source), [Some(60), None, Some(120), None, Some(200), None]);
+    }
+
+    /// As a camera sends them over HTTP.
+    #[test]
+    fn headers_of_parts_are_no_corrupt_frames() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.mjpeg");
+        let part = |grey: u8| {
+            let jpeg = jpeg(grey);
+            let head =
+                format!("\r\n--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {}\r\n\r\n", jpeg.len());
+            [head.as_bytes(), &jpeg].concat()
+        };
+        fs::write(&path, [&part(60)[..], &part(120), &part(200), b"\r\n--frame--\r\n"].concat()).unwrap();
+        let mut source = open(&config(SourceKind::Mjpeg, &path)).unwrap().0;
+        assert_eq!(drain(&mut *source), [Some(60), Some(120), Some(200)]);
+    }
+
+    /// A pipe cannot be opened again where it began.
+    #[test]
+    fn a_y4m_pipe_goes_on_after_a_damaged_header() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("frames");
+        let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+        rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+        let mut source = open(&config(SourceKind::Y4m, &path)).unwrap().0;
+        let mut frame = Frame::new();
+        assert_eq!(source.next(&mut frame, WAIT).unwrap(), Next::Nothing);
+        let mut writer = File::options().write(true).open(&path).unwrap();
+        writer.write_all(b"YUV4MPEG2 W1 H1 Cmono\nFRAME\n\x0aFRAXE\n\x0bFRAME\n\x0cFRAME\n\x0d").unwrap();
+        let mut found = vec![];
+        while found.len() < 4 {
+            match source.next(&mut frame, WAIT).unwrap() {
+                Next::Frame => found.push(Some(frame.bytes[0])),
+                Next::Corrupt(_) => found.push(None),
+                other => panic!("{other:?}"),
+            }
+        }
+        assert_eq!(found, [Some(10), None, Some(12), Some(13)]);
     }
 
     #[test]
@@ -739,7 +597,9 @@ mod tests {
                     Piece::More if end == stream.len() => break,
                     Piece::More => end = (end + step).min(stream.len()),
                     piece => {
-                        let (Piece::Frame(_, length) | Piece::Rubbish(length)) = piece else {
+                        let (Piece::Frame(_, length) | Piece::Rubbish(length) | Piece::Between(length)) =
+                            piece
+                        else {
                             unreachable!()
                         };
                         taken += length;
@@ -821,18 +681,23 @@ mod tests {
             image.save(folder.path().join(format!("{grey}.png"))).unwrap();
         }
         fs::write(folder.path().join("15.png"), b"nothing").unwrap();
-        let mut source = open(&config(SourceKind::Images, folder.path())).unwrap().0;
+        let mut source = open(&config(SourceKind::Images { watch: false }, folder.path())).unwrap().0;
         assert_eq!(drain(&mut *source), [Some(10), None, Some(20)]);
-        let mut source = open(&config(SourceKind::Images, &folder.path().join("2*.png"))).unwrap().0;
+        let mut source =
+            open(&config(SourceKind::Images { watch: false }, &folder.path().join("2*.png"))).unwrap().0;
         assert_eq!(drain(&mut *source), [Some(20)]);
-        assert!(open(&config(SourceKind::Images, &folder.path().join("*.gif"))).is_err());
+        assert!(open(&config(SourceKind::Images { watch: false }, &folder.path().join("*.gif"))).is_err());
         // Nothing but rubbish, again and again, is an error in the end.
-        let only = SourceConfig { repeat: true, ..config(SourceKind::Images, &folder.path().join("15.png")) };
+        let only = SourceConfig {
+            repeat: true,
+            ..config(SourceKind::Images { watch: false }, &folder.path().join("15.png"))
+        };
         let (mut source, mut frame) = (open(&only).unwrap().0, Frame::new());
         assert!(matches!(source.next(&mut frame, WAIT).unwrap(), Next::Corrupt(_)));
         assert!(source.next(&mut frame, WAIT).is_err());
         // One good image among them is enough.
-        let both = SourceConfig { repeat: true, ..config(SourceKind::Images, folder.path()) };
+        let both =
+            SourceConfig { repeat: true, ..config(SourceKind::Images { watch: false }, folder.path()) };
         let mut source = open(&both).unwrap().0;
         let good = (0..7).filter(|_| source.next(&mut frame, WAIT).unwrap() == Next::Frame).count();
         assert_eq!(good, 5);

@@ -1,0 +1,191 @@
+//! Y4M: a line that describes the frames, then frames, each behind a line of its own.
+
+use memchr::memmem;
+use resight_imaging::{Colours, PixelFormat, Range};
+
+use super::MAX_FRAME;
+use super::piece::Piece;
+
+/// Longest line, in bytes.
+const LONGEST_LINE: usize = 4096;
+
+/// What a stream begins with.
+const STREAM: &[u8] = b"YUV4MPEG2 ";
+
+/// What a frame begins with, then a line break or a space.
+const FRAME: &[u8] = b"FRAME";
+
+/// What a Y4M stream begins with; `header` is that of its frames once it was seen.
+///
+/// A header that is damaged, and a frame that lacks bytes, cost what lies before the next header: the
+/// stream goes on there, for a pipe cannot be opened again. So it does where a writer begins anew.
+///
+/// # Errors
+/// A stream that begins as no Y4M stream does, unless that may be the rest of another (`is_pipe`).
+pub(super) fn y4m_piece(
+    bytes: &[u8],
+    header: &mut Option<Y4mHeader>,
+    is_pipe: bool,
+) -> Result<Piece, String> {
+    let line_end = bytes.iter().take(LONGEST_LINE).position(|byte| *byte == b'\n');
+    let is_incomplete = line_end.is_none() && bytes.len() < LONGEST_LINE;
+    let begins_stream = bytes.starts_with(STREAM);
+    if begins_stream || header.is_none() {
+        if is_incomplete {
+            return Ok(Piece::More);
+        }
+        let parsed = match line_end {
+            Some(end) => Y4mHeader::parse(&bytes[..end]).map(|parsed| (parsed, end)),
+            None => Err(format!("not Y4M: a header of over {LONGEST_LINE} bytes")),
+        };
+        return match parsed {
+            Ok((parsed, end)) => {
+                *header = Some(parsed);
+                Ok(Piece::Between(end + 1))
+            }
+            Err(_) if is_pipe || header.is_some() => {
+                *header = None;
+                Ok(next_header(&bytes[1..]).map_or(Piece::More, |at| Piece::Rubbish(at + 1)))
+            }
+            Err(cause) => Err(cause),
+        };
+    }
+    let Some(known) = header else { return Ok(Piece::More) };
+    if is_incomplete && (bytes.starts_with(FRAME) || FRAME.starts_with(bytes) || STREAM.starts_with(bytes)) {
+        return Ok(Piece::More);
+    }
+    let Some(end) = line_end.filter(|_| is_frame(bytes)) else {
+        return Ok(next_header(&bytes[1..]).map_or(Piece::More, |at| Piece::Rubbish(at + 1)));
+    };
+    let begin = end + 1;
+    let whole = begin + known.bytes();
+    let Some(frame) = bytes.get(begin..whole) else { return Ok(Piece::More) };
+    // Bytes that are missing would be taken from the next frame.
+    Ok(next_header(frame).map_or(Piece::Frame(begin..whole, whole), |at| Piece::Rubbish(begin + at)))
+}
+
+fn is_frame(bytes: &[u8]) -> bool {
+    bytes.strip_prefix(FRAME).is_some_and(|rest| rest.starts_with(b"\n") || rest.starts_with(b" "))
+}
+
+/// Where the next header begins, of a frame or of a stream.
+fn next_header(bytes: &[u8]) -> Option<usize> {
+    let frame = memmem::find_iter(bytes, FRAME).find(|at| is_frame(&bytes[*at..]));
+    let stream = memmem::find(&bytes[..frame.unwrap_or(bytes.len())], STREAM);
+    stream.or(frame)
+}
+
+/// The first line of a Y4M file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Y4mHeader {
+    pub(super) width: u32,
+    pub(super) height: u32,
+    pub(super) format: PixelFormat,
+    pub(super) colours: Colours,
+}
+
+impl Y4mHeader {
+    pub(super) fn parse(line: &[u8]) -> Result<Self, String> {
+        let line = std::str::from_utf8(line).map_err(|_| "not Y4M: its header is no text")?;
+        let mut words = line.split(' ');
+        if words.next() != Some("YUV4MPEG2") {
+            return Err("not Y4M: it does not begin with YUV4MPEG2".into());
+        }
+        let mut header = Self { width: 0, height: 0, format: PixelFormat::I420, colours: Colours::default() };
+        for word in words {
+            match word.split_at_checked(1).unwrap_or_default() {
+                ("W", width) => header.width = width.parse().map_err(|_| format!("width `{width}`"))?,
+                ("H", height) => header.height = height.parse().map_err(|_| format!("height `{height}`"))?,
+                ("C", "420" | "420jpeg" | "420mpeg2" | "420paldv") => header.format = PixelFormat::I420,
+                ("C", "422") => header.format = PixelFormat::I422,
+                ("C", "444") => header.format = PixelFormat::I444,
+                ("C", "mono") => header.format = PixelFormat::Grey,
+                ("C", other) => {
+                    return Err(format!("Y4M colours `{other}`; expected 420, 422, 444 or mono with 8 bits"));
+                }
+                ("X", "COLORRANGE=FULL") => header.colours.range = Range::Full,
+                _ => {}
+            }
+        }
+        if ![header.width, header.height].iter().all(|side| (1..=16384).contains(side)) {
+            return Err(format!("Y4M frames of {} x {}", header.width, header.height));
+        }
+        if header.bytes() > MAX_FRAME {
+            return Err(format!("Y4M frames of {} bytes; up to {MAX_FRAME} can be read", header.bytes()));
+        }
+        Ok(header)
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.format.frame_bytes(self.height, self.width)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HEADER: &[u8] = b"YUV4MPEG2 W4 H2 F25:1 Cmono\n";
+
+    fn frame(grey: u8) -> Vec<u8> {
+        [&b"FRAME\n"[..], &[grey; 8]].concat()
+    }
+
+    /// The first bytes of the frames, `None` for rubbish, of a stream that is read all at once.
+    fn pieces(mut bytes: &[u8]) -> Vec<Option<u8>> {
+        let (mut header, mut found) = (None, vec![]);
+        loop {
+            match y4m_piece(bytes, &mut header, true).unwrap() {
+                Piece::Frame(range, whole) => {
+                    found.push(Some(bytes[range][0]));
+                    bytes = &bytes[whole..];
+                }
+                Piece::Between(length) => bytes = &bytes[length..],
+                Piece::Rubbish(length) => {
+                    found.push(None);
+                    bytes = &bytes[length..];
+                }
+                Piece::More => return found,
+            }
+        }
+    }
+
+    #[test]
+    fn a_damaged_header_costs_its_frame_and_no_other() {
+        let damaged = [&b"FRAXE\n"[..], &[3; 8]].concat();
+        let stream = [HEADER, &frame(1), &frame(2), &damaged, &frame(4), &frame(5)].concat();
+        assert_eq!(pieces(&stream), [Some(1), Some(2), None, Some(4), Some(5)]);
+        let without_end = [&b"FRAME"[..], &[3; 9]].concat();
+        let stream = [HEADER, &frame(1), &without_end, &frame(4)].concat();
+        assert_eq!(pieces(&stream), [Some(1), None, Some(4)]);
+    }
+
+    #[test]
+    fn a_frame_that_lacks_bytes_is_none_and_the_next_is_whole() {
+        let stream = [HEADER, &frame(1), &frame(2)[..10], &frame(3), &frame(4)].concat();
+        assert_eq!(pieces(&stream), [Some(1), None, Some(3), Some(4)]);
+        let long = [&frame(2)[..], &[2; 3]].concat();
+        let stream = [HEADER, &long, &frame(3)].concat();
+        assert_eq!(pieces(&stream), [Some(2), None, Some(3)]);
+    }
+
+    #[test]
+    fn a_writer_may_begin_anew_and_a_reader_in_the_middle() {
+        let other = b"YUV4MPEG2 W2 H2 Cmono\n";
+        let small = b"FRAME\n\x09\x09\x09\x09";
+        let stream = [HEADER, &frame(1), &frame(2)[..9], &other[..], &small[..], &small[..]].concat();
+        assert_eq!(pieces(&stream), [Some(1), None, Some(9), Some(9)]);
+        // Frames of unknown size are of no use until a stream begins.
+        let stream = [&[7; 5][..], &frame(1), &frame(2), HEADER, &frame(3)].concat();
+        let found = pieces(&stream);
+        assert!(found.ends_with(&[None, Some(3)]) && found.iter().flatten().count() == 1, "{found:?}");
+    }
+
+    #[test]
+    fn a_file_that_is_no_y4m_is_refused() {
+        let refused = |bytes: &[u8]| y4m_piece(bytes, &mut None, false).unwrap_err();
+        assert_eq!(refused(b"RIFF\n"), "not Y4M: it does not begin with YUV4MPEG2");
+        assert_eq!(refused(&[b'a'; 5000]), "not Y4M: a header of over 4096 bytes");
+        assert_eq!(y4m_piece(b"YUV4", &mut None, false), Ok(Piece::More));
+    }
+}
