@@ -2,8 +2,8 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Args;
-use resight_base::console::print_line;
 use resight::coverage::int8_mac_coverage_percent;
+use resight_base::console::print_line;
 use resight_model_file::PublicKey;
 use resight_runtime::{Head, Isa, Model, StepInfo, Target, TensorFact};
 use serde_json::{Value, json};
