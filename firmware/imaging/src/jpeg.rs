@@ -1,80 +1,130 @@
-//! JPEG frames of cameras.
+//! JPEG images: frames of cameras and photographs.
 
 use std::borrow::Cow;
 
 use resight_base::text::printable;
 use zune_jpeg::JpegDecoder;
+use zune_jpeg::errors::DecodeErrors;
 use zune_jpeg::zune_core::bytestream::ZCursor;
 use zune_jpeg::zune_core::colorspace::ColorSpace;
 use zune_jpeg::zune_core::options::DecoderOptions;
 
 use crate::error::ImagingError;
-use crate::limits::MAX_IMAGE_SIDE;
+use crate::limits::{MAX_FRAME_PIXELS, MAX_IMAGE_SIDE};
 use crate::pixels::ImageView;
-
-/// The segment with the Huffman tables of ITU-T T.81, Annex K.3. Cameras that send MJPEG leave
-/// it out.
-const HUFFMAN_TABLES: &[u8] = include_bytes!("huffman.bin");
+use crate::scan::{self, HUFFMAN_TABLES};
 
 /// Most pixels that a byte of data can hold: a block of 64 takes a bit at least. A header that
 /// promises more is damaged, and would only cost memory.
 const PIXELS_PER_BYTE: u64 = 512;
 
+/// After so many frames that need less than a quarter of it, memory is given back.
+const FRAMES_TO_SHRINK: u32 = 64;
+
 /// Decodes frames, and keeps its memory from frame to frame.
 #[derive(Debug, Default)]
 pub struct FrameDecoder {
-    /// A frame with the tables that it came without.
-    completed: Vec<u8>,
-    rgb: Vec<u8>,
+    /// The frame as the decoder gets it.
+    prepared: KeptBuffer,
+    rgb: KeptBuffer,
+}
+
+/// Memory that is kept while it is needed.
+#[derive(Debug, Default)]
+struct KeptBuffer {
+    bytes: Vec<u8>,
+    /// Frames in a row that needed less than a quarter.
+    small: u32,
+}
+
+impl KeptBuffer {
+    /// Gives memory back that has long been too much.
+    fn shrink(&mut self) {
+        let is_small = self.bytes.len() < self.bytes.capacity() / 4;
+        self.small = if is_small { self.small + 1 } else { 0 };
+        if self.small >= FRAMES_TO_SHRINK {
+            self.bytes.shrink_to_fit();
+            self.small = 0;
+        }
+    }
 }
 
 impl FrameDecoder {
-    /// Decodes a JPEG image of up to `most_pixels`; one without Huffman tables gets the
-    /// standard's. `name` is for the message.
+    /// Decodes a JPEG image of up to `most_pixels` and up to [`MAX_FRAME_PIXELS`]; one without Huffman
+    /// tables gets the standard's, and one without an end of image is good if its scan is whole. `name`
+    /// is for the message.
     ///
     /// # Errors
-    /// Damaged or truncated data, more pixels than that or than the data can hold, or a side
-    /// above [`MAX_IMAGE_SIDE`].
+    /// Data that is damaged or not all there, more pixels than that or than the data can hold, or a
+    /// side above [`MAX_IMAGE_SIDE`].
     pub fn decode(
         &mut self,
         name: &str,
         jpeg: &[u8],
         most_pixels: u64,
     ) -> Result<ImageView<'_>, ImagingError> {
-        let refuse = |cause: &str| ImagingError::Image { file: name.to_owned(), cause: printable(cause) };
-        if !jpeg.starts_with(&[0xff, 0xd8]) {
-            return Err(refuse("not a JPEG image"));
-        }
-        // The decoder fills what is missing with grey and reports nothing.
-        if !is_complete(jpeg) {
-            return Err(refuse("the JPEG data is truncated"));
-        }
-        let bytes = match missing_tables(jpeg) {
-            None => jpeg,
-            Some(at) => {
-                self.completed.clear();
-                for part in [&jpeg[..at], HUFFMAN_TABLES, &jpeg[at..]] {
-                    self.completed.extend_from_slice(part);
-                }
-                &self.completed
-            }
-        };
-        let options = DecoderOptions::default()
-            .set_max_width(MAX_IMAGE_SIDE as usize)
-            .set_max_height(MAX_IMAGE_SIDE as usize)
-            .jpeg_set_out_colorspace(ColorSpace::RGB);
-        let mut decoder = JpegDecoder::new_with_options(ZCursor::new(bytes), options);
-        decoder.decode_headers().map_err(|error| refuse(&error.to_string()))?;
-        let size = decoder.dimensions().zip(decoder.output_buffer_size());
-        let Some(((width, height), length)) = size else { return Err(refuse("the image has no size")) };
-        let most = most_pixels.min(jpeg.len() as u64 * PIXELS_PER_BYTE);
-        if width as u64 * height as u64 > most {
-            return Err(refuse(&format!("its header claims {width} x {height} pixels, {most} are possible")));
-        }
-        self.rgb.resize(length, 0);
-        decoder.decode_into(&mut self.rgb).map_err(|error| refuse(&error.to_string()))?;
-        ImageView::rgb(&self.rgb, [height as u32, width as u32])
+        let refuse = |cause: String| ImagingError::Image { file: name.to_owned(), cause };
+        let most = most_pixels.min(MAX_FRAME_PIXELS);
+        let result = decode_rgb(jpeg, most, &mut self.prepared.bytes, &mut self.rgb.bytes);
+        self.prepared.shrink();
+        self.rgb.shrink();
+        let Decoded { size, .. } = result.map_err(refuse)?;
+        ImageView::rgb(&self.rgb.bytes, size)
     }
+}
+
+/// What was decoded besides the pixels.
+#[derive(Debug)]
+pub(crate) struct Decoded {
+    /// Height and width, in pixels.
+    pub(crate) size: [u32; 2],
+    /// The TIFF structure of EXIF, without what stands before it.
+    pub(crate) exif: Option<Vec<u8>>,
+    /// The ICC profile.
+    pub(crate) profile: Option<Vec<u8>>,
+}
+
+/// Decodes a JPEG image to RGB in `rgb`; `prepared` is memory for its data. `most_pixels` as for
+/// [`FrameDecoder::decode`].
+///
+/// # Errors
+/// What is wrong with the image, for a message that names it.
+pub(crate) fn decode_rgb(
+    jpeg: &[u8],
+    most_pixels: u64,
+    prepared: &mut Vec<u8>,
+    rgb: &mut Vec<u8>,
+) -> Result<Decoded, String> {
+    if !jpeg.starts_with(&[0xff, 0xd8]) {
+        return Err("not a JPEG image".into());
+    }
+    scan::prepare(jpeg, prepared).map_err(|missing| missing.to_string())?;
+    let options = DecoderOptions::default()
+        .set_max_width(MAX_IMAGE_SIDE as usize)
+        .set_max_height(MAX_IMAGE_SIDE as usize)
+        // Anything less reports nothing when data is missing.
+        .set_strict_mode(true)
+        .jpeg_set_out_colorspace(ColorSpace::RGB);
+    let mut decoder = JpegDecoder::new_with_options(ZCursor::new(&prepared[..]), options);
+    decoder.decode_headers().map_err(|error| printable(&error.to_string()))?;
+    let size = decoder.dimensions().zip(decoder.output_buffer_size());
+    let Some(((width, height), length)) = size else { return Err("the image has no size".into()) };
+    let most = most_pixels.min(jpeg.len() as u64 * PIXELS_PER_BYTE);
+    if width as u64 * height as u64 > most {
+        return Err(format!("its header claims {width} x {height} pixels, {most} are possible"));
+    }
+    rgb.clear();
+    rgb.resize(length, 0);
+    decoder.decode_into(rgb).map_err(|error| explain(&error))?;
+    Ok(Decoded {
+        size: [height as u32, width as u32],
+        exif: decoder.exif().cloned(),
+        profile: decoder.icc_profile(),
+    })
+}
+
+fn explain(error: &DecodeErrors) -> String {
+    format!("the JPEG data is damaged or not all there ({})", printable(&error.to_string()))
 }
 
 /// A JPEG image with the standard's Huffman tables if it came without any, for everything that
@@ -101,31 +151,6 @@ fn missing_tables(jpeg: &[u8]) -> Option<usize> {
     None
 }
 
-/// Whether an end-of-image marker follows the first scan. (One may lie before it, in an
-/// embedded thumbnail; none can lie within a scan.)
-pub(crate) fn is_complete(bytes: &[u8]) -> bool {
-    const START_OF_SCAN: u8 = 0xda;
-    const END_OF_IMAGE: [u8; 2] = [0xff, 0xd9];
-    let mut position = 2;
-    while let Some(&[marker, kind, high, low]) = bytes.get(position..position + 4) {
-        if marker != 0xff {
-            // Not a segment: leave the judgement to the decoder.
-            return true;
-        }
-        if kind == 0xff {
-            // A fill byte before a marker.
-            position += 1;
-            continue;
-        }
-        position += 2 + usize::from(u16::from_be_bytes([high, low]));
-        if kind == START_OF_SCAN {
-            let scan = bytes.get(position..).unwrap_or_default();
-            return scan.windows(2).any(|pair| pair == END_OF_IMAGE);
-        }
-    }
-    false
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -135,6 +160,25 @@ mod tests {
         let image = image::RgbImage::from_pixel(width, 8, image::Rgb([grey; 3]));
         image.write_to(&mut bytes, image::ImageFormat::Jpeg).unwrap();
         bytes.into_inner()
+    }
+
+    /// Something with many bits in each block.
+    fn busy(width: u32, height: u32) -> Vec<u8> {
+        let pixel = |x: u32, y: u32| {
+            let noise = (x * 7919 + y * 104_729) ^ (x * y * 31);
+            image::Rgb([noise as u8, (noise >> 3) as u8, (x * 5 + y) as u8])
+        };
+        let mut bytes = std::io::Cursor::new(vec![]);
+        image::RgbImage::from_fn(width, height, pixel)
+            .write_to(&mut bytes, image::ImageFormat::Jpeg)
+            .unwrap();
+        bytes.into_inner()
+    }
+
+    fn decode(bytes: &[u8]) -> Result<Vec<u8>, String> {
+        let mut decoder = FrameDecoder::default();
+        let image = decoder.decode("camera", bytes, u64::MAX);
+        image.map(|image| image.to_rgb().into_raw()).map_err(|error| error.to_string())
     }
 
     #[test]
@@ -149,10 +193,22 @@ mod tests {
         }
         assert!(bare.len() < whole.len());
         assert_eq!(decoder.decode("a", &bare, u64::MAX).unwrap().to_rgb(), first);
-        let before = (decoder.rgb.as_ptr(), decoder.completed.as_ptr());
+        let before = (decoder.rgb.bytes.as_ptr(), decoder.prepared.bytes.as_ptr());
         decoder.decode("a", &jpeg(200, 8), u64::MAX).unwrap();
         decoder.decode("a", &bare, u64::MAX).unwrap();
-        assert_eq!((decoder.rgb.as_ptr(), decoder.completed.as_ptr()), before);
+        assert_eq!((decoder.rgb.bytes.as_ptr(), decoder.prepared.bytes.as_ptr()), before);
+    }
+
+    /// One huge frame in a stream of small ones.
+    #[test]
+    fn memory_that_is_no_longer_needed_is_given_back() {
+        let mut decoder = FrameDecoder::default();
+        decoder.decode("a", &jpeg(77, 16000), u64::MAX).unwrap();
+        let huge = decoder.rgb.bytes.capacity();
+        for _ in 0..FRAMES_TO_SHRINK {
+            decoder.decode("a", &jpeg(77, 16), u64::MAX).unwrap();
+        }
+        assert!(huge >= 16000 * 8 * 3 && decoder.rgb.bytes.capacity() < huge / 100);
     }
 
     /// A flipped bit in a header must not cost a gigabyte.
@@ -164,18 +220,108 @@ mod tests {
         claims[frame + 5..frame + 9].copy_from_slice(&[0x40, 0, 0x40, 0]);
         let error = decoder.decode("camera", &claims, u64::MAX).unwrap_err().to_string();
         assert!(error.contains("16384 x 16384"), "{error}");
+        // Data enough for it, so the limit of streams decides.
+        let at = claims.len() - 2;
+        claims.splice(at..at, std::iter::repeat_n(0x55, 1 << 20));
+        let error = decoder.decode("camera", &claims, u64::MAX).unwrap_err().to_string();
+        assert!(error.contains("16384 x 16384 pixels, 25165824 are possible"), "{error}");
         assert!(decoder.decode("camera", &jpeg(77, 16), 127).is_err());
-        assert_eq!(decoder.rgb.capacity(), 0);
+        assert_eq!(decoder.rgb.bytes.capacity(), 0);
         decoder.decode("camera", &jpeg(77, 16), 128).unwrap();
     }
 
     #[test]
     fn rubbish_and_half_a_frame_are_refused_with_the_name() {
-        let mut decoder = FrameDecoder::default();
         let whole = jpeg(77, 16);
-        for bytes in [&b"nothing"[..], &[], &[0xff, 0xd8], &whole[..whole.len() - 30]] {
-            let error = decoder.decode("camera", bytes, u64::MAX).unwrap_err().to_string();
+        for bytes in [&b"nothing"[..], &[], &[0xff, 0xd8], &whole[..whole.len() / 2]] {
+            let error = decode(bytes).unwrap_err();
             assert!(error.contains("camera"), "{error}");
         }
+    }
+
+    fn scan_of(jpeg: &[u8]) -> usize {
+        let at = jpeg.windows(2).position(|pair| pair == [0xff, 0xda]).unwrap();
+        at + 2 + usize::from(u16::from_be_bytes([jpeg[at + 2], jpeg[at + 3]]))
+    }
+
+    /// Packets of a USB camera that are lost: data is missing in the middle, the end is there.
+    #[test]
+    fn a_scan_with_a_gap_is_damaged() {
+        let whole = busy(160, 120);
+        let expected = decode(&whole).unwrap();
+        let scan = scan_of(&whole);
+        let length = whole.len() - 2 - scan;
+        for (from, lost) in [(length / 4, length / 8), (length / 2, length / 2), (length / 3, 700), (0, 2000)]
+        {
+            let mut gap = whole.clone();
+            gap.drain(scan + from..scan + from + lost);
+            let error = decode(&gap).unwrap_err();
+            assert!(error.contains("damaged or not all there"), "{from} {lost}: {error}");
+        }
+        // What follows the end does not matter.
+        assert_eq!(decode(&[&whole[..], b"\r\n--frame\r\n"].concat()).unwrap(), expected);
+    }
+
+    /// Cameras such as the ESP32's leave the end of image out.
+    #[test]
+    fn a_whole_scan_without_an_end_is_good() {
+        for whole in [busy(160, 120), jpeg(77, 16), jpeg(0, 640)] {
+            let expected = decode(&whole).unwrap();
+            let bare = &whole[..whole.len() - 2];
+            assert_eq!(decode(bare).unwrap(), expected);
+            assert_eq!(decode(&[bare, b"\r\n--frame\r\n"].concat()).unwrap(), expected);
+        }
+        let whole = busy(160, 120);
+        for missing in [40, 400, 4000] {
+            assert!(
+                decode(&whole[..whole.len() - missing]).is_err_and(|error| error.contains("not all there"))
+            );
+        }
+    }
+
+    /// A grey image of 8 x `8 * blocks` pixels with a restart marker behind each block: every block is
+    /// coded as the only one of an image of its own.
+    fn with_restarts(blocks: u8) -> Vec<u8> {
+        let block = |seed: u8| {
+            let image = image::GrayImage::from_fn(8, 8, |x, y| {
+                image::Luma([(x * 37 + y * 91 + u32::from(seed) * 53) as u8 ^ (x * y * 29) as u8])
+            });
+            let mut bytes = std::io::Cursor::new(vec![]);
+            image.write_to(&mut bytes, image::ImageFormat::Jpeg).unwrap();
+            bytes.into_inner()
+        };
+        let first = block(0);
+        let mut whole = first[..scan_of(&first)].to_vec();
+        let frame = whole.windows(2).position(|pair| pair == [0xff, 0xc0]).unwrap();
+        whole[frame + 5..frame + 7].copy_from_slice(&(8 * u16::from(blocks)).to_be_bytes());
+        let at = whole.windows(2).position(|pair| pair == [0xff, 0xda]).unwrap();
+        whole.splice(at..at, [0xff, 0xdd, 0, 4, 0, 1]);
+        for seed in 0..blocks {
+            let one = block(seed);
+            whole.extend_from_slice(&one[scan_of(&one)..one.len() - 2]);
+            whole.extend_from_slice(&[0xff, if seed + 1 < blocks { 0xd0 + seed % 8 } else { 0xd9 }]);
+        }
+        whole
+    }
+
+    /// With restart markers whole intervals can be missing, and nothing else shows it.
+    #[test]
+    fn missing_restart_intervals_are_noticed() {
+        let whole = with_restarts(20);
+        assert_eq!(decode(&whole).unwrap().len(), 8 * 160 * 3);
+        let scan = scan_of(&whole);
+        let marks: Vec<usize> = (scan..whole.len() - 1)
+            .filter(|at| whole[*at] == 0xff && (0xd0..=0xd7).contains(&whole[*at + 1]))
+            .collect();
+        assert!(marks.len() >= 9, "{}", marks.len());
+        let without = |from: usize, to: usize| [&whole[..from], &whole[to..]].concat();
+        let error = decode(&without(marks[2], marks[3])).unwrap_err();
+        assert!(error.contains("restart markers are missing"), "{error}");
+        // Eight in a row: the numbers fit.
+        let error = decode(&without(marks[0], marks[8])).unwrap_err();
+        assert!(error.contains("restart intervals"), "{error}");
+        // Half of one.
+        let error = decode(&without(marks[1] + 2, (marks[1] + marks[2]) / 2)).unwrap_err();
+        assert!(error.contains("damaged or not all there"), "{error}");
     }
 }

@@ -7,23 +7,32 @@
 mod bayer;
 mod channels;
 mod error;
-mod files;
 mod fit;
+mod folders;
+mod interlaced;
 mod jpeg;
 mod limits;
 mod orientation;
+mod photograph;
 mod pixels;
 mod preprocessing;
+mod profile;
 mod resize;
+mod scan;
 
 pub use bayer::{BayerDepth, BayerOrder};
 pub use channels::Channels;
 pub use error::ImagingError;
-pub use files::{check_folder, decode, decode_bytes, image_files, is_image_name};
 pub use fit::Fit;
+pub use folders::{ImageFolder, check_folder, image_files, is_image_name};
 pub use image::RgbImage;
+pub use interlaced::Fields;
 pub use jpeg::{FrameDecoder, with_huffman_tables};
-pub use limits::{MAX_IMAGE_SIDE, MAX_INPUT_SIDE, MAX_STRIDE};
+pub use limits::{MAX_FRAME_PIXELS, MAX_IMAGE_SIDE, MAX_INPUT_SIDE, MAX_STRIDE};
 pub use orientation::{Orientation, Rotation};
+pub use photograph::{
+    ColourProfile, Photograph, Treatment, TreatmentCounts, decode, decode_bytes, decode_photograph,
+    read_photograph,
+};
 pub use pixels::{Colours, ImageView, Matrix, PixelFormat, Range, Region};
 pub use preprocessing::{InputTable, Preprocessing, Preprocessor};

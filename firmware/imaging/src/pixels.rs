@@ -27,34 +27,65 @@ pub enum PixelFormat {
     Nv12,
     /// A plane Y and one of interleaved V and U of half the width and height.
     Nv21,
+    /// A plane Y and one of interleaved U and V of half the width.
+    Nv16,
+    /// A plane Y and one of interleaved V and U of half the width.
+    Nv61,
+    /// A plane Y and one of interleaved U and V of the same size.
+    Nv24,
     /// Y0, U, Y1, V: chroma of half the width.
     Yuyv,
+    /// Y0, V, Y1, U: chroma of half the width.
+    Yvyu,
     /// U, Y0, V, Y1: chroma of half the width.
     Uyvy,
     /// Red, green, blue.
     Rgb24,
     /// Blue, green, red.
     Bgr24,
+    /// Blue, green, red and a byte of no meaning.
+    Bgrx32,
+    /// A byte of no meaning, red, green, blue.
+    Xrgb32,
+    /// Five bits of red, six of green and five of blue in two bytes, the lower first.
+    Rgb565,
     /// Y alone.
     Grey,
+    /// Y alone, ten bits in two bytes, the lower first.
+    Grey10,
+    /// Y alone, twelve bits in two bytes, the lower first.
+    Grey12,
+    /// Y alone, sixteen bits, the lower byte first, in whatever part of their range the frame has: from its
+    /// darkest value to its brightest, as thermal cameras give it.
+    Grey16,
     /// The sensor's own values, one colour per pixel.
     Bayer(BayerOrder, BayerDepth),
 }
 
 impl PixelFormat {
     /// Every format that has a name, with its name in configurations.
-    pub const NAMED: [(&'static str, Self); 11] = [
+    pub const NAMED: [(&'static str, Self); 21] = [
         ("i420", Self::I420),
         ("i422", Self::I422),
         ("i444", Self::I444),
         ("yv12", Self::Yv12),
         ("nv12", Self::Nv12),
         ("nv21", Self::Nv21),
+        ("nv16", Self::Nv16),
+        ("nv61", Self::Nv61),
+        ("nv24", Self::Nv24),
         ("yuyv", Self::Yuyv),
+        ("yvyu", Self::Yvyu),
         ("uyvy", Self::Uyvy),
         ("rgb24", Self::Rgb24),
         ("bgr24", Self::Bgr24),
+        ("bgrx32", Self::Bgrx32),
+        ("xrgb32", Self::Xrgb32),
+        ("rgb565", Self::Rgb565),
         ("grey", Self::Grey),
+        ("grey10", Self::Grey10),
+        ("grey12", Self::Grey12),
+        ("grey16", Self::Grey16),
     ];
 
     /// The format that a configuration calls `name`: one of [`NAMED`](Self::NAMED), or a Bayer
@@ -81,9 +112,12 @@ impl PixelFormat {
     /// Bytes of a row of the first plane without padding.
     pub fn row_bytes(self, width: u32) -> u32 {
         match self {
-            Self::I420 | Self::I422 | Self::I444 | Self::Yv12 | Self::Nv12 | Self::Nv21 | Self::Grey => width,
+            Self::I420 | Self::I422 | Self::I444 | Self::Yv12 | Self::Nv12 | Self::Nv21 => width,
+            Self::Nv16 | Self::Nv61 | Self::Nv24 | Self::Grey => width,
+            Self::Rgb565 | Self::Grey10 | Self::Grey12 | Self::Grey16 => width * 2,
             Self::Rgb24 | Self::Bgr24 => width * 3,
-            Self::Yuyv | Self::Uyvy => width.div_ceil(2) * 4,
+            Self::Bgrx32 | Self::Xrgb32 => width * 4,
+            Self::Yuyv | Self::Yvyu | Self::Uyvy => width.div_ceil(2) * 4,
             Self::Bayer(_, depth) => depth.row_bytes(width),
         }
     }
@@ -91,20 +125,39 @@ impl PixelFormat {
     /// Bytes of a frame whose first plane has rows of `stride` bytes. Rows of the chroma planes
     /// have as many, or half (rounded up), as V4L2 has it.
     pub fn frame_bytes(self, height: u32, stride: u32) -> usize {
-        let (height, stride) = (height as usize, stride as usize);
-        let luma = stride * height;
-        let half = stride.div_ceil(2);
-        match self {
-            Self::I420 | Self::Yv12 | Self::Nv12 | Self::Nv21 => luma + 2 * half * height.div_ceil(2),
-            Self::I422 => luma + 2 * half * height,
-            Self::I444 => 3 * luma,
-            Self::Yuyv | Self::Uyvy | Self::Rgb24 | Self::Bgr24 | Self::Grey | Self::Bayer(..) => luma,
-        }
+        self.planes(height, stride).into_iter().map(|(rows, row)| rows * row).sum()
+    }
+
+    /// Rows, and bytes of a row, of each plane; without any for planes that it does not have.
+    pub(crate) fn planes(self, height: u32, stride: u32) -> [(usize, usize); 3] {
+        let (rows, row) = (height as usize, stride as usize);
+        let (fewer, half) = (rows.div_ceil(2), row.div_ceil(2));
+        let [second, third] = match self {
+            Self::I420 | Self::Yv12 => [(fewer, half); 2],
+            Self::Nv12 | Self::Nv21 => [(fewer, 2 * half), (0, 0)],
+            Self::I422 => [(rows, half); 2],
+            Self::Nv16 | Self::Nv61 => [(rows, 2 * half), (0, 0)],
+            Self::I444 => [(rows, row); 2],
+            Self::Nv24 => [(rows, 2 * row), (0, 0)],
+            _ => [(0, 0); 2],
+        };
+        [(rows, row), second, third]
     }
 
     /// Whether it holds Y, U and V, so that [`Colours`] matter.
     pub fn is_yuv(self) -> bool {
-        !matches!(self, Self::Rgb24 | Self::Bgr24 | Self::Bayer(..))
+        !matches!(
+            self,
+            Self::Rgb24
+                | Self::Bgr24
+                | Self::Bgrx32
+                | Self::Xrgb32
+                | Self::Rgb565
+                | Self::Grey10
+                | Self::Grey12
+                | Self::Grey16
+                | Self::Bayer(..)
+        )
     }
 }
 
@@ -252,6 +305,8 @@ pub struct ImageView<'a> {
     top: u32,
     width: u32,
     height: u32,
+    /// Values of 16-bit grey that become black and white.
+    levels: (u16, u16),
 }
 
 impl<'a> ImageView<'a> {
@@ -291,7 +346,13 @@ impl<'a> ImageView<'a> {
             ));
         }
         let (rows, stride) = (height as usize, stride as usize);
-        Ok(Self { bytes, format, colours, rows, stride, left: 0, top: 0, width, height })
+        let levels = match format {
+            PixelFormat::Grey10 => (0, 0x3ff),
+            PixelFormat::Grey12 => (0, 0xfff),
+            PixelFormat::Grey16 => levels(bytes, rows, stride, width as usize),
+            _ => (0, 0),
+        };
+        Ok(Self { bytes, format, colours, rows, stride, levels, left: 0, top: 0, width, height })
     }
 
     /// An RGB image: `[height, width, 3]` bytes without gaps.
@@ -384,6 +445,37 @@ impl<'a> ImageView<'a> {
                 }
                 return;
             }
+            PixelFormat::Bgrx32 | PixelFormat::Xrgb32 => {
+                let pixels = line[columns.start * 4..columns.end * 4].chunks_exact(4);
+                let (red, green, blue) =
+                    if self.format == PixelFormat::Bgrx32 { (2, 1, 0) } else { (1, 2, 3) };
+                for (output, pixel) in rgbx.chunks_exact_mut(4).zip(pixels) {
+                    output.copy_from_slice(&[pixel[red], pixel[green], pixel[blue], 0]);
+                }
+                return;
+            }
+            PixelFormat::Rgb565 => {
+                let pixels = line[columns.start * 2..columns.end * 2].chunks_exact(2);
+                for (output, pixel) in rgbx.chunks_exact_mut(4).zip(pixels) {
+                    let value = u16::from_le_bytes([pixel[0], pixel[1]]);
+                    // The highest bits again below, so that the largest value is 255.
+                    let wide = |value: u16, bits: u32| (value << (8 - bits) | value >> (2 * bits - 8)) as u8;
+                    let (red, green, blue) = (value >> 11, value >> 5 & 63, value & 31);
+                    output.copy_from_slice(&[wide(red, 5), wide(green, 6), wide(blue, 5), 0]);
+                }
+                return;
+            }
+            PixelFormat::Grey10 | PixelFormat::Grey12 | PixelFormat::Grey16 => {
+                let (low, high) = self.levels;
+                let range = u32::from(high - low).max(1);
+                let pixels = line[columns.start * 2..columns.end * 2].chunks_exact(2);
+                for (output, pixel) in rgbx.chunks_exact_mut(4).zip(pixels) {
+                    let value = u16::from_le_bytes([pixel[0], pixel[1]]).clamp(low, high);
+                    let grey = ((u32::from(value - low) * 255 + range / 2) / range) as u8;
+                    output.copy_from_slice(&[grey, grey, grey, 0]);
+                }
+                return;
+            }
             PixelFormat::Bayer(..) => unreachable!("a Bayer image is demosaiced as a whole"),
             PixelFormat::I444 => {
                 let (u, v) = chroma.split_at(self.rows * self.stride);
@@ -401,9 +493,21 @@ impl<'a> ImageView<'a> {
                 twice(&v[row / lower * half..][pairs], red);
                 &line[first..columns.end]
             }
-            PixelFormat::Nv12 | PixelFormat::Nv21 => {
-                let values = chroma[row / 2 * 2 * half..][2 * pairs.start..2 * pairs.end].chunks_exact(2);
-                let (u, v) = if self.format == PixelFormat::Nv12 { (0, 1) } else { (1, 0) };
+            PixelFormat::Nv24 => {
+                let values = chroma[row * 2 * self.stride..][2 * first..2 * columns.end].chunks_exact(2);
+                for ((blue, red), value) in blue.iter_mut().zip(red.iter_mut()).zip(values) {
+                    (*blue, *red) = (value[0], value[1]);
+                }
+                &line[first..columns.end]
+            }
+            PixelFormat::Nv12 | PixelFormat::Nv21 | PixelFormat::Nv16 | PixelFormat::Nv61 => {
+                let lower = if matches!(self.format, PixelFormat::Nv12 | PixelFormat::Nv21) { 2 } else { 1 };
+                let row = &chroma[row / lower * 2 * half..];
+                let values = row[2 * pairs.start..2 * pairs.end].chunks_exact(2);
+                let (u, v) = match self.format {
+                    PixelFormat::Nv12 | PixelFormat::Nv16 => (0, 1),
+                    _ => (1, 0),
+                };
                 for ((blue, red), value) in blue.chunks_exact_mut(2).zip(red.chunks_exact_mut(2)).zip(values)
                 {
                     blue.copy_from_slice(&[value[u]; 2]);
@@ -411,14 +515,18 @@ impl<'a> ImageView<'a> {
                 }
                 &line[first..columns.end]
             }
-            PixelFormat::Yuyv | PixelFormat::Uyvy => {
+            PixelFormat::Yuyv | PixelFormat::Yvyu | PixelFormat::Uyvy => {
                 let quads = line[4 * pairs.start..4 * pairs.end].chunks_exact(4);
-                let (y, c) = if self.format == PixelFormat::Yuyv { (0, 1) } else { (1, 0) };
+                let (y, u, v) = match self.format {
+                    PixelFormat::Yuyv => (0, 1, 3),
+                    PixelFormat::Yvyu => (0, 3, 1),
+                    _ => (1, 0, 2),
+                };
                 let chroma = blue.chunks_exact_mut(2).zip(red.chunks_exact_mut(2));
                 for ((luma, (blue, red)), quad) in luma.chunks_exact_mut(2).zip(chroma).zip(quads) {
                     luma.copy_from_slice(&[quad[y], quad[y + 2]]);
-                    blue.copy_from_slice(&[quad[c]; 2]);
-                    red.copy_from_slice(&[quad[c + 2]; 2]);
+                    blue.copy_from_slice(&[quad[u]; 2]);
+                    red.copy_from_slice(&[quad[v]; 2]);
                 }
                 luma
             }
@@ -452,6 +560,17 @@ impl<'a> ImageView<'a> {
         }
         RgbImage::from_raw(width, height, pixels).expect("three bytes for each pixel")
     }
+}
+
+/// The smallest and the largest value of rows of 16-bit values.
+fn levels(bytes: &[u8], rows: usize, stride: usize, width: usize) -> (u16, u16) {
+    let rows = bytes.chunks(stride).take(rows);
+    let values = rows.flat_map(|row| row.get(..2 * width).unwrap_or_default().chunks_exact(2));
+    let (low, high) = values.fold((u16::MAX, 0), |(low, high), pair| {
+        let value = u16::from_le_bytes([pair[0], pair[1]]);
+        (low.min(value), high.max(value))
+    });
+    (low.min(high), high)
 }
 
 fn twice(half: &[u8], output: &mut [u8]) {

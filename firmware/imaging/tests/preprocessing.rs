@@ -246,8 +246,8 @@ fn message(name: &str, bytes: &[u8]) -> String {
 #[test]
 fn undecodable_images_are_errors_that_name_the_file() {
     assert!(message("a.png", b"").contains("empty"));
-    assert!(message("a.png", b"hello").contains("neither PNG nor JPEG"));
-    assert!(message("a.gif", b"GIF89a\x01\0\x01\0\0\0\0;").contains("neither PNG nor JPEG"));
+    assert!(message("a.png", b"hello").contains("neither PNG, JPEG nor WebP"));
+    assert!(message("a.gif", b"GIF89a\x01\0\x01\0\0\0\0;").contains("neither PNG, JPEG nor WebP but GIF"));
     for name in ["rgb8.png", "photograph.jpg", "grey.jpg"] {
         let bytes = fs::read(data(name)).unwrap();
         for length in [3, 9, 20, bytes.len() / 3, bytes.len() / 2, bytes.len() - 13] {

@@ -167,7 +167,7 @@ pub(crate) fn open(config: &SourceConfig, wanted: Wanted) -> Result<(Box<dyn Sou
     if config.rate.is_some() && stream.kind != StreamKind::File {
         return Err(content("a rate is for files and folders; this comes at its own".into()));
     }
-    Ok((Box::new(Video { stream, layout, pace: Pace::new(config.rate), seen: false }), live))
+    Ok((Box::new(Video { stream, layout, pace: Pace::new(config.rate), seen: false, told: false }), live))
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -309,6 +309,8 @@ struct Video {
     pace: Pace,
     /// Whether any frame was seen since the last start: an empty file must not spin.
     seen: bool,
+    /// Whether it was said that frames are interlaced.
+    told: bool,
 }
 
 impl Source for Video {
@@ -425,7 +427,7 @@ impl Video {
         Ok(piece)
     }
 
-    fn copy(&self, range: std::ops::Range<usize>, frame: &mut Frame) {
+    fn copy(&mut self, range: std::ops::Range<usize>, frame: &mut Frame) {
         let bytes = &self.stream.bytes()[range];
         match &self.layout {
             // There is no piece before the header.
@@ -437,7 +439,18 @@ impl Video {
             }
             Layout::Y4m(Some(header)) => {
                 let (width, height) = (header.width, header.height);
-                frame.fill(bytes, (header.format, header.colours), (width, height, width));
+                let Some(fields) = header.fields else {
+                    frame.fill(bytes, (header.format, header.colours), (width, height, width));
+                    return;
+                };
+                frame.fill(&[], (header.format, header.colours), (width, fields.height(height), width));
+                fields.first(bytes, header.format, height, width, &mut frame.bytes);
+                if !std::mem::replace(&mut self.told, true) {
+                    log::warn!(
+                        "{}: interlaced: of each frame one of the two half pictures is used",
+                        self.stream.path
+                    );
+                }
             }
             &Layout::Raw { format, width, height, stride, .. } => {
                 frame.fill(bytes, (format, Colours::default()), (width, height, stride));
@@ -552,6 +565,12 @@ mod tests {
         .unwrap();
         let mut source = open(&config(SourceKind::Y4m, &path)).unwrap().0;
         assert_eq!(drain(&mut *source), [Some(0), Some(255), None]);
+        // Two half pictures of which one is white are not one of stripes.
+        fs::write(&path, b"YUV4MPEG2 W1 H4 Ib Cmono\nFRAME\n\xeb\x10\xeb\x10").unwrap();
+        let mut source = open(&config(SourceKind::Y4m, &path)).unwrap().0;
+        let mut frame = Frame::new();
+        assert_eq!(source.next(&mut frame, WAIT).unwrap(), Next::Frame);
+        assert_eq!((frame.bytes.as_slice(), frame.height), (&[16; 4][..], 4));
         for wrong in [
             "RIFF W5 H3",
             "YUV4MPEG2 W0 H3",

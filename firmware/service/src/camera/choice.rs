@@ -98,7 +98,12 @@ impl Mode {
 
     /// Smaller is better.
     fn rank(&self, wanted: Wanted, rate: f64) -> (bool, bool, u64, u64) {
-        let grey = self.known.content == Content::Pixels(PixelFormat::Grey);
+        let grey = match self.known.content {
+            Content::Pixels(
+                PixelFormat::Grey | PixelFormat::Grey10 | PixelFormat::Grey12 | PixelFormat::Grey16,
+            ) => true,
+            Content::Pixels(_) | Content::Jpeg => false,
+        };
         let pixels = u64::from(self.width) * u64::from(self.height);
         let cost = self.known.cost();
         if self.covers(wanted) {

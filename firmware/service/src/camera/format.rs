@@ -1,6 +1,6 @@
 //! V4L2's pixel formats and what they are here.
 
-use resight_imaging::{BayerDepth, BayerOrder, Colours, Matrix, PixelFormat, Range};
+use resight_imaging::{BayerDepth, BayerOrder, Colours, Fields, Matrix, PixelFormat, Range};
 use v4l::FourCC;
 
 /// How the bytes of a buffer make an image.
@@ -31,13 +31,19 @@ use BayerDepth::{Eight, Sixteen, Ten, TenPacked, Twelve, TwelvePacked};
 use BayerOrder::{Bggr, Gbrg, Grbg, Rggb};
 
 /// Every format that can be used, by its code in `linux/videodev2.h`.
-pub(super) const KNOWN: [Known; 42] = [
+pub(super) const KNOWN: [Known; 56] = [
     raw(*b"YUYV", PixelFormat::Yuyv, 1),
+    raw(*b"YVYU", PixelFormat::Yvyu, 1),
     raw(*b"UYVY", PixelFormat::Uyvy, 1),
     raw(*b"NV12", PixelFormat::Nv12, 1),
     raw(*b"NM12", PixelFormat::Nv12, 2),
     raw(*b"NV21", PixelFormat::Nv21, 1),
     raw(*b"NM21", PixelFormat::Nv21, 2),
+    raw(*b"NV16", PixelFormat::Nv16, 1),
+    raw(*b"NM16", PixelFormat::Nv16, 2),
+    raw(*b"NV61", PixelFormat::Nv61, 1),
+    raw(*b"NM61", PixelFormat::Nv61, 2),
+    raw(*b"NV24", PixelFormat::Nv24, 1),
     raw(*b"YU12", PixelFormat::I420, 1),
     raw(*b"YM12", PixelFormat::I420, 3),
     raw(*b"YV12", PixelFormat::Yv12, 1),
@@ -47,7 +53,16 @@ pub(super) const KNOWN: [Known; 42] = [
     raw(*b"YM24", PixelFormat::I444, 3),
     raw(*b"RGB3", PixelFormat::Rgb24, 1),
     raw(*b"BGR3", PixelFormat::Bgr24, 1),
+    // With alpha instead of the byte of no meaning, too.
+    raw(*b"XR24", PixelFormat::Bgrx32, 1),
+    raw(*b"AR24", PixelFormat::Bgrx32, 1),
+    raw(*b"BX24", PixelFormat::Xrgb32, 1),
+    raw(*b"BA24", PixelFormat::Xrgb32, 1),
+    raw(*b"RGBP", PixelFormat::Rgb565, 1),
     raw(*b"GREY", PixelFormat::Grey, 1),
+    raw(*b"Y10 ", PixelFormat::Grey10, 1),
+    raw(*b"Y12 ", PixelFormat::Grey12, 1),
+    raw(*b"Y16 ", PixelFormat::Grey16, 1),
     Known { code: *b"MJPG", content: Content::Jpeg, buffers: 1 },
     Known { code: *b"JPEG", content: Content::Jpeg, buffers: 1 },
     bayer(*b"RGGB", Rggb, Eight),
@@ -106,8 +121,11 @@ impl Known {
         let Content::Pixels(format) = self.content else { return 160 };
         match format {
             PixelFormat::I420 | PixelFormat::Yv12 | PixelFormat::Nv12 | PixelFormat::Nv21 => 12,
-            PixelFormat::Yuyv | PixelFormat::Uyvy | PixelFormat::I422 => 16,
-            PixelFormat::Rgb24 | PixelFormat::Bgr24 | PixelFormat::I444 => 24,
+            PixelFormat::Yuyv | PixelFormat::Yvyu | PixelFormat::Uyvy | PixelFormat::I422 => 16,
+            PixelFormat::Nv16 | PixelFormat::Nv61 | PixelFormat::Rgb565 => 16,
+            PixelFormat::Rgb24 | PixelFormat::Bgr24 | PixelFormat::I444 | PixelFormat::Nv24 => 24,
+            PixelFormat::Bgrx32 | PixelFormat::Xrgb32 => 32,
+            PixelFormat::Grey10 | PixelFormat::Grey12 | PixelFormat::Grey16 => 16,
             PixelFormat::Bayer(..) => 240 + u64::from(format.row_bytes(64)) / 8,
             PixelFormat::Grey => 8,
         }
@@ -126,6 +144,7 @@ impl Known {
             PixelFormat::I420 | PixelFormat::Yv12 => Part { rows: rows.div_ceil(2), row: row.div_ceil(2) },
             PixelFormat::I422 => Part { rows, row: row.div_ceil(2) },
             PixelFormat::I444 => luma,
+            PixelFormat::Nv16 | PixelFormat::Nv61 => Part { rows, row: row.div_ceil(2) * 2 },
             // Interleaved.
             _ => Part { rows: rows.div_ceil(2), row: row.div_ceil(2) * 2 },
         };
@@ -141,6 +160,22 @@ pub(super) struct Part {
     pub(super) rows: usize,
     /// Bytes of a row.
     pub(super) row: usize,
+}
+
+/// How half pictures lie in a frame, from V4L2's `enum v4l2_field`; `None` for whole frames. Which of
+/// the two is older does not matter: one is used.
+pub(super) fn fields(field: u32) -> Option<Fields> {
+    match field {
+        // TOP, BOTTOM, ALTERNATE: each buffer holds one.
+        2 | 3 | 7 => Some(Fields::Alone),
+        // INTERLACED, INTERLACED_TB.
+        4 | 8 => Some(Fields::EvenFirst),
+        // INTERLACED_BT.
+        9 => Some(Fields::OddFirst),
+        // SEQ_TB, SEQ_BT.
+        5 | 6 => Some(Fields::OneAboveOther),
+        _ => None,
+    }
 }
 
 /// What Y, U and V mean, from V4L2's numbers; zeros are resolved as the kernel's
@@ -183,6 +218,15 @@ mod tests {
         // These differ by case alone.
         assert_eq!(codes("pGAA"), [*b"pGAA"]);
         assert!(codes("h264").is_empty());
+    }
+
+    #[test]
+    fn half_pictures_are_told_from_whole_frames() {
+        let all: Vec<_> = (0..10).map(fields).collect();
+        let (even, alone) = (Some(Fields::EvenFirst), Some(Fields::Alone));
+        let above = Some(Fields::OneAboveOther);
+        let odd = Some(Fields::OddFirst);
+        assert_eq!(all, [None, None, alone, alone, even, above, above, alone, even, odd]);
     }
 
     #[test]

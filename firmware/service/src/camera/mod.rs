@@ -17,6 +17,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, Once, PoisonError};
 use std::time::{Duration, Instant};
 
+use resight_imaging::Fields;
+
 use self::choice::{Choice, Mode};
 pub(crate) use self::choice::{Prescribed, Wanted};
 pub(crate) use self::controls::Setting;
@@ -79,8 +81,13 @@ pub(crate) struct Camera {
     ring: Ring<Capture>,
     format: FrameFormat,
     width: u32,
+    /// Of a buffer.
     height: u32,
     stride: u32,
+    /// How half pictures lie in a buffer of pixels.
+    fields: Option<Fields>,
+    /// A buffer of half pictures.
+    halves: Vec<u8>,
 }
 
 impl Camera {
@@ -162,9 +169,14 @@ impl Camera {
             choice::rate(interval).map_or(Duration::ZERO, |rate| Duration::from_secs_f64(1.0 / rate));
         let patience = PATIENCE.max(interval.saturating_mul(10));
         let (width, height) = found;
+        let fields = format::fields(format.field).filter(|_| mode.known.content != Content::Jpeg);
+        if fields.is_some() {
+            log::warn!("{}: interlaced: of each frame one of the two half pictures is used", path.display());
+        }
         let capture = Capture::new(device, planes, format);
         let ring = Ring::start(capture, layout, patience).map_err(|error| explain_ring(path, error))?;
-        Ok(Self { path: path.to_owned(), ring, format: frame_format, width, height, stride })
+        let path = path.to_owned();
+        Ok(Self { path, ring, format: frame_format, width, height, stride, fields, halves: vec![] })
     }
 
     /// Itself, if it gives a frame.
@@ -216,11 +228,16 @@ fn first_of<T>(
 
 impl Source for Camera {
     fn next(&mut self, frame: &mut Frame, wait: Duration) -> Result<Next, SourceError> {
-        match self.ring.next(&mut frame.bytes, wait).map_err(|error| explain_ring(&self.path, error))? {
+        let bytes = if self.fields.is_some() { &mut self.halves } else { &mut frame.bytes };
+        match self.ring.next(bytes, wait).map_err(|error| explain_ring(&self.path, error))? {
             Taken::Frame(time) => {
                 frame.arrival = time;
                 frame.format = self.format;
                 (frame.width, frame.height, frame.stride) = (self.width, self.height, self.stride);
+                if let (Some(fields), FrameFormat::Pixels(format, _)) = (self.fields, self.format) {
+                    fields.first(&self.halves, format, self.height, self.stride, &mut frame.bytes);
+                    frame.height = fields.height(self.height);
+                }
                 Ok(Next::Frame)
             }
             Taken::Nothing => Ok(Next::Nothing),

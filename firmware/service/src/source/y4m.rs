@@ -1,7 +1,7 @@
 //! Y4M: a line that describes the frames, then frames, each behind a line of its own.
 
 use memchr::memmem;
-use resight_imaging::{Colours, PixelFormat, Range};
+use resight_imaging::{Colours, Fields, PixelFormat, Range};
 
 use super::MAX_FRAME;
 use super::piece::Piece;
@@ -60,6 +60,10 @@ pub(super) fn y4m_piece(
     let begin = end + 1;
     let whole = begin + known.bytes();
     let Some(frame) = bytes.get(begin..whole) else { return Ok(Piece::More) };
+    if known.mixed {
+        let line = String::from_utf8_lossy(&bytes[..end]);
+        known.fields = line.split(' ').find_map(|word| word.strip_prefix('I')).and_then(fields);
+    }
     // Bytes that are missing would be taken from the next frame.
     Ok(next_header(frame).map_or(Piece::Frame(begin..whole, whole), |at| Piece::Rubbish(begin + at)))
 }
@@ -82,6 +86,19 @@ pub(super) struct Y4mHeader {
     pub(super) height: u32,
     pub(super) format: PixelFormat,
     pub(super) colours: Colours,
+    /// How the half pictures of the latest frame lie in it, if it is interlaced.
+    pub(super) fields: Option<Fields>,
+    /// Whether each frame says that for itself.
+    mixed: bool,
+}
+
+/// From the first letter of the parameter `I`, of a stream or of a frame.
+fn fields(text: &str) -> Option<Fields> {
+    match text.chars().next()? {
+        't' | 'T' => Some(Fields::EvenFirst),
+        'b' | 'B' => Some(Fields::OddFirst),
+        _ => None,
+    }
 }
 
 impl Y4mHeader {
@@ -91,7 +108,8 @@ impl Y4mHeader {
         if words.next() != Some("YUV4MPEG2") {
             return Err("not Y4M: it does not begin with YUV4MPEG2".into());
         }
-        let mut header = Self { width: 0, height: 0, format: PixelFormat::I420, colours: Colours::default() };
+        let (format, colours) = (PixelFormat::I420, Colours::default());
+        let mut header = Self { width: 0, height: 0, format, colours, fields: None, mixed: false };
         for word in words {
             match word.split_at_checked(1).unwrap_or_default() {
                 ("W", width) => header.width = width.parse().map_err(|_| format!("width `{width}`"))?,
@@ -103,6 +121,8 @@ impl Y4mHeader {
                 ("C", other) => {
                     return Err(format!("Y4M colours `{other}`; expected 420, 422, 444 or mono with 8 bits"));
                 }
+                ("I", "m") => header.mixed = true,
+                ("I", interlacing) => header.fields = fields(interlacing),
                 ("X", "COLORRANGE=FULL") => header.colours.range = Range::Full,
                 _ => {}
             }
@@ -179,6 +199,35 @@ mod tests {
         let stream = [&[7; 5][..], &frame(1), &frame(2), HEADER, &frame(3)].concat();
         let found = pieces(&stream);
         assert!(found.ends_with(&[None, Some(3)]) && found.iter().flatten().count() == 1, "{found:?}");
+    }
+
+    #[test]
+    fn interlacing_is_that_of_the_stream_or_of_each_frame() {
+        let of = |text: &str| Y4mHeader::parse(text.as_bytes()).unwrap().fields;
+        assert_eq!(of("YUV4MPEG2 W4 H2 It"), Some(Fields::EvenFirst));
+        assert_eq!(of("YUV4MPEG2 W4 H2 Ib"), Some(Fields::OddFirst));
+        assert_eq!(
+            (of("YUV4MPEG2 W4 H2 Ip"), of("YUV4MPEG2 W4 H2 I?"), of("YUV4MPEG2 W4 H2")),
+            (None, None, None)
+        );
+        let mut header = None;
+        let mut found = vec![];
+        let frames =
+            [&b"FRAME Itt\n"[..], &[1; 8], b"FRAME I1p\n", &[2; 8], b"FRAME Ibt\n", &[3; 8]].concat();
+        let stream = [&b"YUV4MPEG2 W4 H2 Cmono Im\n"[..], &frames].concat();
+        let mut rest = stream.as_slice();
+        loop {
+            match y4m_piece(rest, &mut header, false).unwrap() {
+                Piece::Frame(_, whole) => {
+                    found.push(header.as_ref().unwrap().fields);
+                    rest = &rest[whole..];
+                }
+                Piece::Between(length) => rest = &rest[length..],
+                Piece::More => break,
+                Piece::Rubbish(length) => panic!("{length} bytes of rubbish"),
+            }
+        }
+        assert_eq!(found, [Some(Fields::EvenFirst), None, Some(Fields::OddFirst)]);
     }
 
     #[test]

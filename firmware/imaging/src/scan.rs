@@ -1,0 +1,196 @@
+//! JPEG data made ready for a decoder that is to notice what is missing.
+//!
+//! The decoder fills what is not there with grey or with whatever zeros decode to, and reports
+//! nothing: a frame that lost its second half, or a packet in the middle, would be classified as if
+//! whole. So behind each stretch of entropy-coded data (ITU-T T.81, F.1.2.3 and B.1.1.5) come bits of
+//! one, which begin no code of any table: who needs more than there is meets an error. Restart
+//! intervals that are missing altogether are counted.
+
+use std::fmt;
+
+use memchr::memchr;
+
+/// The segment with the Huffman tables of ITU-T T.81, Annex K.3. Cameras that send MJPEG leave
+/// it out.
+pub(crate) const HUFFMAN_TABLES: &[u8] = include_bytes!("huffman.bin");
+
+/// Stuffed bytes of ones. No symbol with its extra bits is longer than 32 bits, and a decoder reads
+/// ahead no more than 64.
+const ONES: [u8; 32] = {
+    let mut ones = [0; 32];
+    let mut index = 0;
+    while index < 32 {
+        ones[index] = 0xff;
+        index += 2;
+    }
+    ones
+};
+
+const END_OF_IMAGE: [u8; 2] = [0xff, 0xd9];
+
+/// Why data is no whole JPEG image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Incomplete {
+    /// It ends before the first scan, or within its header.
+    CutOff,
+    /// Restart intervals are missing, or there are too many.
+    Intervals { found: u64, expected: u64 },
+    /// Restart markers do not follow one another.
+    Order,
+}
+
+impl fmt::Display for Incomplete {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::CutOff => f.write_str("the JPEG data is truncated"),
+            Self::Intervals { found, expected } => {
+                write!(f, "the JPEG data is not all there: {found} of {expected} restart intervals")
+            }
+            Self::Order => f.write_str("the JPEG data is not all there: restart markers are missing"),
+        }
+    }
+}
+
+/// What the frame header says of the pieces that an image is coded in.
+#[derive(Debug, Clone, Copy, Default)]
+struct Frame {
+    progressive: bool,
+    width: u64,
+    height: u64,
+    components: u8,
+    /// Largest sampling factors, horizontal and vertical.
+    sampling: (u64, u64),
+}
+
+impl Frame {
+    /// From the content of a segment SOF.
+    fn parse(kind: u8, content: &[u8]) -> Option<Self> {
+        let [_, y1, y0, x1, x0, components, ref parameters @ ..] = *content else { return None };
+        let mut sampling = (1, 1);
+        for component in parameters.chunks_exact(3).take(components.into()) {
+            let (across, down) = (u64::from(component[1] >> 4), u64::from(component[1] & 15));
+            sampling = (sampling.0.max(across), sampling.1.max(down));
+        }
+        Some(Self {
+            progressive: kind == 0xc2,
+            width: u16::from_be_bytes([x1, x0]).into(),
+            height: u16::from_be_bytes([y1, y0]).into(),
+            components,
+            sampling,
+        })
+    }
+
+    /// Minimum coded units of the only scan of an image.
+    fn units(&self) -> u64 {
+        // A single component is coded block by block, whatever its factors.
+        let (across, down) = if self.components == 1 { (1, 1) } else { self.sampling };
+        self.width.div_ceil(8 * across) * self.height.div_ceil(8 * down)
+    }
+}
+
+/// Writes an image to `into` so that decoding fails where data is missing: with the standard's
+/// Huffman tables if it came without any, an end of image, and without bytes that belong to no segment.
+///
+/// # Errors
+/// What is missing, as far as it shows without decoding.
+pub(crate) fn prepare(jpeg: &[u8], into: &mut Vec<u8>) -> Result<(), Incomplete> {
+    into.clear();
+    into.extend_from_slice(&[0xff, 0xd8]);
+    let (mut position, mut scans, mut has_tables) = (2, 0, false);
+    let (mut frame, mut interval) = (Frame::default(), 0);
+    // Of the first scan.
+    let mut restarts = 0;
+    while let Some(at) = memchr(0xff, jpeg.get(position..).unwrap_or_default()) {
+        position += at;
+        let Some(&kind) = jpeg.get(position + 1) else { break };
+        match kind {
+            // A fill byte, stuffing without a scan, and markers that stand alone.
+            0xff => position += 1,
+            0x00 | 0x01 | 0xd0..=0xd7 => position += 2,
+            // The end, or another image's beginning.
+            0xd8 | 0xd9 => break,
+            _ => {
+                let length = jpeg.get(position + 2..position + 4).ok_or(Incomplete::CutOff)?;
+                let end = position + 2 + usize::from(u16::from_be_bytes([length[0], length[1]])).max(2);
+                let segment = jpeg.get(position..end).ok_or(Incomplete::CutOff)?;
+                let content = &segment[4..];
+                match (kind, content) {
+                    // Tables of its own, or arithmetic coding.
+                    (0xc4 | 0xcc, _) => has_tables = true,
+                    (0xdd, &[high, low, ..]) => interval = u64::from(u16::from_be_bytes([high, low])),
+                    (0xc0..=0xcf, _) => frame = Frame::parse(kind, content).ok_or(Incomplete::CutOff)?,
+                    (0xda, _) if !has_tables => into.extend_from_slice(HUFFMAN_TABLES),
+                    _ => {}
+                }
+                into.extend_from_slice(segment);
+                position = end;
+                if kind == 0xda {
+                    // Of several scans the decoder wants to meet the marker behind the first at once.
+                    let is_padded = scans > 0 || !frame.progressive && is_complete_scan(content, frame);
+                    let found;
+                    (position, found) = copy_scan(jpeg, position, is_padded, into)?;
+                    restarts = if scans == 0 { found } else { restarts };
+                    scans += 1;
+                }
+            }
+        }
+    }
+    if scans == 0 {
+        return Err(Incomplete::CutOff);
+    }
+    if scans == 1 && interval > 0 && !frame.progressive {
+        let (found, expected) = (restarts + 1, frame.units().div_ceil(interval));
+        // Some encoders end with a restart marker.
+        if found != expected && found != expected + 1 {
+            return Err(Incomplete::Intervals { found, expected });
+        }
+    }
+    into.extend_from_slice(&END_OF_IMAGE);
+    Ok(())
+}
+
+/// Whether a scan holds every component of the frame, so that no other follows.
+fn is_complete_scan(header: &[u8], frame: Frame) -> bool {
+    header.first() == Some(&frame.components)
+}
+
+/// Copies entropy-coded data from `start` on. Gives where it ends and how many restart markers are in
+/// it.
+fn copy_scan(
+    jpeg: &[u8],
+    start: usize,
+    is_padded: bool,
+    into: &mut Vec<u8>,
+) -> Result<(usize, u64), Incomplete> {
+    let (mut from, mut position, mut restarts) = (start, start, 0);
+    let pad: &[u8] = if is_padded { &ONES } else { &[] };
+    loop {
+        let found = memchr(0xff, &jpeg[position..]).map(|at| position + at);
+        let Some((at, kind)) = found.and_then(|at| Some((at, *jpeg.get(at + 1)?))) else {
+            // Half a marker is none.
+            let end = found.unwrap_or(jpeg.len());
+            into.extend_from_slice(&jpeg[from..end]);
+            into.extend_from_slice(pad);
+            return Ok((jpeg.len(), restarts));
+        };
+        match kind {
+            0x00 => position = at + 2,
+            0xff => position = at + 1,
+            0xd0..=0xd7 => {
+                if u64::from(kind - 0xd0) != restarts % 8 {
+                    return Err(Incomplete::Order);
+                }
+                into.extend_from_slice(&jpeg[from..at]);
+                into.extend_from_slice(pad);
+                into.extend_from_slice(&jpeg[at..at + 2]);
+                restarts += 1;
+                (from, position) = (at + 2, at + 2);
+            }
+            _ => {
+                into.extend_from_slice(&jpeg[from..at]);
+                into.extend_from_slice(pad);
+                return Ok((at, restarts));
+            }
+        }
+    }
+}
