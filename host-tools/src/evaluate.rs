@@ -1,9 +1,9 @@
 //! Accuracy of models on labelled images, and their distance from f32.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::images::{LabelledImage, labelled_images};
 use anyhow::{Context, Result};
 use rayon::prelude::*;
 use resight_imaging::decode;
@@ -11,7 +11,9 @@ use resight_runtime::{Model, Target, top_k};
 use serde::Serialize;
 
 use crate::classifier::{AnyModel, is_onnx};
+use crate::images::{Classes, LabelledImage, LabelledImages, MatchedClass, labelled_images};
 use crate::quantise::{Noise, Progress};
+use crate::readable::ReadableImages;
 
 /// How one model did.
 #[derive(Debug, Clone, Serialize)]
@@ -36,27 +38,85 @@ pub struct Evaluation {
     pub centred_sqnr_db: Option<f64>,
 }
 
+/// What was evaluated, and on which images.
+#[derive(Debug)]
+pub struct Evaluated {
+    /// How each model did.
+    pub models: Vec<Evaluation>,
+    /// What there is to say of the images: where their classes come from, which ones were passed over
+    /// and what was done to the others.
+    pub notes: Vec<String>,
+}
+
+/// Classes that a note names.
+const NAMED: usize = 10;
+
+/// Which classes a folder has, as the network understands them.
+fn describe(images: &LabelledImages, classes: Classes<'_>) -> Vec<String> {
+    let mut notes = vec![format!("{} pictures, with classes by {}", images.images.len(), images.source)];
+    let name = |class: usize| classes.labels.and_then(|labels| labels.name(class)).unwrap_or_default();
+    let (known, unknown): (Vec<_>, Vec<_>) =
+        images.matched.iter().partition(|matched| matched.class.is_some());
+    let list = |matched: &[&MatchedClass]| {
+        let one = |matched: &&MatchedClass| {
+            let class =
+                matched.class.map_or_else(String::new, |class| format!(" is {class} {}", name(class)));
+            format!("`{}`{} ({})", matched.written, class.trim_end(), matched.images)
+        };
+        let more = if matched.len() > NAMED {
+            format!(" and {} more", matched.len() - NAMED)
+        } else {
+            String::new()
+        };
+        matched.iter().take(NAMED).map(one).collect::<Vec<_>>().join(", ") + &more
+    };
+    if !known.is_empty() {
+        notes.push(format!("{} of {} classes: {}", known.len(), classes.count, list(&known)));
+    }
+    if !unknown.is_empty() {
+        notes.push(format!("passed over, for the network has no such class: {}", list(&unknown)));
+    }
+    notes
+}
+
 /// Runs every model over every image. An f32 network gets the preprocessing of the first int8 model.
 ///
 /// # Errors
-/// A model or an image that cannot be read, and a label that a model has no class for.
+/// A model that cannot be read, a label that a model has no class for, and an image that cannot be read:
+/// any one if the job is `strict`, or else when there is no other.
 pub fn evaluate(
     models: &[PathBuf],
     folder: &Path,
+    strict: bool,
     target: &Target,
     progress: Progress<'_>,
-) -> Result<Vec<Evaluation>> {
-    let mut reference: Option<Vec<Vec<f32>>> = None;
+) -> Result<Evaluated> {
+    let mut reference: Option<(Vec<LabelledImage>, Vec<Vec<f32>>)> = None;
     let mut results = vec![];
+    let mut notes = vec![];
+    let mut readable: Option<HashSet<PathBuf>> = None;
     // Only an int8 model's file says how its network wants images.
     let int8 = models.iter().find(|path| !is_onnx(path)).map(|path| Model::load(path)).transpose()?;
-    let preprocessing = int8.map(|model| model.preprocessing().clone());
+    let preprocessing = int8.as_ref().map(|model| model.preprocessing().clone());
     for (index, path) in models.iter().enumerate() {
         let mut model = AnyModel::load(path, target)?;
         if let Some(preprocessing) = &preprocessing {
             model.preprocess_like(preprocessing)?;
         }
-        let images = labelled_images(folder, model.classes())?;
+        // An ONNX file has no names; those of the model that was made of it fit.
+        let named = int8.as_ref().map(Model::labels).filter(|labels| labels.len() == model.classes());
+        let classes = Classes { count: model.classes(), labels: model.labels().or(named) };
+        let labelled = labelled_images(folder, classes)?;
+        if readable.is_none() {
+            notes.extend(describe(&labelled, classes));
+            let files: Vec<PathBuf> = labelled.images.iter().map(|image| image.path.clone()).collect();
+            let checked = ReadableImages::check(&files, strict, progress)?;
+            notes.extend(checked.sentences());
+            readable = Some(checked.files.into_iter().collect());
+        }
+        let is_readable =
+            |image: &LabelledImage| readable.as_ref().is_some_and(|readable| readable.contains(&image.path));
+        let images: Vec<LabelledImage> = labelled.images.into_iter().filter(is_readable).collect();
         let is_float = model.is_float();
         let phase = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let done = AtomicUsize::new(0);
@@ -75,13 +135,16 @@ pub fn evaluate(
             )
             .collect::<Result<_>>()
             .with_context(|| format!("evaluating {}", path.display()))?;
-        let against = reference.as_ref().filter(|reference| reference[0].len() == logits[0].len());
+        let against = reference.as_ref().filter(|(same, reference)| {
+            *same == images && reference.first().map(Vec::len) == logits.first().map(Vec::len)
+        });
+        let against = against.map(|(_, reference)| reference);
         results.push(score(path.display().to_string(), &logits, &images, against));
         if index == 0 && is_float {
-            reference = Some(logits);
+            reference = Some((images, logits));
         }
     }
-    Ok(results)
+    Ok(Evaluated { models: results, notes })
 }
 
 fn percent(count: usize, total: usize) -> f64 {

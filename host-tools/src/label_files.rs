@@ -103,15 +103,20 @@ impl LabelFile {
     ///
     /// # Errors
     /// Another number of names, with what was understood.
-    pub fn for_classes(self, classes: usize, network: &str) -> Result<(Labels, Option<String>), ModelFileError> {
+    pub fn for_classes(
+        self,
+        classes: usize,
+        network: &str,
+    ) -> Result<(Labels, Option<String>), ModelFileError> {
         let Self { file, labels, format } = self;
         let count = labels.len();
         if count == classes {
             return Ok((labels, None));
         }
         let first = labels.name(0).unwrap_or_default().to_owned();
-        let is_background =
-            ["background", "dummy", "none of the above"].iter().any(|known| first.trim().eq_ignore_ascii_case(known));
+        let is_background = ["background", "dummy", "none of the above"]
+            .iter()
+            .any(|known| first.trim().eq_ignore_ascii_case(known));
         if count == classes + 1 && is_background {
             let note = format!("{file}: `{first}` was left out: {network} has {classes} classes without it");
             let others: String = labels.to_text().split_inclusive('\n').skip(1).collect();
@@ -153,7 +158,8 @@ fn other_formats(text: &str) -> Option<(LabelFormat, Names)> {
     }
     if let [line] = lines[..] {
         let separator = [';', '\t', ','].into_iter().find(|separator| line.contains(*separator))?;
-        let names: Vec<String> = line.split(separator).map(unquoted).filter(|name| !name.is_empty()).collect();
+        let names: Vec<String> =
+            line.split(separator).map(unquoted).filter(|name| !name.is_empty()).collect();
         return (names.len() > 1).then_some((LabelFormat::OneLine(separator), Ok(names)));
     }
     for separator in [',', ';', '\t'] {
@@ -200,7 +206,9 @@ fn json_name(value: &Value) -> Option<String> {
             let parts: Option<Vec<&str>> = parts.iter().map(Value::as_str).collect();
             Some(parts?.join(" "))
         }
-        Value::Object(entries) => ["name", "label", "class"].iter().find_map(|key| json_name(entries.get(*key)?)),
+        Value::Object(entries) => {
+            ["name", "label", "class"].iter().find_map(|key| json_name(entries.get(*key)?))
+        }
         _ => None,
     }
 }
@@ -222,7 +230,9 @@ fn json(value: &Value) -> Names {
             let entry = |(key, value): (&String, &Value)| {
                 let by_number = key.parse().ok().zip(json_name(value));
                 let number = || Some((usize::try_from(value.as_u64()?).ok()?, key.clone()));
-                by_number.or_else(number).ok_or_else(|| format!("`{}` is neither number nor name", printable(key)))
+                by_number
+                    .or_else(number)
+                    .ok_or_else(|| format!("`{}` is neither number nor name", printable(key)))
             };
             in_order(entries.iter().map(entry).collect::<Result<_, _>>()?)
         }
@@ -263,10 +273,12 @@ fn yaml(lines: &[&str]) -> Option<Names> {
         }
         None => lines.to_vec(),
     };
-    let block: Vec<&str> =
-        block.iter().map(|line| line.trim()).filter(|line| !line.is_empty() && !line.starts_with('#')).collect();
-    let items: Option<Vec<String>> =
-        block.iter().map(|line| line.strip_prefix("- ").map(unquoted)).collect();
+    let block: Vec<&str> = block
+        .iter()
+        .map(|line| line.trim())
+        .filter(|line| !line.is_empty() && !line.starts_with('#'))
+        .collect();
+    let items: Option<Vec<String>> = block.iter().map(|line| line.strip_prefix("- ").map(unquoted)).collect();
     let numbered = || -> Option<Vec<(usize, String)>> {
         let entry = |line: &&str| {
             let (number, name) = line.split_once(": ")?;
@@ -286,7 +298,8 @@ fn yaml(lines: &[&str]) -> Option<Names> {
 /// A table whose head names the column of the names, or of numbers and names without a head.
 fn table(lines: &[&str], separator: char) -> Option<Names> {
     const NUMBERS: [&str; 7] = ["id", "index", "idx", "class_id", "class_index", "label_id", "number"];
-    const NAMES: [&str; 7] = ["name", "label", "class", "class_name", "classname", "label_name", "display_name"];
+    const NAMES: [&str; 7] =
+        ["name", "label", "class", "class_name", "classname", "label_name", "display_name"];
     let rows: Vec<Vec<String>> = lines.iter().map(|line| cells(line, separator)).collect();
     let columns = rows.first()?.len();
     if columns < 2 || rows.iter().any(|row| row.len() != columns) {
@@ -403,7 +416,11 @@ mod tests {
             "red, yellow\ngreen\n",
             "10 pence\n20 pence\n",
         ] {
-            assert_eq!(LabelFile::parse("labels", text.as_bytes()).unwrap().format, LabelFormat::Lines, "{text}");
+            assert_eq!(
+                LabelFile::parse("labels", text.as_bytes()).unwrap().format,
+                LabelFormat::Lines,
+                "{text}"
+            );
         }
     }
 
@@ -432,8 +449,9 @@ mod tests {
         assert_eq!(note.unwrap(), "labels: `background` was left out: net has 3 classes without it");
         let error = read().for_classes(5, "net").unwrap_err().to_string();
         assert!(
-            error.starts_with("labels: 4 names (`background` to `bird`, understood as one name a line), but net has 5")
-                && error.ends_with("if this one has, add it"),
+            error.starts_with(
+                "labels: 4 names (`background` to `bird`, understood as one name a line), but net has 5"
+            ) && error.ends_with("if this one has, add it"),
             "{error}"
         );
         let error = read().for_classes(2, "net").unwrap_err().to_string();

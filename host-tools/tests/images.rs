@@ -1,9 +1,16 @@
 //! Folders of images to calibrate on and to evaluate with.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use resight::images::{labelled_images, sha256_of_image_files};
+use resight::images::{Classes, LabelledImages, sha256_of_image_files};
+use resight_imaging::ImagingError;
+use resight_model_file::Labels;
+
+/// For a network without names.
+fn labelled_images(folder: &Path, count: usize) -> Result<LabelledImages, ImagingError> {
+    resight::images::labelled_images(folder, Classes { count, labels: None })
+}
 
 /// A folder with two images and this `labels.txt`.
 fn folder(labels: Option<&[u8]>) -> tempfile::TempDir {
@@ -21,7 +28,7 @@ fn folder(labels: Option<&[u8]>) -> tempfile::TempDir {
 fn labelled_folders_are_read_in_order() {
     let folder = folder(Some(b"\xef\xbb\xbfb.png 3\r\na b.JPG\t 0\n\n"));
     let images = labelled_images(folder.path(), 4).unwrap();
-    let found: Vec<_> = images.iter().map(|image| (image.path.clone(), image.class)).collect();
+    let found: Vec<_> = images.images.iter().map(|image| (image.path.clone(), image.class)).collect();
     assert_eq!(found, [(folder.path().join("b.png"), 3), (folder.path().join("a b.JPG"), 0)]);
 }
 
@@ -45,7 +52,7 @@ fn mislabelled_folders_are_refused_with_file_and_line() {
         (Some(b"/etc/passwd 1\n"), "labels.txt, line 1: `/etc/passwd` is not a file in this folder"),
         (Some(b". 1\n"), "labels.txt, line 1: `.` is not a file in this folder"),
         (Some(b"\xff 1\n"), "labels.txt, line 1: not UTF-8"),
-        (None, "labels.txt: missing"),
+        (None, "no labels: expected labels.txt with lines `file class`, one CSV file"),
     ] {
         let folder = folder(labels);
         let message = labelled_images(folder.path(), 10).unwrap_err().to_string();
@@ -60,6 +67,59 @@ fn mislabelled_folders_are_refused_with_file_and_line() {
     assert!(labelled_images(&file, 10).unwrap_err().to_string().contains("not a folder"));
     fs::create_dir(folder.path().join("labels.txt")).unwrap();
     assert!(labelled_images(folder.path(), 10).unwrap_err().to_string().contains("not a regular file"));
+}
+
+/// Names of three classes.
+fn labels() -> Labels {
+    Labels::parse("l", b"n01440764 tench, Tinca tinca\nn02123045 tabby_cat\nn02084071 dog\n").unwrap()
+}
+
+#[test]
+fn a_folder_for_each_class_is_understood_by_name_id_or_number() {
+    let labels = labels();
+    let classes = Classes { count: 3, labels: Some(&labels) };
+    let folder = tempfile::tempdir().unwrap();
+    for name in
+        ["Tabby_cat/a.jpg", "n02084071/b.jpg", "n02084071/in/c.png", "0/d.jpg", "horse/e.jpg", ".x/f.jpg"]
+    {
+        let path = folder.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, "x").unwrap();
+    }
+    let found = resight::images::labelled_images(folder.path(), classes).unwrap();
+    let of = |class: usize| found.images.iter().filter(|image| image.class == class).count();
+    assert_eq!([of(0), of(1), of(2)], [1, 1, 2]);
+    let horse = found.matched.iter().find(|matched| matched.written == "horse").unwrap();
+    assert_eq!((horse.class, horse.images, found.matched.len()), (None, 1, 4));
+    // Without names: as many folders as classes are the classes in their order.
+    let found = labelled_images(folder.path(), 4).unwrap();
+    assert_eq!(found.images.len(), 1, "a number is a number");
+    fs::rename(folder.path().join("0"), folder.path().join("ant")).unwrap();
+    let found = labelled_images(folder.path(), 4).unwrap();
+    assert_eq!((found.source.as_str(), found.images.len()), ("the order of its folders' names", 5));
+    let error = labelled_images(folder.path(), 9).unwrap_err().to_string();
+    assert!(
+        error.contains("none of its 4 folders (`Tabby_cat`, `ant`, `horse`, `n02084071`) is a class"),
+        "{error}"
+    );
+    assert!(error.contains("this network has no names of classes"), "{error}");
+}
+
+#[test]
+fn a_table_gives_files_and_classes() {
+    let labels = labels();
+    let classes = Classes { count: 3, labels: Some(&labels) };
+    let folder = folder(None);
+    fs::write(folder.path().join("truth.csv"), "file,class\nb.png,\"tabby cat\"\na b.JPG,0\n").unwrap();
+    let found = resight::images::labelled_images(folder.path(), classes).unwrap();
+    let found: Vec<_> = found.images.iter().map(|image| (image.path.clone(), image.class)).collect();
+    assert_eq!(found, [(folder.path().join("b.png"), 1), (folder.path().join("a b.JPG"), 0)]);
+    fs::write(folder.path().join("labels.txt"), "b.png tabby cat\na b.JPG horse\n").unwrap();
+    let error = resight::images::labelled_images(folder.path(), classes).unwrap_err().to_string();
+    assert!(
+        error.contains("line 2: `horse` is no class of the network; expected a name such as `tench"),
+        "{error}"
+    );
 }
 
 #[test]

@@ -4,12 +4,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use clap::Args;
-<<<<<<< HEAD
-use resight_runtime::{Isa, Model, Program, StepInfo, Target, ThreadPool, ThreadSettings};
-=======
 use resight_base::console::print_line;
-use resight_runtime::{Isa, Model, Program, StepInfo, ThreadPool, ThreadSettings, isa_from_environment};
->>>>>>> e169b21 (End every command quietly when nobody reads its output)
+use resight_runtime::{Isa, Model, Program, StepInfo, Target, ThreadPool, ThreadSettings};
 use serde_json::json;
 
 use super::{print_json, print_table};

@@ -5,7 +5,7 @@ use anyhow::Result;
 use clap::Args;
 use resight::classifier::AnyModel;
 use resight_base::console::print_line;
-use resight_imaging::decode;
+use resight_imaging::{Photograph, read_photograph};
 use resight_runtime::{Target, predictions};
 use serde_json::json;
 
@@ -35,7 +35,8 @@ impl Arguments {
         let mut model = AnyModel::load(&self.model, &Target::of_this_machine()?)?;
         let mut results = vec![];
         for path in &self.images {
-            let image = decode(path)?;
+            let Photograph { image, treatment } = read_photograph(path)?;
+            let treatment = treatment.to_string();
             let logits = model.logits(&image)?;
             let best = predictions(&logits, self.top.get());
             if self.json {
@@ -50,10 +51,11 @@ impl Arguments {
                         })
                     })
                     .collect();
-                results.push(json!({ "image": path, "classes": classes }));
+                results.push(json!({ "image": path, "treatment": treatment, "classes": classes }));
                 continue;
             }
-            print_line(format_args!("{}", path.display()))?;
+            let treatment = if treatment.is_empty() { treatment } else { format!("  ({treatment})") };
+            print_line(format_args!("{}{treatment}", path.display()))?;
             for p in best {
                 print_line(format_args!(
                     "  {:6.2} %  {:>4}  {}",

@@ -151,7 +151,10 @@ impl ServiceArguments {
 
     #[cfg(not(target_os = "linux"))]
     pub(crate) fn run(self) -> ExitCode {
-        eprintln!("resight: {SERVICE} {:?}: it runs on Linux", self.arguments);
+        resight_base::console::complain(format_args!(
+            "resight: {SERVICE} {:?}: it runs on Linux",
+            self.arguments
+        ));
         ExitCode::FAILURE
     }
 }

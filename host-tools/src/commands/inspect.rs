@@ -157,10 +157,15 @@ impl<'a> Inspected<'a> {
         let calibration = provenance.calibration.as_ref().map_or(String::new(), |calibration| {
             format!(", calibrated by {} on {} images", calibration.method, calibration.images)
         });
-        print_line(format_args!("from {} (sha256 {}){calibration}", provenance.source, provenance.source_sha256))?;
+        print_line(format_args!(
+            "from {} (sha256 {}){calibration}",
+            provenance.source, provenance.source_sha256
+        ))?;
         match model.signer() {
             // Whose key it is, only a file from elsewhere can say.
-            Some(key) => print_line(format_args!("signed by key {}; `resight verify` compares it", key.fingerprint()))?,
+            Some(key) => {
+                print_line(format_args!("signed by key {}; `resight verify` compares it", key.fingerprint()))?
+            }
             None => print_line(format_args!("not signed"))?,
         }
         Ok(())

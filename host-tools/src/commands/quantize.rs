@@ -5,10 +5,12 @@ use std::time::Instant;
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 use resight::import::{Imported, import};
+use resight::label_files::{LabelFile, LabelFormat};
 use resight::quantise::{Method, Options, check, quantise};
+use resight::readable::ReadableImages;
 use resight::save::save;
 use resight_base::console::print_line;
-use resight_imaging::image_files;
+use resight_imaging::ImageFolder;
 use resight_model_file::Labels;
 use serde_json::json;
 
@@ -26,10 +28,10 @@ result depends on the network, the images and the options alone, byte for byte."
 pub(crate) struct Arguments {
     /// The f32 network.
     model: PathBuf,
-    /// Folder of PNG or JPEG images to calibrate on.
+    /// Folder of PNG, JPEG or WebP images to calibrate on; folders in it count too.
     #[arg(long, value_name = "DIR")]
     calibration: PathBuf,
-    /// Class names, one a line, in the order of the classes; for a network of one output those of
+    /// Class names, one a line (or JSON, YAML or CSV), in the order of the classes; for a network of one output those of
     /// output 0 and output 1, or of the second alone.
     #[arg(long, value_name = "FILE")]
     labels: PathBuf,
@@ -47,6 +49,9 @@ pub(crate) struct Arguments {
     images: Option<usize>,
     #[command(flatten)]
     pictures: PictureArguments,
+    /// End with an error at a picture that cannot be read, instead of passing it over.
+    #[arg(long)]
+    strict: bool,
     /// Print the result as JSON.
     #[arg(long)]
     json: bool,
@@ -65,6 +70,7 @@ impl Arguments {
             percentile,
             images: None,
             pictures: PictureArguments::default(),
+            strict: false,
             json: false,
         }
     }
@@ -77,25 +83,26 @@ impl Arguments {
     /// The names of the network's classes. Where it has one output, one name is enough: the other
     /// class is everything else.
     fn labels_of(&self, imported: &Imported) -> Result<Labels> {
-        let labels = Labels::read(&self.labels)?;
+        let file = LabelFile::read(&self.labels)?;
+        let labels = &file.labels;
+        if file.format != LabelFormat::Lines {
+            log::info!("{}: {} names, understood as {}", self.labels.display(), labels.len(), file.format);
+        }
         if let (true, 1, Some(name)) = (imported.is_binary, labels.len(), labels.name(0)) {
             let both = format!("not {name}\n{}", labels.to_text());
             return Ok(Labels::parse(&self.labels.display().to_string(), both.as_bytes())?);
         }
         let classes = imported.graph.nodes.last().map_or(0, |node| node.shape[0]);
         ensure!(
-            labels.len() == classes,
-            "{}: {} labels, but {} has {}; one line per class is expected, in their order",
+            !imported.is_binary || labels.len() == classes,
+            "{}: {} labels, but {} has one output: two classes, the one of output 0 first, or the name of the \
+             second alone; one line per class is expected, in their order",
             self.labels.display(),
             labels.len(),
-            self.model.display(),
-            if imported.is_binary {
-                "one output: two classes, the one of output 0 first, or the name of the second alone"
-                    .to_owned()
-            } else {
-                format!("{classes} classes")
-            }
+            self.model.display()
         );
+        let (labels, note) = file.for_classes(classes, &self.model.display().to_string())?;
+        note.iter().for_each(|note| log::warn!("{note}"));
         Ok(labels)
     }
 
@@ -116,7 +123,11 @@ impl Arguments {
             self.output.display(),
             self.output.with_extension("resight.tar").display()
         );
-        let mut images = image_files(&self.calibration)?;
+        let folder = ImageFolder::read(&self.calibration)?;
+        for passed_over in folder.passed_over() {
+            log::info!("{}: passed over {passed_over}", self.calibration.display());
+        }
+        let mut images = folder.files;
         images.truncate(self.images.unwrap_or(usize::MAX));
         let imported = import(&self.model)?;
         // Before the calibration, which takes its time.
@@ -125,8 +136,14 @@ impl Arguments {
         let preprocessing = self.pictures.preprocessing(&imported, &self.model).with_context(named)?;
         let options = Options { method, preprocessing };
         check(&imported.graph, &options.preprocessing).with_context(named)?;
-        warn_of_better(&imported, &images, &options.preprocessing).with_context(named)?;
         let bars = Bars::new();
+        let images = ReadableImages::check(&images, self.strict, &|phase, done, total| {
+            bars.update(phase, done, total);
+        })?;
+        bars.finish();
+        images.sentences().iter().for_each(|sentence| log::warn!("{sentence}"));
+        let images = images.files;
+        warn_of_better(&imported, &images, &options.preprocessing).with_context(named)?;
         let quantised =
             quantise(&imported, &images, &options, &|phase, done, total| bars.update(phase, done, total))
                 .with_context(named)?;
