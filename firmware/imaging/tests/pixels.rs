@@ -79,11 +79,17 @@ impl Picture {
             let rows = height.div_ceil(lower);
             plane([half_width, rows], half, move |x, y| self.yuv(2 * x, lower * y)[which])
         };
-        let pairs = |first: usize| {
-            plane([2 * half_width, half_height], 2 * half, move |x, y| {
-                self.yuv(x, 2 * y)[if x % 2 == 0 { first } else { 3 - first }]
+        let pairs = |first: usize, lower: usize| {
+            let rows = if lower == 2 { half_height } else { height };
+            plane([2 * half_width, rows], 2 * half, move |x, y| {
+                self.yuv(x, lower * y)[if x % 2 == 0 { first } else { 3 - first }]
             })
         };
+        // Two bytes for each pixel, the lower first.
+        let words = |value: &dyn Fn(usize, usize) -> u16| {
+            plane([2 * width, height], stride, |x, y| value(x / 2, y).to_le_bytes()[x % 2])
+        };
+        let grey = |most: u32| words(&|x, y| ((u32::from(self.yuv(x, y)[0]) * most + 127) / 255) as u16);
         let quads = |order: [usize; 4]| {
             let places = [(0, 0), (0, 1), (1, 0), (0, 2)];
             plane([4 * half_width, height], stride, move |x, y| {
@@ -98,16 +104,41 @@ impl Picture {
             PixelFormat::I444 => (0..3)
                 .flat_map(|which| plane([width, height], stride, move |x, y| self.yuv(x, y)[which]))
                 .collect(),
-            PixelFormat::Nv12 => [luma(), pairs(1)].concat(),
-            PixelFormat::Nv21 => [luma(), pairs(2)].concat(),
+            PixelFormat::Nv12 => [luma(), pairs(1, 2)].concat(),
+            PixelFormat::Nv21 => [luma(), pairs(2, 2)].concat(),
+            PixelFormat::Nv16 => [luma(), pairs(1, 1)].concat(),
+            PixelFormat::Nv61 => [luma(), pairs(2, 1)].concat(),
+            PixelFormat::Nv24 => {
+                let chroma = plane([2 * width, height], 2 * stride, |x, y| self.yuv(x / 2, y)[1 + x % 2]);
+                [luma(), chroma].concat()
+            }
             PixelFormat::Yuyv => quads([0, 1, 2, 3]),
+            PixelFormat::Yvyu => quads([0, 3, 2, 1]),
             PixelFormat::Uyvy => quads([1, 0, 3, 2]),
             PixelFormat::Rgb24 | PixelFormat::Bgr24 => {
                 let rgb = self.rgb(Colours::default());
                 let order = if format == PixelFormat::Rgb24 { [0, 1, 2] } else { [2, 1, 0] };
                 plane([3 * width, height], stride, |x, y| rgb.get_pixel(x as u32 / 3, y as u32)[order[x % 3]])
             }
+            PixelFormat::Bgrx32 | PixelFormat::Xrgb32 => {
+                let rgb = self.rgb(Colours::default());
+                let order = if format == PixelFormat::Bgrx32 { [2, 1, 0, 3] } else { [3, 0, 1, 2] };
+                plane([4 * width, height], stride, |x, y| {
+                    let pixel = rgb.get_pixel(x as u32 / 4, y as u32).0;
+                    pixel.get(order[x % 4]).copied().unwrap_or(99)
+                })
+            }
+            PixelFormat::Rgb565 => {
+                let rgb = self.rgb(Colours::default());
+                words(&|x, y| {
+                    let [red, green, blue] = rgb.get_pixel(x as u32, y as u32).0.map(u16::from);
+                    red >> 3 << 11 | green >> 2 << 5 | blue >> 3
+                })
+            }
             PixelFormat::Grey => luma(),
+            PixelFormat::Grey10 => grey(1023),
+            PixelFormat::Grey12 => grey(4095),
+            PixelFormat::Grey16 => words(&|x, y| 7000 + 4 * u16::from(self.yuv(x, y)[0])),
             PixelFormat::Bayer(..) => unreachable!(),
         }
     }
@@ -148,6 +179,26 @@ proptest! {
             let found = view.to_rgb();
             if format == PixelFormat::Grey {
                 prop_assert!(found.pixels().all(|pixel| pixel[0] == pixel[1] && pixel[1] == pixel[2]));
+                continue;
+            }
+            let luma = |x: u32, y: u32| picture.yuv(x as usize, y as usize)[0];
+            if matches!(format, PixelFormat::Grey10 | PixelFormat::Grey12) {
+                prop_assert!(found.enumerate_pixels().all(|(x, y, pixel)| pixel.0 == [luma(x, y); 3]), "{}", name);
+                continue;
+            }
+            if format == PixelFormat::Grey16 {
+                let all = || (0..size[0]).flat_map(|y| (0..size[1]).map(move |x| luma(x, y)));
+                let (low, high) = (all().min().unwrap(), all().max().unwrap());
+                let range = u32::from(high - low).max(1);
+                let stretched = |value: u8| ((u32::from(value - low) * 255 + range / 2) / range) as u8;
+                prop_assert!(
+                    found.enumerate_pixels().all(|(x, y, pixel)| pixel[0].abs_diff(stretched(luma(x, y))) <= 1)
+                );
+                continue;
+            }
+            if format == PixelFormat::Rgb565 {
+                let near = |(a, b): (&u8, &u8)| a.abs_diff(*b) <= 8;
+                prop_assert!(found.as_raw().iter().zip(expected.as_raw()).all(near), "{}", name);
                 continue;
             }
             prop_assert!(found == expected, "{}", name);
