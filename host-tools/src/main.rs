@@ -49,8 +49,8 @@ enum Command {
     /// Print a script that completes this command line in a shell.
     Completions(commands::completions::Arguments),
     /// What `resightd` would do with these arguments: `demo` starts it as a process of its own.
-    #[command(name = commands::demo::SERVICE, hide = true, disable_help_flag = true)]
-    Service(commands::demo::ServiceArguments),
+    #[command(name = commands::demo::service::SERVICE, hide = true, disable_help_flag = true)]
+    Service(commands::demo::service::ServiceArguments),
 }
 
 fn main() -> ExitCode {

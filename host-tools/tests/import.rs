@@ -1,4 +1,5 @@
 //! What the importer takes, compared with tract, and what it refuses, and how.
+#![allow(clippy::too_many_lines, reason = "tables of what is taken and what is refused")]
 
 mod common;
 

@@ -225,17 +225,7 @@ impl Scene {
             }
             Fault::ReaderGoes => drop(UnixStream::connect(self.path("events.sock")).unwrap()),
             Fault::BrokerGoes => drop(self.broker.take()),
-            Fault::NoFolder => {
-                // A file where the folder should be; the service makes the folder again and again.
-                wait_for("the file", || {
-                    let _ = fs::remove_dir_all(self.path("shots"));
-                    fs::write(self.path("shots"), "").map_err(|error| error.to_string())
-                });
-                self.recover();
-                thread::sleep(Duration::from_millis(250));
-                self.recover();
-                fs::remove_file(self.path("shots")).unwrap();
-            }
+            Fault::NoFolder => self.put_a_file_where_the_folder_should_be(),
             Fault::NoInput => {
                 fs::remove_file(self.path("key")).unwrap();
                 wait_for("the loss", || {
@@ -248,21 +238,35 @@ impl Scene {
                 self.configure("any", &other);
                 self.reload(0);
             }
-            Fault::Reloads => {
-                // How many of them count depends on when they come.
-                for _ in 0..3 {
-                    self.service.signal("HUP");
-                }
-                let count = || self.service.status()["reloads"].as_u64().unwrap();
-                let before = self.reloads[0];
-                self.reloads[0] = wait_for("the last reload", || {
-                    let now = count();
-                    thread::sleep(Duration::from_millis(500));
-                    let later = count();
-                    (now == later && now > before).then_some(now).ok_or(format!("{now}, {later}"))
-                });
-            }
+            Fault::Reloads => self.reload_several_times_at_once(),
         }
+    }
+
+    fn put_a_file_where_the_folder_should_be(&mut self) {
+        // A file where the folder should be; the service makes the folder again and again.
+        wait_for("the file", || {
+            let _ = fs::remove_dir_all(self.path("shots"));
+            fs::write(self.path("shots"), "").map_err(|error| error.to_string())
+        });
+        self.recover();
+        thread::sleep(Duration::from_millis(250));
+        self.recover();
+        fs::remove_file(self.path("shots")).unwrap();
+    }
+
+    fn reload_several_times_at_once(&mut self) {
+        // How many of them count depends on when they come.
+        for _ in 0..3 {
+            self.service.signal("HUP");
+        }
+        let count = || self.service.status()["reloads"].as_u64().unwrap();
+        let before = self.reloads[0];
+        self.reloads[0] = wait_for("the last reload", || {
+            let now = count();
+            thread::sleep(Duration::from_millis(500));
+            let later = count();
+            (now == later && now > before).then_some(now).ok_or(format!("{now}, {later}"))
+        });
     }
 
     /// Everything as it should be again.

@@ -24,7 +24,7 @@ mod tests {
 
     #[test]
     fn waiting_ends_with_the_condition_or_at_the_deadline() {
-        let far = Instant::now() + Duration::from_secs(3600);
+        let far = Instant::now() + Duration::from_hours(1);
         let mut looks = 0;
         let third = || {
             looks += 1;
@@ -33,7 +33,7 @@ mod tests {
         assert!(until(far, Duration::from_millis(1), third));
         assert_eq!(looks, 3);
         let deadline = Instant::now() + Duration::from_millis(5);
-        assert!(!until(deadline, Duration::from_secs(3600), || false));
+        assert!(!until(deadline, Duration::from_hours(1), || false));
         assert!(Instant::now() >= deadline);
         // Too late to wait, but not to look.
         assert!(until(deadline, Duration::ZERO, || true));

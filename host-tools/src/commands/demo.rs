@@ -1,14 +1,13 @@
 //! `resight demo`: everything that the project does, on marker cards.
 
 #[cfg(target_os = "linux")]
-pub(crate) mod live;
+mod live;
+pub(crate) mod service;
 
-use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
@@ -21,11 +20,6 @@ use resight_imaging::RgbImage;
 use serde_json::Value;
 
 use super::{Bars, bench, evaluate, quantize, seconds};
-
-/// The command by which this program is the service. It is linked in, because cargo builds only the
-/// programs of the package that it is asked for: `cargo run -p resight -- demo` would find no
-/// `resightd` beside it, or one of another day.
-pub(crate) const SERVICE: &str = "resightd";
 
 /// The network that `models/markers` trains.
 const NETWORK: &[u8] = include_bytes!("../../../models/markers/markers.onnx");
@@ -133,29 +127,6 @@ impl Arguments {
             self.folder.join("markers.resight.tar").display()
         ))?;
         Ok(())
-    }
-}
-
-/// Arguments of `resight resightd`.
-#[derive(Debug, Args)]
-pub(crate) struct ServiceArguments {
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-    arguments: Vec<OsString>,
-}
-
-impl ServiceArguments {
-    #[cfg(target_os = "linux")]
-    pub(crate) fn run(self) -> ExitCode {
-        resightd::main(std::iter::once(SERVICE.into()).chain(self.arguments))
-    }
-
-    #[cfg(not(target_os = "linux"))]
-    pub(crate) fn run(self) -> ExitCode {
-        resight_base::console::complain(format_args!(
-            "resight: {SERVICE} {:?}: it runs on Linux",
-            self.arguments
-        ));
-        ExitCode::FAILURE
     }
 }
 

@@ -19,7 +19,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use signal_hook::consts::{SIGINT, SIGTERM};
 
-use super::SERVICE;
+use super::service::SERVICE;
 
 /// How long the service runs when nobody can end it from a terminal.
 const SECONDS: u64 = 27;
