@@ -79,7 +79,7 @@ impl Classifier {
     pub fn classify(&mut self, image: &ImageView<'_>) -> Result<&[f32], RuntimeError> {
         self.preprocessor.quantise(image, &mut self.input)?;
         let Self { program, pool, input, .. } = self;
-        pool.install(|| Classes::logits(&program.run(&**pool, input)?))
+        pool.install(|| Classes::logits(program.run(&**pool, input)?))
     }
 
     /// Runs the golden vectors of `model`, which it was made from.

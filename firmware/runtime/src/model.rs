@@ -300,8 +300,8 @@ impl Model {
         for (index, golden) in self.golden.iter().enumerate() {
             let outputs = program.run(parallel, &golden.input)?;
             let difference = match &golden.expected {
-                Expected::Logits(expected) => different_logit(&outputs, expected)?,
-                Expected::Tensors(expected) => different_byte(&outputs, expected),
+                Expected::Logits(expected) => different_logit(outputs, expected)?,
+                Expected::Tensors(expected) => different_byte(outputs, expected),
             };
             if let Some(difference) = difference {
                 let cause = format!(
@@ -315,14 +315,14 @@ impl Model {
     }
 }
 
-fn different_logit(outputs: &Outputs<'_>, expected: &[f32]) -> Result<Option<String>, RuntimeError> {
+fn different_logit(outputs: Outputs<'_>, expected: &[f32]) -> Result<Option<String>, RuntimeError> {
     let logits: &[f32] = outputs.get(0).map(|output| output.slice()).transpose()?.unwrap_or_default();
     let differs = |(found, expected): (&f32, &f32)| found.to_bits() != expected.to_bits();
     let class = logits.iter().zip(expected).position(differs);
     Ok(class.map(|class| format!("logit {class} is {}, must be {}", logits[class], expected[class])))
 }
 
-fn different_byte(outputs: &Outputs<'_>, expected: &[Vec<u8>]) -> Option<String> {
+fn different_byte(outputs: Outputs<'_>, expected: &[Vec<u8>]) -> Option<String> {
     outputs.iter().zip(expected).enumerate().find_map(|(output, (found, expected))| {
         let bytes = found.little_endian();
         let byte = bytes.iter().zip(expected).position(|(found, expected)| found != expected)?;

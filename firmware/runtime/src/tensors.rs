@@ -117,7 +117,7 @@ impl<'a> TensorView<'a> {
     /// They are of another type.
     pub fn slice<T: Element>(&self) -> Result<&'a [T], KernelError> {
         check_type::<T>(self.datum_type)?;
-        bytemuck::try_cast_slice(self.bytes).map_err(|error| misplaced(&error))
+        bytemuck::try_cast_slice(self.bytes).map_err(misplaced)
     }
 }
 
@@ -222,7 +222,7 @@ impl<'a> Output<'a> {
     /// They are of another type.
     pub fn slice<T: Element>(self) -> Result<&'a mut [T], KernelError> {
         check_type::<T>(self.datum_type)?;
-        bytemuck::try_cast_slice_mut(self.bytes).map_err(|error| misplaced(&error))
+        bytemuck::try_cast_slice_mut(self.bytes).map_err(misplaced)
     }
 }
 
@@ -277,7 +277,7 @@ fn check_type<T: Element>(found: DatumType) -> Result<(), KernelError> {
 }
 
 /// Cannot happen to what an arena or tract has placed; a tensor of another origin could.
-fn misplaced(error: &bytemuck::PodCastError) -> KernelError {
+fn misplaced(error: bytemuck::PodCastError) -> KernelError {
     KernelError::Invalid(format!("a tensor's memory is not that of its type: {error}"))
 }
 

@@ -42,7 +42,7 @@ fn writing_twice_gives_the_same_bytes() {
 }
 
 fn logits(program: &mut Program, input: &[i8]) -> Vec<f32> {
-    Classes::logits(&program.run(&Sequential, input).unwrap()).unwrap().to_vec()
+    Classes::logits(program.run(&Sequential, input).unwrap()).unwrap().to_vec()
 }
 
 #[test]

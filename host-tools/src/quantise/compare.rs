@@ -107,7 +107,7 @@ fn compare_image(
             layers[id] = Some(tensor_noise(float, output, channels, scale, zero_point));
         }
     })?;
-    let logits = Classes::logits(&outputs)?.to_vec();
+    let logits = Classes::logits(outputs)?.to_vec();
     let noise = Noise::of(values.logits(), &logits);
     Ok(OneImage { layers, logits: noise, golden: Golden::classes(image.quantised, logits) })
 }
@@ -135,6 +135,6 @@ fn noise_golden(model: &TypedModel, target: &Target) -> Result<Golden, QuantiseE
             (state >> 56) as i8
         })
         .collect();
-    let logits = Classes::logits(&program.run(&Sequential, &input)?)?.to_vec();
+    let logits = Classes::logits(program.run(&Sequential, &input)?)?.to_vec();
     Ok(Golden::classes(input, logits))
 }

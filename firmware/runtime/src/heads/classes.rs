@@ -41,7 +41,7 @@ impl Classes {
     ///
     /// # Errors
     /// Outputs of a network that is none.
-    pub fn logits<'a>(outputs: &Outputs<'a>) -> Result<&'a [f32], RuntimeError> {
+    pub fn logits(outputs: Outputs<'_>) -> Result<&[f32], RuntimeError> {
         let output = outputs.get(0).ok_or_else(|| RuntimeError::Graph("the network has no output".into()))?;
         Ok(output.slice()?)
     }

@@ -1,19 +1,27 @@
 //! The layers that a network can have: a registry, and a file for each.
 
+mod add;
+mod concat;
 mod convolution;
 mod global_average;
 mod linear;
 mod max_pool;
+mod table;
+mod upsample;
 
 use std::fmt;
 use std::sync::Arc;
 
 use tract_nnef::internal::*;
 
+pub use self::add::Add;
+pub use self::concat::Concat;
 pub use self::convolution::Convolution;
 pub use self::global_average::GlobalAverage;
 pub use self::linear::Linear;
 pub use self::max_pool::MaxPool;
+pub use self::table::Table;
+pub use self::upsample::Upsample;
 use crate::layer::Layer;
 
 /// The layers that model files and programs know. Cheap to clone.
@@ -31,7 +39,15 @@ struct LayerKind {
 impl Default for Layers {
     /// Those of this crate.
     fn default() -> Self {
-        Self(Arc::default()).with::<Convolution>().with::<MaxPool>().with::<GlobalAverage>().with::<Linear>()
+        Self(Arc::default())
+            .with::<Convolution>()
+            .with::<MaxPool>()
+            .with::<GlobalAverage>()
+            .with::<Linear>()
+            .with::<Table>()
+            .with::<Add>()
+            .with::<Concat>()
+            .with::<Upsample>()
     }
 }
 

@@ -1,0 +1,119 @@
+//! Concatenation of channels.
+
+use resight_kernels::{CacheSizes, Isa, KernelError, Parallel};
+use tract_nnef::ast::Parameter;
+use tract_nnef::internal::*;
+use tract_nnef::ser::array;
+
+use crate::layer;
+use crate::layer::{Description, Layer, PackedLayer};
+use crate::nnef::{input, integer};
+use crate::quantisation::Quantisation;
+use crate::target::Target;
+use crate::tensors::{Inputs, Output, TensorFact};
+
+/// The channels of several int8 activations side by side: `[1, h, w, c1]`, `[1, h, w, c2]`, ... to
+/// `[1, h, w, c1 + c2 + ...]`. All have one scale and one zero point, so bytes are copied.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Concat {
+    /// What the steps of all inputs and of the output are worth.
+    pub output: Quantisation,
+}
+
+layer!(Concat, "ResightConcat");
+
+/// `[height, width]` of all inputs, and the channels of each.
+fn parts(inputs: &[TensorFact]) -> TractResult<([usize; 2], Vec<usize>)> {
+    let images = inputs.iter().map(TensorFact::image).collect::<TractResult<Vec<_>>>()?;
+    let Some(&[height, width, _]) = images.first() else { bail!("a concatenation takes at least one input") };
+    ensure!(
+        images.iter().all(|image| image[..2] == [height, width]),
+        "the inputs of a concatenation are of several sizes: {images:?}"
+    );
+    Ok(([height, width], images.iter().map(|image| image[2]).collect()))
+}
+
+impl Layer for Concat {
+    fn output(&self, inputs: &[TensorFact]) -> TractResult<TensorFact> {
+        let ([height, width], channels) = parts(inputs)?;
+        Ok(TensorFact::activation([height, width, channels.iter().sum()]))
+    }
+
+    fn describe(&self, inputs: &[TensorFact]) -> TractResult<Description> {
+        Ok(Description { operator: format!("concatenation of {}", inputs.len()), ..Description::default() })
+    }
+
+    fn kernel(&self, _: Isa, _: CacheSizes, inputs: &[TensorFact]) -> TractResult<&'static str> {
+        self.output(inputs)?;
+        Ok("concat")
+    }
+
+    fn pack(&self, _: &Target, inputs: &[TensorFact]) -> TractResult<Box<dyn PackedLayer>> {
+        let (_, channels) = parts(inputs)?;
+        Ok(Box::new(Packed { channels }))
+    }
+
+    fn nnef_name() -> &'static str {
+        "resight_concat"
+    }
+
+    fn nnef_parameters() -> Vec<Parameter> {
+        vec![
+            TypeName::Scalar.tensor().array().named("inputs"),
+            TypeName::Scalar.named("scale"),
+            TypeName::Integer.named("zero_point"),
+        ]
+    }
+
+    fn nnef_dump(&self, ast: &mut IntoAst<'_>, node: &TypedNode) -> TractResult<Vec<(&'static str, RValue)>> {
+        let inputs: Vec<RValue> = (0..node.inputs.len()).map(|index| input(ast, node, index)).collect();
+        Ok(vec![
+            ("inputs", array(inputs)),
+            ("scale", numeric(self.output.scale)),
+            ("zero_point", numeric(self.output.zero_point)),
+        ])
+    }
+
+    fn nnef_load(
+        builder: &mut ModelBuilder<'_>,
+        invocation: &ResolvedInvocation<'_>,
+    ) -> TractResult<(Self, TVec<OutletId>)> {
+        let output = Quantisation {
+            scale: invocation.named_arg_as(builder, "scale")?,
+            zero_point: integer(builder, invocation, "zero_point")?,
+        };
+        Ok((Self { output }, invocation.named_arg_as(builder, "inputs")?))
+    }
+}
+
+#[derive(Debug)]
+struct Packed {
+    /// Of each input.
+    channels: Vec<usize>,
+}
+
+impl PackedLayer for Packed {
+    fn kernel(&self) -> &'static str {
+        "concat"
+    }
+
+    fn run(
+        &self,
+        _: &dyn Parallel,
+        inputs: Inputs<'_>,
+        output: Output<'_>,
+        _: &mut [u8],
+    ) -> Result<(), KernelError> {
+        let pitch: usize = self.channels.iter().sum();
+        let output = output.slice::<i8>()?;
+        let mut first = 0;
+        for (index, &channels) in self.channels.iter().enumerate() {
+            let pixels = inputs.slice::<i8>(index)?.chunks_exact(channels);
+            for (output, pixel) in output.chunks_exact_mut(pitch).zip(pixels) {
+                output[first..first + channels].copy_from_slice(pixel);
+            }
+            first += channels;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,114 @@
+//! A function of one number, by a table.
+
+use std::sync::Arc;
+
+use resight_kernels::{CacheSizes, Isa, KernelError, Parallel};
+use tract_nnef::ast::Parameter;
+use tract_nnef::internal::*;
+
+use crate::layer;
+use crate::layer::{Description, Layer, PackedLayer};
+use crate::nnef::{input, integer, slice, tensor, variable};
+use crate::quantisation::Quantisation;
+use crate::target::Target;
+use crate::tensors::{Inputs, Output, TensorFact};
+
+/// Any function of one int8 value: `out = table[q + 128]`, element by element. Scale and zero
+/// point of the input are in the table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Table {
+    /// `i8` `[256]`: the results for -128 to 127.
+    pub table: Arc<Tensor>,
+    /// What the output's steps are worth.
+    pub output: Quantisation,
+}
+
+layer!(Table, "ResightTable");
+
+impl Table {
+    fn entries(&self) -> TractResult<[i8; 256]> {
+        let entries = slice::<i8>(&self.table)?;
+        entries.try_into().map_err(|_| format_err!("a table has 256 entries, found {}", entries.len()))
+    }
+}
+
+impl Layer for Table {
+    fn output(&self, inputs: &[TensorFact]) -> TractResult<TensorFact> {
+        let [input] = inputs else { bail!("a table takes one input, found {}", inputs.len()) };
+        input.expect(DatumType::I8)?;
+        self.entries()?;
+        Ok(input.clone())
+    }
+
+    fn describe(&self, _: &[TensorFact]) -> TractResult<Description> {
+        Ok(Description { operator: "table".to_owned(), ..Description::default() })
+    }
+
+    fn kernel(&self, _: Isa, _: CacheSizes, inputs: &[TensorFact]) -> TractResult<&'static str> {
+        self.output(inputs)?;
+        Ok("table")
+    }
+
+    fn pack(&self, _: &Target, inputs: &[TensorFact]) -> TractResult<Box<dyn PackedLayer>> {
+        self.output(inputs)?;
+        Ok(Box::new(Packed(self.entries()?)))
+    }
+
+    fn nnef_name() -> &'static str {
+        "resight_table"
+    }
+
+    fn nnef_parameters() -> Vec<Parameter> {
+        vec![
+            TypeName::Scalar.tensor().named("input"),
+            TypeName::Scalar.tensor().named("table"),
+            TypeName::Scalar.named("scale"),
+            TypeName::Integer.named("zero_point"),
+        ]
+    }
+
+    fn nnef_dump(&self, ast: &mut IntoAst<'_>, node: &TypedNode) -> TractResult<Vec<(&'static str, RValue)>> {
+        Ok(vec![
+            ("input", input(ast, node, 0)),
+            ("table", variable(ast, node, "table", &self.table)?),
+            ("scale", numeric(self.output.scale)),
+            ("zero_point", numeric(self.output.zero_point)),
+        ])
+    }
+
+    fn nnef_load(
+        builder: &mut ModelBuilder<'_>,
+        invocation: &ResolvedInvocation<'_>,
+    ) -> TractResult<(Self, TVec<OutletId>)> {
+        let layer = Self {
+            table: tensor(builder, invocation, "table", DatumType::I8)?,
+            output: Quantisation {
+                scale: invocation.named_arg_as(builder, "scale")?,
+                zero_point: integer(builder, invocation, "zero_point")?,
+            },
+        };
+        Ok((layer, tvec!(invocation.named_arg_as(builder, "input")?)))
+    }
+}
+
+#[derive(Debug)]
+struct Packed([i8; 256]);
+
+impl PackedLayer for Packed {
+    fn kernel(&self) -> &'static str {
+        "table"
+    }
+
+    fn run(
+        &self,
+        _: &dyn Parallel,
+        inputs: Inputs<'_>,
+        output: Output<'_>,
+        _: &mut [u8],
+    ) -> Result<(), KernelError> {
+        for (output, &input) in output.slice::<i8>()?.iter_mut().zip(inputs.slice::<i8>(0)?) {
+            *output = self.0[usize::from(input.cast_unsigned() ^ 0x80)];
+        }
+        Ok(())
+    }
+}
