@@ -257,7 +257,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let random = &mut Random::new(2);
     let largest = 112 * 112 * 64;
     let mut buffers = [random.activations(largest), random.activations(largest), random.activations(largest)];
-    let mut scratch = vec![0; 8 << 20];
+    // What a program does that is compiled for the loop: no inference decides how a layer is cut.
+    let scratch_len = |(_, layer): &(String, Layer)| match layer {
+        Layer::Convolution(convolution, _) => convolution.scratch_len(threads),
+        _ => 0,
+    };
+    let mut scratch = vec![0; layers.iter().map(scratch_len).max().unwrap_or(0)];
     let mut average = vec![0i16; 2048];
     let mut logits = vec![0f32; 1000];
     let mut rows = Vec::new();

@@ -98,7 +98,8 @@ impl Linear {
     pub fn run(&self, parallel: &dyn Parallel, input: &[i16], output: &mut [f32]) -> Result<(), KernelError> {
         KernelError::check("input", self.inputs, input.len())?;
         KernelError::check("output", self.outputs, output.len())?;
-        if input.iter().any(|a| a.unsigned_abs() > self.input_limit.unsigned_abs()) {
+        let largest = input.iter().fold(0, |largest, a| a.unsigned_abs().max(largest));
+        if largest > self.input_limit.unsigned_abs() {
             return Err(KernelError::Invalid("an input of a linear layer is above its limit".into()));
         }
         split(parallel, parallel.threads(), output, 1, &|first, logits| {
@@ -110,11 +111,36 @@ impl Linear {
     /// Computes the logits from `first` on.
     #[inline(always)]
     fn rows(&self, input: &[i16], first: usize, output: &mut [f32]) {
-        let rows = self.weights[first * self.inputs..].chunks_exact(self.inputs);
-        for (index, (out, row)) in (first..).zip(output.iter_mut().zip(rows)) {
-            let products = row.iter().zip(input).map(|(&w, &a)| i32::from(w) * i32::from(a));
-            let sum = self.bias[index] + products.sum::<i32>();
-            *out = sum as f32 * self.scale[index];
+        let mut index = first;
+        let mut rows = self.weights[first * self.inputs..].chunks_exact(self.inputs);
+        let mut store = |out: &mut f32, sum: i32| {
+            *out = (self.bias[index] + sum) as f32 * self.scale[index];
+            index += 1;
+        };
+        let (fours, rest) = output.as_chunks_mut::<4>();
+        for four in fours {
+            // There is a row for each output.
+            let rows = [0; 4].map(|_| rows.next().unwrap_or_default());
+            for (out, sum) in four.iter_mut().zip(products(rows, input)) {
+                store(out, sum);
+            }
+        }
+        for (out, row) in rest.iter_mut().zip(rows) {
+            let [sum] = products([row], input);
+            store(out, sum);
         }
     }
+}
+
+/// The products of rows of weights with the inputs: several rows share the loads of these.
+#[inline(always)]
+fn products<const N: usize>(rows: [&[i8]; N], input: &[i16]) -> [i32; N] {
+    let rows = rows.map(|row| &row[..input.len()]);
+    let mut sums = [0; N];
+    for (index, &value) in input.iter().enumerate() {
+        for (sum, row) in sums.iter_mut().zip(rows) {
+            *sum += i32::from(row[index]) * i32::from(value);
+        }
+    }
+    sums
 }

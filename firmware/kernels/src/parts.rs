@@ -173,4 +173,31 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    fn whole_lines_are_the_fewest_that_are_whole() {
+        for bytes in 1..200 {
+            let fewest = (1..).find(|count| (count * bytes) % CACHE_LINE == 0);
+            assert_eq!(Some(whole_lines(bytes)), fewest, "{bytes}");
+        }
+    }
+
+    #[test]
+    fn parts_of_an_axis_start_at_its_unit_and_cover_it() {
+        for len in 1..60 {
+            for unit in [1, 4, 16] {
+                for parts in 1..9 {
+                    let axis = Axis { len, unit: 1, parts: 1 }.cut(unit, parts);
+                    let mut next = 0;
+                    for part in 0..axis.parts {
+                        let range = axis.part(part);
+                        assert!(range.start == next && range.start.is_multiple_of(unit) && !range.is_empty());
+                        assert!(range.len() <= axis.most());
+                        next = range.end;
+                    }
+                    assert_eq!(next, len);
+                }
+            }
+        }
+    }
 }

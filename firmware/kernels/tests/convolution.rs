@@ -130,6 +130,9 @@ fn one_to_eight_threads_give_identical_bytes() {
         square(7, 64, 200, 1, 1, 0),
         square(2, 16, 16, 1, 1, 0),
         square(31, 3, 64, 7, 2, 3),
+        square(14, 64, 128, 3, 1, 1),
+        square(9, 48, 192, 1, 1, 0),
+        square(5, 3, 64, 5, 1, 4),
     ]
     .iter()
     .enumerate()

@@ -7,7 +7,7 @@ use core::ops::Range;
 use super::matrix::Matrix;
 use super::microkernel::{MAX_COLUMNS, MAX_ROWS, Microkernel, Tile};
 use super::panels::PanelPacker;
-use super::plan::Plan;
+use super::plan::{LastGrid, Plan};
 use super::weights::{CacheLines, pack_constants, pack_weights};
 use crate::convolution::choose::Target;
 use crate::convolution::packed::PackedConvolution;
@@ -25,6 +25,7 @@ struct Tiled<M> {
     packer: PanelPacker,
     weights: CacheLines,
     requantisation: Requantisation,
+    grid: LastGrid,
 }
 
 /// Whether the running CPU has the instructions of a micro-kernel.
@@ -51,13 +52,14 @@ pub(crate) fn pack<M: Microkernel>(
         weights: pack_weights::<M>(parameters, &matrix),
         requantisation: pack_constants::<M>(parameters, &matrix),
         matrix,
+        grid: LastGrid::default(),
     }))
 }
 
 impl<M: Microkernel> Tiled<M> {
     fn plan(&self, threads: usize) -> Plan {
         let residual = self.requantisation.residual_multiplier > 0;
-        Plan::new::<M>(&self.matrix, residual, threads, self.caches)
+        Plan::new::<M>(&self.matrix, residual, threads, self.caches, &self.grid)
     }
 
     /// Computes one part.

@@ -1,5 +1,6 @@
 //! Rows of activations in the order in which a micro-kernel reads them.
 
+use alloc::vec::Vec;
 use core::ops::Range;
 
 use super::matrix::Matrix;
@@ -13,14 +14,23 @@ pub(super) struct PanelPacker {
     output_width: usize,
     /// A window is inside of the image when its first tap is above and left of this.
     interior: [usize; 2],
+    /// Whether each window is one pixel, the one at the place of the output: then rows of the matrix are
+    /// rows of the input.
+    pointwise: bool,
+    /// What a row of taps reads outside of the image, where rows are gathered.
+    padding_row: Vec<i8>,
     matrix: Matrix,
 }
 
 impl PanelPacker {
     pub(super) fn new(windows: Windows, matrix: Matrix) -> Self {
-        let input = windows.shape.input;
+        let shape = &windows.shape;
+        let input = shape.input;
+        let row = if matrix.gather_bytes > 0 && matrix.groups == 1 { shape.kernel[1] } else { 0 };
         Self {
-            output_width: windows.shape.output()[1],
+            output_width: shape.output()[1],
+            pointwise: shape.kernel == [1, 1] && shape.stride == [1, 1] && shape.padding == [0; 4],
+            padding_row: windows.padding_value.repeat(row),
             interior: [0, 1].map(|axis| (input[axis] + 1).saturating_sub(windows.extent(axis))),
             windows,
             matrix,
@@ -47,6 +57,11 @@ impl PanelPacker {
             input: input[first_channel..].as_ptr(),
             padding: self.windows.padding_value[first_channel..].as_ptr(),
         };
+        if self.pointwise && self.matrix.gather_bytes == 0 {
+            // SAFETY: as stated.
+            unsafe { source.pack_pixels(microkernel, pixels, panel) };
+            return;
+        }
         let count = pixels.len();
         let origins = self.origins::<M>(pixels);
         // SAFETY: passed on as stated.
@@ -99,6 +114,21 @@ impl Source<'_> {
         let dilation = windows.shape.dilation;
         let position = [origin[0].wrapping_add(ky * dilation[0]), origin[1].wrapping_add(kx * dilation[1])];
         windows.index(position).map_or(self.padding, |index| self.input.wrapping_add(index))
+    }
+
+    /// Packs the channels of pixels of the input.
+    ///
+    /// # Safety
+    /// These are 1 to `ROWS` pixels of the input; `panel` is good for writing.
+    #[inline(always)]
+    unsafe fn pack_pixels<M: Microkernel>(&self, microkernel: M, pixels: Range<usize>, panel: *mut u8) {
+        let channels = self.packer.windows.shape.input[2];
+        let mut pointers = [self.input.wrapping_add((pixels.end - 1) * channels); MAX_ROWS];
+        for (pointer, pixel) in pointers[..M::ROWS].iter_mut().zip(pixels) {
+            *pointer = self.input.wrapping_add(pixel * channels);
+        }
+        // SAFETY: each pointer is to the channels of a group of a pixel.
+        unsafe { microkernel.pack_rows(&pointers[..M::ROWS], self.packer.matrix.group_inputs, panel) };
     }
 
     /// Packs the channels of each tap in turn, right from where they are.
@@ -184,12 +214,17 @@ impl Source<'_> {
             unsafe { copy_runs(self.tap(origin, 0, 0), step, row, kernel[1] * group_inputs, kernel[0]) };
             return;
         }
+        let run = kernel[1] * group_inputs;
         let mut end = row;
         for ky in 0..kernel[0] {
-            // SAFETY: a run stays within a row of the image; all copies together are the depth.
+            let inside = origin[0].wrapping_add(ky * shape.dilation[0]) < shape.input[0];
+            // SAFETY: a run stays within a row of the image or is a whole row of padding; all copies
+            // together are the depth.
             unsafe {
-                if contiguous && origin[0].wrapping_add(ky * shape.dilation[0]) < shape.input[0] {
-                    let run = kernel[1] * group_inputs;
+                if !inside && !self.packer.padding_row.is_empty() {
+                    copy_run(self.packer.padding_row.as_ptr(), end, run);
+                    end = end.add(run);
+                } else if inside && contiguous {
                     copy_run(self.tap(origin, ky, 0), end, run);
                     end = end.add(run);
                 } else {

@@ -1,5 +1,7 @@
 //! How a layer is cut into parts and blocks.
 
+use core::sync::atomic::{AtomicU64, Ordering};
+
 use super::matrix::Matrix;
 use super::microkernel::{Costs, Microkernel};
 use crate::CacheSizes;
@@ -28,9 +30,14 @@ impl Plan {
         residual: bool,
         threads: usize,
         caches: CacheSizes,
+        last: &LastGrid,
     ) -> Self {
         let threads = threads.clamp(1, MAX_PARTS);
-        let grid = grid(matrix, &M::COSTS, residual, threads);
+        let grid = last.recall(matrix, threads).unwrap_or_else(|| {
+            let grid = grid(matrix, &M::COSTS, residual, threads);
+            last.note(threads, &grid);
+            grid
+        });
         let most = grid.rows.most().div_ceil(M::ROWS);
         // What a row tile touches in a column part, besides its panel: output and residual.
         let touched = M::ROWS * matrix.outputs().div_ceil(grid.columns.parts) * if residual { 2 } else { 1 };
@@ -39,6 +46,32 @@ impl Plan {
         let block = most.div_ceil(most.div_ceil(fitting));
         let part_bytes = (block * matrix.panel_bytes + matrix.gather_bytes).next_multiple_of(CACHE_LINE);
         Self { grid, block, part_bytes }
+    }
+}
+
+/// The grid that was chosen last: comparing grids takes thousands of instructions, and every inference
+/// asks for the same one.
+#[derive(Debug, Default)]
+pub(super) struct LastGrid(AtomicU64);
+
+impl LastGrid {
+    /// Bits of a number of threads or parts, and of a unit: all are at most [`MAX_PARTS`].
+    const BITS: u32 = 8;
+
+    fn note(&self, threads: usize, grid: &Grid) {
+        let Grid { rows, columns } = grid;
+        let numbers = [threads, rows.parts, rows.unit, columns.parts, columns.unit];
+        let code = numbers.iter().fold(0, |code, &number| code << Self::BITS | number as u64);
+        self.0.store(code, Ordering::Relaxed);
+    }
+
+    fn recall(&self, matrix: &Matrix, threads: usize) -> Option<Grid> {
+        let code = self.0.load(Ordering::Relaxed);
+        let number = |index: u32| (code >> (index * Self::BITS)) as usize & ((1 << Self::BITS) - 1);
+        (number(4) == threads).then(|| Grid {
+            rows: Axis { len: matrix.pixels, parts: number(3), unit: number(2) },
+            columns: Axis { len: matrix.columns(), parts: number(1), unit: number(0) },
+        })
     }
 }
 
@@ -53,8 +86,10 @@ fn grid(matrix: &Matrix, costs: &Costs, residual: bool, threads: usize) -> Grid 
     if threads == 1 {
         return best;
     }
+    // Where pixels are whole lines, no two parts write into one line: columns are cut between lines.
+    let line = whole_lines(matrix.tile_columns);
+    let column_units = [if matrix.outputs().is_multiple_of(CACHE_LINE) { line } else { 1 }, line];
     let row_units = [1, whole_lines(matrix.outputs())];
-    let column_units = [1, whole_lines(matrix.tile_columns)];
     let mut least = usize::MAX;
     for column_parts in 1..=threads {
         for row_unit in row_units {
@@ -100,4 +135,129 @@ fn shared_lines(matrix: &Matrix, grid: &Grid) -> usize {
         && (grid.columns.unit * matrix.tile_columns).is_multiple_of(CACHE_LINE);
     let column_lines = if grid.columns.parts > 1 && !between_lines { grid.rows.most() } else { 0 };
     row_lines + column_lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ConvolutionShape;
+    #[cfg(target_arch = "aarch64")]
+    use crate::neon::{NeonDot as Six, NeonMlal as Other};
+    #[cfg(target_arch = "x86_64")]
+    use crate::x86::{X86Avx2 as Six, X86Vnni as Other};
+
+    /// Size, input channels, output channels, kernel, stride: layers of ResNet-50, and odd ones.
+    const LAYERS: [[usize; 5]; 12] = [
+        [224, 3, 64, 7, 2],
+        [56, 64, 256, 1, 1],
+        [56, 256, 64, 1, 1],
+        [56, 128, 128, 3, 2],
+        [28, 128, 512, 1, 1],
+        [14, 256, 256, 3, 1],
+        [14, 1024, 256, 1, 1],
+        [7, 512, 512, 3, 1],
+        [7, 512, 2048, 1, 1],
+        [5, 17, 19, 3, 1],
+        [1, 64, 1000, 1, 1],
+        [1, 3, 1, 1, 1],
+    ];
+
+    fn each_plan<M: Microkernel>(check: impl Fn(&ConvolutionShape, &Matrix, usize, &Plan)) {
+        for [size, inputs, outputs, kernel, stride] in LAYERS {
+            let shape = ConvolutionShape {
+                input: [size, size, inputs],
+                output_channels: outputs,
+                kernel: [kernel; 2],
+                stride: [stride; 2],
+                padding: [kernel / 2; 4],
+                dilation: [1; 2],
+                groups: 1,
+            };
+            let matrix = Matrix::new::<M>(&shape);
+            let last = LastGrid::default();
+            for threads in [1, 2, 3, 4, 5, 6, 7, 8, 64] {
+                let plan = Plan::new::<M>(&matrix, true, threads, CacheSizes::default(), &last);
+                let again = Plan::new::<M>(&matrix, true, threads, CacheSizes::default(), &last);
+                assert_eq!(again.grid, plan.grid, "{shape:?}, {threads} threads: remembered otherwise");
+                check(&shape, &matrix, threads, &plan);
+            }
+        }
+    }
+
+    fn every_tile_once<M: Microkernel>() {
+        each_plan::<M>(|shape, matrix, threads, plan| {
+            let mut times = alloc::vec![0; matrix.pixels * matrix.columns()];
+            assert!(plan.grid.parts() <= threads);
+            for part in 0..plan.grid.parts() {
+                let (pixels, columns) = plan.grid.part(part);
+                assert!(!pixels.is_empty() && !columns.is_empty(), "{shape:?}, {threads} threads: {plan:?}");
+                assert!(pixels.len() <= plan.grid.rows.most() && columns.len() <= plan.grid.columns.most());
+                for pixel in pixels {
+                    columns.clone().for_each(|column| times[pixel * matrix.columns() + column] += 1);
+                }
+            }
+            assert!(times.iter().all(|&times| times == 1), "{shape:?}, {threads} threads: {plan:?}");
+        });
+    }
+
+    #[test]
+    fn parts_cover_a_layer_once() {
+        every_tile_once::<Six>();
+        every_tile_once::<Other>();
+    }
+
+    /// Which part writes each cache line of output, when the output starts at one.
+    fn own_lines<M: Microkernel>() {
+        each_plan::<M>(|shape, matrix, threads, plan| {
+            if !shape.output_channels.is_multiple_of(CACHE_LINE) || threads > 8 {
+                return;
+            }
+            let mut owners = alloc::vec![None; shape.output_len() / CACHE_LINE];
+            for part in 0..plan.grid.parts() {
+                let (pixels, columns) = plan.grid.part(part);
+                let channels = matrix.channels(columns.start).start..matrix.channels(columns.end - 1).end;
+                for pixel in pixels {
+                    let start = pixel * shape.output_channels;
+                    for line in
+                        (start + channels.start) / CACHE_LINE..(start + channels.end).div_ceil(CACHE_LINE)
+                    {
+                        let owner = owners[line].replace(part);
+                        assert!(
+                            owner.is_none() || owner == Some(part),
+                            "{shape:?}, {threads} threads: {plan:?}: parts share a cache line"
+                        );
+                    }
+                }
+            }
+        });
+    }
+
+    #[test]
+    fn no_two_threads_write_one_cache_line() {
+        own_lines::<Six>();
+        own_lines::<Other>();
+    }
+
+    /// What a layer is cut for: no part does much more than its share.
+    fn balanced<M: Microkernel>() {
+        each_plan::<M>(|shape, matrix, threads, plan| {
+            if shape.output_len() < 7 * 7 * 512 || ![2, 4].contains(&threads) {
+                return;
+            }
+            let whole = grid(matrix, &M::COSTS, true, 1);
+            let cost = |grid| part_cost(matrix, &M::COSTS, true, grid);
+            let share = cost(&whole).div_ceil(threads);
+            assert!(
+                cost(&plan.grid) * 100 <= share * 112,
+                "{shape:?}, {threads} threads: {plan:?}: {} instead of {share}",
+                cost(&plan.grid)
+            );
+        });
+    }
+
+    #[test]
+    fn no_part_does_much_more_than_its_share() {
+        balanced::<Six>();
+        balanced::<Other>();
+    }
 }
