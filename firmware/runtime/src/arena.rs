@@ -2,8 +2,8 @@
 
 use std::ops::Range;
 
-/// Values start at multiples of this, a cache line.
-const ALIGNMENT: usize = 64;
+/// Bytes of a cache line: values start at multiples of it.
+pub(crate) const CACHE_LINE: usize = 64;
 
 /// A value that needs memory while it lives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,7 +31,7 @@ pub(crate) fn place(values: &[Lifetime]) -> (Vec<Range<usize>>, usize) {
             if range.start >= start + value.bytes {
                 break;
             }
-            start = start.max(range.end.next_multiple_of(ALIGNMENT));
+            start = start.max(range.end.next_multiple_of(CACHE_LINE));
         }
         let range = start..start + value.bytes;
         size = size.max(range.end);

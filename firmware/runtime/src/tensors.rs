@@ -6,6 +6,8 @@ use std::ops::Range;
 use resight_kernels::KernelError;
 use tract_nnef::internal::*;
 
+use crate::arena::CACHE_LINE;
+
 /// A number that a tensor can hold: `i8`, `i16`, `i32`, `f32` and their kind.
 pub trait Element: Datum + bytemuck::Pod {}
 
@@ -226,31 +228,47 @@ impl<'a> Output<'a> {
     }
 }
 
-/// Memory for the values of a program, aligned for any of their types.
+/// Memory for the values of a program, aligned for any of their types. It starts at a cache line, as
+/// [`place`](crate::arena::place) lets every value do, so that compute threads never write one line
+/// together.
 #[derive(Debug)]
-pub(crate) struct Arena(Vec<u64>);
+pub(crate) struct Arena {
+    memory: Vec<u64>,
+    /// Bytes in front of the first whole cache line.
+    skip: usize,
+}
 
 impl Arena {
     /// An arena of at least so many bytes, all zero.
     pub(crate) fn new(bytes: usize) -> Self {
-        Self(vec![0; bytes.div_ceil(size_of::<u64>())])
+        let memory = vec![0u64; (bytes + CACHE_LINE).div_ceil(size_of::<u64>())];
+        let skip = bytemuck::cast_slice::<_, u8>(&memory).as_ptr().align_offset(CACHE_LINE);
+        Self { memory, skip }
     }
 
     /// Its size in bytes.
     pub(crate) fn len(&self) -> usize {
-        self.0.len() * size_of::<u64>()
+        self.memory.len() * size_of::<u64>()
+    }
+
+    fn bytes(&self) -> &[u8] {
+        &bytemuck::cast_slice(&self.memory)[self.skip..]
+    }
+
+    fn all_bytes_mut(&mut self) -> &mut [u8] {
+        &mut bytemuck::cast_slice_mut(&mut self.memory)[self.skip..]
     }
 
     /// A value.
     pub(crate) fn view<'a>(&'a self, value: &'a Value) -> TensorView<'a> {
         let Value { fact, range } = value;
-        let bytes = &bytemuck::cast_slice(&self.0)[range.clone()];
+        let bytes = &self.bytes()[range.clone()];
         TensorView { datum_type: fact.datum_type, shape: &fact.shape, bytes }
     }
 
     /// The bytes of a value, to be overwritten.
     pub(crate) fn bytes_mut(&mut self, value: &Value) -> &mut [u8] {
-        &mut bytemuck::cast_slice_mut(&mut self.0)[value.range.clone()]
+        &mut self.all_bytes_mut()[value.range.clone()]
     }
 
     /// The inputs and the output of a step, none of which overlaps the output.
@@ -261,7 +279,7 @@ impl Arena {
         output: usize,
     ) -> (Inputs<'a>, Output<'a>) {
         let Value { fact, range: written } = &values[output];
-        let bytes: &'a mut [u8] = bytemuck::cast_slice_mut(&mut self.0);
+        let bytes = self.all_bytes_mut();
         let (before, rest) = bytes.split_at_mut(written.start);
         let (output, after) = rest.split_at_mut(written.len());
         let inputs = Inputs(Place::Arena { before, after, written, values, indices });
@@ -295,6 +313,7 @@ mod tests {
             value(DatumType::F32, &[1, 1], 128..132),
         ];
         let mut arena = Arena::new(132);
+        assert!(arena.bytes().as_ptr().addr().is_multiple_of(CACHE_LINE) && arena.bytes().len() >= 132);
         arena.bytes_mut(&values[0]).copy_from_slice(&[1, 2, 3, 255]);
         arena.bytes_mut(&values[2]).copy_from_slice(&2.5f32.to_ne_bytes());
         let (inputs, output) = arena.step(&values, &[0, 2], 1);
