@@ -1,6 +1,8 @@
 //! The networks of `cases/onnx` in `RESIGHT_SHARED`: what they compute, against what onnxruntime
 //! gives, and what they lose in int8. Says so and passes without the folder.
 
+#![allow(clippy::print_stdout, reason = "tests say what they skip")]
+
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 

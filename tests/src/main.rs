@@ -1,5 +1,7 @@
 //! `cargo run -p resight-tests`: makes the committed fixtures anew.
 
+#![allow(clippy::print_stdout, reason = "a tool of the tests")]
+
 use anyhow::Result;
 
 fn main() -> Result<()> {

@@ -4,6 +4,8 @@
 //! preceded by the mark that the plugin in `cross/measure/counter` listens to. Elsewhere the mark is a
 //! harmless system call, and the times are printed instead.
 
+#![allow(clippy::print_stdout, reason = "an example prints what it measures")]
+
 use std::ffi::{c_int, c_uint};
 use std::time::Instant;
 

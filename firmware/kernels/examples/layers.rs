@@ -9,6 +9,8 @@
 //! are cut for so many threads, and each part is marked and runs in turn. With `--packing`, what makes the
 //! layers from their parameters is marked too. Caches are in KiB, of one core; 0 for no third level.
 
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "an example prints what it measures")]
+
 use std::ffi::{c_int, c_uint};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;

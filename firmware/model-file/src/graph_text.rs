@@ -23,6 +23,10 @@ use resight_base::text::printable;
 /// Largest text of a network, in bytes; that of a ResNet-152 has some 150 kB.
 const MAX_SIZE: usize = 4 << 20;
 
+/// Most layers of a network. A ResNet-152 has some 200, and what loads one may take time that grows with
+/// the square of their number.
+const MAX_LAYERS: usize = 4000;
+
 /// The operators that a network may use besides those of resight.
 const OPERATORS: [&str; 2] = ["variable", "tract_core_external"];
 
@@ -76,8 +80,12 @@ impl<'a> Reader<'a> {
         self.symbol("->")?;
         self.list("(", ")", Self::name)?;
         self.symbol("{")?;
+        let mut layers = 0;
         while self.symbol("}").is_err() {
-            self.assignment()?;
+            if layers == MAX_LAYERS {
+                return Err("the end of a network of 4000 layers");
+            }
+            layers += usize::from(self.assignment()?);
         }
         self.skip_space();
         if self.rest.is_empty() { Ok(()) } else { Err("the end") }
@@ -104,7 +112,8 @@ impl<'a> Reader<'a> {
         self.symbol("}")
     }
 
-    fn assignment(&mut self) -> Result<(), Expected> {
+    /// Gives whether it is a layer.
+    fn assignment(&mut self) -> Result<bool, Expected> {
         self.name()?;
         self.symbol("=")?;
         let before = self.rest;
@@ -126,7 +135,8 @@ impl<'a> Reader<'a> {
                 reader.scalar()
             }
         })?;
-        self.symbol(";")
+        self.symbol(";")?;
+        Ok(operator.starts_with(OPERATOR_PREFIX))
     }
 
     fn scalar(&mut self) -> Result<(), Expected> {
@@ -237,5 +247,31 @@ impl<'a> Reader<'a> {
 
     fn skip_space(&mut self) {
         self.rest = self.rest.trim_start_matches(SPACE);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A chain of so many pools.
+    fn chain(layers: usize) -> String {
+        let pools: String = (0..layers)
+            .map(|index| format!("  v{} = resight_max_pool(v{index}, size = [1, 1]);\n", index + 1))
+            .collect();
+        format!(
+            "version 1.0;\n\ngraph net(v0) -> (v{layers}) {{\n  v0 = tract_core_external(shape = [1]);\n{pools}}}\n"
+        )
+    }
+
+    #[test]
+    fn a_network_of_too_many_layers_is_refused_before_it_is_loaded() {
+        let named = |text: String| text.replace("max_pool(v", "max_pool(x = v");
+        assert_eq!(check_graph(named(chain(MAX_LAYERS)).as_bytes()), Ok(()));
+        let error = check_graph(named(chain(MAX_LAYERS + 1)).as_bytes()).unwrap_err();
+        assert!(
+            error.starts_with("line 4005: the end of a network of 4000 layers is expected, found"),
+            "{error}"
+        );
     }
 }

@@ -164,6 +164,16 @@ impl<'a> Wiring<'a> {
         wired.inputs.iter().map(|&value| self.values[value].clone()).collect()
     }
 
+    /// Refuses what no board would finish, before weights are packed and memory is taken.
+    fn check_work(&self) -> TractResult<()> {
+        let mut macs = 0_u64;
+        for wired in &self.nodes {
+            macs = macs.saturating_add(wired.layer.describe(&self.inputs(wired))?.macs);
+        }
+        let largest = self.values.iter().map(TensorFact::bytes).max().unwrap_or(0);
+        within_limits(macs, largest)
+    }
+
     /// When each value lives.
     fn lifetimes(&self) -> Vec<Lifetime> {
         let mut lifetimes: Vec<Lifetime> = self
@@ -182,6 +192,22 @@ impl<'a> Wiring<'a> {
         }
         lifetimes
     }
+}
+
+/// Most multiplications of a network: a ResNet-152 takes 2^33.5 for 224 x 224 pixels, and 2^39 for
+/// 1500 x 1500.
+const MAX_MACS: u64 = 1 << 41;
+
+/// Largest tensor between layers, in bytes.
+const MAX_TENSOR: usize = 256 << 20;
+
+fn within_limits(macs: u64, largest: usize) -> TractResult<()> {
+    ensure!(macs <= MAX_MACS, "{macs} multiplications; a network of up to {MAX_MACS} is run");
+    ensure!(
+        largest <= MAX_TENSOR,
+        "a tensor of {largest} bytes between its layers; up to {MAX_TENSOR} are taken"
+    );
+    Ok(())
 }
 
 /// `[height, width, channels]` of a shape whose first dimension is the batch; missing ones are 1
@@ -210,6 +236,7 @@ impl Program {
 
     fn try_compile(graph: &TypedModel, layers: &Layers, target: &Target) -> TractResult<Self> {
         let wiring = Wiring::of(graph, layers)?;
+        wiring.check_work()?;
         let (mut steps, mut scratch) = (vec![], 0);
         for (index, wired) in wiring.nodes.iter().enumerate() {
             let context = || format!("node `{}` ({})", wired.node.name, wired.node.op.name());
@@ -347,7 +374,16 @@ fn graph_error(error: &TractError) -> RuntimeError {
 
 #[cfg(test)]
 mod tests {
-    use super::image_shape;
+    use super::{MAX_MACS, MAX_TENSOR, image_shape, within_limits};
+
+    #[test]
+    fn work_without_end_is_refused() {
+        within_limits(MAX_MACS, MAX_TENSOR).unwrap();
+        let error = within_limits(MAX_MACS + 1, 0).unwrap_err().to_string();
+        assert!(error.starts_with("2199023255553 multiplications"), "{error}");
+        let error = within_limits(0, MAX_TENSOR + 1).unwrap_err().to_string();
+        assert!(error.starts_with("a tensor of 268435457 bytes"), "{error}");
+    }
 
     #[test]
     fn shapes_are_shown_as_images() {

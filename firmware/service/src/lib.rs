@@ -39,7 +39,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use clap::{Args, Parser, Subcommand};
 use config::Config;
 use resight_base::console::{complain, is_closed, print, print_line};
-use resight_imaging::{ImageView, Region, decode};
+use resight_imaging::{ImageView, Photograph, Region, read_photograph};
 use resight_runtime::{Classifier, Model, Target, ThreadSettings, predictions};
 
 use crate::camera::Wanted;
@@ -236,7 +236,11 @@ impl Classify {
     fn run(self) -> Result<()> {
         let (model, mut classifier, passed) = tested(&self.model, self.threads)?;
         log::info!("{passed}");
-        let image = decode(&self.image)?;
+        let Photograph { image, treatment } = read_photograph(&self.image)?;
+        let treatment = treatment.to_string();
+        if !treatment.is_empty() {
+            log::info!("{}: {treatment}", self.image.display());
+        }
         let start = Instant::now();
         let logits = classifier.classify(&ImageView::of(&image)?)?;
         log::info!("classified in {:.1} ms", start.elapsed().as_secs_f64() * 1e3);
@@ -264,6 +268,10 @@ impl Cli {
                         file.display(),
                         model.display()
                     ))?,
+                }
+                let broker = Config::load(&file)?.output.mqtt;
+                if let Some(note) = broker.and_then(|mqtt| outputs::unresolved(&mqtt.host, mqtt.port)) {
+                    complain(format_args!("note: {note}"));
                 }
                 Ok(())
             }

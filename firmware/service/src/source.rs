@@ -530,6 +530,31 @@ mod tests {
         assert_eq!(drain(&mut *source), [Some(60), Some(120), Some(200)]);
     }
 
+    /// The streams of `cases` in `RESIGHT_SHARED`, which people stumbled over.
+    #[test]
+    fn streams_of_real_cameras_give_their_frames() {
+        let Some(folder) = resight_fixtures::shared().map(|folder| folder.join("cases/streams")) else {
+            return;
+        };
+        if !folder.is_dir() {
+            return resight_fixtures::skipped("RESIGHT_SHARED holds no cases/streams");
+        }
+        let counts = |name: &str| {
+            let found = drain(&mut *open(&config(SourceKind::Mjpeg, &folder.join(name))).unwrap().0);
+            (found.iter().flatten().count(), found.iter().filter(|frame| frame.is_none()).count())
+        };
+        assert_eq!(counts("noeoi.mjpeg"), (10, 0));
+        assert_eq!(counts("multipart.mjpeg"), (10, 0));
+        let (good, corrupt) = counts("lostmid.mjpeg");
+        assert!(good + corrupt == 10 && corrupt > 0 && good > 0, "{good} {corrupt}");
+        let (mut source, mut frame) =
+            (open(&config(SourceKind::Y4m, &folder.join("interl.y4m"))).unwrap().0, Frame::new());
+        assert_eq!(source.next(&mut frame, WAIT).unwrap(), Next::Frame);
+        let rows = frame.bytes.chunks(frame.stride as usize).take(frame.height as usize);
+        let rows: Vec<&[u8]> = rows.collect();
+        assert!(rows.chunks(2).all(|pair| pair[0] == pair[1]), "one field, each row twice");
+    }
+
     /// A pipe cannot be opened again where it began.
     #[test]
     fn a_y4m_pipe_goes_on_after_a_damaged_header() {

@@ -93,6 +93,7 @@ pub fn by_program(graph: &TypedModel, layers: &Layers, target: Target) -> Vec<Ve
 
 /// Checks that plan and program give the same bytes with every instruction set of this CPU, and
 /// returns them.
+#[allow(clippy::print_stdout, reason = "tests say what they skip")]
 pub fn both_ways(graph: &TypedModel, layers: &Layers) -> Vec<Vec<u8>> {
     let expected = by_program(graph, layers, Target::reference());
     for output in &expected {

@@ -116,6 +116,25 @@ pub(super) fn sensor_remedy(identity: &Identity, only_bayer: bool) -> Option<&'s
     }
 }
 
+/// The chip that brings HDMI or an analogue signal in where a sensor would be, if there is one: the name
+/// of its device behind the media controller begins with one of these.
+pub(super) fn bridge(sysfs: &Path) -> Option<String> {
+    const BRIDGES: [&str; 7] = ["tc358743", "tc358746", "lt6911", "adv7", "tda1997", "it6801", "tw9"];
+    let nodes = fs::read_dir(sysfs.join("class/video4linux")).into_iter().flatten().flatten();
+    let names = nodes.filter_map(|node| fs::read_to_string(node.path().join("name")).ok());
+    let mut found: Vec<String> = names
+        .map(|name| name.trim().to_owned())
+        .filter(|name| BRIDGES.iter().any(|bridge| name.to_ascii_lowercase().starts_with(bridge)))
+        .collect();
+    found.sort();
+    found.into_iter().next()
+}
+
+/// What to do where a bridge brings HDMI in: it has no image before it is told which signal to take.
+pub(super) const BRIDGE_REMEDY: &str = "this is no sensor but a bridge: tell it which signals it may be sent \
+    with `v4l2-ctl -d DEVICE --set-edid=type=hdmi`, take over the one that comes with `v4l2-ctl -d DEVICE \
+    --set-dv-bt-timings query`, and set `format = \"uyvy\"` and the signal's `width` and `height` in [source]";
+
 /// What an error of the system means for a camera, and what to do about it.
 pub(super) fn explain(device: &Path, action: &str, error: &io::Error) -> CameraError {
     let is = |errno: Errno| error.raw_os_error() == Some(errno.raw_os_error());
@@ -241,6 +260,21 @@ mod tests {
         assert!(holders(folder.path(), &device).is_empty());
         symlink(&device, process.join("fd/3")).unwrap();
         assert_eq!(holders(folder.path(), &device), ["ffmpeg (process 4294967295)"]);
+    }
+
+    #[test]
+    fn a_bridge_is_known_by_the_name_of_its_chip() {
+        let sysfs = tempfile::tempdir().unwrap();
+        let name = |node: &str, name: &str| {
+            let folder = sysfs.path().join("class/video4linux").join(node);
+            fs::create_dir_all(&folder).unwrap();
+            fs::write(folder.join("name"), name).unwrap();
+        };
+        name("video0", "unicam-image\n");
+        name("v4l-subdev0", "imx219 10-0010\n");
+        assert_eq!(bridge(sysfs.path()), None);
+        name("v4l-subdev1", "tc358743 10-000f\n");
+        assert_eq!(bridge(sysfs.path()).as_deref(), Some("tc358743 10-000f"));
     }
 
     #[test]

@@ -315,6 +315,10 @@ fn choose(
     if config.prescribed.format.is_none()
         && let Some(remedy) = find::sensor_remedy(identity, only_bayer)
     {
+        if let Some(bridge) = find::bridge(Path::new(SYSFS)) {
+            let cause = format!("{} brings in what the bridge {bridge} is sent", identity.driver);
+            return Err(refuse(cause, find::BRIDGE_REMEDY));
+        }
         let cause = format!("{} gives the raw data of a sensor only", identity.driver);
         return Err(refuse(cause, remedy));
     }

@@ -6,6 +6,7 @@
 mod event;
 mod mqtt;
 mod picture;
+mod remedy;
 mod secret;
 mod snapshots;
 mod socket;
@@ -22,6 +23,7 @@ pub(crate) use self::event::{About, Event, EventKind, Names};
 use self::mqtt::{Mqtt, Settings};
 pub(crate) use self::picture::FrameTap;
 use self::picture::Picture;
+pub(crate) use self::remedy::unresolved;
 pub(crate) use self::secret::Secret;
 use self::snapshots::{Snapshot, Snapshots};
 use self::socket::EventSocket;

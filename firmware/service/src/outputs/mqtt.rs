@@ -21,6 +21,7 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::{ClientConfig, RootCertStore};
 use serde_json::json;
 
+use super::remedy::remedy;
 use super::secret::{Secret, small_file};
 use super::{Counters, Names};
 use crate::config::MqttConfig;
@@ -233,7 +234,9 @@ fn converse(mut connection: Connection, link: &Link, counters: &Counters, broker
                     return;
                 }
                 counters.mqtt_errors.fetch_add(1, Ordering::Relaxed);
-                log::warn!("MQTT: {broker}: {error}; next attempt in {} s", backoff.as_secs());
+                let error = error.to_string();
+                let remedy = remedy(&error, broker);
+                log::warn!("MQTT: {broker}: {error}{remedy}; next attempt in {} s", backoff.as_secs());
                 keep_events(&mut connection, link, counters);
                 let due = Instant::now() + backoff;
                 while Instant::now() < due && !link.stop.load(Ordering::SeqCst) {

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use resight_imaging::{Colours, PixelFormat, decode, image_files};
+use resight_imaging::{Colours, Photograph, PixelFormat, image_files, read_photograph};
 
 use super::pace::Pace;
 use super::watched::Watched;
@@ -72,10 +72,14 @@ impl Source for Images {
 
 /// Reads a picture into a frame.
 fn read(file: &Path, frame: &mut Frame) -> Next {
-    let image = match decode(file) {
-        Ok(image) => image,
+    let Photograph { image, treatment } = match read_photograph(file) {
+        Ok(photograph) => photograph,
         Err(error) => return Next::Corrupt(error.to_string()),
     };
+    let treatment = treatment.to_string();
+    if !treatment.is_empty() {
+        log::info!("{}: {treatment}", file.display());
+    }
     let (width, height) = image.dimensions();
     frame.fill(&[], (PixelFormat::Rgb24, Colours::default()), (width, height, width * 3));
     frame.bytes = image.into_raw();
