@@ -5,4 +5,5 @@ mod faults;
 mod harness;
 mod outputs;
 mod page;
+mod quiet;
 mod running;

@@ -10,7 +10,8 @@ use resight_runtime::Model;
 
 use crate::camera::Wanted;
 use crate::config::Config;
-use crate::source::{self, Frame, FrameFormat, Next};
+use crate::frame::{Frame, FrameFormat, Next};
+use crate::source;
 
 /// Longest wait for a frame.
 const PATIENCE: Duration = Duration::from_secs(10);

@@ -1,25 +1,21 @@
 //! Asks the running service how fast it classifies: what an update is judged by.
 
-use std::io::{Read as _, Write as _};
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use serde_json::Value;
+use resight_status::{Status, ask};
 
 use crate::config::Config;
-use crate::outputs;
+use crate::outputs::{self, Secret};
 
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Longest answer, in bytes.
-const MAX_ANSWER: u64 = 1 << 20;
-
-/// Where the service of this configuration answers, and the header that it wants to see.
-fn address(file: &Path, config: &Config) -> Result<(SocketAddr, String)> {
+/// Where the service of this configuration answers, and the token that it wants to see.
+fn address(file: &Path, config: &Config) -> Result<(SocketAddr, Option<Secret>)> {
     let http = config.output.http.as_ref().with_context(|| {
         format!("{}: there is no `http` in [output]; set it to 127.0.0.1:8600", file.display())
     })?;
@@ -31,9 +27,7 @@ fn address(file: &Path, config: &Config) -> Result<(SocketAddr, String)> {
             Ipv6Addr::LOCALHOST.into()
         });
     }
-    let header = outputs::token(http)?
-        .map_or_else(String::new, |token| format!("Authorization: Bearer {}\r\n", token.text()));
-    Ok((address, header))
+    Ok((address, outputs::token(http)?))
 }
 
 /// Whether the running service classifies at least `least` frames in a second, measured over
@@ -43,14 +37,15 @@ fn address(file: &Path, config: &Config) -> Result<(SocketAddr, String)> {
 /// A service that does not answer, has no frames or is too slow.
 pub(crate) fn health(file: &Path, seconds: u64, least: f64) -> Result<String> {
     let config = Config::load(file)?;
-    let (address, header) = address(file, &config)?;
-    let before = status(address, &header)?;
+    let (address, token) = address(file, &config)?;
+    let status = || ask(address, token.as_ref().map(Secret::text), PATIENCE);
+    let before = status()?;
     let start = Instant::now();
     thread::sleep(Duration::from_secs(seconds));
-    let after = status(address, &header)?;
+    let after = status()?;
     let elapsed = start.elapsed().as_secs_f64();
-    ensure!(after["stale"] == false, "the service has no frames; is the source there? see its log");
-    let count = |value: &Value| value["inferences"].as_u64().context("the answer has no `inferences`");
+    ensure!(!after.figures.stale, "the service has no frames; is the source there? see its log");
+    let count = |status: &Status| status.count("inferences").context("the answer has no `inferences`");
     let Some(frames) = count(&after)?.checked_sub(count(&before)?) else {
         bail!("the service was started again within these {seconds} s; see its log");
     };
@@ -61,20 +56,4 @@ pub(crate) fn health(file: &Path, seconds: u64, least: f64) -> Result<String> {
          show what the board can do"
     );
     Ok(format!("{rate:.2} frames/s over {seconds} s"))
-}
-
-fn status(address: SocketAddr, header: &str) -> Result<Value> {
-    let ask = || -> Result<Value> {
-        let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        stream.set_write_timeout(Some(PATIENCE))?;
-        write!(stream, "GET /status HTTP/1.1\r\nHost: {address}\r\n{header}Connection: close\r\n\r\n")?;
-        let mut answer = String::new();
-        stream.take(MAX_ANSWER).read_to_string(&mut answer)?;
-        let (head, body) = answer.split_once("\r\n\r\n").context("no answer over HTTP")?;
-        let code = head.split(' ').nth(1).unwrap_or_default();
-        ensure!(code == "200", "the answer was {code}");
-        Ok(serde_json::from_str(body)?)
-    };
-    ask().with_context(|| format!("http://{address}/status: the service does not answer"))
 }

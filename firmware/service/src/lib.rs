@@ -7,25 +7,29 @@ mod board;
 mod camera;
 mod capture;
 mod config;
-mod control;
 #[cfg(feature = "documentation")]
 mod documentation;
+mod frame;
 mod health;
-mod hours;
 mod http;
+mod judge;
 mod lines;
 mod live;
+mod log_queue;
 mod logging;
-mod metrics;
+mod names;
 mod notify;
 mod outputs;
 mod pace;
 mod queue;
-mod run;
 mod runtime;
 mod source;
+mod stages;
+mod status;
 mod switches;
-mod triggers;
+mod sync;
+mod telemetry;
+mod threads;
 mod verify;
 mod version;
 
@@ -259,9 +263,9 @@ impl Classify {
 impl Cli {
     fn run(self) -> Result<()> {
         match self.command {
-            Some(Command::Run { file }) => run::run(&file),
+            Some(Command::Run { file }) => stages::run(&file),
             Some(Command::Check { file }) => {
-                match run::check(&file)? {
+                match stages::check(&file)? {
                     None => print_line(format_args!("{}: valid", file.display()))?,
                     Some(model) => print_line(format_args!(
                         "{}: valid, but for the classes, because the model {} is missing",

@@ -5,15 +5,15 @@
 //! viewer holds up nothing and takes no memory.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use crate::run::lock;
-use crate::triggers::Standing;
+use crate::judge::Standing;
+use crate::sync::lock;
+use crate::telemetry::Telemetry;
 
 /// Viewers at the same time.
-pub(crate) const VIEWERS: usize = 8;
+pub(crate) const VIEWERS: u64 = 8;
 
 /// Likeliest classes that are shown.
 pub(crate) const TOP: usize = 5;
@@ -79,15 +79,15 @@ impl<T: Clone> Last<T> {
 /// Between the loop, the outputs and those who watch.
 #[derive(Default)]
 pub(crate) struct Live {
-    viewers: AtomicUsize,
+    /// Its gauge of viewers is how many watch.
+    telemetry: Arc<Telemetry>,
     samples: Mutex<Last<Sample>>,
     events: Mutex<Last<Arc<str>>>,
 }
 
 impl Live {
-    /// How many watch.
-    pub(crate) fn viewers(&self) -> usize {
-        self.viewers.load(Ordering::SeqCst)
+    pub(crate) fn new(telemetry: Arc<Telemetry>) -> Self {
+        Self { telemetry, ..Self::default() }
     }
 
     /// Takes what a frame showed if somebody watches. Allocates nothing once the list is full.
@@ -98,7 +98,7 @@ impl Live {
         probabilities: &[f32],
         rules: impl Iterator<Item = Standing>,
     ) {
-        if self.viewers() == 0 {
+        if !self.telemetry.viewers.is_set() {
             return;
         }
         let top = top(probabilities);
@@ -124,8 +124,9 @@ impl Live {
     /// Begins to watch; `None` if there are [`VIEWERS`] already. The first events are those
     /// that are kept, the first frame is the next.
     pub(crate) fn watch(&self) -> Option<Viewer<'_>> {
-        let more = |viewers: usize| (viewers < VIEWERS).then_some(viewers + 1);
-        self.viewers.fetch_update(Ordering::SeqCst, Ordering::SeqCst, more).ok()?;
+        if !self.telemetry.viewers.raise_below(VIEWERS) {
+            return None;
+        }
         let samples_seen = lock(&self.samples).count;
         let events = lock(&self.events);
         let events_seen = events.count - events.kept.len() as u64;
@@ -154,7 +155,7 @@ impl Viewer<'_> {
 
 impl Drop for Viewer<'_> {
     fn drop(&mut self) {
-        if self.live.viewers.fetch_sub(1, Ordering::SeqCst) == 1 {
+        if self.live.telemetry.viewers.lower() == 0 {
             lock(&self.live.samples).kept = VecDeque::new();
         }
     }

@@ -1,15 +1,16 @@
 //! The log: `env_logger`, with journal levels under systemd and a limit on what repeats.
 
 use std::fmt::{Arguments, Write as _};
-use std::io::{self, Write as _};
-use std::sync::Mutex;
+use std::io::{self, IsTerminal as _, Write as _};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
-use env_logger::{Builder, Env, Logger};
+use env_logger::{Builder, Env, Logger, Target, WriteStyle};
 use log::{Level, Log, Metadata, Record};
 use rustix::fs::fstat;
 
-use crate::run::lock;
+use crate::log_queue::{LogQueue, Pipe};
+use crate::sync::lock;
 
 /// Messages of one call site within one interval; the rest is left out.
 const BURST: u32 = 20;
@@ -23,6 +24,9 @@ const MAX_INTERVAL: Duration = Duration::from_mins(10);
 /// Call sites that are watched; the program has fewer, and what does not fit is not limited.
 const SITES: usize = 256;
 
+/// What waits for standard error; without it, messages are written where they arise.
+static QUEUE: OnceLock<Arc<LogQueue>> = OnceLock::new();
+
 /// Starts logging to standard error. `RUST_LOG` chooses what; information and worse by default.
 pub(crate) fn start() {
     let mut builder = Builder::from_env(Env::default().default_filter_or("info"));
@@ -35,6 +39,15 @@ pub(crate) fn start() {
                 writeln!(buffer, "<{}>{}: {line}", priority(record.level()), record.target())
             })
         });
+    }
+    // Without room for a thread, whoever logs writes itself.
+    if let Ok(queue) = LogQueue::start(io::stderr()) {
+        let plain = ["NO_COLOR", "RUST_LOG_STYLE"].iter().any(|name| std::env::var_os(name).is_some());
+        if io::stderr().is_terminal() && !plain {
+            builder.write_style(WriteStyle::Always);
+        }
+        let queue = QUEUE.get_or_init(|| queue);
+        builder.target(Target::Pipe(Box::new(Pipe(queue.clone()))));
     }
     let logger = builder.build();
     log::set_max_level(logger.filter());
@@ -51,8 +64,14 @@ pub(crate) fn fatal(message: Arguments<'_>) {
     } else {
         format!("resightd: {message}\n")
     };
-    // Nobody is left to tell of a failure.
-    let _ = io::stderr().write_all(message.as_bytes());
+    match QUEUE.get() {
+        Some(queue) => {
+            queue.push(message.into_bytes());
+            queue.flush();
+        }
+        // Nobody is left to tell of a failure.
+        None => drop(io::stderr().write_all(message.as_bytes())),
+    }
 }
 
 /// Whether standard error is the journal's: systemd names its device and inode.
@@ -111,6 +130,11 @@ impl Log for Limited {
             site.left_out = 0;
         }
         self.logger.flush();
+        if let Some(queue) = QUEUE.get() {
+            // Other threads may log meanwhile.
+            drop(sites);
+            queue.flush();
+        }
     }
 }
 

@@ -28,6 +28,12 @@ impl Notify {
         }))
     }
 
+    /// Tells nobody.
+    #[cfg(test)]
+    pub(crate) fn nobody() -> Self {
+        Self(None)
+    }
+
     /// Sends a state such as `READY=1`. `false` if there is somebody who could not be told.
     pub(crate) fn send(&self, state: &str) -> bool {
         let Some(socket) = &self.0 else { return true };

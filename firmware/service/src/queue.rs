@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use heapless::Deque;
 
-use crate::run::lock;
+use crate::sync::lock;
 
 struct State<T, const N: usize> {
     items: Deque<T, N>,
@@ -37,11 +37,16 @@ impl<T, const N: usize> Default for Queue<T, N> {
 impl<T, const N: usize> Queue<T, N> {
     /// Adds an item; `false` if there is no room, or the queue is closed.
     pub(crate) fn push(&self, item: T) -> bool {
+        self.offer(item).is_ok()
+    }
+
+    /// Adds an item, or gives it back if there is no room, or the queue is closed.
+    pub(crate) fn offer(&self, item: T) -> Result<(), T> {
         let mut state = lock(&self.state);
-        let taken = !state.closed && state.items.push_back(item).is_ok();
+        let result = if state.closed { Err(item) } else { state.items.push_back(item) };
         drop(state);
         self.filled.notify_one();
-        taken
+        result
     }
 
     /// Takes the oldest item, or waits for one.

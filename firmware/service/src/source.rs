@@ -4,6 +4,7 @@ mod images;
 mod mjpeg;
 mod pace;
 mod piece;
+mod settings;
 mod watched;
 mod y4m;
 
@@ -13,128 +14,20 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::time::{Duration, Instant};
 
-use resight_imaging::{Colours, FrameDecoder, ImageView, ImagingError, PixelFormat};
+use resight_imaging::{Colours, PixelFormat};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use self::images::{Images, NewImages};
 use self::mjpeg::{is_between, jpeg_piece};
 use self::pace::Pace;
 use self::piece::Piece;
+pub(crate) use self::settings::{MAX_FRAME, SourceConfig, SourceKind};
 use self::y4m::{Y4mHeader, y4m_piece};
-use crate::camera::{Camera, CameraError, Wanted};
-use crate::config::{SourceConfig, SourceKind};
-
-/// Largest frame of a stream, in bytes.
-pub(crate) const MAX_FRAME: usize = 64 << 20;
+use crate::camera::{Camera, Wanted};
+use crate::frame::{Frame, FrameFormat, Next, Source, SourceError};
 
 /// Bytes read at a time.
 const CHUNK: usize = 256 << 10;
-
-/// How the bytes of a frame make an image.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum FrameFormat {
-    Jpeg,
-    Pixels(PixelFormat, Colours),
-}
-
-/// An image as its source gave it. It is decoded where it is used, and only then.
-#[derive(Debug)]
-pub(crate) struct Frame {
-    /// Planes one after another, or a JPEG image.
-    pub(crate) bytes: Vec<u8>,
-    pub(crate) format: FrameFormat,
-    /// In pixels; of a JPEG image, its own header counts, and zero is unknown.
-    pub(crate) width: u32,
-    pub(crate) height: u32,
-    /// Bytes of a row of the first plane.
-    pub(crate) stride: u32,
-    /// Counted from 1.
-    pub(crate) number: u64,
-    /// When it was taken, or its last byte read.
-    pub(crate) arrival: Instant,
-}
-
-impl Frame {
-    pub(crate) fn new() -> Self {
-        Self {
-            bytes: vec![],
-            format: FrameFormat::Pixels(PixelFormat::Rgb24, Colours::default()),
-            width: 0,
-            height: 0,
-            stride: 0,
-            number: 0,
-            arrival: Instant::now(),
-        }
-    }
-
-    /// The image.
-    ///
-    /// # Errors
-    /// Bytes that make none.
-    pub(crate) fn image<'a>(&'a self, decoder: &'a mut FrameDecoder) -> Result<ImageView<'a>, ImagingError> {
-        match self.format {
-            FrameFormat::Jpeg => {
-                // Cameras round sizes, but not by so much.
-                let agreed = 2 * u64::from(self.width) * u64::from(self.height);
-                decoder.decode("JPEG frame", &self.bytes, if agreed == 0 { u64::MAX } else { agreed })
-            }
-            FrameFormat::Pixels(format, colours) => {
-                ImageView::new(&self.bytes, format, colours, [self.height, self.width], self.stride)
-            }
-        }
-    }
-
-    /// Takes over pixels.
-    fn fill(
-        &mut self,
-        bytes: &[u8],
-        (format, colours): (PixelFormat, Colours),
-        (width, height, stride): (u32, u32, u32),
-    ) {
-        self.bytes.clear();
-        self.bytes.extend_from_slice(bytes);
-        self.format = FrameFormat::Pixels(format, colours);
-        (self.width, self.height, self.stride) = (width, height, stride);
-    }
-}
-
-/// What a source has.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Next {
-    /// A frame was written.
-    Frame,
-    /// Nothing within the time given.
-    Nothing,
-    /// A frame that cannot be used, and why.
-    Corrupt(String),
-    /// There will be no more.
-    End,
-}
-
-/// Frames, one after another. A camera is one more implementation.
-pub(crate) trait Source: Send {
-    /// Writes the next frame's pixels and size. Returns after `wait`, a little more at most.
-    ///
-    /// # Errors
-    /// What makes the source useless; it is opened again then.
-    fn next(&mut self, frame: &mut Frame, wait: Duration) -> Result<Next, SourceError>;
-
-    /// Frames that were lost before they came here, since the last call.
-    fn dropped(&mut self) -> u64 {
-        0
-    }
-}
-
-/// Why a source cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum SourceError {
-    #[error("{path}: cannot {action} the source: {cause}")]
-    File { path: String, action: &'static str, cause: io::Error },
-    #[error("{path}: {cause}")]
-    Content { path: String, cause: String },
-    #[error(transparent)]
-    Camera(#[from] CameraError),
-}
 
 /// Opens a source. A camera is asked for frames that hold what is wanted. `live` is set when frames come on their own and must not be waited for.
 ///
@@ -463,7 +356,7 @@ impl Video {
 mod tests {
     use std::io::Write as _;
 
-    use resight_imaging::Range;
+    use resight_imaging::{FrameDecoder, Range};
 
     use super::*;
 

@@ -10,26 +10,16 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
+use crate::judge::Switches;
 use crate::runtime;
 
-/// What was switched.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub(crate) struct Switches {
-    /// Whether the lines stay at their safe levels, whatever the rules say.
-    pub(crate) dry_run: bool,
-    /// Names of the rules that were disarmed.
-    pub(crate) disarmed: Vec<String>,
-}
-
-impl Switches {
-    fn parse(bytes: &[u8]) -> Option<Self> {
-        let value: Value = serde_json::from_slice(bytes).ok()?;
-        let name = |name: &Value| name.as_str().map(str::to_owned);
-        Some(Self {
-            dry_run: value["dry_run"].as_bool()?,
-            disarmed: value["disarmed"].as_array()?.iter().map(name).collect::<Option<_>>()?,
-        })
-    }
+fn parse(bytes: &[u8]) -> Option<Switches> {
+    let value: Value = serde_json::from_slice(bytes).ok()?;
+    let name = |name: &Value| name.as_str().map(str::to_owned);
+    Some(Switches {
+        dry_run: value["dry_run"].as_bool()?,
+        disarmed: value["disarmed"].as_array()?.iter().map(name).collect::<Option<_>>()?,
+    })
 }
 
 /// Where switches are kept.
@@ -51,7 +41,7 @@ impl Keeper {
         let read = match fs::read(file) {
             Err(error) if error.kind() == ErrorKind::NotFound => return Switches::default(),
             Err(error) => Err(error.to_string()),
-            Ok(bytes) => Switches::parse(&bytes).ok_or_else(|| "it is damaged".to_owned()),
+            Ok(bytes) => parse(&bytes).ok_or_else(|| "it is damaged".to_owned()),
         };
         read.unwrap_or_else(|cause| {
             log::error!(

@@ -26,7 +26,8 @@ use self::device::{Capture, Device, Format, Identity, Planes};
 use self::format::{Content, Known};
 pub(crate) use self::list::{cameras, doctor};
 use self::ring::{Layout, Ring, RingError, Taken};
-use crate::source::{Frame, FrameFormat, Next, Source, SourceError};
+pub(crate) use crate::frame::CameraError;
+use crate::frame::{Frame, FrameFormat, Next, Source, SourceError};
 
 /// A camera in the configuration.
 #[derive(Debug, Clone, PartialEq)]
@@ -36,15 +37,6 @@ pub(crate) struct CameraConfig {
     pub(crate) prescribed: Prescribed,
     /// Names as `v4l2-ctl` spells them, and values.
     pub(crate) controls: Vec<(String, Setting)>,
-}
-
-/// Why a camera cannot be used, and what to do about it.
-#[derive(Debug, thiserror::Error)]
-#[error("{device}: {cause}; {remedy}")]
-pub(crate) struct CameraError {
-    pub(crate) device: String,
-    pub(crate) cause: String,
-    pub(crate) remedy: String,
 }
 
 /// Whether a configuration may ask for this format.

@@ -1,50 +1,11 @@
 //! `[[input]]`: input lines.
 
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::path::Path;
 
 use toml::de::DeValue;
 
-use super::line::Position;
 use super::reader::{Reader, Section, text};
-
-/// An input line.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct InputConfig {
-    pub(crate) name: String,
-    pub(crate) back_end: InputBackEnd,
-    pub(crate) active_low: bool,
-    /// Whether frames are classified only when an input like this becomes active.
-    pub(crate) trigger: bool,
-}
-
-/// Where an input is read.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) enum InputBackEnd {
-    Gpio { chip: Option<String>, position: Position, bias: Option<Bias>, debounce: Duration },
-    File(PathBuf),
-}
-
-impl InputBackEnd {
-    /// Whether only one of the two can be open.
-    pub(crate) fn is_same_wire(&self, other: &Self) -> bool {
-        match (self, other) {
-            (
-                Self::Gpio { chip, position, .. },
-                Self::Gpio { chip: other_chip, position: other_position, .. },
-            ) => chip == other_chip && position == other_position,
-            _ => false,
-        }
-    }
-}
-
-/// Resistor of an input within the chip.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) enum Bias {
-    None,
-    PullUp,
-    PullDown,
-}
+use crate::lines::{Bias, InputBackEnd, InputConfig};
 
 impl<'i> Reader<'i> {
     pub(super) fn inputs(&mut self, top: &mut Section<'_, 'i>, folder: &Path) -> Vec<InputConfig> {

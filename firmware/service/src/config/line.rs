@@ -3,41 +3,10 @@
 use toml::de::DeValue;
 
 use super::reader::{Reader, Section, integer, text};
-use crate::lines::registers_are_built_in;
+use crate::lines::{BackEnd, LineConfig, Position, registers_are_built_in};
 
 /// The Raspberry Pi with the most lines has so many.
 const MAX_PIN: i64 = 57;
-
-/// An output line.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct LineConfig {
-    pub(crate) name: String,
-    pub(crate) back_end: BackEnd,
-    pub(crate) active_low: bool,
-    /// Whether the line is active at its safe level.
-    pub(crate) safe: bool,
-}
-
-/// What drives a line.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) enum BackEnd {
-    Virtual,
-    Gpio {
-        chip: Option<String>,
-        position: Position,
-    },
-    /// A Raspberry Pi's registers, by BCM number.
-    Registers {
-        pin: u8,
-    },
-}
-
-/// How a line of a chip is found.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Position {
-    Name(String),
-    Offset(u32),
-}
 
 impl<'i> Reader<'i> {
     /// All lines; what is wrong with one does not hide the others.

@@ -21,15 +21,14 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 pub(crate) use self::image::ImageConfig;
-pub(crate) use self::input::{Bias, InputBackEnd, InputConfig};
-pub(crate) use self::line::{BackEnd, LineConfig, Position};
-pub(crate) use self::output::{HttpConfig, MqttConfig, OutputConfig, SnapshotConfig, TOKEN_VARIABLE};
 pub(crate) use self::reader::ConfigError;
 use self::reader::{MOST, Mistake, Reader, Section, integer, text};
 pub(crate) use self::rule::RuleConfig;
-pub(crate) use self::source::{SourceConfig, SourceKind};
+use crate::judge::Rule;
+use crate::lines::{InputConfig, LineConfig};
+use crate::outputs::OutputConfig;
 use crate::pace::PaceConfig;
-use crate::triggers::Rule;
+use crate::source::SourceConfig;
 
 /// What `resightd config --default` prints.
 pub(crate) const DEFAULT: &str = include_str!("../default.toml");
@@ -257,6 +256,7 @@ impl<'i> Reader<'i> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::lines::{BackEnd, Bias, InputBackEnd};
 
     const LEAST: &str = "[model]\nfile = \"m.tar\"\n[source]\nkind = \"mjpeg\"\npath = \"a.mjpeg\"\n";
 

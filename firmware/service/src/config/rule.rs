@@ -5,11 +5,9 @@ use std::ops::Range;
 
 use toml::de::DeValue;
 
-use super::input::InputConfig;
-use super::line::LineConfig;
 use super::reader::{Place, Reader, Section, integer, milliseconds, number, patterns, text};
-use crate::hours::{Hours, Window};
-use crate::triggers::{MAX_FRAMES, Mode, Rule};
+use crate::judge::{Hours, MAX_FRAMES, Mode, Rule, Window};
+use crate::lines::{InputConfig, LineConfig};
 
 /// Most classes, patterns and members of groups of all rules together.
 const MOST_PATTERNS: usize = 10_000;

@@ -3,34 +3,35 @@
 //! A server of our own, because the small ones that there are let slow clients take threads and memory
 //! without limit: here connections, header, body and time are bounded.
 
+mod access;
 mod connection;
 mod page;
+mod places;
 mod stream;
 
 use std::fmt::Write as _;
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use serde_json::{Value, json};
 
+pub(crate) use self::access::Access;
+use self::access::Context;
 use self::connection::{MAX_BODY, Request, Response, Wrong, read, write};
 use self::stream::{classes, stream};
-use crate::config::HttpConfig;
-use crate::control::{Switch, SwitchError};
+use crate::judge::{Switch, SwitchError};
 use crate::live::VIEWERS;
-use crate::outputs::Secret;
-use crate::run::{Shared, lock};
+use crate::outputs::Reach;
+use crate::sync::lock;
+use crate::threads::{Role, caught, spawn};
 
-/// Connections at the same time: all viewers with their pictures, and others.
-const CONNECTIONS: usize = 4 * VIEWERS;
-
-/// How often a server looks whether it should stop.
+/// How often a server looks whether it should stop, where the kernel cannot tell it.
 const TICK: Duration = Duration::from_millis(200);
 
 /// How long a request waits for the next frame.
@@ -38,45 +39,6 @@ const FRAME_WAIT: Duration = Duration::from_secs(2);
 
 /// The answers need no more; 2 MiB each would be reserved otherwise.
 const STACK: usize = 512 << 10;
-
-/// Who is answered.
-pub(crate) struct Access {
-    token: Option<Secret>,
-    /// Names that a request may use; `None` for any.
-    hosts: Option<Vec<String>>,
-    /// Whether they may switch dry run and rules.
-    switches: bool,
-}
-
-impl Access {
-    pub(crate) fn new(config: &HttpConfig, token: Option<Secret>) -> Self {
-        let hosts = config.address.ip().is_loopback().then(|| config.hosts.clone());
-        Self { token, hosts, switches: config.switches }
-    }
-
-    /// Whether the request's `Host` is this machine. A page from elsewhere whose name was made
-    /// to resolve to a loopback address still sends its own name.
-    fn knows_host(&self, host: Option<&str>) -> bool {
-        let Some(hosts) = &self.hosts else { return true };
-        let Some(host) = host.map(str::to_ascii_lowercase) else { return false };
-        let name = match host.rsplit_once(':') {
-            Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
-            _ => host.as_str(),
-        };
-        let address = name.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
-        name == "localhost"
-            || address.is_ok_and(|address| address.is_loopback())
-            || hosts.iter().any(|known| known == name)
-    }
-
-    fn knows_token(&self, authorization: Option<&[u8]>) -> bool {
-        let Some(token) = &self.token else { return true };
-        let given = authorization.and_then(|value| value.split_at_checked(7));
-        given.is_some_and(|(scheme, given)| {
-            scheme.eq_ignore_ascii_case(b"bearer ") && token.matches(given.trim_ascii())
-        })
-    }
-}
 
 /// Whether no page from elsewhere makes the request. Such a page could act for whoever looks at
 /// it: a browser sends requests to loopback for every page that it shows.
@@ -94,25 +56,6 @@ fn is_own_page(request: &Request) -> bool {
     }
 }
 
-/// What the threads of a server share.
-struct Context {
-    access: Mutex<Arc<Access>>,
-    stop: AtomicBool,
-    open: AtomicUsize,
-    shared: Arc<Shared>,
-}
-
-impl Context {
-    fn stopping(&self) -> bool {
-        self.stop.load(Ordering::SeqCst) || self.shared.stopping()
-    }
-
-    /// Whether this still says who is answered.
-    fn is_current(&self, access: &Arc<Access>) -> bool {
-        Arc::ptr_eq(&lock(&self.access), access)
-    }
-}
-
 /// A listening server. It takes no more connections once this is dropped.
 pub(crate) struct Server(Arc<Context>);
 
@@ -121,7 +64,7 @@ impl Server {
     ///
     /// # Errors
     /// An address that cannot be listened on.
-    pub(crate) fn start(address: SocketAddr, access: Arc<Access>, shared: Arc<Shared>) -> Result<Self> {
+    pub(crate) fn start(address: SocketAddr, access: Arc<Access>, reach: Reach) -> Result<Self> {
         let name = || format!("cannot listen on {address}; choose another `output.http`");
         let listener = TcpListener::bind(address).with_context(name)?;
         // A client may be gone before it is accepted.
@@ -130,14 +73,12 @@ impl Server {
         let context = Arc::new(Context {
             access: Mutex::new(access),
             stop: AtomicBool::new(false),
-            open: AtomicUsize::new(0),
-            shared,
+            places: Mutex::default(),
+            reach,
+            bell: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).ok(),
         });
         let server = Self(context.clone());
-        thread::Builder::new()
-            .name("http".into())
-            .spawn(move || serve(&listener, &context))
-            .context("cannot start thread http")?;
+        spawn("http", Role::Vital, Some(STACK), move || serve(&listener, &context))?;
         Ok(server)
     }
 
@@ -150,15 +91,25 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         self.0.stop.store(true, Ordering::SeqCst);
+        if let Some(bell) = &self.0.bell {
+            // A counter that is full wakes all the same.
+            let _ = rustix::io::write(bell, &1_u64.to_ne_bytes());
+        }
     }
 }
 
 fn serve(listener: &TcpListener, context: &Arc<Context>) {
     let tick = Timespec { tv_sec: 0, tv_nsec: TICK.subsec_nanos().into() };
     while !context.stop.load(Ordering::SeqCst) {
-        let _ = poll(&mut [PollFd::new(listener, PollFlags::IN)], Some(&tick));
+        // Interrupted or not, both are looked at afterwards.
+        let _ = match &context.bell {
+            Some(bell) => {
+                poll(&mut [PollFd::new(listener, PollFlags::IN), PollFd::new(bell, PollFlags::IN)], None)
+            }
+            None => poll(&mut [PollFd::new(listener, PollFlags::IN)], Some(&tick)),
+        };
         match listener.accept() {
-            Ok((stream, _)) => accept(stream, context),
+            Ok((stream, address)) => accept(stream, address.ip(), context),
             Err(error) if error.kind() == ErrorKind::WouldBlock => {}
             Err(error) => {
                 log::warn!("a connection over HTTP could not be accepted: {error}");
@@ -168,44 +119,49 @@ fn serve(listener: &TcpListener, context: &Arc<Context>) {
     }
 }
 
-/// Counts a connection as long as it lives.
-struct Place(Arc<Context>);
+/// Has a place as long as it lives.
+struct Place(Arc<Context>, IpAddr);
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.0.open.fetch_sub(1, Ordering::SeqCst);
+        lock(&self.0.places).give_back(self.1);
     }
 }
 
-fn accept(stream: TcpStream, context: &Arc<Context>) {
-    let before = context.open.fetch_add(1, Ordering::SeqCst);
-    let place = Place(context.clone());
-    if before >= CONNECTIONS {
-        context.shared.counters.http_refused.fetch_add(1, Ordering::Relaxed);
-        log::warn!("a connection over HTTP was refused, there are {before} already");
+fn accept(stream: TcpStream, address: IpAddr, context: &Arc<Context>) {
+    if !lock(&context.places).take(address) {
+        context.reach.telemetry.http_refused.one_more();
+        log::warn!("a connection over HTTP from {address} was refused, there are enough already");
         return;
     }
-    let started = thread::Builder::new().name("http client".into()).stack_size(STACK).spawn(move || {
-        converse(&stream, &place.0);
+    let place = Place(context.clone(), address);
+    let started = spawn("http client", Role::Caught, Some(STACK), move || {
+        let answer = || {
+            converse(&stream, &place.0);
+            Ok(())
+        };
+        if let Err(error) = caught("answering over HTTP", answer) {
+            log::error!("{error:#}");
+        }
     });
     if let Err(error) = started {
-        log::warn!("no thread for a connection over HTTP: {error}");
+        log::warn!("no thread for a connection over HTTP: {error:#}");
     }
 }
 
 /// Reads one request and answers it.
 fn converse(stream: &TcpStream, context: &Context) {
-    let counters = &context.shared.counters;
+    let telemetry = &context.reach.telemetry;
     let failed = |code, text| {
-        counters.http_errors.fetch_add(1, Ordering::Relaxed);
+        telemetry.http_errors.one_more();
         // Counted already, whether or not it hears of it.
         let _ = write(stream, &Response::text(code, text), false);
     };
     let (response, head_only) = match read(stream) {
         Ok(request) => {
-            counters.http_requests.fetch_add(1, Ordering::Relaxed);
+            telemetry.http_requests.one_more();
             let access = lock(&context.access).clone();
-            match answer(&request, &access, &context.shared) {
+            match answer(&request, &access, &context.reach) {
                 Answer::Whole(response) => (response, request.method == "HEAD"),
                 Answer::Stream => return watch(stream, &access, context),
             }
@@ -219,10 +175,10 @@ fn converse(stream: &TcpStream, context: &Context) {
 }
 
 fn watch(stream: &TcpStream, access: &Arc<Access>, context: &Context) {
-    let result = if let Some(viewer) = context.shared.live.watch() {
+    let result = if let Some(viewer) = context.reach.live.watch() {
         self::stream(stream, viewer, access, context)
     } else {
-        context.shared.counters.http_refused.fetch_add(1, Ordering::Relaxed);
+        context.reach.telemetry.http_refused.one_more();
         let response = Response::text(503, &format!("there are {VIEWERS} viewers already\n"));
         write(stream, &response, false)
     };
@@ -236,7 +192,7 @@ fn finish(result: io::Result<()>, context: &Context) {
             log::debug!("answering over HTTP: {error}");
         }
         Err(error) => {
-            context.shared.counters.http_errors.fetch_add(1, Ordering::Relaxed);
+            context.reach.telemetry.http_errors.one_more();
             log::debug!("answering over HTTP: {error}");
         }
         Ok(()) => {}
@@ -249,7 +205,7 @@ enum Answer {
     Stream,
 }
 
-fn answer(request: &Request, access: &Access, shared: &Shared) -> Answer {
+fn answer(request: &Request, access: &Access, reach: &Reach) -> Answer {
     let path = request.target.split('?').next().unwrap_or_default();
     let page = page::file(path);
     let refused = if !access.knows_host(request.host.as_deref()) {
@@ -263,20 +219,22 @@ fn answer(request: &Request, access: &Access, shared: &Shared) -> Answer {
         None
     };
     if let Some(refused) = refused {
-        shared.counters.http_unauthorised.fetch_add(1, Ordering::Relaxed);
+        reach.telemetry.http_unauthorised.one_more();
         return Answer::Whole(refused);
     }
     let reads = matches!(request.method.as_str(), "GET" | "HEAD");
     Answer::Whole(match (path, page) {
-        ("/switches", _) if request.method == "POST" => switch(request, access, shared),
+        ("/switches", _) if request.method == "POST" => switch(request, access, reach),
         ("/switches", _) => Response::text(405, "only POST\n").with("Allow", "POST"),
         _ if !reads => Response::text(405, "only GET\n").with("Allow", "GET, HEAD"),
         (_, Some(page)) => page,
-        ("/status", _) => Response::new(200, "application/json", shared.status().to_string().into_bytes()),
-        ("/metrics", _) => Response::new(200, "text/plain; version=0.0.4", shared.prometheus().into_bytes()),
-        ("/healthz", _) if shared.is_healthy() => Response::text(200, "ok\n"),
+        ("/status", _) => Response::new(200, "application/json", json_text(&reach.board.status())),
+        ("/metrics", _) => {
+            Response::new(200, "text/plain; version=0.0.4", reach.board.prometheus().into_bytes())
+        }
+        ("/healthz", _) if reach.board.is_healthy() => Response::text(200, "ok\n"),
         ("/healthz", _) => Response::text(503, "stale\n"),
-        ("/frame.jpg", _) => frame(shared),
+        ("/frame.jpg", _) => frame(reach),
         ("/events", _) if request.method == "HEAD" => Response::new(200, "text/event-stream", &b""[..]),
         ("/events", _) => return Answer::Stream,
         _ => {
@@ -287,17 +245,22 @@ fn answer(request: &Request, access: &Access, shared: &Shared) -> Answer {
 }
 
 /// The next frame, and what the network saw in it.
-fn frame(shared: &Shared) -> Response {
-    let Some(seen) = shared.tap.next(FRAME_WAIT) else {
+fn frame(reach: &Reach) -> Response {
+    let Some(seen) = reach.tap.next(FRAME_WAIT) else {
         return Response::text(503, "no frame came in time\n");
     };
     match seen.jpeg() {
         Ok(jpeg) => {
-            let shown = json!({ "frame": seen.number(), "top": classes(&seen.top, &shared.names()) });
+            let shown = json!({ "frame": seen.number(), "top": classes(&seen.top, &reach.board.names()) });
             Response::new(200, "image/jpeg", jpeg.to_vec()).with("Resight-Frame", ascii(&shown))
         }
         Err(error) => Response::text(500, &format!("{error}\n")),
     }
+}
+
+/// A status as JSON. It has no map whose keys are no text, so nothing can be wrong with it.
+fn json_text(status: &impl serde::Serialize) -> Vec<u8> {
+    serde_json::to_vec(status).unwrap_or_default()
 }
 
 /// JSON that a header can hold.
@@ -317,7 +280,7 @@ fn ascii(value: &Value) -> String {
     text
 }
 
-fn switch(request: &Request, access: &Access, shared: &Shared) -> Response {
+fn switch(request: &Request, access: &Access, reach: &Reach) -> Response {
     if !access.switches {
         return Response::text(403, "`switches` in [output] is false\n");
     }
@@ -337,13 +300,14 @@ fn switch(request: &Request, access: &Access, shared: &Shared) -> Response {
         let expected = "expected {\"dry_run\": true} or {\"rule\": NAME, \"armed\": true}, or false\n";
         return Response::text(400, expected);
     };
-    match shared.switch(&switch) {
+    match (reach.switch)(&switch) {
         Ok(()) => {
-            shared.counters.http_switched.fetch_add(1, Ordering::Relaxed);
-            Response::new(200, "application/json", shared.state().to_string().into_bytes())
+            reach.telemetry.http_switched.one_more();
+            Response::new(200, "application/json", json_text(&reach.board.state()))
         }
         Err(error @ SwitchError::NoRule(_)) => Response::text(404, &format!("{error}\n")),
         Err(error @ SwitchError::Configured) => Response::text(409, &format!("{error}\n")),
+        Err(error @ SwitchError::Busy) => Response::text(503, &format!("{error}\n")),
     }
 }
 
@@ -363,6 +327,7 @@ fn wanted(body: &[u8]) -> Option<Switch> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::outputs::{HttpConfig, Secret};
 
     fn access(address: &str, hosts: &[&str]) -> Access {
         let hosts = hosts.iter().map(|host| (*host).to_owned()).collect();

@@ -3,17 +3,16 @@
 use std::io;
 use std::net::TcpStream;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use super::access::{Access, Context};
 use super::connection::{Response, begin, go_on};
-use super::{Access, Context};
+use crate::judge::Standing;
 use crate::live::{Sample, Viewer};
-use crate::outputs::Names;
-use crate::run::Shared;
-use crate::triggers::Standing;
+use crate::names::Names;
+use crate::status::StatusBoard;
 
 /// How often a viewer is told what is new.
 const PERIOD: Duration = Duration::from_millis(100);
@@ -35,7 +34,7 @@ pub(super) fn stream(
     access: &Arc<Access>,
     context: &Context,
 ) -> io::Result<()> {
-    let shared = &*context.shared;
+    let reach = &context.reach;
     begin(stream, &Response::new(200, "text/event-stream", &b""[..]))?;
     go_on(stream, RETRY.as_bytes())?;
     let (mut shown, mut figures_due) = (String::new(), Instant::now());
@@ -43,15 +42,15 @@ pub(super) fn stream(
         let begun = Instant::now();
         let mut text = String::new();
         let (events, missed) = viewer.events();
-        let mut state = shared.state();
-        state["switches"] = json!(access.switches);
-        let state = state.to_string();
+        let mut state = reach.board.state();
+        state.switches = Some(access.switches);
+        let state = json!(state).to_string();
         if state != shown {
             push(&mut text, "state", &state);
             shown = state;
         }
         if missed > 0 {
-            shared.counters.http_missed.fetch_add(missed, Ordering::Relaxed);
+            reach.telemetry.http_missed.add(missed);
             push(&mut text, "missed", &json!({ "events": missed }).to_string());
         }
         for event in events {
@@ -59,11 +58,11 @@ pub(super) fn stream(
         }
         let samples = viewer.samples();
         if !samples.is_empty() {
-            push(&mut text, "scores", &scores(&samples, shared).to_string());
+            push(&mut text, "scores", &scores(&samples, &reach.board).to_string());
         }
         if begun >= figures_due {
             figures_due = begun + FIGURES_PERIOD;
-            push(&mut text, "figures", &shared.figures().to_string());
+            push(&mut text, "figures", &json!(reach.board.figures()).to_string());
         }
         go_on(stream, text.as_bytes())?;
         std::thread::sleep(PERIOD.saturating_sub(begun.elapsed()));
@@ -76,8 +75,8 @@ fn push(text: &mut String, event: &str, data: &str) {
     text.extend(["event: ", event, "\ndata: ", data, "\n\n"]);
 }
 
-fn scores(samples: &[Sample], shared: &Shared) -> Value {
-    let names = shared.names();
+fn scores(samples: &[Sample], board: &StatusBoard) -> Value {
+    let names = board.names();
     let rule = |standing: &Standing| json!([standing.score.map(short), standing.hits, standing.active]);
     let sample = |sample: &Sample| {
         json!({
@@ -92,8 +91,7 @@ fn scores(samples: &[Sample], shared: &Shared) -> Value {
 
 /// Pairs of a class's name and its probability.
 pub(super) fn classes(top: &[(usize, f32)], names: &Names) -> Value {
-    let name = |class: usize| names.labels.name(class).map_or_else(|| class.to_string(), str::to_owned);
-    top.iter().map(|(class, probability)| json!([name(*class), short(*probability)])).collect()
+    top.iter().map(|(class, probability)| json!([names.class(*class), short(*probability)])).collect()
 }
 
 /// Four digits are more than can be seen.

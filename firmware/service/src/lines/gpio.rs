@@ -11,9 +11,8 @@ use gpiocdev::chip::Chip;
 use gpiocdev::line::{EdgeDetection, EdgeKind, Offset, Value};
 use rustix::time::{ClockId, clock_gettime};
 
-use super::input::{InputLine, Reading};
-use super::{LineError, OutputLine, WriteError, list};
-use crate::config::{Bias, Position};
+use super::port::{InputLine, LineError, OutputLine, Reading, WriteError};
+use super::settings::{Bias, Position};
 
 /// What the kernel shows as the holder of a line.
 const CONSUMER: &str = "resightd";
@@ -173,7 +172,7 @@ fn find(name: &str, chip: Option<&str>, position: &Position) -> Result<(PathBuf,
 pub(super) fn ensure_free(name: &str, chip: &Path, offset: Offset) -> Result<(), LineError> {
     let info = Chip::from_path(chip).and_then(|chip| chip.line_info(offset));
     let info = info.map_err(|error| refused(name, &error))?;
-    let Some(holder) = list::holder(info) else { return Ok(()) };
+    let Some(holder) = holder(info) else { return Ok(()) };
     Err(LineError::Busy { line: name.to_owned(), chip: chip.display().to_string(), offset, holder })
 }
 
@@ -259,6 +258,11 @@ pub(crate) fn chips() -> Vec<GpioChip> {
         Some(GpioChip { path, label: info.label, device })
     };
     gpiocdev::chip::chips().unwrap_or_default().into_iter().filter_map(chip).collect()
+}
+
+/// Who holds a line, as far as the kernel knows.
+pub(super) fn holder(info: gpiocdev::line::Info) -> Option<String> {
+    info.used.then_some(if info.consumer.is_empty() { "the kernel".into() } else { info.consumer })
 }
 
 /// The device in sysfs that a chip belongs to.

@@ -9,37 +9,22 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::{BACKOFF, LineError, UNKNOWN, gpio};
-use crate::config::{InputBackEnd, InputConfig};
+use super::gpio;
+use super::port::{BACKOFF, InputLine, LineError, Reading, UNKNOWN};
+use super::settings::{InputBackEnd, InputConfig};
+use crate::sync::Bell;
 
 /// Nothing waits longer than this without looking whether it should stop.
 const TICK: Duration = Duration::from_millis(50);
+
+/// Longest text of a file, in bytes.
+const LONGEST: u64 = 64;
 
 /// How often a file is read.
 const FILE_PERIOD: Duration = Duration::from_millis(10);
 
 /// A reading that is older says nothing: whatever is read hangs.
 const OLDEST: Duration = Duration::from_secs(1);
-
-/// Longest text of a file, in bytes.
-const LONGEST: u64 = 64;
-
-/// What a wait has found.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct Reading {
-    pub(crate) active: bool,
-    /// When the line became active since the last reading: the first and the last time.
-    pub(crate) edges: Option<(Instant, Instant)>,
-}
-
-/// An input line.
-pub(crate) trait InputLine: Send {
-    /// Waits until the line has changed, or for a moment.
-    ///
-    /// # Errors
-    /// A line that was taken away or cannot be read.
-    fn wait(&mut self, timeout: Duration) -> Result<Reading, String>;
-}
 
 /// A file that holds 0 or 1, such as an attribute in sysfs.
 struct File {
@@ -112,6 +97,8 @@ struct State {
     edges: Mutex<Option<(Instant, Instant)>>,
     errors: AtomicU64,
     stop: AtomicBool,
+    /// Rung when the level is another one.
+    changed: Arc<Bell>,
 }
 
 /// An input line that is being read until this is dropped.
@@ -127,17 +114,22 @@ type Open = dyn Fn(&InputConfig) -> Result<Box<dyn InputLine>, LineError> + Send
 
 /// Opens the inputs of a configuration; those that are being read already go on. One whose wire
 /// is held by a running input with other settings counts as taken away until that is dropped.
+/// `changed` is rung whenever one has another level.
 ///
 /// # Errors
 /// The first that is missing, busy or refused.
-pub(crate) fn inputs(configs: &[InputConfig], running: &InputList) -> Result<InputList, LineError> {
+pub(crate) fn inputs(
+    configs: &[InputConfig],
+    running: &InputList,
+    changed: &Arc<Bell>,
+) -> Result<InputList, LineError> {
     let input = |config: &InputConfig| {
         if let Some(same) = running.iter().find(|input| input.config == *config) {
             return Ok(same.clone());
         }
         let is_held = running.iter().any(|input| input.config.back_end.is_same_wire(&config.back_end));
         let line = if is_held { None } else { Some(open(config)?) };
-        Input::start(config.clone(), line, Box::new(open)).map(Arc::new)
+        Input::start(config.clone(), line, Box::new(open), changed.clone()).map(Arc::new)
     };
     configs.iter().map(input).collect()
 }
@@ -148,6 +140,7 @@ impl Input {
         config: InputConfig,
         mut line: Option<Box<dyn InputLine>>,
         open: Box<Open>,
+        changed: Arc<Bell>,
     ) -> Result<Self, LineError> {
         let failed = |cause| LineError::Input { input: config.name.clone(), cause };
         let reading = line.as_mut().map(|line| line.wait(Duration::ZERO)).transpose().map_err(failed)?;
@@ -158,6 +151,7 @@ impl Input {
             edges: Mutex::new(None),
             errors: AtomicU64::new(0),
             stop: AtomicBool::new(false),
+            changed,
         });
         thread::Builder::new()
             .name("input".into())
@@ -214,6 +208,12 @@ impl State {
         is_known.then_some(level == 1)
     }
 
+    fn set_level(&self, level: u8) {
+        if self.level.swap(level, Ordering::SeqCst) != level {
+            self.changed.ring();
+        }
+    }
+
     fn read(&self, config: &InputConfig, mut line: Option<Box<dyn InputLine>>, open: &Open) {
         let mut pause = BACKOFF.0;
         let mut retry_at = Instant::now();
@@ -233,8 +233,8 @@ impl State {
             match result {
                 Ok(Some(reading)) => {
                     pause = BACKOFF.0;
-                    self.level.store(u8::from(reading.active), Ordering::SeqCst);
                     self.read_at.store(self.begin.elapsed().as_millis() as u64, Ordering::SeqCst);
+                    self.set_level(u8::from(reading.active));
                     if let Some((first, last)) = reading.edges {
                         let mut edges = self.edges.lock().unwrap_or_else(PoisonError::into_inner);
                         *edges = Some((edges.map_or(first, |(first, _)| first), last));
@@ -242,7 +242,7 @@ impl State {
                 }
                 Ok(None) => {}
                 Err(cause) => {
-                    self.level.store(UNKNOWN, Ordering::SeqCst);
+                    self.set_level(UNKNOWN);
                     line = None;
                     let errors = 1 + self.errors.fetch_add(1, Ordering::SeqCst);
                     if errors.is_power_of_two() {
@@ -302,7 +302,10 @@ mod tests {
             *place.lock().unwrap() = Some(sender);
             Ok(Box::new(Fake(receiver, INACTIVE)) as Box<dyn InputLine>)
         };
-        (Input::start(config(), Some(open(&config()).unwrap()), Box::new(open)).unwrap(), sender)
+        (
+            Input::start(config(), Some(open(&config()).unwrap()), Box::new(open), Arc::default()).unwrap(),
+            sender,
+        )
     }
 
     /// Its settings change by a reload, and the old input holds the wire until it is replaced.
@@ -320,7 +323,7 @@ mod tests {
                 Ok(Box::new(Fake(receiver, Reading { active: true, edges: None })) as Box<dyn InputLine>)
             }
         };
-        let input = Input::start(config(), None, Box::new(open)).unwrap();
+        let input = Input::start(config(), None, Box::new(open), Arc::default()).unwrap();
         assert_eq!(input.level(), None);
         wait_for(|| input.errors() >= 1);
         held.store(false, Ordering::SeqCst);
@@ -329,7 +332,7 @@ mod tests {
 
     #[test]
     fn the_same_wire_is_known_by_chip_and_position() {
-        use crate::config::{Bias, Position};
+        use super::super::settings::{Bias, Position};
         let gpio = |chip: &str, offset, bias| InputBackEnd::Gpio {
             chip: Some(chip.into()),
             position: Position::Offset(offset),
@@ -371,7 +374,7 @@ mod tests {
         }
         let (go, receiver) = channel();
         let line: Box<dyn InputLine> = Box::new(Hanging(receiver, false));
-        let input = Input::start(config(), Some(line), Box::new(open)).unwrap();
+        let input = Input::start(config(), Some(line), Box::new(open), Arc::default()).unwrap();
         let begin = input.state.begin;
         assert_eq!(input.state.level_at(begin + OLDEST), Some(true));
         assert_eq!(input.state.level_at(begin + OLDEST + Duration::from_millis(1)), None);

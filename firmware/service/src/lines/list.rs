@@ -6,7 +6,7 @@ use gpiocdev::chip::Chip;
 use gpiocdev::line::Direction;
 use serde_json::{Value, json};
 
-use super::gpio::device_of;
+use super::gpio::{device_of, holder};
 
 /// What there is to say about a chip.
 struct Report {
@@ -25,11 +25,6 @@ struct LineReport {
     active_low: bool,
     /// Who uses it; `None` if nobody does.
     holder: Option<String>,
-}
-
-/// Who holds a line, as far as the kernel knows.
-pub(super) fn holder(info: gpiocdev::line::Info) -> Option<String> {
-    info.used.then_some(if info.consumer.is_empty() { "the kernel".into() } else { info.consumer })
 }
 
 fn report(path: PathBuf) -> Report {

@@ -3,8 +3,10 @@
 mod gpio;
 mod input;
 mod list;
+mod port;
 #[cfg(all(feature = "rppal", any(target_arch = "aarch64", target_arch = "arm")))]
 mod registers;
+mod settings;
 mod virtual_line;
 
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
@@ -12,64 +14,11 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 pub(crate) use self::gpio::chips;
-pub(crate) use self::input::{Input, InputList, inputs};
+pub(crate) use self::input::{InputList, inputs};
 pub(crate) use self::list::{NONE, list};
-use crate::config::{BackEnd, LineConfig};
-
-/// First and longest pause between two attempts to open a line that was taken away.
-const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
-
-/// Why a line cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum LineError {
-    #[error(
-        "line `{line}`: no GPIO chip is labelled `{label}`, there are: {found}; `resightd lines` lists them"
-    )]
-    NoChip { line: String, label: String, found: String },
-    #[error(
-        "line `{line}`: {count} GPIO chips are labelled `{label}`: {found}; set `chip` to one of these paths \
-         (those in brackets stay when chips are numbered anew)"
-    )]
-    ManyChips { line: String, label: String, count: usize, found: String },
-    #[error(
-        "line `{line}`: {count} GPIO lines are named `{name}`: {found}; set `chip` to the chip's label or \
-         path (the one in brackets stays when chips are numbered anew), and `line` to the offset where one chip \
-         has both"
-    )]
-    ManyLines { line: String, name: String, count: usize, found: String },
-    #[error("line `{line}`: no GPIO line is named `{name}`; `resightd lines` lists them all")]
-    NoLine { line: String, name: String },
-    #[error("line `{line}`: {chip} offset {offset} is held by `{holder}`; stop that or choose another line")]
-    Busy { line: String, chip: String, offset: u32, holder: String },
-    #[error("line `{line}`: {cause}; may this user open the GPIO chips (group gpio)?")]
-    Gpio { line: String, cause: String },
-    #[error(
-        "line `{line}`: {cause}; rppal needs a Raspberry Pi and may open /dev/gpiochip* and /dev/gpiomem \
-         (Raspberry Pi 5: /dev/gpiomem0, group gpio), or choose backend = \"gpio\""
-    )]
-    Registers { line: String, cause: String },
-    #[error("input `{input}`: {cause}")]
-    Input { input: String, cause: String },
-    #[error("line `{line}` cannot be put to its safe level: {cause}")]
-    Write { line: String, cause: String },
-}
-
-/// Why a line could not be set.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct WriteError {
-    pub(crate) cause: String,
-    /// Whether it was taken away and must be opened anew.
-    pub(crate) gone: bool,
-}
-
-/// One output line; it can be set from any thread, a panicking one too.
-pub(crate) trait OutputLine: Send + Sync {
-    /// Makes the voltage high or low.
-    ///
-    /// # Errors
-    /// What the device says.
-    fn set(&self, high: bool) -> Result<(), WriteError>;
-}
+use self::port::{BACKOFF, UNKNOWN};
+pub(crate) use self::port::{LineError, OutputLine, WriteError};
+pub(crate) use self::settings::{BackEnd, Bias, InputBackEnd, InputConfig, LineConfig, Position};
 
 /// Whether `backend = "rppal"` works in this build; otherwise why not.
 pub(crate) fn registers_are_built_in() -> Result<(), String> {
@@ -103,8 +52,6 @@ fn open(config: &LineConfig) -> Result<Box<dyn OutputLine>, LineError> {
         }
     })
 }
-
-const UNKNOWN: u8 = 2;
 
 /// What a line needs of the hardware. It outlives changes of its name, polarity and safe level.
 struct Device {
@@ -155,15 +102,6 @@ pub(crate) struct Line {
 }
 
 impl Line {
-    pub(crate) fn name(&self) -> &str {
-        &self.config.name
-    }
-
-    /// The safe level: whether the line is active then.
-    pub(crate) fn safe_level(&self) -> bool {
-        self.config.safe
-    }
-
     fn level(&self) -> Option<bool> {
         let level = self.level.load(Ordering::SeqCst);
         (level != UNKNOWN).then_some(level == 1)
@@ -350,6 +288,15 @@ impl Lines {
     }
 }
 
+impl Lines {
+    /// When [`restore`](Self::restore) has something to do again; `None` while all lines are there.
+    pub(crate) fn restore_at(&self) -> Option<Instant> {
+        let list = self.list();
+        let gone = list.iter().filter(|line| !line.device.is_there());
+        gone.map(|line| line.device.retry.lock().unwrap_or_else(PoisonError::into_inner).at).min()
+    }
+}
+
 fn first_error<'a>(lines: impl Iterator<Item = &'a Arc<Line>>) -> Result<(), LineError> {
     let failed: Vec<LineError> = lines.filter_map(|line| line.make_safe().err()).collect();
     failed.into_iter().next().map_or(Ok(()), Err)
@@ -375,7 +322,6 @@ pub(crate) fn safe(configs: &[LineConfig]) -> Vec<Result<String, LineError>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Position;
 
     /// A board of pins; what is written to each, and whether it is there.
     #[derive(Default)]

@@ -5,13 +5,19 @@
 use std::fs::{File, TryLockError};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
 
 use rppal::gpio::{Gpio, Level, OutputPin};
 
-use super::{LineError, OutputLine, WriteError, gpio};
+use super::gpio;
+use super::port::{LineError, OutputLine, WriteError};
+use crate::sync::lock_within;
 
 /// Labels of the chips whose offsets are BCM numbers: up to Pi 3, Pi 4, Pi 5.
 const LABELS: [&str; 3] = ["pinctrl-bcm2835", "pinctrl-bcm2711", "pinctrl-rp1"];
+
+/// How long a write waits for another one, which takes an instruction.
+const PATIENCE: Duration = Duration::from_millis(10);
 
 /// The lock that all pins of this process share.
 static OWNER: Mutex<Weak<File>> = Mutex::new(Weak::new());
@@ -48,7 +54,9 @@ impl Registers {
 
 impl OutputLine for Registers {
     fn set(&self, high: bool) -> Result<(), WriteError> {
-        let mut pin = self.pin.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(mut pin) = lock_within(&self.pin, PATIENCE) else {
+            return Err(WriteError { cause: "its pin is held by a thread that hangs".into(), gone: false });
+        };
         pin.write(Level::from(high));
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! A line in memory: its changes go to the log.
 
-use super::{OutputLine, WriteError};
-use crate::config::LineConfig;
+use super::port::{OutputLine, WriteError};
+use super::settings::LineConfig;
 
 pub(super) struct Virtual {
     name: String,

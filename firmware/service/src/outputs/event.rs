@@ -1,33 +1,11 @@
-//! What is told about rules and frames.
+//! What is told of rules and frames.
 
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use resight_model_file::Labels;
 use serde_json::{Value, json};
 
-use crate::triggers::Change;
-
-/// Names that events and the status show, and the states of the rules.
-pub(crate) struct Names {
-    pub(crate) model: String,
-    pub(crate) isa: &'static str,
-    pub(crate) rules: Vec<String>,
-    /// Whether each rule is active.
-    pub(crate) active: Vec<AtomicBool>,
-    pub(crate) labels: Labels,
-    pub(crate) about: About,
-}
-
-/// What the page shows besides names, as JSON.
-#[derive(Default)]
-pub(crate) struct About {
-    /// Each rule: classes, threshold, mode, lines and so on.
-    pub(crate) rules: Vec<Value>,
-    /// Which part of a frame the network sees.
-    pub(crate) view: Value,
-}
+use crate::judge::EventKind;
+use crate::names::SharedNames;
 
 /// One line of output, names still to be filled in.
 pub(crate) struct Event {
@@ -39,20 +17,7 @@ pub(crate) struct Event {
     pub(crate) latency: Duration,
     /// Whether the lines stay at their safe levels.
     pub(crate) dry_run: bool,
-    pub(crate) names: Arc<Names>,
-}
-
-pub(crate) enum EventKind {
-    Rule(Change),
-    Stale,
-    Recovered,
-    /// Dry run has begun or ended.
-    DryRun(bool),
-    /// Somebody has armed or disarmed a rule.
-    Switched {
-        rule: usize,
-        armed: bool,
-    },
+    pub(crate) names: SharedNames,
 }
 
 impl Event {
@@ -65,7 +30,7 @@ impl Event {
         match &self.kind {
             EventKind::Rule(change) => {
                 value["event"] = json!(if change.active { "active" } else { "inactive" });
-                value["rule"] = json!(self.names.rules.get(change.rule));
+                value["rule"] = json!(self.names.rule(change.rule));
                 value["class"] = json!(change.class);
                 value["name"] = json!(self.names.labels.name(change.class));
                 value["score"] = json!(change.score);
@@ -79,7 +44,7 @@ impl Event {
             EventKind::DryRun(on) => value["event"] = json!(if *on { "dry_run" } else { "dry_run_over" }),
             EventKind::Switched { rule, armed } => {
                 value["event"] = json!(if *armed { "armed" } else { "disarmed" });
-                value["rule"] = json!(self.names.rules.get(*rule));
+                value["rule"] = json!(self.names.rule(*rule));
             }
         }
         value

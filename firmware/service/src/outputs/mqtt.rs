@@ -21,11 +21,15 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::{ClientConfig, RootCertStore};
 use serde_json::json;
 
+use super::output::{Output, OutputList, Reach, find};
 use super::remedy::remedy;
 use super::secret::{Secret, small_file};
-use super::{Counters, Names};
-use crate::config::MqttConfig;
-use crate::run::lock;
+use super::settings::{MqttConfig, OutputConfig};
+use super::wake::Wake;
+use crate::names::Names;
+use crate::sync::{Bell, lock};
+use crate::telemetry::Telemetry;
+use crate::threads::{Role, spawn};
 
 /// Events that may wait for the broker; then the oldest go.
 const EVENTS: usize = 256;
@@ -37,7 +41,13 @@ const REQUESTS: usize = 64;
 const BACKOFF: Duration = Duration::from_secs(1);
 const MAX_BACKOFF: Duration = Duration::from_secs(30);
 
-/// How often a waiting thread looks whether it should stop.
+/// How soon a connection that had no room may have some.
+const ROOM: Duration = Duration::from_millis(100);
+
+/// How long a broker may take to end a connection after the farewell.
+const FAREWELL: Duration = Duration::from_millis(300);
+
+/// How often a waiting thread looks whether it may go on.
 const TICK: Duration = Duration::from_millis(50);
 
 /// Where Debian and its relatives keep the certificates that everybody trusts.
@@ -109,6 +119,16 @@ struct Link {
     connections: AtomicU64,
     connected: AtomicBool,
     events: Mutex<Deque<Arc<str>, EVENTS>>,
+    /// Rung for the connection's thread.
+    bell: Bell,
+}
+
+impl Link {
+    fn set_connected(&self, connected: bool, telemetry: &Telemetry, wake: &Wake) {
+        self.connected.store(connected, Ordering::SeqCst);
+        telemetry.mqtt_connected.set(connected.into());
+        wake.ring();
+    }
 }
 
 /// A broker that is told states and events.
@@ -117,7 +137,37 @@ pub(super) struct Mqtt {
     client: Client,
     link: Arc<Link>,
     states: Mutex<States>,
-    counters: Arc<Counters>,
+    telemetry: Arc<Telemetry>,
+}
+
+pub(super) fn open(
+    config: &OutputConfig,
+    old: &OutputList,
+    reach: &Reach,
+) -> Result<Option<Arc<dyn Output>>> {
+    let Some(config) = &config.mqtt else { return Ok(None) };
+    let (settings, old) = (Settings::read(config)?, find::<Mqtt>(old));
+    if let Some(same) = old.as_ref().filter(|old| old.settings == settings) {
+        return Ok(Some(same.clone()));
+    }
+    let wake = reach.wake.clone();
+    Ok(Some(Arc::new(Mqtt::open(settings, old.as_deref(), reach.telemetry.clone(), wake)?)))
+}
+
+impl Output for Mqtt {
+    fn event(&self, line: &Arc<str>) {
+        self.write(line);
+    }
+
+    fn tick(&self, reach: &Reach) -> Option<Instant> {
+        let (judged, levels) = (reach.board.judged(), reach.board.lines.levels());
+        let levels = levels.iter().map(|(name, level)| (name.as_str(), *level));
+        self.look(&judged.names, judged.active(), levels)
+    }
+
+    fn close(&self, deadline: Instant) {
+        self.end(deadline);
+    }
 }
 
 impl Mqtt {
@@ -125,56 +175,60 @@ impl Mqtt {
     ///
     /// # Errors
     /// A system without room for a thread.
-    pub(super) fn open(settings: Settings, old: Option<&Self>, counters: Arc<Counters>) -> Result<Self> {
+    fn open(
+        settings: Settings,
+        old: Option<&Self>,
+        telemetry: Arc<Telemetry>,
+        wake: Arc<Wake>,
+    ) -> Result<Self> {
         let (client, connection) = Client::new(settings.options()?, REQUESTS);
         let link = Arc::new(Link::default());
         let before = old.map(|old| old.link.clone());
-        thread::Builder::new()
-            .name("mqtt".into())
-            .spawn({
-                let (link, counters) = (link.clone(), counters.clone());
-                let broker = format!("{}:{}", settings.config.host, settings.config.port);
-                move || {
-                    // The farewell of one must not follow the greeting of the other.
-                    while before.as_ref().is_some_and(|old| !old.finished.load(Ordering::SeqCst))
-                        && !link.stop.load(Ordering::SeqCst)
-                    {
-                        thread::sleep(TICK);
-                    }
-                    converse(connection, &link, &counters, &broker);
-                    link.connected.store(false, Ordering::SeqCst);
-                    link.finished.store(true, Ordering::SeqCst);
+        let work = {
+            let (link, telemetry) = (link.clone(), telemetry.clone());
+            let broker = format!("{}:{}", settings.config.host, settings.config.port);
+            move || {
+                // The farewell of one must not follow the greeting of the other.
+                while before.as_ref().is_some_and(|old| !old.finished.load(Ordering::SeqCst))
+                    && !link.stop.load(Ordering::SeqCst)
+                {
+                    link.bell.wait(Some(Instant::now() + TICK));
                 }
-            })
-            .context("cannot start thread mqtt")?;
-        Ok(Self { settings, client, link, states: Mutex::default(), counters })
+                converse(connection, &link, &telemetry, &wake, &broker);
+                link.set_connected(false, &telemetry, &wake);
+                link.finished.store(true, Ordering::SeqCst);
+            }
+        };
+        spawn("mqtt", Role::Vital, None, work)?;
+        Ok(Self { settings, client, link, states: Mutex::default(), telemetry })
     }
 
-    pub(super) fn settings(&self) -> &Settings {
-        &self.settings
-    }
-
-    pub(super) fn is_connected(&self) -> bool {
+    fn is_connected(&self) -> bool {
         self.link.connected.load(Ordering::SeqCst)
     }
 
     /// Queues an event.
-    pub(super) fn write(&self, line: &Arc<str>) {
+    fn write(&self, line: &Arc<str>) {
         let mut events = lock(&self.link.events);
         if events.is_full() {
             events.pop_front();
-            self.counters.mqtt_dropped.fetch_add(1, Ordering::Relaxed);
+            self.telemetry.mqtt_dropped.one_more();
         }
         // There is room.
         let _ = events.push_back(line.clone());
     }
 
-    /// Tells the broker what has changed, as far as there is room.
-    pub(super) fn tick<'a>(&self, names: &Arc<Names>, levels: impl Iterator<Item = (&'a str, Option<bool>)>) {
+    /// Tells the broker what has changed, as far as there is room. Gives when to go on.
+    fn look<'a>(
+        &self,
+        names: &Arc<Names>,
+        active: impl Iterator<Item = bool>,
+        levels: impl Iterator<Item = (&'a str, Option<bool>)>,
+    ) -> Option<Instant> {
         let mut states = lock(&self.states);
-        states.look(&self.settings, names, levels);
+        states.look(&self.settings, names, active, levels);
         if !self.is_connected() {
-            return;
+            return None;
         }
         states.tell(self.link.connections.load(Ordering::SeqCst), |topic, payload| {
             self.client.try_publish(topic, QoS::AtLeastOnce, true, payload).is_ok()
@@ -183,15 +237,20 @@ impl Mqtt {
         while let Some(line) = events.front() {
             let topic = format!("{}/event", self.settings.config.topic);
             if self.client.try_publish(topic, QoS::AtLeastOnce, false, line.trim_end()).is_err() {
-                return;
+                return Some(Instant::now() + ROOM);
             }
             events.pop_front();
         }
+        (!states.settled).then(|| Instant::now() + ROOM)
     }
 
     /// Says farewell. What is queued before is still sent if the broker takes it.
     fn stop(&self) {
-        if self.link.stop.swap(true, Ordering::SeqCst) || !self.is_connected() {
+        if self.link.stop.swap(true, Ordering::SeqCst) {
+            return;
+        }
+        self.link.bell.ring();
+        if !self.is_connected() {
             return;
         }
         // Without room the broker sends the last will.
@@ -199,7 +258,7 @@ impl Mqtt {
         let _ = self.client.try_disconnect();
     }
 
-    pub(super) fn close(&self, deadline: Instant) {
+    fn end(&self, deadline: Instant) {
         self.stop();
         while self.is_connected() && Instant::now() < deadline {
             thread::sleep(TICK / 10);
@@ -213,7 +272,7 @@ impl Drop for Mqtt {
     }
 }
 
-fn converse(mut connection: Connection, link: &Link, counters: &Counters, broker: &str) {
+fn converse(mut connection: Connection, link: &Link, telemetry: &Telemetry, wake: &Wake, broker: &str) {
     let mut backoff = BACKOFF;
     loop {
         if link.stop.load(Ordering::SeqCst) && !link.connected.load(Ordering::SeqCst) {
@@ -223,24 +282,31 @@ fn converse(mut connection: Connection, link: &Link, counters: &Counters, broker
             Ok(Ok(Event::Incoming(Packet::ConnAck(_)))) => {
                 backoff = BACKOFF;
                 link.connections.fetch_add(1, Ordering::SeqCst);
-                link.connected.store(true, Ordering::SeqCst);
+                link.set_connected(true, telemetry, wake);
                 log::info!("MQTT: connected to {broker}");
             }
-            Err(_) | Ok(Ok(Event::Outgoing(Outgoing::Disconnect))) => return,
+            Err(_) => return,
+            Ok(Ok(Event::Outgoing(Outgoing::Disconnect))) => {
+                // Who closes while something is still to be read takes back what was sent.
+                let until = Instant::now() + FAREWELL;
+                let left = || until.saturating_duration_since(Instant::now());
+                while !left().is_zero() && matches!(connection.recv_timeout(left()), Ok(Ok(_))) {}
+                return;
+            }
             Ok(Ok(_)) => {}
             Ok(Err(error)) => {
-                link.connected.store(false, Ordering::SeqCst);
+                link.set_connected(false, telemetry, wake);
                 if link.stop.load(Ordering::SeqCst) {
                     return;
                 }
-                counters.mqtt_errors.fetch_add(1, Ordering::Relaxed);
+                telemetry.mqtt_errors.one_more();
                 let error = error.to_string();
                 let remedy = remedy(&error, broker);
                 log::warn!("MQTT: {broker}: {error}{remedy}; next attempt in {} s", backoff.as_secs());
-                keep_events(&mut connection, link, counters);
+                keep_events(&mut connection, link, telemetry);
                 let due = Instant::now() + backoff;
                 while Instant::now() < due && !link.stop.load(Ordering::SeqCst) {
-                    thread::sleep(TICK);
+                    link.bell.wait(Some(due));
                 }
                 backoff = (backoff * 2).min(MAX_BACKOFF);
             }
@@ -249,7 +315,7 @@ fn converse(mut connection: Connection, link: &Link, counters: &Counters, broker
 }
 
 /// Takes back the events that the broker has not confirmed. States are made anew instead.
-fn keep_events(connection: &mut Connection, link: &Link, counters: &Counters) {
+fn keep_events(connection: &mut Connection, link: &Link, telemetry: &Telemetry) {
     let mut events = lock(&link.events);
     for request in connection.eventloop.pending.drain(..).rev() {
         let Request::Publish(publish) = request else { continue };
@@ -257,7 +323,7 @@ fn keep_events(connection: &mut Connection, link: &Link, counters: &Counters) {
             continue;
         }
         if events.push_front(String::from_utf8_lossy(&publish.payload).into()).is_err() {
-            counters.mqtt_dropped.fetch_add(1, Ordering::Relaxed);
+            telemetry.mqtt_dropped.one_more();
         }
     }
 }
@@ -283,15 +349,15 @@ impl States {
         &mut self,
         settings: &Settings,
         names: &Arc<Names>,
+        active: impl Iterator<Item = bool>,
         levels: impl Iterator<Item = (&'a str, Option<bool>)>,
     ) {
         let mut changed = !self.names.as_ref().is_some_and(|known| Arc::ptr_eq(known, names));
         if changed {
             self.names = Some(names.clone());
-            self.rules = vec![false; names.active.len()];
+            self.rules = vec![false; names.rules.len()];
         }
-        for (known, active) in self.rules.iter_mut().zip(&names.active) {
-            let active = active.load(Ordering::Relaxed);
+        for (known, active) in self.rules.iter_mut().zip(active) {
             changed |= std::mem::replace(known, active) != active;
         }
         let mut count = 0;
@@ -349,7 +415,7 @@ fn wanted(
 ) -> BTreeMap<String, Vec<u8>> {
     let config = &settings.config;
     let mut messages = BTreeMap::from([(settings.availability(), b"online".to_vec())]);
-    let rules = names.rules.iter().zip(rules).map(|(name, active)| ("rule", name, Some(*active)));
+    let rules = names.rules.iter().zip(rules).map(|(rule, active)| ("rule", &rule.name, Some(*active)));
     let lines = lines.iter().map(|(name, level)| ("line", name, *level));
     for (kind, name, state) in rules.chain(lines) {
         let mut level = plain(name);
@@ -411,13 +477,13 @@ mod tests {
     }
 
     fn names(rules: &[&str]) -> Arc<Names> {
+        let facts = |rule: &str| resight_status::RuleFacts { name: rule.to_owned(), ..Default::default() };
         Arc::new(Names {
             model: "net".into(),
             isa: "generic",
-            rules: rules.iter().map(|rule| (*rule).to_owned()).collect(),
-            active: rules.iter().map(|_| AtomicBool::new(false)).collect(),
+            rules: rules.iter().map(|rule| facts(rule)).collect(),
             labels: Labels::parse("l", b"n00000001 a\n").unwrap(),
-            about: crate::outputs::About::default(),
+            view: resight_status::View::default(),
         })
     }
 
@@ -443,7 +509,7 @@ mod tests {
         let (settings, names) = (settings(None), names(&["cat", "dog"]));
         let mut states = States::default();
         let lamp = |level| [("lamp", level)].into_iter();
-        states.look(&settings, &names, lamp(None));
+        states.look(&settings, &names, [false; 2].into_iter(), lamp(None));
         let all = [
             ("r/availability", "online"),
             ("r/line/lamp", "None"),
@@ -454,10 +520,9 @@ mod tests {
         assert_eq!(pairs(&told(&mut states, 1, 3)), all[..3]);
         assert_eq!(pairs(&told(&mut states, 1, 3)), all[3..]);
         assert!(told(&mut states, 1, 9).is_empty());
-        names.active[1].store(true, Ordering::Relaxed);
-        states.look(&settings, &names, lamp(Some(true)));
+        states.look(&settings, &names, [false, true].into_iter(), lamp(Some(true)));
         assert_eq!(pairs(&told(&mut states, 1, 9)), [("r/line/lamp", "ON"), ("r/rule/dog", "ON")]);
-        states.look(&settings, &names, lamp(Some(true)));
+        states.look(&settings, &names, [false, true].into_iter(), lamp(Some(true)));
         assert!(told(&mut states, 1, 9).is_empty());
         assert_eq!(told(&mut states, 2, 9).len(), 4);
     }
@@ -466,7 +531,7 @@ mod tests {
     fn what_a_reload_removes_is_deleted_even_after_a_loss() {
         let settings = settings(Some("ha"));
         let mut states = States::default();
-        states.look(&settings, &names(&["cat"]), [("lamp", Some(false))].into_iter());
+        states.look(&settings, &names(&["cat"]), [false].into_iter(), [("lamp", Some(false))].into_iter());
         let messages = told(&mut states, 1, 9);
         assert_eq!(messages.len(), 5);
         let config: serde_json::Value = serde_json::from_str(&messages[1].1).unwrap();
@@ -476,7 +541,7 @@ mod tests {
             (Some("r/rule/cat"), Some("id_rule_cat"))
         );
         assert_eq!(config["availability_topic"], "r/availability");
-        states.look(&settings, &names(&[]), [].into_iter());
+        states.look(&settings, &names(&[]), [].into_iter(), [].into_iter());
         let messages = told(&mut states, 2, 9);
         assert_eq!(messages.len(), 5, "{messages:?}");
         assert_eq!(messages.iter().filter(|(_, payload)| payload.is_empty()).count(), 4);
@@ -486,7 +551,7 @@ mod tests {
     #[test]
     fn names_that_look_alike_in_a_topic_stay_apart() {
         let mut states = States::default();
-        states.look(&settings(None), &names(&["a/b", "a b", "a+#"]), [].into_iter());
+        states.look(&settings(None), &names(&["a/b", "a b", "a+#"]), [false; 3].into_iter(), [].into_iter());
         let messages = told(&mut states, 1, 9);
         let topics: Vec<&str> = messages.iter().map(|(topic, _)| topic.as_str()).collect();
         assert_eq!(topics, ["r/availability", "r/rule/a__", "r/rule/a_b", "r/rule/a_b_"]);
@@ -494,13 +559,13 @@ mod tests {
 
     #[test]
     fn without_a_broker_the_oldest_events_go() {
-        let counters = Arc::new(Counters::default());
-        let mqtt = Mqtt::open(settings(None), None, counters.clone()).unwrap();
+        let telemetry = Arc::new(Telemetry::default());
+        let mqtt = Mqtt::open(settings(None), None, telemetry.clone(), Arc::default()).unwrap();
         for index in 0..EVENTS + 10 {
             mqtt.write(&format!("{index}\n").into());
         }
-        mqtt.tick(&names(&["cat"]), [].into_iter());
-        assert_eq!(counters.mqtt_dropped.load(Ordering::Relaxed), 10);
+        mqtt.look(&names(&["cat"]), [false].into_iter(), [].into_iter());
+        assert_eq!(telemetry.mqtt_dropped.count(), 10);
         assert_eq!(&**lock(&mqtt.link.events).front().unwrap(), "10\n");
         let link = mqtt.link.clone();
         drop(mqtt);

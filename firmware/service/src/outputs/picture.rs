@@ -1,16 +1,18 @@
 //! Frames that leave the inference thread as pictures.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError, Weak};
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, Result};
 use image::codecs::jpeg::JpegEncoder;
 use resight_imaging::{FrameDecoder, with_huffman_tables};
 
+use crate::frame::{Frame, FrameFormat};
+use crate::judge::Change;
 use crate::live::{Top, top};
-use crate::run::lock;
-use crate::source::{Frame, FrameFormat};
+use crate::names::Names;
+use crate::sync::lock;
 
 /// Quality of encoded pictures, of 100.
 const QUALITY: u8 = 85;
@@ -41,6 +43,53 @@ impl Picture {
         let mut bytes = vec![];
         JpegEncoder::new_with_quality(&mut bytes, QUALITY).encode_image(&image).with_context(context)?;
         Ok(bytes)
+    }
+}
+
+/// A picture, and why it was taken.
+pub(super) struct Snapshot {
+    pub(super) picture: Arc<Picture>,
+    pub(super) rule: String,
+    pub(super) class: String,
+    pub(super) score: f32,
+    pub(super) wall: SystemTime,
+}
+
+/// Who takes snapshots.
+pub(super) trait Pictures: Send + Sync {
+    /// Whether a rule's frames are wanted.
+    fn wants(&self, rule: &str) -> bool;
+
+    /// Takes a snapshot, or drops and counts it.
+    fn take(&self, snapshot: Snapshot);
+}
+
+/// Where inference finds who takes snapshots, if there is somebody.
+#[derive(Default)]
+pub(crate) struct SnapshotTap(Mutex<Option<Weak<dyn Pictures>>>);
+
+impl SnapshotTap {
+    pub(super) fn give_to(&self, pictures: Arc<dyn Pictures>) {
+        *lock(&self.0) = Some(Arc::downgrade(&pictures));
+    }
+
+    /// Takes a snapshot of `frame` for each rule that became active by it. Copies the frame only if
+    /// there are any.
+    pub(crate) fn take(&self, active: &[Change], frame: &Frame, names: &Names) {
+        let Some(pictures) = lock(&self.0).as_ref().and_then(Weak::upgrade) else { return };
+        let mut picture = None;
+        for change in active {
+            let Some(rule) = names.rule(change.rule).filter(|rule| pictures.wants(rule)) else {
+                continue;
+            };
+            pictures.take(Snapshot {
+                picture: picture.get_or_insert_with(|| Arc::new(Picture::of(frame))).clone(),
+                rule: rule.to_owned(),
+                class: names.labels.name(change.class).unwrap_or_default().to_owned(),
+                score: change.score,
+                wall: SystemTime::now(),
+            });
+        }
     }
 }
 

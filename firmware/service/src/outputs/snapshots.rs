@@ -5,16 +5,16 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result, bail};
 
-use super::Counters;
-use super::picture::Picture;
+use super::output::{Output, OutputList, Reach, find};
+use super::picture::{Pictures, Snapshot, SnapshotTap};
+use super::settings::{OutputConfig, SnapshotConfig};
 use super::worker::Worker;
-use crate::config::SnapshotConfig;
 use crate::queue::Queue;
+use crate::telemetry::Telemetry;
 
 /// What all names begin with. Other files in the folder are left alone.
 const PREFIX: &str = "resight-";
@@ -25,20 +25,24 @@ const TEMPORARY: &str = ".resight-snapshot.tmp";
 /// Snapshots that may wait for a slow disk.
 const WAITING: usize = 1;
 
-/// A picture, and why it was taken.
-pub(super) struct Snapshot {
-    pub(super) picture: Arc<Picture>,
-    pub(super) rule: String,
-    pub(super) class: String,
-    pub(super) score: f32,
-    pub(super) wall: SystemTime,
-}
-
 /// Writes snapshots on a thread of its own.
 pub(super) struct Snapshots {
     config: SnapshotConfig,
     worker: Worker<Snapshot, WAITING>,
-    counters: Arc<Counters>,
+    telemetry: Arc<Telemetry>,
+    tap: Arc<SnapshotTap>,
+}
+
+pub(super) fn open(
+    config: &OutputConfig,
+    old: &OutputList,
+    reach: &Reach,
+) -> Result<Option<Arc<dyn Output>>> {
+    let Some(config) = &config.snapshots else { return Ok(None) };
+    if let Some(same) = find::<Snapshots>(old).filter(|old| old.config == *config) {
+        return Ok(Some(same));
+    }
+    Ok(Some(Arc::new(Snapshots::open(config, reach.telemetry.clone(), reach.snapshots.clone())?)))
 }
 
 impl Snapshots {
@@ -46,38 +50,44 @@ impl Snapshots {
     ///
     /// # Errors
     /// A system without room for a thread.
-    pub(super) fn open(config: &SnapshotConfig, counters: Arc<Counters>) -> Result<Self> {
+    fn open(config: &SnapshotConfig, telemetry: Arc<Telemetry>, tap: Arc<SnapshotTap>) -> Result<Self> {
         let worker = Worker::spawn("snapshots", {
-            let (config, counters) = (config.clone(), counters.clone());
-            move |snapshots| write_all(&Folder::new(config), snapshots, &counters)
+            let (config, telemetry) = (config.clone(), telemetry.clone());
+            move |snapshots| write_all(&Folder::new(config), snapshots, &telemetry)
         })?;
-        Ok(Self { config: config.clone(), worker, counters })
+        Ok(Self { config: config.clone(), worker, telemetry, tap })
     }
+}
 
-    pub(super) fn config(&self) -> &SnapshotConfig {
-        &self.config
-    }
-
-    /// Whether a rule's frames are wanted.
-    pub(super) fn wants(&self, rule: &str) -> bool {
+impl Pictures for Snapshots {
+    fn wants(&self, rule: &str) -> bool {
         self.config.rules.as_ref().is_none_or(|rules| rules.iter().any(|wanted| wanted == rule))
     }
 
-    /// Takes a snapshot, or drops it if one is waiting already.
-    pub(super) fn take(&self, snapshot: Snapshot) {
+    fn take(&self, snapshot: Snapshot) {
+        // One that waits already is of about the same moment.
         if !self.worker.send(snapshot) {
-            self.counters.snapshots_dropped.fetch_add(1, Ordering::Relaxed);
+            self.telemetry.snapshots_dropped.one_more();
         }
     }
+}
 
-    pub(super) fn close(&self, deadline: Instant) {
+impl Output for Snapshots {
+    fn begin(self: Arc<Self>) {
+        let tap = self.tap.clone();
+        tap.give_to(self);
+    }
+
+    fn event(&self, _line: &Arc<str>) {}
+
+    fn close(&self, deadline: Instant) {
         self.worker.close(deadline);
     }
 }
 
-fn write_all(folder: &Folder, snapshots: &Queue<Snapshot, WAITING>, counters: &Counters) {
+fn write_all(folder: &Folder, snapshots: &Queue<Snapshot, WAITING>, telemetry: &Telemetry) {
     // What is there is listed once, and again after every failure.
-    let mut listed = folder.list().map_err(|error| report(counters, &error)).ok();
+    let mut listed = folder.list().map_err(|error| report(telemetry, &error)).ok();
     while let Some(snapshot) = snapshots.wait() {
         let result = match &mut listed {
             Some(files) => folder.write(files, &snapshot),
@@ -85,18 +95,18 @@ fn write_all(folder: &Folder, snapshots: &Queue<Snapshot, WAITING>, counters: &C
         };
         match result {
             Ok(()) => {
-                counters.snapshots_written.fetch_add(1, Ordering::Relaxed);
+                telemetry.snapshots_written.one_more();
             }
             Err(error) => {
                 listed = None;
-                report(counters, &error);
+                report(telemetry, &error);
             }
         }
     }
 }
 
-fn report(counters: &Counters, error: &anyhow::Error) {
-    counters.snapshot_errors.fetch_add(1, Ordering::Relaxed);
+fn report(telemetry: &Telemetry, error: &anyhow::Error) {
+    telemetry.snapshot_errors.one_more();
     log::error!("snapshots: {error:#}");
 }
 
@@ -238,8 +248,9 @@ fn utc(time: SystemTime) -> String {
 mod tests {
     use std::time::Duration;
 
+    use super::super::picture::Picture;
     use super::*;
-    use crate::source::Frame;
+    use crate::frame::Frame;
 
     fn snapshot(class: &str) -> Snapshot {
         let frame = Frame {
@@ -337,20 +348,20 @@ mod tests {
     #[test]
     fn one_waits_and_the_rest_is_counted() {
         let temporary = tempfile::tempdir().unwrap();
-        let counters = Arc::new(Counters::default());
+        let telemetry = Arc::new(Telemetry::default());
         let config = SnapshotConfig {
             folder: temporary.path().to_owned(),
             max_bytes: 1 << 20,
             rules: Some(vec!["cat".into()]),
         };
-        let snapshots = Snapshots::open(&config, counters.clone()).unwrap();
+        let snapshots = Snapshots::open(&config, telemetry.clone(), Arc::default()).unwrap();
         assert!(snapshots.wants("cat") && !snapshots.wants("dog"));
         for _ in 0..50 {
             snapshots.take(snapshot("a"));
         }
         snapshots.close(Instant::now() + Duration::from_secs(30));
-        let written = counters.snapshots_written.load(Ordering::Relaxed);
-        let dropped = counters.snapshots_dropped.load(Ordering::Relaxed);
+        let written = telemetry.snapshots_written.count();
+        let dropped = telemetry.snapshots_dropped.count();
         assert_eq!((written + dropped, names(temporary.path()).len() as u64), (50, written));
         assert!(written >= 1);
     }

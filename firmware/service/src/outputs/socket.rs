@@ -6,15 +6,18 @@ use std::io::{self, ErrorKind, Write as _};
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, socket_with};
 
-use super::Counters;
-use crate::run::lock;
+use super::output::{Output, OutputList, Reach, find};
+use super::settings::OutputConfig;
+use super::wake::Wake;
+use crate::sync::lock;
+use crate::telemetry::Telemetry;
 
 /// Readers at the same time.
 const READERS: usize = 16;
@@ -40,7 +43,20 @@ pub(super) struct EventSocket {
     inode: u64,
     listener: UnixListener,
     readers: Mutex<Vec<Reader>>,
-    counters: Arc<Counters>,
+    telemetry: Arc<Telemetry>,
+    wake: Arc<Wake>,
+}
+
+pub(super) fn open(
+    config: &OutputConfig,
+    old: &OutputList,
+    reach: &Reach,
+) -> Result<Option<Arc<dyn Output>>> {
+    let Some(path) = &config.socket else { return Ok(None) };
+    if let Some(same) = find::<EventSocket>(old).filter(|old| old.path == *path) {
+        return Ok(Some(same));
+    }
+    Ok(Some(Arc::new(EventSocket::open(path, reach.telemetry.clone(), reach.wake.clone())?)))
 }
 
 impl EventSocket {
@@ -48,7 +64,7 @@ impl EventSocket {
     ///
     /// # Errors
     /// A path that another process listens at, that is no socket, or that cannot be made.
-    pub(super) fn open(path: &Path, counters: Arc<Counters>) -> Result<Self> {
+    fn open(path: &Path, telemetry: Arc<Telemetry>, wake: Arc<Wake>) -> Result<Self> {
         let name = || {
             format!(
                 "{}: cannot listen; `output.socket` needs a folder that this user may write",
@@ -59,7 +75,7 @@ impl EventSocket {
             if !metadata.file_type().is_socket() {
                 bail!("{}: exists and is no socket; choose another `output.socket`", path.display());
             }
-            match UnixStream::connect(path) {
+            match connect(path) {
                 Err(error) if error.kind() == ErrorKind::ConnectionRefused => {
                     fs::remove_file(path).with_context(name)?;
                 }
@@ -72,38 +88,38 @@ impl EventSocket {
         }
         let listener = UnixListener::bind(path).with_context(name)?;
         let inode = fs::symlink_metadata(path).with_context(name)?.ino();
-        let socket = Self { path: path.to_owned(), inode, listener, readers: Mutex::default(), counters };
+        let socket =
+            Self { path: path.to_owned(), inode, listener, readers: Mutex::default(), telemetry, wake };
         fs::set_permissions(path, fs::Permissions::from_mode(0o660)).with_context(name)?;
         socket.listener.set_nonblocking(true).with_context(name)?;
+        socket.wake.watch(&socket.listener);
         log::info!("events on the socket {}", path.display());
         Ok(socket)
     }
 
-    pub(super) fn path(&self) -> &Path {
-        &self.path
-    }
-
     /// Takes a line for all readers.
-    pub(super) fn write(&self, line: &str) {
+    fn write(&self, line: &str) {
         let mut readers = lock(&self.readers);
         for reader in readers.iter_mut() {
             if reader.pending.len() + line.len() > PENDING {
-                self.counters.socket_dropped.fetch_add(1, Ordering::Relaxed);
+                self.telemetry.socket_dropped.one_more();
             } else {
                 reader.pending.extend(line.as_bytes());
             }
         }
     }
 
-    /// Accepts new readers, writes what waits, disconnects who is gone.
-    pub(super) fn tick(&self) {
+    /// Accepts new readers, writes what waits, disconnects who is gone. Gives when the next reader that
+    /// takes nothing has had its time.
+    fn look(&self) -> Option<Instant> {
         let mut readers = lock(&self.readers);
         while let Ok((stream, _)) = self.listener.accept() {
             let admitted = readers.len() < READERS && stream.set_nonblocking(true).is_ok();
             if admitted {
+                self.wake.watch(&stream);
                 readers.push(Reader { stream, pending: VecDeque::new(), progress: Instant::now() });
             } else {
-                self.counters.socket_refused.fetch_add(1, Ordering::Relaxed);
+                self.telemetry.socket_refused.one_more();
                 log::warn!(
                     "{}: a reader was refused, there are {} already",
                     self.path.display(),
@@ -114,14 +130,37 @@ impl EventSocket {
         readers.retain_mut(|reader| match reader.flush() {
             Ok(()) if reader.progress.elapsed() < PATIENCE => !reader.is_gone(),
             Ok(()) => {
-                self.counters.socket_disconnected.fetch_add(1, Ordering::Relaxed);
+                self.telemetry.socket_disconnected.one_more();
                 log::warn!("{}: a reader that takes nothing was disconnected", self.path.display());
                 false
             }
             Err(_) => false,
         });
-        self.counters.socket_readers.store(readers.len() as u64, Ordering::Relaxed);
+        self.telemetry.socket_readers.set(readers.len() as u64);
+        let waiting = readers.iter().filter(|reader| !reader.pending.is_empty());
+        waiting.map(|reader| reader.progress + PATIENCE).min()
     }
+}
+
+impl Output for EventSocket {
+    fn event(&self, line: &Arc<str>) {
+        self.write(line);
+    }
+
+    fn tick(&self, _reach: &Reach) -> Option<Instant> {
+        self.look()
+    }
+}
+
+/// Connects without waiting: one that listens and does not accept holds up nobody.
+fn connect(path: &Path) -> io::Result<()> {
+    let socket = socket_with(
+        AddressFamily::UNIX,
+        SocketType::STREAM,
+        SocketFlags::NONBLOCK | SocketFlags::CLOEXEC,
+        None,
+    )?;
+    Ok(rustix::net::connect(&socket, &SocketAddrUnix::new(path)?)?)
 }
 
 impl Reader {
@@ -152,7 +191,7 @@ impl Reader {
 
 impl Drop for EventSocket {
     fn drop(&mut self) {
-        self.counters.socket_readers.store(0, Ordering::Relaxed);
+        self.telemetry.socket_readers.set(0);
         // Another process may have taken the path.
         if fs::symlink_metadata(&self.path).is_ok_and(|metadata| metadata.ino() == self.inode) {
             let _ = fs::remove_file(&self.path);
@@ -166,15 +205,15 @@ mod tests {
 
     use super::*;
 
-    fn open(path: &Path) -> Result<(EventSocket, Arc<Counters>)> {
-        let counters = Arc::new(Counters::default());
-        Ok((EventSocket::open(path, counters.clone())?, counters))
+    fn open(path: &Path) -> Result<(EventSocket, Arc<Telemetry>)> {
+        let telemetry = Arc::new(Telemetry::default());
+        Ok((EventSocket::open(path, telemetry.clone(), Arc::default())?, telemetry))
     }
 
     fn connect(path: &Path, socket: &EventSocket) -> UnixStream {
         let stream = UnixStream::connect(path).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-        socket.tick();
+        socket.look();
         stream
     }
 
@@ -182,7 +221,7 @@ mod tests {
     fn every_reader_gets_every_line_though_one_takes_nothing() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("events");
-        let (socket, counters) = open(&path).unwrap();
+        let (socket, telemetry) = open(&path).unwrap();
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o660);
         let slow = connect(&path, &socket);
         let lines = |stream: UnixStream| {
@@ -193,31 +232,31 @@ mod tests {
         let quick = [lines(connect(&path, &socket)), lines(connect(&path, &socket))];
         let line = format!("{}\n", "x".repeat(999));
         for _ in 0..1000 {
-            let dropped = counters.socket_dropped.load(Ordering::Relaxed);
+            let dropped = telemetry.socket_dropped.count();
             socket.write(&line);
             let wait = Instant::now();
-            socket.tick();
+            socket.look();
             assert!(wait.elapsed() < Duration::from_secs(5));
             // The quick ones need a moment of processor time; only the slow one may lose lines.
             let others = lock(&socket.readers)[1..].iter().map(|reader| reader.pending.len()).max().unwrap();
             if others > PENDING / 2 {
                 std::thread::sleep(Duration::from_millis(5));
             }
-            assert!(counters.socket_dropped.load(Ordering::Relaxed) <= dropped + 1);
+            assert!(telemetry.socket_dropped.count() <= dropped + 1);
         }
         for _ in 0..1000 {
-            socket.tick();
+            socket.look();
             if lock(&socket.readers)[1..].iter().all(|reader| reader.pending.is_empty()) {
                 break;
             }
             std::thread::sleep(Duration::from_millis(5));
         }
         socket.write("end\n");
-        socket.tick();
+        socket.look();
         for reader in quick {
             assert_eq!(reader.join().unwrap(), 1000);
         }
-        assert!(counters.socket_dropped.load(Ordering::Relaxed) > 100);
+        assert!(telemetry.socket_dropped.count() > 100);
         drop(slow);
     }
 
@@ -225,22 +264,22 @@ mod tests {
     fn a_stuck_reader_is_disconnected_and_a_half_closed_one_is_not() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("events");
-        let (socket, counters) = open(&path).unwrap();
+        let (socket, telemetry) = open(&path).unwrap();
         let mut half = connect(&path, &socket);
         half.shutdown(std::net::Shutdown::Write).unwrap();
         let gone = connect(&path, &socket);
         drop(gone);
         let _stuck = connect(&path, &socket);
-        assert_eq!(counters.socket_readers.load(Ordering::Relaxed), 2);
+        assert_eq!(telemetry.socket_readers.value(), 2);
         lock(&socket.readers)[1].pending.extend(vec![b'x'; 8 << 20]);
-        socket.tick();
+        socket.look();
         let past = Instant::now().checked_sub(PATIENCE).unwrap();
         lock(&socket.readers)[1].progress = past;
-        socket.tick();
-        assert_eq!(counters.socket_disconnected.load(Ordering::Relaxed), 1);
-        assert_eq!(counters.socket_readers.load(Ordering::Relaxed), 1);
+        socket.look();
+        assert_eq!(telemetry.socket_disconnected.count(), 1);
+        assert_eq!(telemetry.socket_readers.value(), 1);
         socket.write("a\n");
-        socket.tick();
+        socket.look();
         let mut buffer = [0; 2];
         half.read_exact(&mut buffer).unwrap();
         assert_eq!(&buffer, b"a\n");
@@ -250,9 +289,9 @@ mod tests {
     fn readers_are_limited() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("events");
-        let (socket, counters) = open(&path).unwrap();
+        let (socket, telemetry) = open(&path).unwrap();
         let _readers: Vec<UnixStream> = (0..READERS + 2).map(|_| connect(&path, &socket)).collect();
-        assert_eq!(counters.socket_refused.load(Ordering::Relaxed), 2);
+        assert_eq!(telemetry.socket_refused.count(), 2);
     }
 
     #[test]

@@ -1,12 +1,13 @@
 //! A thread with a bounded queue.
 
 use std::sync::Arc;
-use std::thread::{Builder, JoinHandle, sleep};
+use std::thread::{JoinHandle, sleep};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 
 use crate::queue::Queue;
+use crate::threads::{Role, spawn};
 
 /// A thread that works on what it is sent. Nothing here waits for it but [`close`](Self::close).
 pub(super) struct Worker<T, const N: usize> {
@@ -21,13 +22,11 @@ impl<T: Send + 'static, const N: usize> Worker<T, N> {
     /// A system without room for a thread.
     pub(super) fn spawn(name: &str, work: impl FnOnce(&Queue<T, N>) + Send + 'static) -> Result<Self> {
         let queue = Arc::new(Queue::default());
-        let thread = Builder::new()
-            .name(name.into())
-            .spawn({
-                let queue = queue.clone();
-                move || work(&queue)
-            })
-            .with_context(|| format!("cannot start thread {name}"))?;
+        let work = {
+            let queue = queue.clone();
+            move || work(&queue)
+        };
+        let thread = spawn(name, Role::Vital, None, work)?;
         Ok(Self { queue, thread })
     }
 

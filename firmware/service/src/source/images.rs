@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 use resight_imaging::{Colours, Photograph, PixelFormat, image_files, read_photograph};
 
 use super::pace::Pace;
+use super::settings::SourceConfig;
 use super::watched::Watched;
-use super::{Frame, Next, Source, SourceError};
-use crate::config::SourceConfig;
+use crate::frame::{Frame, Next, Source, SourceError};
 
 /// PNG and JPEG files.
 pub(super) struct Images {

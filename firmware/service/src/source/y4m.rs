@@ -3,8 +3,8 @@
 use memchr::memmem;
 use resight_imaging::{Colours, Fields, PixelFormat, Range};
 
-use super::MAX_FRAME;
 use super::piece::Piece;
+use super::settings::MAX_FRAME;
 
 /// Longest line, in bytes.
 const LONGEST_LINE: usize = 4096;

@@ -1,4 +1,4 @@
-//! Rules: from the probabilities of a frame to the state of the lines.
+//! Rules: from what a frame shows to the state of the lines.
 //!
 //! Pure: the time is passed in, nothing is read or written, nothing is allocated per frame.
 //!
@@ -12,7 +12,8 @@ use std::time::Duration;
 
 use heapless::Deque;
 
-use crate::hours::Hours;
+use super::hours::Hours;
+use super::observation::Finding;
 
 /// Longest history of a rule, in frames.
 pub(crate) const MAX_FRAMES: usize = 64;
@@ -166,15 +167,11 @@ impl Triggers {
         }
     }
 
-    /// Takes the probabilities of a frame, one per class, and reports what changed.
-    pub(crate) fn frame(&mut self, now: Duration, probabilities: &[f32], report: impl FnMut(Change)) {
-        let probability = |class: usize| probabilities.get(class).copied().unwrap_or(0.0);
+    /// Takes what a frame shows and reports what changed.
+    pub(crate) fn frame(&mut self, now: Duration, finding: &Finding, report: impl FnMut(Change)) {
         for (rule, state) in self.rules.iter().zip(&mut self.states).filter(|(_, state)| !state.disarmed) {
-            // Rounded numbers may add up to a little more than all of it.
-            state.score = rule.classes.iter().map(|&class| probability(class)).sum::<f32>().min(1.0);
-            let first = rule.classes.first().copied().unwrap_or(0);
-            let likelier = |best, &class| if probability(class) > probability(best) { class } else { best };
-            state.class = rule.classes.iter().fold(first, likelier);
+            let Some(evidence) = finding.evidence(&rule.classes) else { continue };
+            (state.score, state.class) = (evidence.score, evidence.class);
             while state.history.len() >= rule.frames.clamp(1, MAX_FRAMES) {
                 state.history.pop_front();
             }
@@ -206,11 +203,6 @@ impl Triggers {
             }
             state.pulse_until = state.pulse_until.filter(|end| now < *end);
         }
-    }
-
-    /// Whether a rule is active.
-    pub(crate) fn is_active(&self, rule: usize) -> bool {
-        self.states[rule].active_since.is_some()
     }
 
     /// The rules, in their order.
@@ -266,6 +258,10 @@ mod tests {
         Duration::from_millis(value)
     }
 
+    fn classes(scores: [f32; 3]) -> Finding {
+        Finding::Classes(scores.to_vec())
+    }
+
     fn rule() -> Rule {
         Rule {
             name: "cat".into(),
@@ -292,7 +288,7 @@ mod tests {
         for rule in table {
             let rule = Rule { hits: 2, frames: 2, cooldown: ms(50), ..rule };
             let mut triggers = Triggers::new(vec![rule.clone()]);
-            let cat = [0.0, 1.0, 0.0];
+            let cat = classes([0.0, 1.0, 0.0]);
             triggers.frame(ms(0), &cat, |_| ());
             triggers.frame(ms(1), &cat, |_| ());
             assert!(triggers.is_on(0), "{rule:?}");
@@ -316,7 +312,7 @@ mod tests {
         let mut now = ms(0);
         let step = |frame| {
             let cat = if frame == '#' { 0.4 } else { 0.1 };
-            triggers.frame(now, &[1.0 - 2.0 * cat, cat, cat], |_| ());
+            triggers.frame(now, &classes([1.0 - 2.0 * cat, cat, cat]), |_| ());
             now += ms(10);
             if triggers.is_on(0) { '#' } else { '.' }
         };
@@ -346,11 +342,11 @@ mod tests {
     fn lines_are_or_of_rules_and_rules_drive_several_lines() {
         let other = Rule { name: "dog".into(), classes: vec![0], lines: vec![0, 1], ..rule() };
         let mut triggers = Triggers::new(vec![rule(), other]);
-        triggers.frame(ms(0), &[0.0, 0.3, 0.6], |_| ());
+        triggers.frame(ms(0), &classes([0.0, 0.3, 0.6]), |_| ());
         assert_eq!([triggers.is_on(0), triggers.is_on(1)], [true, false]);
-        triggers.frame(ms(1), &[0.9, 0.0, 0.1], |_| ());
+        triggers.frame(ms(1), &classes([0.9, 0.0, 0.1]), |_| ());
         assert_eq!([triggers.is_on(0), triggers.is_on(1)], [true, true]);
-        triggers.frame(ms(2), &[0.4, 0.0, 0.1], |_| ());
+        triggers.frame(ms(2), &classes([0.4, 0.0, 0.1]), |_| ());
         assert_eq!([triggers.is_on(0), triggers.is_on(1)], [false, false]);
     }
 
@@ -358,15 +354,15 @@ mod tests {
     fn changes_name_the_likeliest_class_and_the_sum() {
         let mut triggers = Triggers::new(vec![rule()]);
         let mut changes = vec![];
-        triggers.frame(ms(0), &[0.1, 0.25, 0.5], |change| changes.push(change));
-        triggers.frame(ms(0), &[0.1, 0.25, 0.5], |change| changes.push(change));
+        triggers.frame(ms(0), &classes([0.1, 0.25, 0.5]), |change| changes.push(change));
+        triggers.frame(ms(0), &classes([0.1, 0.25, 0.5]), |change| changes.push(change));
         assert_eq!(changes, [Change { rule: 0, active: true, class: 2, score: 0.75 }]);
     }
 
     #[test]
     fn time_alone_ends_a_pulse_at_its_deadline() {
         let mut triggers = Triggers::new(vec![Rule { mode: Mode::Pulse(ms(25)), ..rule() }]);
-        triggers.frame(ms(100), &[0.0, 1.0, 0.0], |_| ());
+        triggers.frame(ms(100), &classes([0.0, 1.0, 0.0]), |_| ());
         assert_eq!(triggers.deadline(), Some(ms(125)));
         triggers.advance(ms(124), |_| ());
         assert!(triggers.is_on(0));
@@ -379,7 +375,7 @@ mod tests {
     fn a_reset_forgets_and_the_same_rule_is_inherited() {
         let toggle = Rule { mode: Mode::Toggle, ..rule() };
         let mut old = Triggers::new(vec![toggle.clone()]);
-        old.frame(ms(0), &[0.0, 1.0, 0.0], |_| ());
+        old.frame(ms(0), &classes([0.0, 1.0, 0.0]), |_| ());
         let mut new = Triggers::new(vec![rule(), toggle]);
         new.inherit(&old, Some, Some);
         assert!(new.is_on(0));
@@ -394,7 +390,7 @@ mod tests {
     fn a_rule_is_the_same_when_its_lines_move_and_another_when_they_change() {
         let toggle = |line| Rule { mode: Mode::Toggle, lines: vec![line], armed_by: Some(line), ..rule() };
         let mut old = Triggers::new(vec![toggle(0)]);
-        old.frame(ms(0), &[0.0, 1.0, 0.0], |_| ());
+        old.frame(ms(0), &classes([0.0, 1.0, 0.0]), |_| ());
         // Another line and another input were put before those that there were.
         let moved = |index| Some(index + 1);
         for (line, on) in [(1, true), (0, false)] {
@@ -443,7 +439,7 @@ mod tests {
                 now += ms(pause);
                 let mut changes = vec![];
                 triggers.arm(now, |_, _| armed, |change| changes.push(change.active));
-                let frame = [0.0, if hit { 1.0 } else { 0.0 }, 0.0];
+                let frame = classes([0.0, if hit { 1.0 } else { 0.0 }, 0.0]);
                 triggers.frame(now, &frame, |change| changes.push(change.active));
                 for change in changes {
                     prop_assert_ne!(change, active);
@@ -472,7 +468,7 @@ mod tests {
                 now += ms(pause);
                 let mut changed = None;
                 let cat = if hit { 1.0 } else { 0.0 };
-                triggers.frame(now, &[0.0, cat, 0.0], |change| changed = Some(change.active));
+                triggers.frame(now, &classes([0.0, cat, 0.0]), |change| changed = Some(change.active));
                 if let Some(active) = changed {
                     if let Some((before, since)) = last {
                         prop_assert_ne!(before, active);

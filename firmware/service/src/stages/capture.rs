@@ -1,0 +1,202 @@
+//! The capture stage: a source in, the newest frame out.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use super::mailbox::{FrameSlot, Slot};
+use crate::camera::Wanted;
+use crate::frame::{Frame, Next, Source, SourceError};
+use crate::source::{self, SourceConfig};
+use crate::status::{SourceReport, StatusBoard};
+
+/// How long a source may take before the stage looks whether there is another one. Frames that come
+/// are taken at once.
+const WAIT: Duration = Duration::from_millis(500);
+
+/// First and longest pause between two attempts to open a source.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
+
+/// The longest time in which the stage that does not hang says so.
+pub(crate) const LOOK: Duration = Duration::from_secs(5);
+
+/// A source that is to replace the running one. One that may be missing is opened later.
+pub(crate) struct NewSource {
+    config: SourceConfig,
+    wanted: Wanted,
+    source: Option<Box<dyn Source>>,
+    live: bool,
+}
+
+impl NewSource {
+    /// Opens what can be opened now.
+    ///
+    /// # Errors
+    /// A file that is missing or not what the configuration says.
+    pub(crate) fn open(config: &SourceConfig, wanted: Wanted) -> Result<Self, SourceError> {
+        // Nor is a camera opened here: the source that this replaces may still hold it.
+        let (source, live) = if config.may_come_later() {
+            (None, true)
+        } else {
+            let (source, live) = source::open(config, wanted)?;
+            (Some(source), live)
+        };
+        Ok(Self { config: config.clone(), wanted, source, live })
+    }
+}
+
+/// When the stage last finished looking for a frame.
+#[derive(Debug, Default)]
+pub(crate) struct Looked(AtomicU64);
+
+impl Looked {
+    fn now(&self, at: Duration) {
+        self.0.store(at.as_millis() as u64, Ordering::SeqCst);
+    }
+
+    /// Whether that was not too long ago.
+    pub(crate) fn is_recent(&self, now: Duration) -> bool {
+        now.saturating_sub(Duration::from_millis(self.0.load(Ordering::SeqCst))) < LOOK
+    }
+}
+
+type Open = dyn FnMut(&SourceConfig, Wanted) -> Result<Box<dyn Source>, SourceError> + Send;
+
+/// What the stage does next.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Step {
+    /// Look again at once.
+    Again,
+    /// Look again when the bell rings, after this time at the latest.
+    Wait(Duration),
+    /// There are no more frames.
+    End,
+}
+
+/// See the module.
+pub(crate) struct CaptureStage {
+    board: Arc<StatusBoard>,
+    frames: Arc<FrameSlot>,
+    new: Arc<Slot<NewSource>>,
+    looked: Arc<Looked>,
+    open: Box<Open>,
+    current: NewSource,
+    frame: Frame,
+    number: u64,
+    streaming: bool,
+    backoff: Duration,
+    retry_at: Instant,
+}
+
+impl CaptureStage {
+    pub(crate) fn new(
+        first: NewSource,
+        board: Arc<StatusBoard>,
+        frames: Arc<FrameSlot>,
+        new: Arc<Slot<NewSource>>,
+        looked: Arc<Looked>,
+    ) -> Self {
+        let open = |config: &SourceConfig, wanted| source::open(config, wanted).map(|(source, _)| source);
+        let mut stage = Self {
+            board,
+            frames,
+            new,
+            looked,
+            open: Box::new(open),
+            current: first,
+            frame: Frame::new(),
+            number: 0,
+            streaming: false,
+            backoff: BACKOFF.0,
+            retry_at: Instant::now(),
+        };
+        stage.begin();
+        stage
+    }
+
+    /// Begins with the source that is there now.
+    fn begin(&mut self) {
+        (self.backoff, self.retry_at, self.streaming) = (BACKOFF.0, Instant::now(), false);
+        let path = self.current.config.path.clone();
+        self.board.set_source(|source| *source = SourceReport { path, ..SourceReport::default() });
+    }
+
+    /// Looks for one frame.
+    pub(crate) fn step(&mut self) -> Step {
+        self.looked.now(self.board.now());
+        if let Some(new) = self.new.take() {
+            self.current = new;
+            self.begin();
+        }
+        if !self.current.live && !self.frames.has_room() {
+            return Step::Wait(LOOK / 5);
+        }
+        let next = match &mut self.current.source {
+            Some(source) => source.next(&mut self.frame, WAIT),
+            None => {
+                let left = self.retry_at.saturating_duration_since(Instant::now());
+                if !left.is_zero() {
+                    return Step::Wait(left.min(LOOK / 5));
+                }
+                (self.open)(&self.current.config, self.current.wanted).map(|opened| {
+                    log::info!("{}: the source is open", self.current.config.path);
+                    self.board.set_source(|source| source.error = None);
+                    self.current.source = Some(opened);
+                    Next::Nothing
+                })
+            }
+        };
+        self.take(next)
+    }
+
+    fn take(&mut self, next: Result<Next, SourceError>) -> Step {
+        let telemetry = &self.board.telemetry;
+        match next {
+            Ok(Next::Frame) => {
+                self.backoff = BACKOFF.0;
+                if !std::mem::replace(&mut self.streaming, true) {
+                    self.board.set_source(|source| source.streaming = true);
+                }
+                self.number += 1;
+                self.frame.number = self.number;
+                telemetry.frames.one_more();
+                let dropped = self.frames.put(&mut self.frame);
+                let lost = self.current.source.as_mut().map_or(0, |source| source.dropped());
+                telemetry.dropped.add(u64::from(dropped) + lost);
+            }
+            Ok(Next::Nothing) => {}
+            Ok(Next::Corrupt(cause)) => {
+                telemetry.corrupt.one_more();
+                log::warn!("corrupt frame: {cause}");
+            }
+            Ok(Next::End) => {
+                log::info!("{}: the frames are at their end", self.current.config.path);
+                self.board.set_source(|source| source.ended = true);
+                return Step::End;
+            }
+            Err(error) => {
+                telemetry.source_errors.one_more();
+                let what = if self.streaming { "source lost" } else { "no source" };
+                log::error!("{what}: {error}; trying again and again");
+                let error = error.to_string();
+                self.board.set_source(|source| (source.streaming, source.error) = (false, Some(error)));
+                (self.current.source, self.streaming) = (None, false);
+                self.retry_at = Instant::now() + self.backoff;
+                self.backoff = (self.backoff * 2).min(BACKOFF.1);
+            }
+        }
+        Step::Again
+    }
+}
+
+/// The thread.
+pub(crate) fn run(mut stage: CaptureStage, stop: impl Fn() -> bool) {
+    let frames = stage.frames.clone();
+    while !stop() {
+        match stage.step() {
+            Step::Again => {}
+            Step::Wait(longest) => frames.emptied.wait(Some(Instant::now() + longest)),
+            Step::End => return,
+        }
+    }
+}

@@ -1,0 +1,175 @@
+use super::super::judge::{Clock, JudgeStage, Reach as JudgeReach, unjudged};
+use super::*;
+use crate::judge::{Now, Switches};
+use crate::lines::Lines;
+use crate::live::Live;
+use crate::outputs::TellMail;
+use crate::telemetry::Telemetry;
+
+/// The smallest network, as a model file.
+fn model(folder: &Path) {
+    std::fs::write(folder.join("m.tar"), resight_fixtures::TINY_MODEL).unwrap();
+}
+
+struct RealTime(Instant);
+
+impl Clock for RealTime {
+    fn now(&self) -> Now {
+        Now { monotonic: self.0.elapsed(), wall: std::time::SystemTime::now() }
+    }
+}
+
+/// Judges where inference runs.
+struct AtOnce(JudgeStage<RealTime>);
+
+impl Judging for AtOnce {
+    fn judge(&mut self, mut judgement: Judgement) -> Option<Judgement> {
+        self.0.frame(&mut judgement);
+        Some(judgement)
+    }
+
+    fn replace(&mut self, rules: NewRules) {
+        self.0.replace(rules);
+    }
+}
+
+struct Jig {
+    stage: InferStage<AtOnce>,
+    engine: Engine,
+    tell: Arc<TellMail>,
+    reach: Reach,
+}
+
+impl Jig {
+    fn new(folder: &Path, text: &str) -> Self {
+        let path = folder.join("c.toml");
+        std::fs::write(&path, text).unwrap();
+        let config = Config::load(&path).unwrap();
+        let mut program = Program::load(&path, &config).unwrap();
+        let lines = Arc::new(Lines::open(&config.lines).unwrap());
+        let inputs = crate::lines::inputs(&config.inputs, &[].into(), &Arc::default()).unwrap();
+        program.wire(lines.list(), inputs);
+        let Program { engine, rules } = program;
+        let start = Instant::now();
+        let telemetry = Arc::new(Telemetry::default());
+        let board = StatusBoard::new(start, telemetry.clone(), lines.clone(), unjudged(&rules.names));
+        let (board, tell) = (Arc::new(board), Arc::new(TellMail::default()));
+        let judge = JudgeReach {
+            lines,
+            board: board.clone(),
+            live: Arc::new(Live::new(telemetry.clone())),
+            telemetry,
+            tell: tell.clone(),
+            supervisor: Arc::default(),
+        };
+        let judge = JudgeStage::new(RealTime(start), rules, &Switches::default(), judge);
+        let reach = Reach {
+            board,
+            frames: Arc::default(),
+            programs: Arc::default(),
+            tap: Arc::default(),
+            snapshots: Arc::default(),
+            looked: Arc::default(),
+            notify: Arc::new(Notify::nobody()),
+        };
+        Self { stage: InferStage::new(reach.clone(), AtOnce(judge)), engine, tell, reach }
+    }
+
+    fn step(&mut self) -> Step {
+        self.stage.step(&mut self.engine)
+    }
+}
+
+fn configuration(threads: usize, format: &str, rest: &str) -> String {
+    format!(
+        "[model]\nfile = \"m.tar\"\nthreads = {threads}\n[source]\nkind = \"raw\"\n\
+         path = \"frames\"\nformat = \"{format}\"\nwidth = 64\nheight = 48\nrepeat = true\n{rest}\
+         [[rule]]\nname = \"any\"\nclasses = [\"thing*\"]\nmode = \"pulse\"\npulse_ms = 1\n"
+    )
+}
+
+/// Frames of a file, one after another.
+fn frames(folder: &Path, format: &str, config: &str) -> Box<dyn crate::frame::Source> {
+    let pixel_format = resight_imaging::PixelFormat::from_name(format).unwrap();
+    let bytes = pixel_format.frame_bytes(48, pixel_format.row_bytes(64));
+    std::fs::write(folder.join("frames"), vec![100; 3 * bytes]).unwrap();
+    let config = Config::parse(config, folder).unwrap();
+    crate::source::open(&config.source, Wanted::new(32, Region::WHOLE)).unwrap().0
+}
+
+/// From the source's bytes to the lines and the event.
+#[test]
+fn a_frame_allocates_nothing_once_warm() {
+    let folder = tempfile::tempdir().unwrap();
+    model(folder.path());
+    for format in ["rgb24", "yuyv", "nv12", "rggb10"] {
+        for threads in [1, 2] {
+            let text = configuration(threads, format, "");
+            let mut source = frames(folder.path(), format, &text);
+            let mut jig = Jig::new(folder.path(), &text);
+            let mut captured = Frame::new();
+            let threads_of_the_loop = jig.engine.classifier.threads();
+            let mut frame = move || {
+                let next = source.next(&mut captured, Duration::from_mins(1)).unwrap();
+                assert_eq!(next, crate::frame::Next::Frame);
+                jig.reach.frames.put(&mut captured);
+                jig.stage.next = Instant::now();
+                assert!(matches!(jig.step(), Step::Again));
+                while jig.tell.pop().is_some() {}
+            };
+            let counts = threads_of_the_loop.enter(|| {
+                (0..10).for_each(|_| frame());
+                allocation_counter::measure(|| (0..200).for_each(|_| frame()))
+            });
+            assert_eq!(counts.count_total, 0, "{format}, {threads} threads");
+        }
+    }
+}
+
+#[test]
+fn frames_are_classified_judged_and_shown_until_there_are_no_more() {
+    let folder = tempfile::tempdir().unwrap();
+    model(folder.path());
+    let text = configuration(1, "rgb24", "");
+    let mut source = frames(folder.path(), "rgb24", &text);
+    let mut jig = Jig::new(folder.path(), &text);
+    let telemetry = jig.reach.board.telemetry.clone();
+    assert!(matches!(jig.step(), Step::Wait(_)), "there is no frame");
+    let mut captured = Frame::new();
+    source.next(&mut captured, Duration::from_mins(1)).unwrap();
+    captured.number = 7;
+    jig.reach.frames.put(&mut captured);
+    assert!(matches!(jig.step(), Step::Again));
+    assert_eq!(telemetry.inferences.count(), 1);
+    let last = jig.reach.board.figures().last.unwrap();
+    assert_eq!((last.frame, last.probability > 0.0), (7, true));
+    assert!(jig.reach.board.judged().active().all(|active| active));
+    // Rubbish is counted, and nothing else.
+    captured.bytes.clear();
+    jig.stage.next = Instant::now();
+    jig.reach.frames.put(&mut captured);
+    assert!(matches!(jig.step(), Step::Again));
+    assert_eq!((telemetry.inferences.count(), telemetry.corrupt.count()), (1, 1));
+    jig.reach.frames.close();
+    assert!(matches!(jig.step(), Step::End));
+}
+
+#[test]
+fn a_pause_is_waited_for_and_no_longer_than_half_of_what_makes_lines_safe() {
+    let folder = tempfile::tempdir().unwrap();
+    model(folder.path());
+    let text = configuration(1, "rgb24", "[safety]\nstale_ms = 90000\n[pace]\nrate = 0.1\n");
+    let mut source = frames(folder.path(), "rgb24", &text);
+    let mut jig = Jig::new(folder.path(), &text);
+    let mut captured = Frame::new();
+    for _ in 0..2 {
+        source.next(&mut captured, Duration::from_mins(1)).unwrap();
+        jig.reach.frames.put(&mut captured);
+    }
+    assert!(matches!(jig.step(), Step::Again));
+    jig.reach.frames.put(&mut captured);
+    let Step::Wait(until) = jig.step() else { panic!("no pause") };
+    assert!(until <= Instant::now() + IDLE_INTERVAL, "systemd is to be told meanwhile");
+    let pause = jig.stage.next.saturating_duration_since(Instant::now());
+    assert!(pause > Duration::from_secs(5) && pause <= Duration::from_secs(10), "{pause:?}");
+}

@@ -1,0 +1,405 @@
+//! The supervisor: starts the stages, wires their handles, and ends them.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+
+use super::capture::{self, CaptureStage, Looked, NewSource};
+use super::ending::{Ending, handle_signals};
+use super::infer::{self, InferStage, Program};
+use super::judge::{self, JudgeStage, SystemClock, unjudged};
+use super::mailbox::{FrameSlot, JudgeMail, Slot, Switcher};
+use super::panic::{make_safe_on_panic, vital};
+use super::reload::{Prepared, Reloader, Running};
+use crate::board;
+use crate::config::Config;
+use crate::lines::{Lines, inputs};
+use crate::live::Live;
+use crate::notify::Notify;
+use crate::outputs::{self, FrameTap, Reach, SnapshotTap, TellMail};
+use crate::runtime::LinesInUse;
+use crate::status::StatusBoard;
+use crate::switches::Keeper;
+use crate::telemetry::Telemetry;
+use crate::threads::{Role, spawn};
+
+/// How often the temperature is read and the status sent.
+const BOARD_INTERVAL: Duration = Duration::from_secs(2);
+
+/// How long outputs may take at the end, a little more than they give themselves.
+const FLUSH: Duration = Duration::from_millis(1500);
+
+/// Runs until a signal or the end of the frames.
+///
+/// # Errors
+/// A configuration, model, line or source that cannot be used at the start, and a thread that
+/// panicked. The lines are at their safe levels then.
+pub(crate) fn run(path: &Path) -> Result<()> {
+    let ending = Arc::new(Ending::new());
+    // First of all: a signal during the start is not lost.
+    handle_signals(&ending)?;
+    let config = Config::load(path)?;
+    LinesInUse::from_environment().start(&config.text);
+    let lines = Arc::new(Lines::open(&config.lines)?);
+    make_safe_on_panic(&ending);
+    ending.guard(&lines);
+    let mut program = Program::load(path, &config)?;
+    let source = NewSource::open(&config.source, program.engine.wanted)?;
+    let service = Service::new(&ending, lines.clone(), program.rules.names.clone());
+    program.wire(lines.list(), inputs(&config.inputs, &[].into(), &service.judge.bell)?);
+    let reach = service.outputs_reach();
+    let opened = outputs::open(&config.output, &[].into(), &reach)?;
+    service.run(path, config, program, source, opened)
+}
+
+/// What the stages share by handles, and nothing of their states.
+struct Service {
+    ending: Arc<Ending>,
+    telemetry: Arc<Telemetry>,
+    lines: Arc<Lines>,
+    board: Arc<StatusBoard>,
+    live: Arc<Live>,
+    tap: Arc<FrameTap>,
+    snapshots: Arc<SnapshotTap>,
+    frames: Arc<FrameSlot>,
+    judge: Arc<JudgeMail>,
+    tell: Arc<TellMail>,
+    switcher: Arc<Switcher>,
+    keeper: Keeper,
+    programs: Arc<Slot<Program>>,
+    sources: Arc<Slot<NewSource>>,
+    looked: Arc<Looked>,
+    notify: Arc<Notify>,
+}
+
+/// A stage's thread.
+struct Stage {
+    thread: JoinHandle<()>,
+    /// Whether its work is done; the thread itself ends a little later.
+    ended: Arc<AtomicBool>,
+}
+
+impl Stage {
+    fn has_ended(&self) -> bool {
+        self.ended.load(Ordering::SeqCst)
+    }
+
+    /// Waits for its end. `false` if it panicked.
+    fn join(self) -> bool {
+        self.thread.join().is_ok()
+    }
+}
+
+/// The threads of the stages.
+struct Crew {
+    capture: Stage,
+    infer: Stage,
+    judge: Stage,
+    tell: Stage,
+}
+
+impl Service {
+    fn new(ending: &Arc<Ending>, lines: Arc<Lines>, names: crate::names::SharedNames) -> Self {
+        let start = Instant::now();
+        let telemetry = Arc::new(Telemetry::default());
+        telemetry.stale.set(1);
+        let live = Arc::new(Live::new(telemetry.clone()));
+        let board = StatusBoard::new(start, telemetry.clone(), lines.clone(), unjudged(&names));
+        let judge = Arc::new(JudgeMail::default());
+        Self {
+            ending: ending.clone(),
+            telemetry,
+            lines,
+            board: Arc::new(board),
+            live,
+            tap: Arc::default(),
+            snapshots: Arc::default(),
+            frames: Arc::default(),
+            switcher: Arc::new(Switcher::new(judge.clone(), Keeper::from_environment())),
+            judge,
+            tell: Arc::default(),
+            keeper: Keeper::from_environment(),
+            programs: Arc::default(),
+            sources: Arc::default(),
+            looked: Arc::default(),
+            notify: Arc::new(Notify::from_environment()),
+        }
+    }
+}
+
+impl Service {
+    fn outputs_reach(&self) -> Reach {
+        let (switcher, ending) = (self.switcher.clone(), self.ending.clone());
+        Reach {
+            board: self.board.clone(),
+            telemetry: self.telemetry.clone(),
+            live: self.live.clone(),
+            tap: self.tap.clone(),
+            snapshots: self.snapshots.clone(),
+            wake: self.tell.wake.clone(),
+            switch: Arc::new(move |switch| switcher.switch(switch)),
+            stopping: Arc::new(move || ending.stopping()),
+        }
+    }
+
+    /// Starts a stage's thread. It is vital, and the supervisor is woken at its end.
+    fn stage(&self, name: &str, work: impl FnOnce() + Send + 'static) -> Result<Stage> {
+        let (ending, ended) = (self.ending.clone(), Arc::new(AtomicBool::new(false)));
+        let done = ended.clone();
+        let thread = spawn(name, Role::Vital, None, move || {
+            vital(&ending, work);
+            done.store(true, Ordering::SeqCst);
+            ending.supervisor.ring();
+        })?;
+        Ok(Stage { thread, ended })
+    }
+
+    fn start(&self, program: Program, source: NewSource, opened: outputs::OutputList) -> Result<Crew> {
+        let Program { engine, rules } = program;
+        let stop = |service: &Self| {
+            let ending = service.ending.clone();
+            move || ending.stopping()
+        };
+        self.ending.wake(vec![
+            self.frames.filled.clone(),
+            self.frames.emptied.clone(),
+            self.judge.bell.clone(),
+        ]);
+        let reach = judge::Reach {
+            lines: self.lines.clone(),
+            board: self.board.clone(),
+            telemetry: self.telemetry.clone(),
+            live: self.live.clone(),
+            tell: self.tell.clone(),
+            supervisor: self.ending.supervisor.clone(),
+        };
+        let stage = JudgeStage::new(SystemClock(self.board.start), rules, &self.keeper.restore(), reach);
+        let tell = {
+            let (mail, reach) = (self.tell.clone(), self.outputs_reach());
+            self.tell.install(opened);
+            self.stage("outputs", move || outputs::tell(&mail, &reach))?
+        };
+        let judge = {
+            // Until inference has ended, so that whoever waits for it gets an answer.
+            let mail = self.judge.clone();
+            self.stage("judge", move || judge::run(stage, &mail))?
+        };
+        let capture = {
+            let (frames, looked) = (self.frames.clone(), self.looked.clone());
+            let stage =
+                CaptureStage::new(source, self.board.clone(), frames.clone(), self.sources.clone(), looked);
+            let stop = stop(self);
+            self.stage("capture", move || {
+                capture::run(stage, stop);
+                // However it ended: what it handed over is still classified.
+                frames.close();
+            })?
+        };
+        let infer = {
+            let reach = infer::Reach {
+                board: self.board.clone(),
+                frames: self.frames.clone(),
+                programs: self.programs.clone(),
+                tap: self.tap.clone(),
+                snapshots: self.snapshots.clone(),
+                looked: self.looked.clone(),
+                notify: self.notify.clone(),
+            };
+            let stage = InferStage::new(reach, self.judge.clone());
+            let (stop, supervisor) = (stop(self), self.ending.supervisor.clone());
+            self.stage("inference", move || {
+                infer::run(stage, engine, stop, || {
+                    LinesInUse::from_environment().settle();
+                    // The next reload may begin.
+                    supervisor.ring();
+                });
+            })?
+        };
+        Ok(Crew { capture, infer, judge, tell })
+    }
+
+    fn run(
+        &self,
+        path: &Path,
+        config: Config,
+        program: Program,
+        source: NewSource,
+        opened: outputs::OutputList,
+    ) -> Result<()> {
+        let crew = self.start(program, source, opened.clone())?;
+        let mut running = Running {
+            path: path.to_owned(),
+            config: Arc::new(config),
+            outputs: opened,
+            lines: self.lines.clone(),
+            board: self.board.clone(),
+            reach: self.outputs_reach(),
+            changed: self.judge.bell.clone(),
+        };
+        let mut report = Report { at: self.board.start, inferences: 0, due: Instant::now() };
+        let (mut wanted, mut reloader) = (false, Reloader::start(self.ending.supervisor.clone())?);
+        while !self.ending.stopping() && !crew.infer.has_ended() && !crew.judge.has_ended() {
+            wanted |= self.ending.reload_wanted();
+            if let Some(result) = reloader.finished() {
+                self.finish_reload(result, &mut running);
+            }
+            // One at a time: what the last one opened is held until it is in use.
+            if wanted && !reloader.is_busy() && self.programs.is_empty() {
+                wanted = false;
+                self.tell_of_reload();
+                reloader.begin(running.clone());
+            }
+            let restored = self.restore_lines();
+            if report.due <= Instant::now() {
+                self.report(&mut report);
+            }
+            let next = [Some(report.due), restored].into_iter().flatten().min();
+            self.ending.supervisor.wait(next);
+        }
+        self.end(crew, running)
+    }
+
+    /// Opens lines that were taken away and are back. Gives when to try again.
+    fn restore_lines(&self) -> Option<Instant> {
+        let (restored, failed) = self.lines.restore();
+        self.telemetry.lines_restored.add(restored);
+        self.telemetry.line_errors.add(failed);
+        if restored > 0 {
+            // They are at their safe levels, and the rules may want others.
+            self.judge.bell.ring();
+            self.tell.wake.ring();
+        }
+        self.lines.restore_at()
+    }
+
+    /// Reads the temperature, and tells systemd how things are.
+    fn report(&self, last: &mut Report) {
+        let telemetry = &self.telemetry;
+        telemetry.temperature_celsius.set(board::temperature());
+        let (now, inferences) = (Instant::now(), telemetry.inferences.count());
+        let (elapsed, before) = (now - last.at, last.inferences);
+        *last = Report { at: now, inferences, due: now + BOARD_INTERVAL };
+        if inferences == 0 {
+            return;
+        }
+        let rate = (inferences - before) as f64 / elapsed.as_secs_f64().max(1e-3);
+        let state = if telemetry.stale.is_set() { "no frames; " } else { "" };
+        let latency = telemetry.latency.read().quantile(0.95).as_secs_f64() * 1e3;
+        let dry = if telemetry.dry_run.is_set() { "dry run; " } else { "" };
+        let celsius = telemetry.temperature_celsius.value();
+        let celsius = celsius.map_or_else(String::new, |celsius| format!(", {celsius:.1} °C"));
+        self.notify.send(&format!(
+            "STATUS={dry}{state}{rate:.1} inferences/s, latency p95 {latency:.1} ms{celsius}"
+        ));
+    }
+
+    /// Whether the first frame was classified: before, the service is still starting, and READY would
+    /// say otherwise.
+    fn is_ready(&self) -> bool {
+        self.telemetry.inferences.count() > 0
+    }
+
+    fn tell_of_reload(&self) {
+        if self.is_ready() {
+            let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+            let microseconds = now.tv_sec * 1_000_000 + now.tv_nsec / 1000;
+            self.notify.send(&format!("RELOADING=1\nMONOTONIC_USEC={microseconds}"));
+        }
+    }
+
+    fn refuse(&self, error: &anyhow::Error) {
+        self.telemetry.reloads_refused.one_more();
+        log::error!("reload refused, the running configuration stays: {error:#}");
+        if self.is_ready() {
+            self.notify.send("READY=1");
+        }
+    }
+
+    fn finish_reload(&self, result: Result<Prepared>, running: &mut Running) {
+        let Prepared { config, program, source, outputs } = match result {
+            Ok(prepared) => prepared,
+            Err(error) => return self.refuse(&error),
+        };
+        LinesInUse::from_environment().prepare(&config.text);
+        self.programs.put(program);
+        self.frames.filled.ring();
+        if let Some(source) = source {
+            self.sources.put(source);
+            self.frames.emptied.ring();
+        }
+        self.tell.install(outputs.clone());
+        (running.config, running.outputs) = (Arc::new(config), outputs);
+        self.telemetry.reloads.one_more();
+        log::info!("{}: reloaded", running.path.display());
+        if self.is_ready() {
+            self.notify.send("READY=1");
+        }
+    }
+
+    fn end(&self, crew: Crew, running: Running) -> Result<()> {
+        let capture_ended = crew.capture.has_ended();
+        // Not after the inference that may be running.
+        self.ending.stop();
+        self.notify.send("STOPPING=1\nSTATUS=stopping");
+        let mut failed = !crew.infer.join();
+        self.judge.close();
+        failed |= !crew.judge.join();
+        self.tell.close();
+        // A decoder may be busy for a while, but nothing depends on it any more.
+        failed |= capture_ended && !crew.capture.join();
+        let deadline = Instant::now() + FLUSH;
+        while !crew.tell.has_ended() && Instant::now() < deadline {
+            self.ending.supervisor.wait(Some(deadline));
+        }
+        // The threads of the outputs reach much, so they would keep each other.
+        drop(running);
+        if failed || self.ending.has_failed() {
+            bail!("a thread panicked; the lines are at their safe levels");
+        }
+        log::info!("{}", summary(&self.telemetry));
+        Ok(())
+    }
+}
+
+/// What the last report counted, and when the next one is due.
+struct Report {
+    at: Instant,
+    inferences: u64,
+    due: Instant,
+}
+
+fn summary(telemetry: &Telemetry) -> String {
+    let latency = telemetry.latency.read();
+    let ms = |share| latency.quantile(share).as_secs_f64() * 1e3;
+    format!(
+        "{} frames, {} classified, {} dropped, {} corrupt; latency p50 {:.1} ms, p95 {:.1} ms, p99 {:.1} ms, \
+         max {:.1} ms",
+        telemetry.frames.count(),
+        telemetry.inferences.count(),
+        telemetry.dropped.count(),
+        telemetry.corrupt.count(),
+        ms(0.5),
+        ms(0.95),
+        ms(0.99),
+        ms(1.0)
+    )
+}
+
+/// Everything that can be checked without devices: the configuration, the model if it is
+/// there, the rules against its labels. Gives what was not checked.
+///
+/// # Errors
+/// All mistakes of the configuration, or what is wrong with the model.
+pub(crate) fn check(path: &Path) -> Result<Option<PathBuf>> {
+    let config = Config::load(path)?;
+    if !config.model.exists() {
+        return Ok(Some(config.model));
+    }
+    let model = config.load_model()?;
+    config.rules(path, model.labels())?;
+    Ok(None)
+}
