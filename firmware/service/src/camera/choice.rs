@@ -354,7 +354,8 @@ mod tests {
         assert!(
             error.starts_with("the camera does not offer format `nv12` with width 640; it has: MJPG 1920")
         );
-        assert!(choose(&[], WANTED, &Prescribed::default()).is_err());
+        let error = choose(&[], WANTED, &Prescribed::default()).unwrap_err();
+        assert_eq!(error, "there is no format that can be used");
     }
 
     #[test]

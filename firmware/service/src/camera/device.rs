@@ -729,7 +729,8 @@ mod tests {
         assert!(device.controls().is_empty() && device.formats(Planes::Single).is_empty());
         // Everything in its Drop fails, and none of it matters.
         let mut capture = Capture::new(device, Planes::Multiple, progressive(FourCC::new(b"NV12"), (2, 2)));
-        assert!(capture.allocate(4).is_err());
+        let error = capture.allocate(4).unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(Errno::NOTTY.raw_os_error()));
     }
 
     #[test]

@@ -575,7 +575,8 @@ mod tests {
         // Without a single buffer there would never be a frame.
         ring.driver.shoot(4);
         ring.driver.faults = std::iter::repeat_n(Fault::Queue(Errno::INVAL), 4).collect();
-        assert!(take(&mut ring).is_err());
+        let error = take(&mut ring).unwrap_err().to_string();
+        assert!(error.contains("VIDIOC_QBUF"), "{error}");
     }
 
     #[test]

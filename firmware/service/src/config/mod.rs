@@ -451,7 +451,8 @@ mod tests {
                 "{text}: {mistakes}"
             );
         }
-        assert!(Config::load_lines(&folder.path().join("none.toml")).is_err());
+        let error = Config::load_lines(&folder.path().join("none.toml")).unwrap_err().to_string();
+        assert!(error.contains("none.toml"), "{error}");
     }
 
     #[test]

@@ -165,6 +165,7 @@ mod tests {
     #[test]
     fn a_file_is_no_chip() {
         let file = tempfile::NamedTempFile::new().unwrap();
-        assert!(report(file.path().to_owned()).content.is_err());
+        let error = report(file.path().to_owned()).content.err().unwrap();
+        assert!(!error.is_empty() && !error.contains('\n'), "{error}");
     }
 }

@@ -182,7 +182,8 @@ mod tests {
         let image = image::load_from_memory(&jpeg).unwrap().into_rgb8();
         assert_eq!(image.dimensions(), (16, 8));
         assert!(image.pixels().all(|pixel| pixel.0.iter().all(|value| value.abs_diff(200) <= 2)));
-        assert!(Picture::of(&Frame { bytes: vec![], ..frame(1) }).jpeg().is_err());
+        let error = Picture::of(&Frame { bytes: vec![], ..frame(1) }).jpeg().unwrap_err();
+        assert!(format!("{error:#}").contains("0 bytes for an image of 16 x 8 pixels"), "{error:#}");
         let captured = Frame { bytes: jpeg.clone(), format: FrameFormat::Jpeg, ..Frame::new() };
         assert_eq!(Picture::of(&captured).jpeg().unwrap(), jpeg);
     }

@@ -341,7 +341,8 @@ mod tests {
         let generous = folder(temporary.path(), 1 << 20);
         generous.write(&mut generous.list().unwrap(), &snapshot("a")).unwrap();
         let tight = folder(temporary.path(), 10);
-        assert!(tight.write(&mut tight.list().unwrap(), &snapshot("a")).is_err());
+        let error = tight.write(&mut tight.list().unwrap(), &snapshot("a")).unwrap_err().to_string();
+        assert!(error.contains("larger than `output.snapshots.max_mb` allows"), "{error}");
         assert_eq!(names(temporary.path()).len(), 1);
     }
 

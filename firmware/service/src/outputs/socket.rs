@@ -308,6 +308,7 @@ mod tests {
         fs::write(&path, "precious").unwrap();
         assert!(open(&path).err().unwrap().to_string().contains("no socket"));
         assert_eq!(fs::read(&path).unwrap(), b"precious");
-        assert!(open(&folder.path().join("missing/events")).is_err());
+        let error = open(&folder.path().join("missing/events")).err().unwrap().to_string();
+        assert!(error.contains("missing/events"), "{error}");
     }
 }
