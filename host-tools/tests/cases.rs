@@ -149,7 +149,7 @@ fn the_cases_compute_what_onnxruntime_gives_and_keep_it_in_int8() {
 
         let folder = tempfile::tempdir().unwrap();
         let images = calibration(folder.path(), &picture);
-        let options = Options { method: "mse".parse::<Method>().unwrap(), preprocessing };
+        let options = Options::new("mse".parse::<Method>().unwrap(), preprocessing);
         let quantised = quantise(&imported, &images, &options, &|_, _, _| {})
             .unwrap_or_else(|error| panic!("{name}: {error}"));
         let report = quantised.report;

@@ -42,7 +42,7 @@ fn pictures(folder: &Path) -> Vec<PathBuf> {
 fn digest(onnx: &Path, images: &[PathBuf], method: Method, classes: usize) -> String {
     let imported = import(onnx).unwrap();
     let preprocessing = default_preprocessing(&imported.graph).unwrap();
-    let options = Options { method, preprocessing };
+    let options = Options::new(method, preprocessing);
     let quantised = quantise(&imported, images, &options, &|_, _, _| ()).unwrap();
     let names: String = (0..classes).map(|class| format!("class {class}\n")).collect();
     let labels = Labels::parse("labels.txt", names.as_bytes()).unwrap();

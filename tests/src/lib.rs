@@ -35,7 +35,7 @@ pub fn make_tiny_model(output: &Path) -> Result<()> {
             .with_context(|| format!("{}: cannot write", picture.display()))?;
     }
     let imported = import(&network)?;
-    let options = Options { method: Method::Mse, preprocessing: default_preprocessing(&imported.graph)? };
+    let options = Options::new(Method::Mse, default_preprocessing(&imported.graph)?);
     let quantised = quantise(&imported, &pictures, &options, &|_, _, _| ())?;
     let names: String = (0..10).map(|class| format!("n{class:08} thing_{class}\n")).collect();
     let labels = Labels::parse("the tiny model's labels", names.as_bytes())?;

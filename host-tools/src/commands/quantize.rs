@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use clap::Args;
 use resight::import::{Imported, import};
 use resight::label_files::{LabelFile, LabelFormat};
-use resight::quantise::{Method, Options, check, quantise};
+use resight::quantise::{Method, Options, Rounding, check, quantise};
 use resight::readable::ReadableImages;
 use resight::save::save;
 use resight_base::console::print_line;
@@ -38,9 +38,14 @@ pub(crate) struct Arguments {
     /// The model file to write.
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
-    /// How activation ranges are chosen: mse, minmax, percentile or entropy.
+    /// How activation ranges are chosen: mse, minmax, percentile or entropy; best is mse with all
+    /// that brings the network closer to f32.
     #[arg(long, default_value = "mse")]
     method: Method,
+    /// How weights are rounded: nearest, or gptq, by the second moments of each layer's inputs,
+    /// so that its output changes least [default: nearest, gptq with `--method best`].
+    #[arg(long, value_name = "ROUNDING")]
+    rounding: Option<Rounding>,
     /// With `--method percentile`: the share of values kept at either end, percent.
     #[arg(long, default_value_t = 99.99, value_name = "PERCENT")]
     percentile: f64,
@@ -68,6 +73,7 @@ impl Arguments {
             output,
             method,
             percentile,
+            rounding: None,
             images: None,
             pictures: PictureArguments::default(),
             strict: false,
@@ -134,7 +140,8 @@ impl Arguments {
         let labels = self.labels_of(&imported)?;
         let named = || self.model.display().to_string();
         let preprocessing = self.pictures.preprocessing(&imported, &self.model).with_context(named)?;
-        let options = Options { method, preprocessing };
+        let mut options = Options::new(method, preprocessing);
+        options.rounding = self.rounding.unwrap_or(options.rounding);
         check(&imported.graph, &options.preprocessing).with_context(named)?;
         let bars = Bars::new();
         let images = ReadableImages::check(&images, self.strict, &|phase, done, total| {
@@ -148,6 +155,9 @@ impl Arguments {
             quantise(&imported, &images, &options, &|phase, done, total| bars.update(phase, done, total))
                 .with_context(named)?;
         bars.finish();
+        for fault in &quantised.faults {
+            log::warn!("{}: {fault}", self.calibration.display());
+        }
         save(&self.output, &self.model, &labels, &options, &quantised)?;
         let bytes = fs::metadata(&self.output).map_or(0, |metadata| metadata.len());
         let report = &quantised.report;
@@ -156,16 +166,19 @@ impl Arguments {
                 "output": self.output,
                 "bytes": bytes,
                 "seconds": start.elapsed().as_secs_f64(),
+                "centred_sqnr_db": quantised.centred_sqnr_db,
+                "calibration_faults": quantised.faults,
                 "report": report,
             }));
         }
         print_line(format_args!(
-            "{}: {}, {} layers, {:.0} % of its multiplications in int8, {:.1} dB against f32 on {} of the {} images, {}",
+            "{}: {}, {} layers, {:.0} % of its multiplications in int8, {:.1} dB against f32 ({:.1} dB centred) on {} of the {} images, {}",
             self.output.display(),
             megabytes(bytes),
             report.layers.len(),
             report.int8_mac_coverage_percent,
             report.logits_sqnr_db,
+            quantised.centred_sqnr_db,
             images.len().min(8),
             images.len(),
             took(start)

@@ -4,10 +4,14 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rayon::prelude::*;
+use resight_base::files::FileError;
 use resight_imaging::{ImageView, Preprocessor, decode};
+use resight_model_file::sha256_of_file;
 
 use super::error::QuantiseError;
-use super::options::{Options, Progress};
+use super::graph::nhwc;
+use super::options::{Options, Progress, Rounding};
+use super::pictures::PictureStatistics;
 use super::statistics::TensorStatistics;
 
 use crate::graph::{FloatGraph, NodeId, Operator};
@@ -18,6 +22,9 @@ use crate::reference::{Observation, Reference};
 pub struct Calibration<'a> {
     /// The images, in the order that was given.
     pub images: &'a [PathBuf],
+    /// Positions in `images`, ordered by what the files hold: what depends on an order of the
+    /// images follows this one, so that their names do not matter.
+    pub by_content: Vec<usize>,
     /// What was chosen.
     pub options: &'a Options,
     /// Told how far each phase is.
@@ -26,6 +33,8 @@ pub struct Calibration<'a> {
     pub reference: ObservedReference,
     /// By [`NodeId`]; nodes that are not observed have none.
     pub statistics: Vec<Option<TensorStatistics>>,
+    /// What the images are like.
+    pub pictures: PictureStatistics,
 }
 
 impl<'a> Calibration<'a> {
@@ -40,8 +49,24 @@ impl<'a> Calibration<'a> {
         progress: Progress<'a>,
     ) -> Result<Self, QuantiseError> {
         let reference = ObservedReference::new(imported)?;
-        let statistics = gather(&imported.graph, &reference, images, options, progress)?;
-        Ok(Self { images, options, progress, reference, statistics })
+        let Gathered { statistics, pictures } =
+            gather(&imported.graph, &reference, images, options, progress)?;
+        let digests: Vec<String> =
+            images.par_iter().map(|path| sha256_of_file(path)).collect::<Result<_, FileError>>()?;
+        let mut by_content: Vec<usize> = (0..images.len()).collect();
+        by_content.sort_by(|&a, &b| digests[a].cmp(&digests[b]));
+        Ok(Self { images, by_content, options, progress, reference, statistics, pictures })
+    }
+
+    /// The images in the order that decides which of them the network is compared on: that of
+    /// what they hold, but for networks with nearest rounding, whose model files have always
+    /// followed the order that was given.
+    pub fn in_order(&self) -> Vec<&'a Path> {
+        let images = self.images;
+        match self.options.rounding {
+            Rounding::Nearest => images.iter().map(PathBuf::as_path).collect(),
+            Rounding::Gptq => self.by_content.iter().map(|&index| images[index].as_path()).collect(),
+        }
     }
 
     /// Mean of each channel of a node's output in f32; `None` for one that is not observed.
@@ -56,6 +81,15 @@ impl<'a> Calibration<'a> {
     pub fn load(&self, path: &Path) -> Result<InputImage, QuantiseError> {
         load(path, self.options)
     }
+}
+
+/// One of so many images is held out, the last of each run of them.
+const HELD_OUT_EVERY: usize = 5;
+
+/// Whether the image at `index` of `count`, in the order of [`Calibration::by_content`], is left
+/// out of what is fitted, and used to judge it. With fewer than five images none is.
+pub fn is_held_out(index: usize, count: usize) -> bool {
+    count >= HELD_OUT_EVERY && index % HELD_OUT_EVERY == HELD_OUT_EVERY - 1
 }
 
 /// The f32 network with the output of every node whose float value matters: all but the input
@@ -130,26 +164,35 @@ fn load(path: &Path, options: &Options) -> Result<InputImage, QuantiseError> {
     Ok(InputImage { float, quantised })
 }
 
+/// What one run over the images gives.
+struct Gathered {
+    statistics: Vec<Option<TensorStatistics>>,
+    pictures: PictureStatistics,
+}
+
 fn gather(
     graph: &FloatGraph,
     reference: &ObservedReference,
     images: &[PathBuf],
     options: &Options,
     progress: Progress<'_>,
-) -> Result<Vec<Option<TensorStatistics>>, QuantiseError> {
+) -> Result<Gathered, QuantiseError> {
     let done = AtomicUsize::new(0);
-    let empty = || -> Vec<Option<TensorStatistics>> {
+    let classes = graph.nodes.last().map_or(0, |node| node.shape[0]);
+    let empty = || {
         let observed = |id: usize| id == 0 || reference.positions[id].is_some();
         let empty = |id: usize| observed(id).then(|| TensorStatistics::new(graph.nodes[id].shape[0]));
-        (0..graph.nodes.len()).map(empty).collect()
+        let statistics = (0..graph.nodes.len()).map(empty).collect();
+        Gathered { statistics, pictures: PictureStatistics::new(classes) }
     };
     progress("calibrating", 0, images.len());
     images
         .par_iter()
-        .try_fold(empty, |mut statistics, path| {
+        .enumerate()
+        .try_fold(empty, |mut gathered, (index, path)| {
             let image = load(path, options)?;
             let values = reference.run(&image.float)?;
-            for (id, statistics) in statistics.iter_mut().enumerate() {
+            for (id, statistics) in gathered.statistics.iter_mut().enumerate() {
                 if let (Some(statistics), Some(tensor)) = (statistics, values.tensor(id))
                     && !statistics.add(tensor)
                 {
@@ -160,14 +203,16 @@ fn gather(
                 }
             }
             progress("calibrating", done.fetch_add(1, Ordering::Relaxed) + 1, images.len());
-            Ok(statistics)
+            gathered.pictures.add(index, &image.quantised, nhwc(graph.nodes[0].shape), values.logits());
+            Ok(gathered)
         })
         .try_reduce(empty, |mut all, more| {
-            for (statistics, more) in all.iter_mut().zip(more) {
+            for (statistics, more) in all.statistics.iter_mut().zip(more.statistics) {
                 if let (Some(statistics), Some(more)) = (statistics, more) {
                     statistics.merge(more);
                 }
             }
+            all.pictures.merge(more.pictures);
             Ok(all)
         })
 }

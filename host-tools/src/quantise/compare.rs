@@ -1,7 +1,7 @@
 //! Runs the int8 network beside the f32 one.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rayon::prelude::*;
@@ -23,6 +23,8 @@ pub const COMPARED_IMAGES: usize = 8;
 pub struct Comparison {
     /// The logits against f32.
     pub logits: Noise,
+    /// The same with the mean of each image's logits removed.
+    pub centred: Noise,
     /// Inputs and the logits that every machine must give for them.
     pub golden: Vec<Golden>,
 }
@@ -46,9 +48,10 @@ pub fn compare(
     model: &TypedModel,
     target: &Target,
 ) -> Result<Comparison, QuantiseError> {
-    let images = &calibration.images[..calibration.images.len().min(COMPARED_IMAGES)];
+    let mut images = calibration.in_order();
+    images.truncate(COMPARED_IMAGES);
     let done = AtomicUsize::new(0);
-    let run = |path: &PathBuf| {
+    let run = |path: &&Path| {
         let one = compare_image(graph, calibration, model, target, path)?;
         let done = done.fetch_add(1, Ordering::Relaxed) + 1;
         (calibration.progress)("comparing with f32", done, images.len());
@@ -57,7 +60,7 @@ pub fn compare(
     // Collected in the order of the images, so that the sums are the same for any thread count.
     let results: Vec<OneImage> = images.par_iter().map(run).collect::<Result<_, QuantiseError>>()?;
     let mut sums = vec![None::<Noise>; graph.annotations.len()];
-    let mut logits = Noise::default();
+    let (mut logits, mut centred) = (Noise::default(), Noise::default());
     for result in &results {
         for (sum, one) in sums.iter_mut().zip(&result.layers) {
             if let Some(one) = one {
@@ -65,6 +68,7 @@ pub fn compare(
             }
         }
         logits.merge(result.logits);
+        centred.merge(result.centred);
     }
     for (annotation, sum) in graph.annotations.iter_mut().zip(sums) {
         annotation.output_noise = sum;
@@ -74,13 +78,14 @@ pub fn compare(
     }
     let mut golden: Vec<Golden> = results.into_iter().take(1).map(|result| result.golden).collect();
     golden.push(noise_golden(model, target)?);
-    Ok(Comparison { logits, golden })
+    Ok(Comparison { logits, centred, golden })
 }
 
 struct OneImage {
     /// By [`NodeId`].
     layers: Vec<Option<Noise>>,
     logits: Noise,
+    centred: Noise,
     golden: Golden,
 }
 
@@ -89,7 +94,7 @@ fn compare_image(
     calibration: &Calibration<'_>,
     model: &TypedModel,
     target: &Target,
-    path: &PathBuf,
+    path: &Path,
 ) -> Result<OneImage, QuantiseError> {
     let mut program = Program::compile(model, &Layers::default(), target)?;
     let nodes = nodes_of_steps(graph, &program);
@@ -109,7 +114,8 @@ fn compare_image(
     })?;
     let logits = Classes::logits(outputs)?.to_vec();
     let noise = Noise::of(values.logits(), &logits);
-    Ok(OneImage { layers, logits: noise, golden: Golden::classes(image.quantised, logits) })
+    let centred = Noise::centred(values.logits(), &logits);
+    Ok(OneImage { layers, logits: noise, centred, golden: Golden::classes(image.quantised, logits) })
 }
 
 /// An int8 NHWC tensor against its float `[channels][positions]` original.

@@ -12,13 +12,17 @@
 //! threads, the CPU or the order in which images happen to finish.
 
 pub mod calibrate;
+pub mod cholesky;
 pub mod compare;
 pub mod error;
 pub mod graph;
 pub mod lower;
+pub mod moments;
 pub mod noise;
 pub mod options;
 pub mod passes;
+pub mod patches;
+pub mod pictures;
 pub mod range;
 pub mod report;
 pub mod statistics;
@@ -34,8 +38,9 @@ use self::calibrate::Calibration;
 pub use self::error::{LayerFault, QuantiseError};
 use self::graph::QuantisationGraph;
 pub use self::noise::{Noise, sqnr_db};
-pub use self::options::{Options, Progress};
-use self::passes::PASSES;
+pub use self::options::{Options, Progress, Rounding};
+use self::passes::passes;
+pub use self::pictures::PictureFault;
 pub use self::range::Method;
 pub use self::report::{LayerReport, Report};
 use crate::coverage::int8_mac_coverage_percent;
@@ -54,6 +59,11 @@ pub struct Quantised {
     pub golden: Vec<Golden>,
     /// sha256 over names and contents of the calibration images.
     pub calibration_sha256: String,
+    /// Signal to noise ratio of the logits with each image's mean removed, over the images of
+    /// the report's `logits_sqnr_db`, decibel.
+    pub centred_sqnr_db: f64,
+    /// What is wrong with the calibration images.
+    pub faults: Vec<PictureFault>,
 }
 
 /// The preprocessing that fits a network's input size with ImageNet's statistics.
@@ -99,13 +109,14 @@ pub fn quantise(
     let target = Target::of_this_machine()?;
     let mut graph = QuantisationGraph::new(&imported.graph, &options.preprocessing)?;
     let calibration = Calibration::new(imported, images, options, progress)?;
-    for pass in PASSES {
+    for pass in passes(options) {
         pass(&mut graph, &calibration)?;
     }
     let model = lower::lower(&graph)?;
     let comparison = compare::compare(&mut graph, &calibration, &model, &target)?;
     let report = Report {
         method: options.method.name(),
+        rounding: options.rounding,
         images: images.len(),
         int8_mac_coverage_percent: int8_mac_coverage_percent(&model)?,
         logits_sqnr_db: comparison.logits.decibel(),
@@ -116,5 +127,7 @@ pub fn quantise(
         report,
         golden: comparison.golden,
         calibration_sha256: sha256_of_image_files(images)?,
+        centred_sqnr_db: comparison.centred.decibel(),
+        faults: calibration.pictures.faults(),
     })
 }

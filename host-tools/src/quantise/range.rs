@@ -18,6 +18,8 @@ pub enum Method {
     Entropy,
     /// Least mean squared error: rounding inside the range plus clipping outside.
     Mse,
+    /// Ranges as with `Mse`; by default with every pass that brings the network closer to f32.
+    Best,
 }
 
 impl Method {
@@ -28,6 +30,7 @@ impl Method {
             Self::Percentile(_) => "percentile",
             Self::Entropy => "entropy",
             Self::Mse => "mse",
+            Self::Best => "best",
         }
     }
 }
@@ -41,7 +44,8 @@ impl FromStr for Method {
             "percentile" => Ok(Self::Percentile(99.99)),
             "entropy" => Ok(Self::Entropy),
             "mse" => Ok(Self::Mse),
-            _ => Err(format!("unknown method `{text}`; expected mse, minmax, percentile or entropy")),
+            "best" => Ok(Self::Best),
+            _ => Err(format!("unknown method `{text}`; expected best, mse, minmax, percentile or entropy")),
         }
     }
 }
@@ -62,7 +66,7 @@ pub fn choose(method: Method, histogram: &Histogram) -> (f64, f64) {
         Method::MinMax => (low, high),
         Method::Percentile(percentile) => cut(histogram, percentile, low, high),
         Method::Entropy => entropy(histogram, low, high),
-        Method::Mse => mse(histogram, low, high),
+        Method::Mse | Method::Best => mse(histogram, low, high),
     }
 }
 

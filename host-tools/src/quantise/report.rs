@@ -6,6 +6,7 @@ use super::calibrate::Calibration;
 use super::error::QuantiseError;
 use super::graph::{Encoding, QuantisationGraph};
 use super::noise::Noise;
+use super::options::Rounding;
 use crate::graph::NodeId;
 
 /// What quantisation cost.
@@ -13,6 +14,9 @@ use crate::graph::NodeId;
 pub struct Report {
     /// Name of the calibration method.
     pub method: &'static str,
+    /// How weights were rounded, where it was not to the nearest step.
+    #[serde(skip_serializing_if = "is_nearest")]
+    pub rounding: Rounding,
     /// Calibration images.
     pub images: usize,
     /// Share of multiply-accumulate operations done on int8 weights in integers, percent.
@@ -21,6 +25,11 @@ pub struct Report {
     pub logits_sqnr_db: f64,
     /// The layers with weights.
     pub layers: Vec<LayerReport>,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "the shape that serde wants")]
+fn is_nearest(rounding: &Rounding) -> bool {
+    *rounding == Rounding::Nearest
 }
 
 /// One line of the quantisation report.

@@ -83,7 +83,7 @@ pub(super) fn convolution(
 }
 
 /// The integers of the last layer, which fit by the fractional bits of its input.
-fn linear(
+pub(super) fn linear(
     graph: &QuantisationGraph<'_>,
     id: NodeId,
     scales: &[f64],
