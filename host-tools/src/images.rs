@@ -115,7 +115,7 @@ fn in_folders(
     let known = folders.iter().any(|path| classes.find(&name(path)).is_some());
     let by_order = !known && folders.len() == classes.count;
     if by_order {
-        found.source = "the order of its folders' names".to_owned();
+        "the order of its folders' names".clone_into(&mut found.source);
     }
     for (index, path) in folders.iter().enumerate() {
         let written = name(path);

@@ -372,7 +372,8 @@ mod tests {
         for (text, format) in [
             ("cat\ndog\nbird\n", LabelFormat::Lines),
             ("0 cat\n1 dog\n2 bird\n", LabelFormat::NumberedLines),
-            ("1: cat\n2: dog\n3: bird", LabelFormat::NumberedLines),
+            ("1: cat\n2: dog\n3: bird", LabelFormat::Yaml),
+            ("1. cat\n2. dog\n3. bird", LabelFormat::NumberedLines),
             ("2 bird\n0 cat\n1 dog\n", LabelFormat::NumberedLines),
             ("cat;dog;bird\n", LabelFormat::OneLine(';')),
             ("cat, dog, bird", LabelFormat::OneLine(',')),

@@ -11,7 +11,7 @@ pub enum Channels {
     /// Red, green, blue.
     #[default]
     Rgb,
-    /// Blue, green, red, as networks from Caffe and OpenCV take them.
+    /// Blue, green, red, as networks from Caffe and `OpenCV` take them.
     Bgr,
     /// One: the luma of ITU-R BT.601, `0.299 R + 0.587 G + 0.114 B`.
     Gray,

@@ -321,7 +321,7 @@ mod tests {
         let error = decode(&without(marks[0], marks[8])).unwrap_err();
         assert!(error.contains("restart intervals"), "{error}");
         // Half of one.
-        let error = decode(&without(marks[1] + 2, (marks[1] + marks[2]) / 2)).unwrap_err();
+        let error = decode(&without(marks[1] + 2, usize::midpoint(marks[1], marks[2]))).unwrap_err();
         assert!(error.contains("damaged or not all there"), "{error}");
     }
 }

@@ -65,9 +65,13 @@ impl fmt::Display for Treatment {
         if !parts.is_empty() {
             parts = vec![format!("{}, as its EXIF orientation says", parts.join(" and "))];
         }
-        parts.extend(self.profile.as_ref().map(|profile| match profile.converted {
-            true => format!("converted from the colour profile {} to sRGB", profile.name),
-            false => format!("its colour profile {} is not known and was taken for sRGB", profile.name),
+        parts.extend(self.profile.as_ref().map(|profile| {
+            let name = &profile.name;
+            if profile.converted {
+                format!("converted from the colour profile {name} to sRGB")
+            } else {
+                format!("its colour profile {name} is not known and was taken for sRGB")
+            }
         }));
         f.write_str(&parts.join("; "))
     }
@@ -105,10 +109,12 @@ impl TreatmentCounts {
         let of = |count: usize| format!("{count} of {} pictures", self.images);
         let turned =
             (self.turned > 0).then(|| format!("{} turned as their EXIF orientation says", of(self.turned)));
-        let profile = |(profile, count): (&ColourProfile, &usize)| match profile.converted {
-            true => format!("{} converted from the colour profile {} to sRGB", of(*count), profile.name),
-            false => {
-                format!("{} have the colour profile {}, taken for sRGB", of(*count), profile.name)
+        let profile = |(profile, count): (&ColourProfile, &usize)| {
+            let (of, name) = (of(*count), &profile.name);
+            if profile.converted {
+                format!("{of} converted from the colour profile {name} to sRGB")
+            } else {
+                format!("{of} have the colour profile {name}, taken for sRGB")
             }
         };
         turned.into_iter().chain(self.profiles.iter().map(profile)).collect()

@@ -112,8 +112,16 @@ impl PixelFormat {
     /// Bytes of a row of the first plane without padding.
     pub fn row_bytes(self, width: u32) -> u32 {
         match self {
-            Self::I420 | Self::I422 | Self::I444 | Self::Yv12 | Self::Nv12 | Self::Nv21 => width,
-            Self::Nv16 | Self::Nv61 | Self::Nv24 | Self::Grey => width,
+            Self::I420
+            | Self::I422
+            | Self::I444
+            | Self::Yv12
+            | Self::Nv12
+            | Self::Nv21
+            | Self::Nv16
+            | Self::Nv61
+            | Self::Nv24
+            | Self::Grey => width,
             Self::Rgb565 | Self::Grey10 | Self::Grey12 | Self::Grey16 => width * 2,
             Self::Rgb24 | Self::Bgr24 => width * 3,
             Self::Bgrx32 | Self::Xrgb32 => width * 4,
@@ -420,6 +428,48 @@ impl<'a> ImageView<'a> {
         })
     }
 
+    /// Converts a part of a row that has red, green and blue, or grey alone of more than 8 bits.
+    fn without_chroma(&self, line: &[u8], columns: Columns<usize>, rgbx: &mut [u8]) {
+        match self.format {
+            PixelFormat::Rgb24 | PixelFormat::Bgr24 => {
+                let pixels = line[columns.start * 3..columns.end * 3].chunks_exact(3);
+                let (red, blue) = if self.format == PixelFormat::Rgb24 { (0, 2) } else { (2, 0) };
+                for (output, pixel) in rgbx.chunks_exact_mut(4).zip(pixels) {
+                    output.copy_from_slice(&[pixel[red], pixel[1], pixel[blue], 0]);
+                }
+            }
+            PixelFormat::Bgrx32 | PixelFormat::Xrgb32 => {
+                let pixels = line[columns.start * 4..columns.end * 4].chunks_exact(4);
+                let (red, green, blue) =
+                    if self.format == PixelFormat::Bgrx32 { (2, 1, 0) } else { (1, 2, 3) };
+                for (output, pixel) in rgbx.chunks_exact_mut(4).zip(pixels) {
+                    output.copy_from_slice(&[pixel[red], pixel[green], pixel[blue], 0]);
+                }
+            }
+            PixelFormat::Rgb565 => {
+                let pixels = line[columns.start * 2..columns.end * 2].chunks_exact(2);
+                for (output, pixel) in rgbx.chunks_exact_mut(4).zip(pixels) {
+                    let value = u16::from_le_bytes([pixel[0], pixel[1]]);
+                    // The highest bits again below, so that the largest value is 255.
+                    let wide = |value: u16, bits: u32| (value << (8 - bits) | value >> (2 * bits - 8)) as u8;
+                    let (red, green, blue) = (value >> 11, value >> 5 & 63, value & 31);
+                    output.copy_from_slice(&[wide(red, 5), wide(green, 6), wide(blue, 5), 0]);
+                }
+            }
+            PixelFormat::Grey10 | PixelFormat::Grey12 | PixelFormat::Grey16 => {
+                let (low, high) = self.levels;
+                let range = u32::from(high - low).max(1);
+                let pixels = line[columns.start * 2..columns.end * 2].chunks_exact(2);
+                for (output, pixel) in rgbx.chunks_exact_mut(4).zip(pixels) {
+                    let value = u16::from_le_bytes([pixel[0], pixel[1]]).clamp(low, high);
+                    let grey = ((u32::from(value - low) * 255 + range / 2) / range) as u8;
+                    output.copy_from_slice(&[grey, grey, grey, 0]);
+                }
+            }
+            _ => {}
+        }
+    }
+
     /// Converts a part of a row to red, green, blue and a byte of no meaning.
     ///
     /// `rgbx` is `[columns.len()][4]`. Panics on a Bayer image (see [`bayer`](Self::bayer)) and
@@ -437,45 +487,6 @@ impl<'a> ImageView<'a> {
         scratch.resize(2 * pairs.len());
         let Scratch { luma, blue, red } = scratch;
         let y: &[u8] = match self.format {
-            PixelFormat::Rgb24 | PixelFormat::Bgr24 => {
-                let pixels = line[columns.start * 3..columns.end * 3].chunks_exact(3);
-                let (red, blue) = if self.format == PixelFormat::Rgb24 { (0, 2) } else { (2, 0) };
-                for (output, pixel) in rgbx.chunks_exact_mut(4).zip(pixels) {
-                    output.copy_from_slice(&[pixel[red], pixel[1], pixel[blue], 0]);
-                }
-                return;
-            }
-            PixelFormat::Bgrx32 | PixelFormat::Xrgb32 => {
-                let pixels = line[columns.start * 4..columns.end * 4].chunks_exact(4);
-                let (red, green, blue) =
-                    if self.format == PixelFormat::Bgrx32 { (2, 1, 0) } else { (1, 2, 3) };
-                for (output, pixel) in rgbx.chunks_exact_mut(4).zip(pixels) {
-                    output.copy_from_slice(&[pixel[red], pixel[green], pixel[blue], 0]);
-                }
-                return;
-            }
-            PixelFormat::Rgb565 => {
-                let pixels = line[columns.start * 2..columns.end * 2].chunks_exact(2);
-                for (output, pixel) in rgbx.chunks_exact_mut(4).zip(pixels) {
-                    let value = u16::from_le_bytes([pixel[0], pixel[1]]);
-                    // The highest bits again below, so that the largest value is 255.
-                    let wide = |value: u16, bits: u32| (value << (8 - bits) | value >> (2 * bits - 8)) as u8;
-                    let (red, green, blue) = (value >> 11, value >> 5 & 63, value & 31);
-                    output.copy_from_slice(&[wide(red, 5), wide(green, 6), wide(blue, 5), 0]);
-                }
-                return;
-            }
-            PixelFormat::Grey10 | PixelFormat::Grey12 | PixelFormat::Grey16 => {
-                let (low, high) = self.levels;
-                let range = u32::from(high - low).max(1);
-                let pixels = line[columns.start * 2..columns.end * 2].chunks_exact(2);
-                for (output, pixel) in rgbx.chunks_exact_mut(4).zip(pixels) {
-                    let value = u16::from_le_bytes([pixel[0], pixel[1]]).clamp(low, high);
-                    let grey = ((u32::from(value - low) * 255 + range / 2) / range) as u8;
-                    output.copy_from_slice(&[grey, grey, grey, 0]);
-                }
-                return;
-            }
             PixelFormat::Bayer(..) => unreachable!("a Bayer image is demosaiced as a whole"),
             PixelFormat::I444 => {
                 let (u, v) = chroma.split_at(self.rows * self.stride);
@@ -535,6 +546,7 @@ impl<'a> ImageView<'a> {
                 red.fill(128);
                 &line[first..columns.end]
             }
+            _ => return self.without_chroma(line, columns, rgbx),
         };
         let skip = columns.start - first;
         self.colours.convert(&y[skip..], &blue[skip..], &red[skip..], rgbx);

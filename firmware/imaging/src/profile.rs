@@ -77,7 +77,7 @@ fn encode(light: f64) -> f64 {
 
 /// Reads a profile. Gives its description, too, as far as it has one.
 pub(crate) fn read(profile: &[u8]) -> (Profile, String) {
-    let name = tag(profile, b"desc").and_then(description).unwrap_or_else(|| "without a name".into());
+    let name = tag(profile, *b"desc").and_then(description).unwrap_or_else(|| "without a name".into());
     let Some(conversion) = conversion(profile) else { return (Profile::Unknown, name) };
     let profile = if conversion.is_srgb() { Profile::Srgb } else { Profile::Converted(Box::new(conversion)) };
     (profile, name)
@@ -86,14 +86,14 @@ pub(crate) fn read(profile: &[u8]) -> (Profile, String) {
 fn conversion(profile: &[u8]) -> Option<Conversion> {
     let (linear, matrix) = match profile.get(16..20)? {
         b"GRAY" => {
-            let curve = curve(tag(profile, b"kTRC")?)?;
+            let curve = curve(tag(profile, *b"kTRC")?)?;
             ([curve; 3], [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
         }
         // A profile with tables as well means them to be used.
-        b"RGB " if tag(profile, b"A2B0").is_none() => {
-            let curves = [b"rTRC", b"gTRC", b"bTRC"].map(|name| tag(profile, name).and_then(curve));
+        b"RGB " if tag(profile, *b"A2B0").is_none() => {
+            let curves = [b"rTRC", b"gTRC", b"bTRC"].map(|name| tag(profile, *name).and_then(curve));
             let [Some(red), Some(green), Some(blue)] = curves else { return None };
-            let primaries = [b"rXYZ", b"gXYZ", b"bXYZ"].map(|name| tag(profile, name).and_then(xyz));
+            let primaries = [b"rXYZ", b"gXYZ", b"bXYZ"].map(|name| tag(profile, *name).and_then(xyz));
             let [Some(r), Some(g), Some(b)] = primaries else { return None };
             let matrix = FROM_XYZ.map(|row| {
                 [r, g, b].map(|colour| row[0] * colour[0] + row[1] * colour[1] + row[2] * colour[2])
@@ -116,10 +116,10 @@ fn fixed(bytes: &[u8], at: usize) -> Option<f64> {
 }
 
 /// The content of a tag.
-fn tag<'a>(profile: &'a [u8], name: &[u8; 4]) -> Option<&'a [u8]> {
+fn tag(profile: &[u8], name: [u8; 4]) -> Option<&[u8]> {
     let count = number(profile, 128)?.min(1024) as usize;
     let entry =
-        (0..count).map(|index| 132 + 12 * index).find(|at| profile.get(*at..*at + 4) == Some(name))?;
+        (0..count).map(|index| 132 + 12 * index).find(|at| profile.get(*at..*at + 4) == Some(&name[..]))?;
     let (begin, length) = (number(profile, entry + 4)? as usize, number(profile, entry + 8)? as usize);
     profile.get(begin..begin.checked_add(length)?)
 }

@@ -46,6 +46,8 @@ fn exif(orientation: u8) -> Vec<u8> {
     [&b"Exif\0\0MM\0*\0\0\0\x08\0\x01"[..], &entry, &[0; 4]].concat()
 }
 
+type Turn = fn(&image::RgbImage) -> image::RgbImage;
+
 /// What all eight orientations make of it is what a viewer shows.
 #[test]
 fn photographs_are_turned_as_exif_says() {
@@ -53,7 +55,6 @@ fn photographs_are_turned_as_exif_says() {
     let plain = decode_photograph("a.jpg", &stored).unwrap();
     assert_eq!(plain.treatment.to_string(), "");
     let image = &plain.image;
-    type Turn = fn(&image::RgbImage) -> image::RgbImage;
     let turns: [(u8, Turn, &str); 8] = [
         (1, image::RgbImage::clone, ""),
         (2, |image| image::imageops::flip_horizontal(image), "mirrored, as its EXIF orientation says"),

@@ -164,7 +164,10 @@ impl<'a> Inspected<'a> {
         match model.signer() {
             // Whose key it is, only a file from elsewhere can say.
             Some(key) => {
-                print_line(format_args!("signed by key {}; `resight verify` compares it", key.fingerprint()))?
+                print_line(format_args!(
+                    "signed by key {}; `resight verify` compares it",
+                    key.fingerprint()
+                ))?;
             }
             None => print_line(format_args!("not signed"))?,
         }

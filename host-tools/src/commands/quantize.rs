@@ -108,7 +108,9 @@ impl Arguments {
             self.model.display()
         );
         let (labels, note) = file.for_classes(classes, &self.model.display().to_string())?;
-        note.iter().for_each(|note| log::warn!("{note}"));
+        if let Some(note) = note {
+            log::warn!("{note}");
+        }
         Ok(labels)
     }
 

@@ -121,11 +121,18 @@ impl Known {
         let Content::Pixels(format) = self.content else { return 160 };
         match format {
             PixelFormat::I420 | PixelFormat::Yv12 | PixelFormat::Nv12 | PixelFormat::Nv21 => 12,
-            PixelFormat::Yuyv | PixelFormat::Yvyu | PixelFormat::Uyvy | PixelFormat::I422 => 16,
-            PixelFormat::Nv16 | PixelFormat::Nv61 | PixelFormat::Rgb565 => 16,
+            PixelFormat::Yuyv
+            | PixelFormat::Yvyu
+            | PixelFormat::Uyvy
+            | PixelFormat::I422
+            | PixelFormat::Nv16
+            | PixelFormat::Nv61
+            | PixelFormat::Rgb565
+            | PixelFormat::Grey10
+            | PixelFormat::Grey12
+            | PixelFormat::Grey16 => 16,
             PixelFormat::Rgb24 | PixelFormat::Bgr24 | PixelFormat::I444 | PixelFormat::Nv24 => 24,
             PixelFormat::Bgrx32 | PixelFormat::Xrgb32 => 32,
-            PixelFormat::Grey10 | PixelFormat::Grey12 | PixelFormat::Grey16 => 16,
             PixelFormat::Bayer(..) => 240 + u64::from(format.row_bytes(64)) / 8,
             PixelFormat::Grey => 8,
         }

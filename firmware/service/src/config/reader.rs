@@ -162,7 +162,9 @@ impl<'i> Reader<'i> {
 
     pub(super) fn finish(&mut self, section: &Section<'_, 'i>) {
         let known = section.known.join(", ");
-        for (key, _, span) in section.entries.iter().take(MOST) {
+        let mut unknown: Vec<_> = section.entries.iter().collect();
+        unknown.sort_by_key(|(_, _, span)| span.start);
+        for (key, _, span) in unknown.into_iter().take(MOST) {
             let fits = |(name, wrong, right): &&(&str, &str, &str)| {
                 *name == section.name && wrong == key && section.known.contains(right)
             };

@@ -69,7 +69,9 @@ impl Watched {
                 }
             }
             files.sort();
-            files.into_iter().for_each(|file| self.push(file));
+            for file in files {
+                self.push(file);
+            }
         }
         Ok(())
     }

@@ -64,8 +64,10 @@ pub(super) fn y4m_piece(
         let line = String::from_utf8_lossy(&bytes[..end]);
         known.fields = line.split(' ').find_map(|word| word.strip_prefix('I')).and_then(fields);
     }
-    // Bytes that are missing would be taken from the next frame.
-    Ok(next_header(frame).map_or(Piece::Frame(begin..whole, whole), |at| Piece::Rubbish(begin + at)))
+    // Bytes that are missing would be taken from the next frame, whose header may begin at the end.
+    let searched = &bytes[begin..bytes.len().min(whole + STREAM.len() - 1)];
+    let header = next_header(searched).filter(|at| *at < frame.len());
+    Ok(header.map_or(Piece::Frame(begin..whole, whole), |at| Piece::Rubbish(begin + at)))
 }
 
 fn is_frame(bytes: &[u8]) -> bool {
