@@ -135,7 +135,7 @@ mod tests {
         queue.flush();
         assert!(start.elapsed() < Duration::from_mins(1), "{:?}", start.elapsed());
         reader.set_read_timeout(Some(Duration::from_mins(1))).unwrap();
-        let (mut text, mut chunk) = (String::new(), [0; 65536]);
+        let (mut text, mut chunk) = (String::new(), [0; 8192]);
         while !text.contains("messages were lost here") {
             let length = reader.read(&mut chunk).unwrap();
             assert!(length > 0);

@@ -65,7 +65,7 @@ mod tests {
     fn no_score_is_above_one() {
         // 0.1 + 0.2 + … in f32 is a little more than one.
         let finding = Finding::Classes(vec![0.1; 10]);
-        assert!(vec![0.1_f32; 10].iter().sum::<f32>() > 1.0);
+        assert!([0.1_f32; 10].iter().sum::<f32>() > 1.0);
         assert_eq!(
             finding.evidence(&[0, 1, 2, 3, 4, 5, 6, 7, 8, 9]).map(|evidence| evidence.score),
             Some(1.0)

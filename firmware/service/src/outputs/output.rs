@@ -37,6 +37,9 @@ pub(crate) trait Output: Any + Send + Sync {
 /// All outputs of a configuration.
 pub(crate) type OutputList = Arc<[Arc<dyn Output>]>;
 
+/// Switches something, or says why not.
+pub(crate) type SwitchBy = dyn Fn(&Switch) -> Result<(), SwitchError> + Send + Sync;
+
 /// What outputs reach of the service.
 #[derive(Clone)]
 pub(crate) struct Reach {
@@ -48,7 +51,7 @@ pub(crate) struct Reach {
     /// Wakes the thread that looks after the outputs.
     pub(crate) wake: Arc<Wake>,
     /// Switches something, and keeps it for after a restart.
-    pub(crate) switch: Arc<dyn Fn(&Switch) -> Result<(), SwitchError> + Send + Sync>,
+    pub(crate) switch: Arc<SwitchBy>,
     /// Whether the service ends.
     pub(crate) stopping: Arc<dyn Fn() -> bool + Send + Sync>,
 }

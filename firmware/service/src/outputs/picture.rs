@@ -69,8 +69,8 @@ pub(super) trait Pictures: Send + Sync {
 pub(crate) struct SnapshotTap(Mutex<Option<Weak<dyn Pictures>>>);
 
 impl SnapshotTap {
-    pub(super) fn give_to(&self, pictures: Arc<dyn Pictures>) {
-        *lock(&self.0) = Some(Arc::downgrade(&pictures));
+    pub(super) fn give_to(&self, pictures: Weak<dyn Pictures>) {
+        *lock(&self.0) = Some(pictures);
     }
 
     /// Takes a snapshot of `frame` for each rule that became active by it. Copies the frame only if

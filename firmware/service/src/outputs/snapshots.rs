@@ -75,7 +75,8 @@ impl Pictures for Snapshots {
 impl Output for Snapshots {
     fn begin(self: Arc<Self>) {
         let tap = self.tap.clone();
-        tap.give_to(self);
+        let pictures: Arc<dyn Pictures> = self;
+        tap.give_to(Arc::downgrade(&pictures));
     }
 
     fn event(&self, _line: &Arc<str>) {}

@@ -21,7 +21,7 @@ const RETRY: Duration = Duration::from_millis(50);
 const INPUTS_PERIOD: Duration = Duration::from_millis(500);
 
 /// The longest wait, when nothing is due by time.
-const LONGEST: Duration = Duration::from_secs(60);
+const LONGEST: Duration = Duration::from_mins(1);
 
 /// Standings that are kept to be written into again; as many may be looked at at once without a
 /// new one being made.

@@ -79,7 +79,10 @@ fn a_panic_that_is_caught_moves_no_wire() {
     // On a thread that computes for it, too.
     let computing = || {
         let computed = thread::spawn(|| panic!("on purpose, for a test")).join();
-        if computed.is_err() { bail!("it panicked") } else { Ok(()) }
+        if computed.is_err() {
+            bail!("it panicked");
+        }
+        Ok(())
     };
     assert_eq!(caught("loading", computing).unwrap_err().to_string(), "it panicked");
     let client = spawn("http client", Role::Caught, None, || panic!("on purpose, for a test")).unwrap();

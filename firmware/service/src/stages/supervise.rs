@@ -49,7 +49,7 @@ pub(crate) fn run(path: &Path) -> Result<()> {
     ending.guard(&lines);
     let mut program = Program::load(path, &config)?;
     let source = NewSource::open(&config.source, program.engine.wanted)?;
-    let service = Service::new(&ending, lines.clone(), program.rules.names.clone());
+    let service = Service::new(&ending, lines.clone(), &program.rules.names);
     program.wire(lines.list(), inputs(&config.inputs, &[].into(), &service.judge.bell)?);
     let reach = service.outputs_reach();
     let opened = outputs::open(&config.output, &[].into(), &reach)?;
@@ -103,12 +103,12 @@ struct Crew {
 }
 
 impl Service {
-    fn new(ending: &Arc<Ending>, lines: Arc<Lines>, names: crate::names::SharedNames) -> Self {
+    fn new(ending: &Arc<Ending>, lines: Arc<Lines>, names: &crate::names::SharedNames) -> Self {
         let start = Instant::now();
         let telemetry = Arc::new(Telemetry::default());
         telemetry.stale.set(1);
         let live = Arc::new(Live::new(telemetry.clone()));
-        let board = StatusBoard::new(start, telemetry.clone(), lines.clone(), unjudged(&names));
+        let board = StatusBoard::new(start, telemetry.clone(), lines.clone(), unjudged(names));
         let judge = Arc::new(JudgeMail::default());
         Self {
             ending: ending.clone(),
