@@ -10,7 +10,7 @@ use resight::import::import;
 use resight::preprocess::{Convention, find};
 use resight::quantise::{Method, Options, quantise};
 use resight::reference::Reference;
-use resight_imaging::{ImageView, Preprocessor, RgbImage};
+use resight_imaging::{Channels, ImageView, Preprocessor, RgbImage};
 use serde::Deserialize;
 
 /// What onnxruntime gives.
@@ -174,4 +174,33 @@ fn what_is_refused_is_refused_at_import_with_the_node() {
         let error = import(&path).map(|imported| imported.graph.nodes.len()).unwrap_err().to_string();
         assert!(error.contains(cause), "{name}: {error}");
     }
+}
+
+/// The preprocessing that the zoo's ResNet-50 was trained with, and others.
+#[test]
+fn a_real_network_knows_most_with_what_it_was_trained_on() {
+    use resight::preprocess::candidates::better;
+    let Some(cases) = cases() else { return };
+    let shared = cases.parent().unwrap();
+    let network = shared.join("zoo/resnet50.onnx");
+    if !network.exists() {
+        println!("skipped: no {}", network.display());
+        return;
+    }
+    let imported = import(&network).unwrap();
+    let images = resight_imaging::image_files(&shared.join("images/calibration")).unwrap();
+    for (name, expected) in [
+        ("imagenet", None),
+        ("unit", Some("--preprocess imagenet")),
+        ("caffe", Some("--preprocess imagenet")),
+    ] {
+        let chosen = Convention::named(name).unwrap().preprocessing(&imported).unwrap();
+        let better = better(&imported, &images, &chosen).unwrap();
+        assert_eq!(better.map(|better| better.switches).as_deref(), expected, "{name}");
+    }
+    let rgb = Convention::imagenet();
+    let bgr = Convention { channels: Some(Channels::Bgr), ..rgb };
+    let chosen = bgr.preprocessing(&imported).unwrap();
+    let better = better(&imported, &images, &chosen).unwrap().unwrap();
+    assert!(["--preprocess imagenet", "--channels rgb"].contains(&better.switches.as_str()), "{better:?}");
 }

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
 use resight_imaging::{
-    ImageView, ImagingError, InputTable, MAX_IMAGE_SIDE, Preprocessing, Preprocessor, RgbImage, decode,
-    decode_bytes,
+    Channels, Fit, ImageView, ImagingError, InputTable, MAX_IMAGE_SIDE, Preprocessing, Preprocessor,
+    RgbImage, decode, decode_bytes,
 };
 use sha2::{Digest, Sha256};
 
@@ -339,5 +339,77 @@ proptest! {
         let mut preprocessor = Preprocessor::new(&preprocessing(shorter, [shorter, shorter])).unwrap();
         let crop = preprocessor.crop(&ImageView::of(&image).unwrap());
         prop_assert!(crop.iter().all(|value| (low..=high).contains(value)));
+    }
+}
+
+#[test]
+fn channels_come_in_the_networks_order_with_their_own_mean() {
+    let image = generated(12, 10);
+    let rgb = Preprocessing { mean: [0.1, 0.2, 0.3], ..preprocessing(8, [8, 8]) };
+    let inputs = |preprocessing: &Preprocessing| {
+        let mut preprocessor = Preprocessor::new(preprocessing).unwrap();
+        let mut float = vec![0.0; preprocessor.input_len()];
+        let mut quantised = vec![0; preprocessor.input_len()];
+        let view = ImageView::of(&image).unwrap();
+        preprocessor.normalise(&view, &mut float).unwrap();
+        preprocessor.quantise(&view, &mut quantised).unwrap();
+        (float, quantised)
+    };
+    let (float, quantised) = inputs(&rgb);
+    let mut exchanged = Preprocessing { channels: Channels::Bgr, ..rgb.clone() };
+    exchanged.mean.reverse();
+    exchanged.standard_deviation.reverse();
+    let (other_float, other_quantised) = inputs(&exchanged);
+    for channel in 0..3 {
+        assert_eq!(float[channel * 64..][..64], other_float[(2 - channel) * 64..][..64]);
+        for pixel in 0..64 {
+            assert_eq!(quantised[pixel * 3 + channel], other_quantised[pixel * 3 + 2 - channel]);
+        }
+    }
+    let gray = Preprocessing {
+        channels: Channels::Gray,
+        mean: [0.5; 3],
+        standard_deviation: [0.25; 3],
+        ..rgb.clone()
+    };
+    let (one_float, one) = inputs(&gray);
+    assert_eq!((one_float.len(), one.len()), (64, 64));
+    for (pixel, &value) in one.iter().enumerate() {
+        let level = |channel: usize| f64::from(i32::from(quantised[pixel * 3 + channel]) + 128);
+        let luma = 0.299 * level(0) + 0.587 * level(1) + 0.114 * level(2);
+        let found = f64::from(i32::from(value) + 128);
+        assert!((found - luma).abs() < 0.51, "{found} {luma}");
+        assert!((f64::from(one_float[pixel]) - (found / 255.0 - 0.5) / 0.25).abs() < 1e-5);
+    }
+    let error =
+        Preprocessor::new(&Preprocessing { channels: Channels::Gray, ..rgb }).unwrap_err().to_string();
+    assert!(error.contains("one channel has one mean"), "{error}");
+}
+
+#[test]
+fn pictures_are_squashed_or_fitted_within_margins_of_the_mean() {
+    let image = generated(40, 20);
+    let view = ImageView::of(&image).unwrap();
+    let crop = |fit: Fit, input: [u32; 2]| {
+        let preprocessing =
+            Preprocessing { fit, mean: [0.2, 0.4, 0.6], ..preprocessing(input[0].max(input[1]), input) };
+        Preprocessor::new(&preprocessing).unwrap().crop(&view).to_vec()
+    };
+    // Squashed: all of it. An input of the picture's own size is the picture.
+    assert_eq!(crop(Fit::Squash, [20, 40]), image.as_raw()[..]);
+    // The same as resizing the shorter side where the proportion is the same.
+    assert_eq!(crop(Fit::Squash, [10, 20]), crop(Fit::Letterbox, [10, 20]));
+    let boxed = crop(Fit::Letterbox, [40, 40]);
+    let (rows, _) = boxed.as_chunks::<{ 40 * 3 }>();
+    for (index, row) in rows.iter().enumerate() {
+        if (10..30).contains(&index) {
+            assert_eq!(row[..], image.as_raw()[(index - 10) * 120..][..120]);
+        } else {
+            assert!(row.as_chunks::<3>().0.iter().all(|pixel| *pixel == [51, 102, 153]), "row {index}");
+        }
+    }
+    for row in crop(Fit::Letterbox, [20, 60]).as_chunks::<{ 60 * 3 }>().0 {
+        let (pixels, _) = row.as_chunks::<3>();
+        assert!(pixels[..10].iter().chain(&pixels[50..]).all(|pixel| *pixel == [51, 102, 153]));
     }
 }

@@ -551,6 +551,8 @@ function seen(view, width, height) {
   const [left, top, w, h] = view.region;
   const region = [left * width, top * height, w * width, h * height];
   // Height and width of the crop, on the frame before it is turned.
+  // Only `crop`, the default, leaves anything of the region out.
+  if (view.fit && view.fit !== "crop") return { region, inner: region };
   const [rows, columns] = view.crop;
   const scale = Math.min(region[2], region[3]) / view.resize_shorter;
   const sideways = view.rotate % 180 !== 0;

@@ -125,11 +125,11 @@ fn three(switch: &str, values: &[f64]) -> Result<[f64; 3]> {
 pub(crate) fn warn_of_better(imported: &Imported, images: &[PathBuf], chosen: &Preprocessing) -> Result<()> {
     if let Some(better) = candidates::better(imported, images, chosen)? {
         log::warn!(
-            "THE NETWORK KNOWS MORE WITH `--preprocess {}`: with it, it is {:.0} % sure of its best class on average over the first calibration pictures and tells them apart by {:.2} nats, now {:.0} % and {:.2}; it was probably trained on that",
-            better.name,
+            "THE NETWORK SEEMS TO BE TRAINED ON OTHER PICTURES: with `{}` it is {:.0} % sure of its best class on average, with what is chosen {:.0} % (and a picture tells {:.2} nats about the class, now {:.2}); say so if it was",
+            better.switches,
             better.confidence.probability * 100.0,
-            better.confidence.information,
             better.chosen.probability * 100.0,
+            better.confidence.information,
             better.chosen.information
         );
     }
