@@ -177,7 +177,7 @@ mod tests {
     #[test]
     fn whole_lines_are_the_fewest_that_are_whole() {
         for bytes in 1..200 {
-            let fewest = (1..).find(|count| (count * bytes) % CACHE_LINE == 0);
+            let fewest = (1..=CACHE_LINE).find(|count| (count * bytes) % CACHE_LINE == 0);
             assert_eq!(Some(whole_lines(bytes)), fewest, "{bytes}");
         }
     }

@@ -14,8 +14,8 @@ use resight_imaging::{Channels, Fit, MAX_INPUT_SIDE, Preprocessing};
 pub(crate) struct PictureArguments {
     /// What the network was trained to be given: imagenet (or torchvision: ImageNet's mean and
     /// deviation), caffe (BGR less ImageNet's mean), tf (-1 to 1), unit (0 to 1), none (0 to 255),
-    /// or a FILE: preprocessor_config.json of transformers, config.json of timm,
-    /// preprocessing.json. What the network does itself is not done twice.
+    /// or a FILE: `preprocessor_config.json` of transformers, `config.json` of timm,
+    /// `preprocessing.json`. What the network does itself is not done twice.
     #[arg(long, value_name = "NAME|FILE")]
     preprocess: Option<String>,
     /// What is subtracted of each channel, after --scale, in the order of --channels.

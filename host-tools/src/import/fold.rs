@@ -53,7 +53,7 @@ pub(super) fn fold(operations: Vec<Operation>, name: String, output: usize) -> R
                     relu: false,
                 };
                 if sole[0] && absorb_affine(&mut nodes[inputs[0]], &mut convolution) {
-                    inputs = nodes[inputs[0]].node.inputs.clone();
+                    inputs.clone_from(&nodes[inputs[0]].node.inputs);
                 }
                 Step::New(Operator::Convolution(convolution))
             }

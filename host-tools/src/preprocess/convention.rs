@@ -131,7 +131,7 @@ impl Convention {
         let preparation = &imported.preparation;
         let own = preparation.channels[channel];
         // Grey levels are 255 times as much.
-        #[expect(clippy::float_cmp, reason = "where nothing is to do, nothing may be rounded")]
+        // Where nothing is to do, nothing may be rounded.
         let levels = if self.scale == UNIT { 1.0 } else { 255.0 * self.scale };
         let (mean, deviation) = (self.mean[own] / levels, self.standard_deviation[own] / levels);
         // factor * ((x - mean) / deviation) + term = (x - (mean - term * deviation / factor)) / (deviation / factor)

@@ -1,7 +1,7 @@
 //! What a network is to be given for a picture, and how that is known.
 //!
 //! A [`Convention`] is what a network was trained on. What the network does itself with its input
-//! ([`Preparation`](crate::import::Preparation)) is taken off, so that nothing is applied twice,
+//! ([`Preparation`]) is taken off, so that nothing is applied twice,
 //! and what remains is the model file's [`Preprocessing`].
 
 pub mod candidates;

@@ -53,7 +53,7 @@ fn diagonal(matrix: &mut [f64], size: usize, start: usize, end: usize) -> bool {
 /// One row below the block.
 fn panel(upper: &[f64], row: &mut [f64], size: usize, start: usize, end: usize) {
     for column in start..end {
-        let factor = &upper[column * size + start..column * size + column + 1];
+        let factor = &upper[column * size + start..=column * size + column];
         let mut value = row[column];
         for (known, factor) in row[start..column].iter().zip(factor) {
             value -= known * factor;

@@ -194,12 +194,11 @@ impl<'a> QuantisationGraph<'a> {
             Operator::Convolution(convolution) => {
                 self.convolution_shape(id, convolution).validate()?;
                 match (convolution.residual, node.inputs.get(1)) {
-                    (false, _) => {}
                     (true, None) => return Err(LayerFault::MissingResidual),
                     (true, Some(&residual)) if self.is_image(residual) => {
                         return Err(LayerFault::ImageResidual);
                     }
-                    (true, Some(_)) => {}
+                    (false, _) | (true, Some(_)) => {}
                 }
             }
             Operator::MaxPool { kernel, stride, padding } => {
@@ -274,16 +273,13 @@ impl<'a> QuantisationGraph<'a> {
     pub fn matrix(&self, id: NodeId) -> LayerMatrix {
         let node = &self.float.nodes[id];
         let rows = node.shape[0];
-        match &node.operator {
-            Operator::Convolution(convolution) => {
-                let taps = convolution.kernel[0] * convolution.kernel[1];
-                let channels = self.float.nodes[node.inputs[0]].shape[0] / convolution.groups;
-                LayerMatrix { rows, columns: taps * channels, taps, groups: convolution.groups }
-            }
-            _ => {
-                let columns = node.inputs.first().map_or(1, |&input| self.float.nodes[input].shape[0]);
-                LayerMatrix { rows, columns, taps: 1, groups: 1 }
-            }
+        if let Operator::Convolution(convolution) = &node.operator {
+            let taps = convolution.kernel[0] * convolution.kernel[1];
+            let channels = self.float.nodes[node.inputs[0]].shape[0] / convolution.groups;
+            LayerMatrix { rows, columns: taps * channels, taps, groups: convolution.groups }
+        } else {
+            let columns = node.inputs.first().map_or(1, |&input| self.float.nodes[input].shape[0]);
+            LayerMatrix { rows, columns, taps: 1, groups: 1 }
         }
     }
 

@@ -1,12 +1,12 @@
 //! The quantiser: an f32 network and some images in, an int8 network out.
 //!
-//! 1. [`calibrate`] runs the f32 network over the images and gathers [`statistics`] of every
+//! 1. [`calibrate`](mod@calibrate) runs the f32 network over the images and gathers [`statistics`] of every
 //!    tensor;
-//! 2. the [`passes`] annotate the [`graph`], node by node: ranges, scales, rounded weights,
+//! 2. the [`passes`](mod@passes) annotate the [`graph`], node by node: ranges, scales, rounded weights,
 //!    corrected biases, folded zero points;
-//! 3. [`lower`] builds the graph of our operators from the annotations;
-//! 4. [`compare`] runs it beside the f32 network over a few of the images, which makes the
-//!    golden vectors; [`report`] says what all of it cost.
+//! 3. [`lower`](mod@lower) builds the graph of our operators from the annotations;
+//! 4. [`compare`](mod@compare) runs it beside the f32 network over a few of the images, which makes the
+//!    golden vectors; [`report`](mod@report) says what all of it cost.
 //!
 //! The result depends on the network, the images and the options alone: not on the number of
 //! threads, the CPU or the order in which images happen to finish.

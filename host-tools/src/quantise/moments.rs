@@ -123,7 +123,7 @@ impl Plan {
         held_out: usize,
     ) -> Result<Option<Self>, QuantiseError> {
         let Some(patches) = Patches::new(graph, id)? else { return Ok(None) };
-        let wanted = (patches.len() * SAMPLES_PER_COLUMN).clamp(*SAMPLES.start(), *SAMPLES.end());
+        let wanted = (patches.depth() * SAMPLES_PER_COLUMN).clamp(*SAMPLES.start(), *SAMPLES.end());
         let per_image =
             |wanted: usize, images: usize| wanted.div_ceil(images.max(1)).clamp(1, patches.positions());
         Ok(Some(Self {
@@ -164,7 +164,7 @@ fn sample(
     let mut look = |id: NodeId, output: &[i8]| {
         for (plan, samples) in plans.iter().zip(&mut samples).filter(|(plan, _)| plan.input == id) {
             for group in 0..plan.groups {
-                let mut patches = Vec::with_capacity(plan.samples_per_image * plan.patches.len());
+                let mut patches = Vec::with_capacity(plan.samples_per_image * plan.patches.depth());
                 for position in plan.positions(index, held_out) {
                     plan.patches.append(output, group, position, &mut patches);
                 }
@@ -184,7 +184,7 @@ fn sample(
 
 impl LayerMoments {
     fn empty(plan: &Plan) -> Self {
-        let columns = plan.patches.len();
+        let columns = plan.patches.depth();
         let group = |_| GroupMoments {
             products: vec![0.0; columns * columns],
             sums: vec![0.0; columns],
@@ -238,11 +238,11 @@ impl GroupMoments {
 }
 
 /// A slice as a matrix of so many columns.
+#[expect(clippy::missing_panics_doc, reason = "the slice is cut to rows * columns values")]
 pub fn matrix<T>(values: &[T], columns: usize) -> ArrayView2<'_, T> {
     let columns = columns.max(1);
     let rows = values.len() / columns;
-    ArrayView2::from_shape((rows, columns), &values[..rows * columns])
-        .expect("a slice of rows * columns values has that shape")
+    ArrayView2::from_shape((rows, columns), &values[..rows * columns]).expect("rows * columns values")
 }
 
 #[cfg(test)]
@@ -283,7 +283,7 @@ mod tests {
         let mut group = GroupMoments { products: vec![0.0], sums: vec![0.0], held_out: vec![] };
         group.add(&[-128; EXACT_SAMPLES]);
         group.add(&[127; EXACT_SAMPLES - 1]);
-        assert_eq!(group.products, [(1024 * 128 * 128 + 1023 * 127 * 127) as f64]);
-        assert_eq!(group.sums, [(-1024 * 128 + 1023 * 127) as f64]);
+        assert_eq!(group.products, [f64::from(1024 * 128 * 128 + 1023 * 127 * 127)]);
+        assert_eq!(group.sums, [f64::from(-1024 * 128 + 1023 * 127)]);
     }
 }

@@ -39,7 +39,7 @@ impl Patches {
     }
 
     /// Length of a patch.
-    pub fn len(&self) -> usize {
+    pub fn depth(&self) -> usize {
         self.shape.depth()
     }
 
@@ -103,6 +103,6 @@ mod tests {
         assert_eq!(patch(1, 0), [-3, -4, -3, -4, 22, 23, 26, 27]);
         // The last position's right taps are padding; its rows are 1 and 3.
         assert_eq!(patch(0, 9), [36, 37, -1, -2, 76, 77, -1, -2]);
-        assert_eq!((patches.positions(), patches.len()), (10, 8));
+        assert_eq!((patches.positions(), patches.depth()), (10, 8));
     }
 }

@@ -131,20 +131,19 @@ impl CaptureStage {
         if !self.current.live && !self.frames.has_room() {
             return Step::Wait(LOOK / 5);
         }
-        let next = match &mut self.current.source {
-            Some(source) => source.next(&mut self.frame, WAIT),
-            None => {
-                let left = self.retry_at.saturating_duration_since(Instant::now());
-                if !left.is_zero() {
-                    return Step::Wait(left.min(LOOK / 5));
-                }
-                (self.open)(&self.current.config, self.current.wanted).map(|opened| {
-                    log::info!("{}: the source is open", self.current.config.path);
-                    self.board.set_source(|source| source.error = None);
-                    self.current.source = Some(opened);
-                    Next::Nothing
-                })
+        let next = if let Some(source) = &mut self.current.source {
+            source.next(&mut self.frame, WAIT)
+        } else {
+            let left = self.retry_at.saturating_duration_since(Instant::now());
+            if !left.is_zero() {
+                return Step::Wait(left.min(LOOK / 5));
             }
+            (self.open)(&self.current.config, self.current.wanted).map(|opened| {
+                log::info!("{}: the source is open", self.current.config.path);
+                self.board.set_source(|source| source.error = None);
+                self.current.source = Some(opened);
+                Next::Nothing
+            })
         };
         self.take(next)
     }

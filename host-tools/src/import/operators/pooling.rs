@@ -44,7 +44,7 @@ pub(super) fn average_pool(
     let counts_padding = attributes.integer("count_include_pad")?.unwrap_or(0) != 0;
     let window = Window::read(attributes, None, [height, width])?;
     if window.kernel == [height, width] && window.padding == [0; 4] && data.padding == [0; 4] {
-        return global_average(importer, node, data, NCHW.to_vec());
+        return global_average(importer, node, &data, &NCHW);
     }
     if (window.padding != [0; 4] && !counts_padding) || window.dilation != [1, 1] {
         return Err(
@@ -68,13 +68,13 @@ pub(super) fn average_pool(
     importer.value_of(node, kind, vec![data.operation], [channels, window.output[0], window.output[1]], &NCHW)
 }
 
-fn global_average(importer: &mut Importer<'_>, node: &NodeProto, data: Data, layout: Layout) -> Outcome {
+fn global_average(importer: &mut Importer<'_>, node: &NodeProto, data: &Data, layout: &[Axis]) -> Outcome {
     let [channels, height, width] = data.shape;
     if [height, width] == [1, 1] {
         // Nothing to average.
-        return Ok(Value::Data(Data { layout, ..data }));
+        return Ok(Value::Data(Data { layout: layout.to_vec(), ..data.clone() }));
     }
-    importer.value_of(node, Kind::GlobalAverage, vec![data.operation], [channels, 1, 1], &layout)
+    importer.value_of(node, Kind::GlobalAverage, vec![data.operation], [channels, 1, 1], layout)
 }
 
 pub(super) fn reduce_mean(
@@ -96,14 +96,14 @@ pub(super) fn reduce_mean(
         ));
     }
     let kept = |position: usize| keep || !averaged.contains(&position);
-    let layout = data
+    let layout: Layout = data
         .layout
         .iter()
         .enumerate()
         .filter(|(position, _)| kept(*position))
         .map(|(_, &axis)| axis)
         .collect();
-    global_average(importer, node, data, layout)
+    global_average(importer, node, &data, &layout)
 }
 
 pub(super) fn global_average_pool(
@@ -113,7 +113,7 @@ pub(super) fn global_average_pool(
 ) -> Outcome {
     importer.image(node)?;
     let data = importer.plain(node, 0)?;
-    global_average(importer, node, data, NCHW.to_vec())
+    global_average(importer, node, &data, &NCHW)
 }
 
 pub(super) fn global_max_pool(importer: &mut Importer<'_>, node: &NodeProto, _: &Attributes<'_>) -> Outcome {

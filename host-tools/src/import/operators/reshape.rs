@@ -20,7 +20,7 @@ pub(super) fn flatten(importer: &mut Importer<'_>, node: &NodeProto, attributes:
     if batch != Some(vec![Axis::Batch]) {
         return Err(format!("its axis is {axis}; only 1 is supported"));
     }
-    drop_positions(data)
+    drop_positions(&data)
 }
 
 pub(super) fn reshape(importer: &mut Importer<'_>, node: &NodeProto, attributes: &Attributes<'_>) -> Outcome {
@@ -44,7 +44,7 @@ pub(super) fn reshape(importer: &mut Importer<'_>, node: &NodeProto, attributes:
         let output = node.output.first().map_or("", |o| o);
         let next = importer.consumers.get(output);
         let connected = next.is_some_and(|n| n.iter().all(|op| op == "Gemm" || op == "MatMul"));
-        return if connected && target.len() == 2 { drop_positions(data) } else { Err(refuse()) };
+        return if connected && target.len() == 2 { drop_positions(&data) } else { Err(refuse()) };
     }
     let mut dims = Vec::new();
     for (axis, &value) in target.iter().enumerate() {
@@ -142,14 +142,14 @@ fn merged(data: &Data, layout: &[Axis]) -> Layout {
 }
 
 /// The same data as `[batch, channels]`.
-fn drop_positions(data: Data) -> Outcome {
-    if merged(&data, &data.layout) != FLAT {
+fn drop_positions(data: &Data) -> Outcome {
+    if merged(data, &data.layout) != FLAT {
         let [c, h, w] = data.shape;
         return Err(format!(
             "it flattens {c}x{h}x{w}; only 1x1 images can be flattened, average over all positions before"
         ));
     }
-    Ok(Value::Data(Data { layout: FLAT.to_vec(), ..data }))
+    Ok(Value::Data(Data { layout: FLAT.to_vec(), ..data.clone() }))
 }
 
 pub(super) fn shape(importer: &mut Importer<'_>, node: &NodeProto, attributes: &Attributes<'_>) -> Outcome {

@@ -327,9 +327,9 @@ mod tests {
     #[test]
     fn the_columns_that_vary_most_come_first() {
         let mut products = vec![0.0; 9];
-        [(0, 5.0), (1, 1.0), (2, 9.0)]
-            .into_iter()
-            .for_each(|(at, variance)| products[at * 3 + at] = variance);
+        for (at, variance) in [(0, 5.0), (1, 1.0), (2, 9.0)] {
+            products[at * 3 + at] = variance;
+        }
         let solved = Solved::new(products, &[0.0; 3], 1.0).unwrap();
         assert_eq!(solved.order, [1, 0, 2]);
     }

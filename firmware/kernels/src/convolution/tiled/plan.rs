@@ -218,10 +218,10 @@ mod tests {
                 let channels = matrix.channels(columns.start).start..matrix.channels(columns.end - 1).end;
                 for pixel in pixels {
                     let start = pixel * shape.output_channels;
-                    for line in
-                        (start + channels.start) / CACHE_LINE..(start + channels.end).div_ceil(CACHE_LINE)
-                    {
-                        let owner = owners[line].replace(part);
+                    let lines =
+                        (start + channels.start) / CACHE_LINE..(start + channels.end).div_ceil(CACHE_LINE);
+                    for line in &mut owners[lines] {
+                        let owner = line.replace(part);
                         assert!(
                             owner.is_none() || owner == Some(part),
                             "{shape:?}, {threads} threads: {plan:?}: parts share a cache line"
