@@ -34,7 +34,7 @@ pub fn print(text: fmt::Arguments<'_>) -> Result<(), OutputError> {
 /// The same with a line break behind the text.
 ///
 /// # Errors
-/// As [`print`].
+/// As [`print`](print()).
 pub fn print_line(text: fmt::Arguments<'_>) -> Result<(), OutputError> {
     print(format_args!("{text}\n"))
 }
