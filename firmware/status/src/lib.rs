@@ -85,6 +85,9 @@ pub struct View {
     pub resize_shorter: u32,
     /// Height and width of what is cut out then, in pixels.
     pub crop: [u32; 2],
+    /// How the region becomes as large as that where nothing is cut off: `squash` or `letterbox`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fit: Option<String>,
 }
 
 /// How the source is doing.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use jiff::tz::TimeZone;
-use resight_imaging::{FrameDecoder, ImagingError, Region, Rotation};
+use resight_imaging::{Fit, FrameDecoder, ImagingError, Region, Rotation};
 use resight_runtime::{Classifier, Model, RuntimeError, Target, softmax};
 use resight_status::{RuleFacts, View};
 
@@ -169,6 +169,7 @@ fn view(config: &Config, model: &Model) -> View {
         mirror: orientation.mirror,
         resize_shorter: preprocessing.resize_shorter,
         crop: preprocessing.crop,
+        fit: (preprocessing.fit != Fit::Crop).then(|| preprocessing.fit.name().to_owned()),
     }
 }
 
