@@ -341,7 +341,7 @@ fn bad_images_labels_and_folders_are_named() {
     workshop.fails(&quantize("pictures", "three.txt"), &["three.txt", "10 classes", "3 labels"]);
     workshop.fails(&["classify", "model.resight.tar", "pictures"], &["pictures", "folder"]);
     fs::create_dir(workshop.path("bare/cats")).unwrap();
-    workshop.fails(&quantize("bare", "names.txt"), &["bare", "not searched"]);
+    workshop.fails(&quantize("bare", "names.txt"), &["bare", "the folders in it"]);
     assert!(!workshop.path("x.resight.tar").exists());
     workshop.fails(&["evaluate", "model.resight.tar", "--images", "bare"], &["labels.txt"]);
     fs::write(workshop.path("bare/labels.txt"), "a.png 3\n").unwrap();

@@ -85,25 +85,8 @@ pub fn write_atomically(
     path: &Path,
     write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
 ) -> Result<(), FileError> {
-    let folder = match path.parent() {
-        Some(folder) if folder != Path::new("") => folder,
-        _ => Path::new("."),
-    };
     let attempt = || {
-        let mut builder = tempfile::Builder::new();
-        builder.prefix(".resight-").suffix(".partial");
-        #[cfg(unix)]
-        {
-            use std::os::unix::fs::PermissionsExt;
-            // Like any new file: the process's mask decides.
-            builder.permissions(fs::Permissions::from_mode(0o666));
-        }
-        if !folder.is_dir() {
-            let cause = format!("there is no folder {}; make it first", folder.display());
-            return Err(io::Error::new(io::ErrorKind::NotFound, cause));
-        }
-        // Without the temporary name, which nobody asked for.
-        let mut file = builder.tempfile_in(folder).map_err(|error| io::Error::from(error.kind()))?;
+        let mut file = beside(path)?;
         let mut buffer = BufWriter::new(file.as_file_mut());
         write(&mut buffer)?;
         buffer.flush()?;
@@ -113,12 +96,54 @@ pub fn write_atomically(
         Ok(())
     };
     attempt().map_err(|error| FileError::system(path, "write", error))?;
+    let folder = folder_of(path);
     // The file is complete; only that its name survives a power failure depends on this, and
     // not every file system can do it.
     if let Err(error) = fs::File::open(folder).and_then(|folder| folder.sync_all()) {
         log::debug!("{}: cannot flush the folder: {error}", folder.display());
     }
     Ok(())
+}
+
+/// Checks that [`write_atomically`] could write `path` now, for those who compute for minutes
+/// before they do.
+///
+/// # Errors
+/// A folder that is missing or takes no new file, and a `path` that is a folder.
+pub fn check_writable(path: &Path) -> Result<(), FileError> {
+    let attempt = || {
+        if path.is_dir() {
+            return Err(io::Error::new(io::ErrorKind::IsADirectory, "it is a folder; name a file in it"));
+        }
+        beside(path).map(drop)
+    };
+    attempt().map_err(|error| FileError::system(path, "write", error))
+}
+
+fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(folder) if folder != Path::new("") => folder,
+        _ => Path::new("."),
+    }
+}
+
+/// A new file in the folder of `path`, which goes when it is dropped.
+fn beside(path: &Path) -> io::Result<tempfile::NamedTempFile> {
+    let folder = folder_of(path);
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".resight-").suffix(".partial");
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        // Like any new file: the process's mask decides.
+        builder.permissions(fs::Permissions::from_mode(0o666));
+    }
+    if !folder.is_dir() {
+        let cause = format!("there is no folder {}; make it first", folder.display());
+        return Err(io::Error::new(io::ErrorKind::NotFound, cause));
+    }
+    // Without the temporary name, which nobody asked for.
+    builder.tempfile_in(folder).map_err(|error| io::Error::from(error.kind()))
 }
 
 #[cfg(test)]

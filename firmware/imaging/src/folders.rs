@@ -124,7 +124,13 @@ impl ImageFolder {
         });
         let droppings = (self.droppings > 0)
             .then(|| format!("{} that systems leave, such as ._x.jpg", files(self.droppings)));
-        let others = (self.others > 0).then(|| format!("{} that are no pictures", files(self.others)));
+        let others = (self.others > 0).then(|| {
+            format!(
+                "{} that {}",
+                files(self.others),
+                if self.others == 1 { "is no picture" } else { "are no pictures" }
+            )
+        });
         foreign.chain(droppings).chain(others).collect()
     }
 }

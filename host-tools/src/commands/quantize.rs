@@ -10,6 +10,7 @@ use resight::quantise::{Method, Options, Rounding, check, quantise};
 use resight::readable::ReadableImages;
 use resight::save::save;
 use resight_base::console::print_line;
+use resight_base::files::check_writable;
 use resight_imaging::ImageFolder;
 use resight_model_file::Labels;
 use serde_json::json;
@@ -131,10 +132,9 @@ impl Arguments {
             self.output.display(),
             self.output.with_extension("resight.tar").display()
         );
+        check_writable(&self.output)?;
         let folder = ImageFolder::read(&self.calibration)?;
-        for passed_over in folder.passed_over() {
-            log::info!("{}: passed over {passed_over}", self.calibration.display());
-        }
+        let passed_over = folder.passed_over();
         let mut images = folder.files;
         images.truncate(self.images.unwrap_or(usize::MAX));
         let imported = import(&self.model)?;
@@ -145,6 +145,9 @@ impl Arguments {
         let mut options = Options::new(method, preprocessing);
         options.rounding = self.rounding.unwrap_or(options.rounding);
         check(&imported.graph, &options.preprocessing).with_context(named)?;
+        for passed_over in passed_over {
+            log::info!("{}: passed over {passed_over}", self.calibration.display());
+        }
         let bars = Bars::new();
         let images = ReadableImages::check(&images, self.strict, &|phase, done, total| {
             bars.update(phase, done, total);
