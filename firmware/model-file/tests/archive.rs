@@ -455,8 +455,8 @@ fn unsafe_names_are_refused() {
     ] {
         let message = refusal(&archive_of(&[("manifest.json", b"{}"), (name, b"")]));
         assert!(message.contains(expected), "{name:?}: {message}");
-        if name != "./" {
-            // The writer refuses them too, and says which.
+        // The writer refuses them too, and says which; it does not leave out a leading `./` as readers do.
+        if !name.starts_with("./") {
             let mut builder = ArchiveBuilder::new("m", "t");
             builder.add(name, "").unwrap();
             let error = builder.to_bytes().unwrap_err().to_string();
@@ -711,7 +711,8 @@ fn members_cannot_be_added_twice_and_networks_hold_nothing_else() {
     let mut twice = builder();
     let error = twice.add("labels.txt", "x").unwrap_err().to_string();
     assert_eq!(error, "small: member labels.txt: added twice");
-    let error = twice.add_network(&archive_of(&[("graph.nnef", b"")])).unwrap_err().to_string();
+    let graph = b"version 1.0;\ngraph net( input ) -> ( output ) {}\n";
+    let error = twice.add_network(&archive_of(&[("graph.nnef", graph)])).unwrap_err().to_string();
     assert_eq!(error, "small: member graph.nnef: added twice");
     let mut fresh = ArchiveBuilder::new("m", "t");
     let error = fresh.add_network(&archive_of(&[("graph.quant", b"")])).unwrap_err().to_string();
