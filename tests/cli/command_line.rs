@@ -338,7 +338,7 @@ fn bad_images_labels_and_folders_are_named() {
     workshop.fails(&quantize("nowhere", "names.txt"), &["nowhere"]);
     workshop.fails(&quantize("pictures", "nowhere.txt"), &["nowhere.txt"]);
     fs::write(workshop.path("three.txt"), "a\nb\nc\n").unwrap();
-    workshop.fails(&quantize("pictures", "three.txt"), &["three.txt", "10 classes", "3 labels"]);
+    workshop.fails(&quantize("pictures", "three.txt"), &["three.txt", "10 classes", "3 names"]);
     workshop.fails(&["classify", "model.resight.tar", "pictures"], &["pictures", "folder"]);
     fs::create_dir(workshop.path("bare/cats")).unwrap();
     workshop.fails(&quantize("bare", "names.txt"), &["bare", "the folders in it"]);
