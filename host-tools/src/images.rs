@@ -141,8 +141,8 @@ fn in_folders(
             ),
         };
         let cause = format!(
-            "none of its {} folders ({}{}) is a class of the network with pictures in it; {remedy}",
-            folders.len(),
+            "none of its folders ({}{}) is a class of the network with pictures in it; {remedy}, or list its \
+             pictures in a labels.txt of lines `FILE CLASS`",
             names.join(", "),
             if folders.len() > 5 { ", …" } else { "" }
         );

@@ -61,10 +61,6 @@ pub(super) struct Scratch<'a> {
 impl<'a> Scratch<'a> {
     /// # Safety
     /// `start` is good for `layout.bytes`, aligned to a cache line.
-    #[expect(
-        clippy::cast_ptr_alignment,
-        reason = "the layout aligns every part of the scratch memory to a cache line"
-    )]
     pub(super) unsafe fn new(layout: &'a Layout, start: *mut u8) -> Self {
         // SAFETY: the four parts follow each other, each aligned.
         unsafe {
