@@ -19,7 +19,7 @@ impl Backoff {
     /// How long to wait after one more failure.
     pub fn pause(&mut self) -> Duration {
         let pause = self.next;
-        self.next = (self.next * 2).min(self.longest);
+        self.next = self.next.saturating_mul(2).min(self.longest);
         pause
     }
 

@@ -11,6 +11,7 @@ use zune_jpeg::zune_core::options::DecoderOptions;
 
 use crate::error::ImagingError;
 use crate::limits::{MAX_FRAME_PIXELS, MAX_IMAGE_SIDE};
+use crate::markers;
 use crate::pixels::ImageView;
 use crate::scan::{self, HUFFMAN_TABLES};
 
@@ -95,7 +96,7 @@ pub(crate) fn decode_rgb(
     prepared: &mut Vec<u8>,
     rgb: &mut Vec<u8>,
 ) -> Result<Decoded, String> {
-    if !jpeg.starts_with(&[0xff, 0xd8]) {
+    if !jpeg.starts_with(&[markers::PREFIX, markers::START]) {
         return Err("not a JPEG image".into());
     }
     scan::prepare(jpeg, prepared).map_err(|missing| missing.to_string())?;
@@ -139,13 +140,12 @@ pub fn with_huffman_tables(jpeg: &[u8]) -> Cow<'_, [u8]> {
 /// Where Huffman tables belong that are not there.
 fn missing_tables(jpeg: &[u8]) -> Option<usize> {
     let mut position = 2;
-    while let Some(&[0xff, kind, high, low]) = jpeg.get(position..position + 4) {
+    while let Some(&[markers::PREFIX, kind]) = jpeg.get(position..position + 2) {
         match kind {
-            // Tables of its own, or arithmetic coding.
-            0xc4 | 0xcc => return None,
-            0xda => return Some(position),
-            0xff => position += 1,
-            _ => position += 2 + usize::from(u16::from_be_bytes([high, low])),
+            markers::HUFFMAN | markers::ARITHMETIC => return None,
+            markers::SCAN => return Some(position),
+            markers::PREFIX => position += 1,
+            _ => position = markers::segment_end(jpeg, position)?,
         }
     }
     None
@@ -225,7 +225,8 @@ mod tests {
         claims.splice(at..at, std::iter::repeat_n(0x55, 1 << 20));
         let error = decoder.decode("camera", &claims, u64::MAX).unwrap_err().to_string();
         assert!(error.contains("16384 x 16384 pixels, 25165824 are possible"), "{error}");
-        assert!(decoder.decode("camera", &jpeg(77, 16), 127).is_err());
+        let error = decoder.decode("camera", &jpeg(77, 16), 127).unwrap_err().to_string();
+        assert!(error.contains("16 x 8 pixels, 127 are possible"), "{error}");
         assert_eq!(decoder.rgb.bytes.capacity(), 0);
         decoder.decode("camera", &jpeg(77, 16), 128).unwrap();
     }

@@ -12,6 +12,7 @@ mod folders;
 mod interlaced;
 mod jpeg;
 mod limits;
+pub mod markers;
 mod orientation;
 mod photograph;
 mod pixels;

@@ -10,6 +10,8 @@ use std::fmt;
 
 use memchr::memchr;
 
+use crate::markers;
+
 /// The segment with the Huffman tables of ITU-T T.81, Annex K.3. Cameras that send MJPEG leave
 /// it out.
 pub(crate) const HUFFMAN_TABLES: &[u8] = include_bytes!("huffman.bin");
@@ -25,8 +27,6 @@ const ONES: [u8; 32] = {
     }
     ones
 };
-
-const END_OF_IMAGE: [u8; 2] = [0xff, 0xd9];
 
 /// Why data is no whole JPEG image.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,7 +72,7 @@ impl Frame {
             sampling = (sampling.0.max(across), sampling.1.max(down));
         }
         Some(Self {
-            progressive: kind == 0xc2,
+            progressive: kind == markers::PROGRESSIVE,
             width: u16::from_be_bytes([x1, x0]).into(),
             height: u16::from_be_bytes([y1, y0]).into(),
             components,
@@ -95,36 +95,39 @@ impl Frame {
 /// What is missing, as far as it shows without decoding.
 pub(crate) fn prepare(jpeg: &[u8], into: &mut Vec<u8>) -> Result<(), Incomplete> {
     into.clear();
-    into.extend_from_slice(&[0xff, 0xd8]);
+    into.extend_from_slice(&[markers::PREFIX, markers::START]);
     let (mut position, mut scans, mut has_tables) = (2, 0, false);
     let (mut frame, mut interval) = (Frame::default(), 0);
     // Of the first scan.
     let mut restarts = 0;
-    while let Some(at) = memchr(0xff, jpeg.get(position..).unwrap_or_default()) {
+    while let Some(at) = memchr(markers::PREFIX, jpeg.get(position..).unwrap_or_default()) {
         position += at;
         let Some(&kind) = jpeg.get(position + 1) else { break };
         match kind {
-            // A fill byte, stuffing without a scan, and markers that stand alone.
-            0xff => position += 1,
-            0x00 | 0x01 | 0xd0..=0xd7 => position += 2,
+            markers::PREFIX => position += 1,
+            // Stuffing without a scan, and markers that stand alone.
+            markers::STUFFED | markers::TEMPORARY => position += 2,
+            _ if markers::restart(kind).is_some() => position += 2,
             // The end, or another image's beginning.
-            0xd8 | 0xd9 => break,
+            markers::START | markers::END => break,
             _ => {
-                let length = jpeg.get(position + 2..position + 4).ok_or(Incomplete::CutOff)?;
-                let end = position + 2 + usize::from(u16::from_be_bytes([length[0], length[1]])).max(2);
+                let end = markers::segment_end(jpeg, position).ok_or(Incomplete::CutOff)?;
                 let segment = jpeg.get(position..end).ok_or(Incomplete::CutOff)?;
                 let content = &segment[4..];
                 match (kind, content) {
-                    // Tables of its own, or arithmetic coding.
-                    (0xc4 | 0xcc, _) => has_tables = true,
-                    (0xdd, &[high, low, ..]) => interval = u64::from(u16::from_be_bytes([high, low])),
-                    (0xc0..=0xcf, _) => frame = Frame::parse(kind, content).ok_or(Incomplete::CutOff)?,
-                    (0xda, _) if !has_tables => into.extend_from_slice(HUFFMAN_TABLES),
+                    (markers::HUFFMAN | markers::ARITHMETIC, _) => has_tables = true,
+                    (markers::INTERVAL, &[high, low, ..]) => {
+                        interval = u64::from(u16::from_be_bytes([high, low]))
+                    }
+                    (kind, _) if markers::is_frame(kind) => {
+                        frame = Frame::parse(kind, content).ok_or(Incomplete::CutOff)?
+                    }
+                    (markers::SCAN, _) if !has_tables => into.extend_from_slice(HUFFMAN_TABLES),
                     _ => {}
                 }
                 into.extend_from_slice(segment);
                 position = end;
-                if kind == 0xda {
+                if kind == markers::SCAN {
                     // Of several scans the decoder wants to meet the marker behind the first at once.
                     let is_padded = scans > 0 || !frame.progressive && is_complete_scan(content, frame);
                     let found;
@@ -145,7 +148,7 @@ pub(crate) fn prepare(jpeg: &[u8], into: &mut Vec<u8>) -> Result<(), Incomplete>
             return Err(Incomplete::Intervals { found, expected });
         }
     }
-    into.extend_from_slice(&END_OF_IMAGE);
+    into.extend_from_slice(&[markers::PREFIX, markers::END]);
     Ok(())
 }
 
@@ -165,7 +168,7 @@ fn copy_scan(
     let (mut from, mut position, mut restarts) = (start, start, 0);
     let pad: &[u8] = if is_padded { &ONES } else { &[] };
     loop {
-        let found = memchr(0xff, &jpeg[position..]).map(|at| position + at);
+        let found = memchr(markers::PREFIX, &jpeg[position..]).map(|at| position + at);
         let Some((at, kind)) = found.and_then(|at| Some((at, *jpeg.get(at + 1)?))) else {
             // Half a marker is none.
             let end = found.unwrap_or(jpeg.len());
@@ -173,11 +176,11 @@ fn copy_scan(
             into.extend_from_slice(pad);
             return Ok((jpeg.len(), restarts));
         };
-        match kind {
-            0x00 => position = at + 2,
-            0xff => position = at + 1,
-            0xd0..=0xd7 => {
-                if u64::from(kind - 0xd0) != restarts % 8 {
+        match (kind, markers::restart(kind)) {
+            (markers::STUFFED, _) => position = at + 2,
+            (markers::PREFIX, _) => position = at + 1,
+            (_, Some(number)) => {
+                if u64::from(number) != restarts % 8 {
                     return Err(Incomplete::Order);
                 }
                 into.extend_from_slice(&jpeg[from..at]);

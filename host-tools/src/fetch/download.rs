@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use resight_base::retry::Backoff;
 use resight_model_file::sha256_of_file;
 use sha2::{Digest, Sha256};
 use ureq::http::{HeaderMap, StatusCode};
@@ -292,6 +293,7 @@ impl Source<'_> {
     fn deliver(&mut self, part: &mut Part, observer: &mut dyn FnMut(Event<'_>)) -> Result<(), Failure> {
         let NetworkFile { bytes, sha256, .. } = self.network;
         let (mut failed, mut furthest, mut began_anew) = (0, part.length, false);
+        let mut backoff = Backoff::new(self.settings.backoff, LONGEST_PAUSE);
         loop {
             let from = part.length;
             observer(Event::Asking { url: self.shown, from });
@@ -313,13 +315,14 @@ impl Source<'_> {
             // A line that breaks now and then still gets there: only tries without progress count.
             if part.length >= furthest + bytes.div_ceil(100) {
                 (furthest, failed) = (part.length, 0);
+                backoff.reset();
             }
             failed += 1;
             if failed >= self.settings.attempts {
                 return Err(Failure::Final(format!("{cause} ({failed} times)")));
             }
-            let backoff = self.settings.backoff.saturating_mul(1 << (failed - 1).min(16));
-            let pause = pause.unwrap_or(backoff).min(LONGEST_PAUSE);
+            let usual = backoff.pause();
+            let pause = pause.unwrap_or(usual).min(LONGEST_PAUSE);
             observer(Event::Retry { url: self.shown, cause: &cause, pause });
             thread::sleep(pause);
         }

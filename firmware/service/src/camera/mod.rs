@@ -490,15 +490,15 @@ mod tests {
 
     #[test]
     fn contradictions_are_refused() {
-        for (code, strides) in [
-            (*b"YUYV", &[15][..]),
-            (*b"YUYV", &[u32::MAX]),
-            (*b"NV12", &[8, 8]),
-            (*b"NM12", &[8]),
-            (*b"NM12", &[]),
-            (*b"YM12", &[8, 3, 4]),
+        for (code, strides, cause) in [
+            (*b"YUYV", &[15][..], "rows of 15 bytes for 8 pixels"),
+            (*b"YUYV", &[u32::MAX], "rows of 4294967295 bytes for 8 pixels"),
+            (*b"NV12", &[8, 8], "NV12 comes in 2 buffers"),
+            (*b"NM12", &[8], "NM12 comes in 1 buffers"),
+            (*b"NM12", &[], "NM12 comes in 0 buffers"),
+            (*b"YM12", &[8, 3, 4], "rows of 3 bytes in a plane that needs 4"),
         ] {
-            assert!(laid_out(code, strides).is_err(), "{strides:?}");
+            assert_eq!(laid_out(code, strides).err().as_deref(), Some(cause));
         }
     }
 

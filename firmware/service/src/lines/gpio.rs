@@ -3,6 +3,7 @@
 use std::fmt;
 use std::fs;
 use std::io;
+use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -13,6 +14,7 @@ use rustix::time::{ClockId, clock_gettime};
 
 use super::port::{InputLine, LineError, OutputLine, Reading, WriteError};
 use super::settings::{Bias, Position};
+use crate::sync::Stop;
 
 /// What the kernel shows as the holder of a line.
 const CONSUMER: &str = "resightd";
@@ -97,10 +99,10 @@ impl GpioInput {
         Ok(Self { request, offset, buffer })
     }
 
-    fn read(&mut self, timeout: Duration) -> Result<Reading, gpiocdev::Error> {
+    fn read(&mut self, stop: &Stop, timeout: Duration) -> Result<Reading, gpiocdev::Error> {
         let mut edges = None;
         // True for a chip that is gone, too: reading then says so.
-        if self.request.wait_edge_event(timeout)? {
+        if stop.wait_or_for(self.request.as_fd(), timeout) {
             let words = self.request.read_edge_events_into_slice(&mut self.buffer)?;
             let clock = clock_gettime(ClockId::Monotonic);
             let monotonic = Duration::new(clock.tv_sec as u64, clock.tv_nsec as u32);
@@ -120,8 +122,8 @@ impl GpioInput {
 }
 
 impl InputLine for GpioInput {
-    fn wait(&mut self, timeout: Duration) -> Result<Reading, String> {
-        self.read(timeout).map_err(|error| error.to_string())
+    fn wait(&mut self, stop: &Stop, timeout: Duration) -> Result<Reading, String> {
+        self.read(stop, timeout).map_err(|error| error.to_string())
     }
 }
 

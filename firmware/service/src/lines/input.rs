@@ -2,9 +2,10 @@
 
 use std::fs;
 use std::io::Read as _;
+use std::mem;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -12,15 +13,15 @@ use std::time::{Duration, Instant};
 use super::gpio;
 use super::port::{BACKOFF, InputLine, LineError, Reading, UNKNOWN};
 use super::settings::{InputBackEnd, InputConfig};
-use crate::sync::Bell;
+use crate::sync::{Bell, Stop};
 
-/// Nothing waits longer than this without looking whether it should stop.
-const TICK: Duration = Duration::from_millis(50);
+/// A line that does not change is read so often, to know that it still can be.
+const TICK: Duration = Duration::from_millis(400);
 
 /// Longest text of a file, in bytes.
 const LONGEST: u64 = 64;
 
-/// How often a file is read.
+/// How often a file is read: the kernel says nothing of changes of most attributes in sysfs.
 const FILE_PERIOD: Duration = Duration::from_millis(10);
 
 /// A reading that is older says nothing: whatever is read hangs.
@@ -60,11 +61,10 @@ impl File {
 }
 
 impl InputLine for File {
-    fn wait(&mut self, timeout: Duration) -> Result<Reading, String> {
+    fn wait(&mut self, stop: &Stop, timeout: Duration) -> Result<Reading, String> {
         let deadline = Instant::now() + timeout;
         let mut active = self.read()?;
-        while active == self.active && Instant::now() < deadline {
-            thread::sleep(FILE_PERIOD);
+        while active == self.active && Instant::now() < deadline && !stop.wait(FILE_PERIOD) {
             active = self.read()?;
         }
         let now = Instant::now();
@@ -96,7 +96,7 @@ struct State {
     /// The first and the last time it became active that no frame has answered.
     edges: Mutex<Option<(Instant, Instant)>>,
     errors: AtomicU64,
-    stop: AtomicBool,
+    stop: Stop,
     /// Rung when the level is another one.
     changed: Arc<Bell>,
 }
@@ -143,14 +143,16 @@ impl Input {
         changed: Arc<Bell>,
     ) -> Result<Self, LineError> {
         let failed = |cause| LineError::Input { input: config.name.clone(), cause };
-        let reading = line.as_mut().map(|line| line.wait(Duration::ZERO)).transpose().map_err(failed)?;
+        let stop = Stop::new().map_err(|error| failed(format!("cannot be waited for: {error}")))?;
+        let reading = line.as_mut().map(|line| line.wait(&stop, Duration::ZERO));
+        let reading = reading.transpose().map_err(failed)?;
         let state = Arc::new(State {
             level: AtomicU8::new(reading.map_or(UNKNOWN, |reading| u8::from(reading.active))),
             read_at: AtomicU64::new(0),
             begin: Instant::now(),
             edges: Mutex::new(None),
             errors: AtomicU64::new(0),
-            stop: AtomicBool::new(false),
+            stop,
             changed,
         });
         thread::Builder::new()
@@ -196,7 +198,7 @@ impl Input {
 
 impl Drop for Input {
     fn drop(&mut self) {
-        self.state.stop.store(true, Ordering::SeqCst);
+        self.state.stop.ask();
     }
 }
 
@@ -215,15 +217,11 @@ impl State {
     }
 
     fn read(&self, config: &InputConfig, mut line: Option<Box<dyn InputLine>>, open: &Open) {
-        let mut pause = BACKOFF.0;
-        let mut retry_at = Instant::now();
-        while !self.stop.load(Ordering::SeqCst) {
+        let mut backoff = BACKOFF;
+        let mut pause = Duration::ZERO;
+        while !self.stop.wait(mem::take(&mut pause)) {
             let result = match &mut line {
-                Some(line) => line.wait(TICK).map(Some),
-                None if Instant::now() < retry_at => {
-                    thread::sleep(TICK);
-                    continue;
-                }
+                Some(line) => line.wait(&self.stop, TICK).map(Some),
                 None => open(config).map_err(|error| error.to_string()).map(|opened| {
                     log::info!("input {} is there", config.name);
                     line = Some(opened);
@@ -232,7 +230,7 @@ impl State {
             };
             match result {
                 Ok(Some(reading)) => {
-                    pause = BACKOFF.0;
+                    backoff.reset();
                     self.read_at.store(self.begin.elapsed().as_millis() as u64, Ordering::SeqCst);
                     self.set_level(u8::from(reading.active));
                     if let Some((first, last)) = reading.edges {
@@ -248,8 +246,7 @@ impl State {
                     if errors.is_power_of_two() {
                         log::error!("input {} lost ({errors} times): {cause}", config.name);
                     }
-                    retry_at = Instant::now() + pause;
-                    pause = (pause * 2).min(BACKOFF.1);
+                    pause = backoff.pause();
                 }
             }
         }
@@ -258,6 +255,7 @@ impl State {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::AtomicBool;
     use std::sync::mpsc::{Receiver, Sender, channel};
 
     use super::*;
@@ -266,7 +264,7 @@ mod tests {
     struct Fake(Receiver<Reading>, Reading);
 
     impl InputLine for Fake {
-        fn wait(&mut self, timeout: Duration) -> Result<Reading, String> {
+        fn wait(&mut self, _: &Stop, timeout: Duration) -> Result<Reading, String> {
             match self.0.recv_timeout(timeout) {
                 Ok(reading) => {
                     self.1 = Reading { edges: None, ..reading };
@@ -365,7 +363,7 @@ mod tests {
         /// Gives one reading, and then hangs until the test lets it go.
         struct Hanging(Receiver<()>, bool);
         impl InputLine for Hanging {
-            fn wait(&mut self, _: Duration) -> Result<Reading, String> {
+            fn wait(&mut self, _: &Stop, _: Duration) -> Result<Reading, String> {
                 if std::mem::replace(&mut self.1, true) {
                     self.0.recv().map_err(|error| error.to_string())?;
                 }
@@ -425,15 +423,16 @@ mod tests {
         let path = folder.path().join("value");
         fs::write(&path, "1\n").unwrap();
         let mut file = File::open(path.clone(), false).unwrap();
-        assert_eq!(file.wait(Duration::ZERO), Ok(Reading { active: true, edges: None }));
+        let stop = Stop::new().unwrap();
+        assert_eq!(file.wait(&stop, Duration::ZERO), Ok(Reading { active: true, edges: None }));
         fs::write(&path, "0").unwrap();
-        assert_eq!(file.wait(Duration::ZERO), Ok(INACTIVE));
+        assert_eq!(file.wait(&stop, Duration::ZERO), Ok(INACTIVE));
         fs::write(&path, "1").unwrap();
-        assert!(file.wait(Duration::ZERO).unwrap().edges.is_some());
+        assert!(file.wait(&stop, Duration::ZERO).unwrap().edges.is_some());
         assert!(!File::open(path.clone(), true).unwrap().active);
         fs::write(&path, "yes").unwrap();
-        assert!(file.wait(Duration::ZERO).unwrap_err().contains("expected 0 or 1"));
+        assert!(file.wait(&stop, Duration::ZERO).unwrap_err().contains("expected 0 or 1"));
         fs::remove_file(&path).unwrap();
-        assert!(file.wait(Duration::ZERO).is_err());
+        assert!(file.wait(&stop, Duration::ZERO).unwrap_err().contains("No such file or directory"));
     }
 }

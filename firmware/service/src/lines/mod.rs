@@ -11,7 +11,9 @@ mod virtual_line;
 
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use std::time::{Duration, Instant};
+use std::time::Instant;
+
+use resight_base::retry::Backoff;
 
 pub(crate) use self::gpio::chips;
 pub(crate) use self::input::{InputList, inputs};
@@ -63,13 +65,13 @@ struct Device {
 
 struct Retry {
     at: Instant,
-    pause: Duration,
+    backoff: Backoff,
     failures: u64,
 }
 
 impl Device {
     fn new(back_end: BackEnd, output: Box<dyn OutputLine>) -> Arc<Self> {
-        let retry = Mutex::new(Retry { at: Instant::now(), pause: BACKOFF.0, failures: 0 });
+        let retry = Mutex::new(Retry { at: Instant::now(), backoff: BACKOFF, failures: 0 });
         Arc::new(Self { back_end, output: RwLock::new(Some(output)), retry })
     }
 
@@ -115,7 +117,7 @@ impl Line {
             if error.gone {
                 self.device.replace(None);
                 let mut retry = self.device.retry.lock().unwrap_or_else(PoisonError::into_inner);
-                retry.at = Instant::now() + retry.pause;
+                retry.at = Instant::now() + retry.backoff.pause();
             }
             error.cause
         })
@@ -270,12 +272,12 @@ impl Lines {
                     line.level.store(u8::from(line.config.safe), Ordering::SeqCst);
                     line.device.replace(Some(output));
                     log::info!("line {} is there again, at its safe level", line.config.name);
-                    (retry.pause, retry.failures) = (BACKOFF.0, 0);
+                    retry.backoff.reset();
+                    retry.failures = 0;
                     counts.0 += 1;
                 }
                 Err(error) => {
-                    retry.pause = (retry.pause * 2).min(BACKOFF.1);
-                    retry.at = Instant::now() + retry.pause;
+                    retry.at = Instant::now() + retry.backoff.pause();
                     retry.failures += 1;
                     if retry.failures.is_power_of_two() {
                         log::error!("{error} ({} attempts)", retry.failures);
@@ -331,6 +333,9 @@ mod tests {
         unplugged: AtomicBool,
         broken: AtomicBool,
     }
+
+    /// What a safe level says that could not be written.
+    const NO_ANSWER: &str = "line `relay 1` cannot be put to its safe level: no answer";
 
     struct Pin(Arc<Board>, u32);
 
@@ -433,7 +438,9 @@ mod tests {
         let (lines, line, board) = one(false);
         lines.drive(&line, true).unwrap();
         board.broken.store(true, Ordering::SeqCst);
-        assert!(lines.make_safe().is_err() && lines.keep_safe().is_err());
+        for refused in [lines.make_safe(), lines.keep_safe()] {
+            assert_eq!(refused.unwrap_err().to_string(), NO_ANSWER);
+        }
         board.broken.store(false, Ordering::SeqCst);
         lines.keep_safe().unwrap();
         lines.keep_safe().unwrap();
@@ -441,7 +448,7 @@ mod tests {
         // One that is gone is nobody's to write.
         lines.drive(&line, true).unwrap();
         board.unplugged.store(true, Ordering::SeqCst);
-        assert!(lines.make_safe().is_err());
+        assert_eq!(lines.make_safe().unwrap_err().to_string(), NO_ANSWER);
         assert!(lines.keep_safe().is_ok());
     }
 
@@ -456,12 +463,13 @@ mod tests {
         // One failure, not one for each frame.
         assert_eq!(lines.drive(&line, false), Ok(false));
         assert_eq!(lines.restore(), (0, 0), "before the first pause is over");
-        std::thread::sleep(BACKOFF.0);
+        let mut backoff = BACKOFF;
+        std::thread::sleep(backoff.pause());
         assert_eq!(lines.restore(), (0, 1));
         assert_eq!(lines.restore(), (0, 0), "the pause after a failure");
         board.unplugged.store(false, Ordering::SeqCst);
         board.opened();
-        std::thread::sleep(2 * BACKOFF.0);
+        std::thread::sleep(backoff.pause());
         assert_eq!(lines.restore(), (1, 0));
         assert_eq!(board.opened(), [(1, false)]);
         assert_eq!(lines.levels(), [("relay 1".into(), Some(false))]);
@@ -494,7 +502,8 @@ mod tests {
     fn a_refused_reload_changes_nothing() {
         let (lines, line, board) = one(false);
         lines.drive(&line, true).unwrap();
-        assert!(lines.prepare(&[config(2, false), config(10, false)]).is_err());
+        let refused = lines.prepare(&[config(2, false), config(10, false)]).err().unwrap();
+        assert!(matches!(&refused, LineError::NoLine { name, .. } if name == "10"), "{refused}");
         assert_eq!(lines.levels(), [("relay 1".into(), Some(true))]);
         assert_eq!(board.writes(), [(1, true)]);
     }

@@ -2,11 +2,15 @@
 
 use std::time::{Duration, Instant};
 
+use resight_base::retry::Backoff;
+
+use crate::sync::Stop;
+
 /// A level that nobody knows; 0 and 1 are inactive and active.
 pub(super) const UNKNOWN: u8 = 2;
 
-/// First and longest pause between two attempts to open a line that was taken away.
-pub(super) const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+/// Pauses between attempts to open a line that was taken away.
+pub(super) const BACKOFF: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
 
 /// Why a line cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -70,9 +74,9 @@ pub(crate) struct Reading {
 
 /// An input line.
 pub(crate) trait InputLine: Send {
-    /// Waits until the line has changed, or for a moment.
+    /// Waits until the line has changed, for `timeout`, or until it shall stop.
     ///
     /// # Errors
     /// A line that was taken away or cannot be read.
-    fn wait(&mut self, timeout: Duration) -> Result<Reading, String>;
+    fn wait(&mut self, stop: &Stop, timeout: Duration) -> Result<Reading, String>;
 }

@@ -7,11 +7,11 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use heapless::Deque;
+use resight_base::{retry::Backoff, wait};
 use rumqttc::{
     Client, Connection, Event, LastWill, MqttOptions, Outgoing, Packet, QoS, Request, TlsConfiguration,
     Transport,
@@ -38,8 +38,7 @@ const EVENTS: usize = 256;
 const REQUESTS: usize = 64;
 
 /// Pauses between two attempts to connect.
-const BACKOFF: Duration = Duration::from_secs(1);
-const MAX_BACKOFF: Duration = Duration::from_secs(30);
+const BACKOFF: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(30));
 
 /// How soon a connection that had no room may have some.
 const ROOM: Duration = Duration::from_millis(100);
@@ -260,9 +259,7 @@ impl Mqtt {
 
     fn end(&self, deadline: Instant) {
         self.stop();
-        while self.is_connected() && Instant::now() < deadline {
-            thread::sleep(TICK / 10);
-        }
+        wait::until(deadline, TICK / 10, || !self.is_connected());
     }
 }
 
@@ -280,7 +277,7 @@ fn converse(mut connection: Connection, link: &Link, telemetry: &Telemetry, wake
         }
         match connection.recv() {
             Ok(Ok(Event::Incoming(Packet::ConnAck(_)))) => {
-                backoff = BACKOFF;
+                backoff.reset();
                 link.connections.fetch_add(1, Ordering::SeqCst);
                 link.set_connected(true, telemetry, wake);
                 log::info!("MQTT: connected to {broker}");
@@ -302,13 +299,13 @@ fn converse(mut connection: Connection, link: &Link, telemetry: &Telemetry, wake
                 telemetry.mqtt_errors.one_more();
                 let error = error.to_string();
                 let remedy = remedy(&error, broker);
-                log::warn!("MQTT: {broker}: {error}{remedy}; next attempt in {} s", backoff.as_secs());
+                let pause = backoff.pause();
+                log::warn!("MQTT: {broker}: {error}{remedy}; next attempt in {} s", pause.as_secs());
                 keep_events(&mut connection, link, telemetry);
-                let due = Instant::now() + backoff;
+                let due = Instant::now() + pause;
                 while Instant::now() < due && !link.stop.load(Ordering::SeqCst) {
                     link.bell.wait(Some(due));
                 }
-                backoff = (backoff * 2).min(MAX_BACKOFF);
             }
         }
     }
@@ -569,10 +566,7 @@ mod tests {
         assert_eq!(&**lock(&mqtt.link.events).front().unwrap(), "10\n");
         let link = mqtt.link.clone();
         drop(mqtt);
-        let start = Instant::now();
-        while !link.finished.load(Ordering::SeqCst) {
-            assert!(start.elapsed() < Duration::from_secs(30));
-            thread::sleep(TICK);
-        }
+        let deadline = Instant::now() + Duration::from_secs(30);
+        assert!(wait::until(deadline, TICK, || link.finished.load(Ordering::SeqCst)));
     }
 }

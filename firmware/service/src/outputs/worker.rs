@@ -1,10 +1,11 @@
 //! A thread with a bounded queue.
 
 use std::sync::Arc;
-use std::thread::{JoinHandle, sleep};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use resight_base::wait;
 
 use crate::queue::Queue;
 use crate::threads::{Role, spawn};
@@ -38,9 +39,7 @@ impl<T: Send + 'static, const N: usize> Worker<T, N> {
     /// Takes nothing more and waits until all is done, or until `deadline`.
     pub(super) fn close(&self, deadline: Instant) {
         self.queue.close();
-        while !self.thread.is_finished() && Instant::now() < deadline {
-            sleep(Duration::from_millis(5));
-        }
+        wait::until(deadline, Duration::from_millis(5), || self.thread.is_finished());
     }
 }
 

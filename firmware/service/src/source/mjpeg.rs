@@ -1,6 +1,8 @@
 //! JPEG images one after another, as cameras send them: bare, with padding between them, or as parts
 //! of a multipart message over HTTP.
 
+use resight_imaging::markers;
+
 use super::piece::Piece;
 
 /// Bytes in which a start of image must be found, or they are rubbish.
@@ -13,7 +15,7 @@ const LONGEST_HEADER: usize = 8192;
 /// the next start of image when it was cut off. `seen` is 0 for a new image; when there is
 /// too little to tell, the next look begins there.
 pub(super) fn jpeg_piece(bytes: &[u8], seen: &mut usize) -> Piece {
-    const START: [u8; 3] = [0xff, 0xd8, 0xff];
+    const START: [u8; 3] = [markers::PREFIX, markers::START, markers::PREFIX];
     let start = bytes.windows(3).position(|window| window == START);
     match start {
         Some(0) => {}
@@ -29,14 +31,13 @@ pub(super) fn jpeg_piece(bytes: &[u8], seen: &mut usize) -> Piece {
         *seen = position;
         let Some(&[marker, kind]) = bytes.get(position..position + 2) else { return Piece::More };
         match (marker, kind) {
-            (0xff, 0xd9) => return Piece::Frame(0..position + 2, position + 2),
-            (0xff, 0xd8) => return cut_off(position),
-            (0xff, 0xff) => position += 1,
-            (0xff, 0xc0..=0xfe) if !(0xd0..=0xd7).contains(&kind) => {
-                let Some(&[high, low]) = bytes.get(position + 2..position + 4) else { return Piece::More };
-                let end = position + 2 + usize::from(u16::from_be_bytes([high, low])).max(2);
+            (markers::PREFIX, markers::END) => return Piece::Frame(0..position + 2, position + 2),
+            (markers::PREFIX, markers::START) => return cut_off(position),
+            (markers::PREFIX, markers::PREFIX) => position += 1,
+            (markers::PREFIX, _) if ends_scan(kind) => {
+                let Some(end) = markers::segment_end(bytes, position) else { return Piece::More };
                 // A thumbnail may lie in an application's segment or in a comment, nowhere else.
-                let plain = !matches!(kind, 0xe0..=0xef | 0xfe);
+                let plain = !markers::is_application(kind) && kind != markers::COMMENT;
                 let inside = &bytes[position..end.min(bytes.len())];
                 let start = inside.windows(3).position(|window| plain && window == START);
                 if let Some(start) = start {
@@ -50,9 +51,8 @@ pub(super) fn jpeg_piece(bytes: &[u8], seen: &mut usize) -> Piece {
             // Within a scan, or after rubbish: on to the next marker that is none of a scan's own.
             _ => {
                 let from = position + 1;
-                let next = bytes.get(from..).unwrap_or_default().windows(2).position(|pair| {
-                    pair[0] == 0xff && pair[1] >= 0xc0 && pair[1] != 0xff && !(0xd0..=0xd7).contains(&pair[1])
-                });
+                let mut pairs = bytes.get(from..).unwrap_or_default().windows(2);
+                let next = pairs.position(|pair| pair[0] == markers::PREFIX && ends_scan(pair[1]));
                 let Some(next) = next else {
                     // The last byte may be the first of a marker.
                     *seen = position.max(bytes.len() - 2);
@@ -62,6 +62,11 @@ pub(super) fn jpeg_piece(bytes: &[u8], seen: &mut usize) -> Piece {
             }
         }
     }
+}
+
+/// Whether a marker of this kind ends the data of a scan.
+fn ends_scan(kind: u8) -> bool {
+    (0xc0..markers::PREFIX).contains(&kind) && markers::restart(kind).is_none()
 }
 
 /// Whether bytes before or behind an image are what stands there without a fault: the boundary and
