@@ -11,7 +11,7 @@ use resight_model_file::{Labels, sha256_of_file};
 use sha2::{Digest, Sha256};
 
 /// Largest list of labelled images, in bytes.
-const MAX_TEXT: u64 = 16 << 20;
+pub(crate) const MAX_TEXT: u64 = 16 << 20;
 
 /// An image of a labelled folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -205,7 +205,7 @@ fn listed(
 
 /// File and class of a line. Both may have spaces in them: the file is the longest beginning of the
 /// line that exists, or else all but the last word.
-fn file_and_class(folder: &Path, line: &str, separator: char) -> Option<(String, String)> {
+pub(crate) fn file_and_class(folder: &Path, line: &str, separator: char) -> Option<(String, String)> {
     let is_separator = |c: char| if separator == ',' { c == ',' } else { c == ' ' || c == '\t' };
     let clean = |text: &str| text.trim().trim_matches('"').trim().to_owned();
     let places: Vec<usize> = line.match_indices(is_separator).map(|(at, _)| at).collect();

@@ -15,3 +15,4 @@ pub mod readable;
 pub mod reference;
 pub mod save;
 pub mod synth;
+pub mod teach;

@@ -28,6 +28,8 @@ enum Command {
     Fetch(commands::fetch::Arguments),
     /// Turn an f32 ONNX network into an int8 model file.
     Quantize(commands::quantize::Arguments),
+    /// Teach a network classes of your own from folders of photographs.
+    Teach(commands::teach::Arguments),
     /// Compare models on a folder of labelled images.
     Evaluate(commands::evaluate::Arguments),
     /// Classify images.
@@ -66,6 +68,7 @@ fn main() -> ExitCode {
         Command::Demo(arguments) => arguments.run(),
         Command::Fetch(arguments) => arguments.run(),
         Command::Quantize(arguments) => arguments.run(),
+        Command::Teach(arguments) => arguments.run(),
         Command::Evaluate(arguments) => arguments.run(),
         Command::Classify(arguments) => arguments.run(),
         Command::Inspect(arguments) => arguments.run(),

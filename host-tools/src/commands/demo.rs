@@ -120,6 +120,7 @@ impl Arguments {
         heading("Next")?;
         print_line(format_args!(
             "Your camera:  resight demo --camera /dev/video0   (print models/markers/cards.pdf)\n\
+             Your things:  resight teach resnet50-v1-12 photographs/ -o mine.resight.tar; docs/guides/teach.md\n\
              Your rules:   edit {0}, then resightd check {0}; docs/guides/rules.md\n\
              Your board:   resight deploy USER@HOST --model {1} --config {0}; docs/guides\n\
              Your ResNet:  resight quantize yours.onnx ...; docs/guides/quantise-your-resnet.md",

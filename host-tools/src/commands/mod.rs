@@ -13,6 +13,7 @@ mod pictures;
 pub(crate) mod quantize;
 pub(crate) mod sign;
 pub(crate) mod synth;
+pub(crate) mod teach;
 pub(crate) mod verify;
 
 use std::sync::Mutex;

@@ -10,7 +10,7 @@ use resight_imaging::{Channels, Fit, MAX_INPUT_SIDE, Preprocessing};
 
 /// What the network is given for a picture; found out from the network and the files beside it
 /// where nothing is said.
-#[derive(Debug, Args, Default)]
+#[derive(Debug, Args, Default, PartialEq)]
 pub(crate) struct PictureArguments {
     /// What the network was trained to be given: imagenet (or torchvision: ImageNet's mean and
     /// deviation), caffe (BGR less ImageNet's mean), tf (-1 to 1), unit (0 to 1), none (0 to 255),
@@ -41,6 +41,11 @@ pub(crate) struct PictureArguments {
 }
 
 impl PictureArguments {
+    /// Whether nothing is said.
+    pub(crate) fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+
     /// With the shorter side resized to `pixels`.
     pub(crate) fn resized(self, pixels: u32) -> Self {
         Self { resize: Some(pixels), ..self }

@@ -7,6 +7,7 @@ mod global_average;
 mod linear;
 mod max_pool;
 mod table;
+mod unknown;
 mod upsample;
 
 use std::fmt;
@@ -21,6 +22,7 @@ pub use self::global_average::GlobalAverage;
 pub use self::linear::Linear;
 pub use self::max_pool::MaxPool;
 pub use self::table::Table;
+pub use self::unknown::Unknown;
 pub use self::upsample::Upsample;
 use crate::layer::Layer;
 
@@ -48,6 +50,7 @@ impl Default for Layers {
             .with::<Add>()
             .with::<Concat>()
             .with::<Upsample>()
+            .with::<Unknown>()
     }
 }
 

@@ -1,0 +1,44 @@
+//! Teaching an int8 network classes of its own from photographs.
+//!
+//! A trained network stays as it is; only its last layer is learnt anew, from the features that a
+//! board will compute, the 16-bit global averages of the *int8* network, so that nothing learnt is
+//! lost by quantising afterwards. No ONNX is needed, no training framework, no GPU: a board can do
+//! it as well as a workstation.
+//!
+//! 1. [`Backbone`] cuts a network off behind its global average; [`Views`] varies photographs;
+//!    [`Extractor::features`] computes their [`Features`].
+//! 2. [`groups`] keeps together what is nearly the same picture.
+//! 3. [`learn`] chooses the strength of regularisation by cross-validation, calibrates probabilities,
+//!    finds out how well it works ([`Figures`]) and learns from all photographs.
+//! 4. [`Rounded`] holds the weights in 8 bits; [`network`] makes the graph, [`golden`] its golden vectors.
+//!
+//! Everything follows from the photographs, the settings and their seeds: the same bits whatever the
+//! threads.
+
+mod backbone;
+mod duplicates;
+mod error;
+mod features;
+mod figures;
+mod folds;
+mod head;
+mod learn;
+mod memory;
+mod random;
+mod solver;
+mod statistics;
+mod views;
+
+pub use backbone::{Backbone, Extractor};
+pub use duplicates::{REACH, SIDE, Thumbnail, groups, thumbnail};
+pub use error::TeachError;
+pub use features::{Features, Scaling};
+pub use figures::{ClassFigures, Figures, UnknownFigures};
+pub use folds::folds;
+pub use head::{Rounded, UNKNOWN, golden, network};
+pub use learn::{HeldOut, Learnt, Lesson, Settings, learn};
+pub use memory::{Memory, NEAREST};
+pub use random::Random;
+pub use solver::{Examples, Weights, logits};
+pub use statistics::{Share, auroc, lower_quantile};
+pub use views::Views;

@@ -1,0 +1,306 @@
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail, ensure};
+use clap::Args;
+use resight::classifier::is_onnx;
+use resight::fetch::{Loaded, Settings as Download, download};
+use resight::import::import;
+use resight::quantise::check;
+use resight::readable::ReadableImages;
+use resight::teach::job::Digested;
+use resight::teach::{GroupBy, Job, Photographs, Taught, backbone, page};
+use resight_base::console::print_line;
+use resight_base::files::check_writable;
+use resight_imaging::{Fit, Preprocessing};
+use resight_runtime::{Model, Target};
+use resight_teach::{Backbone, Settings, Views};
+use serde_json::json;
+
+use super::pictures::PictureArguments;
+use super::{Bars, print_json, print_table, took};
+
+/// Files that are listed on the terminal.
+const LISTED: usize = 8;
+/// Classes whose confusion matrix fits a terminal.
+const MATRIX: usize = 12;
+
+/// Arguments of `resight teach`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  resight teach resnet50-v1-12 photographs/ -o mine.resight.tar --report mine.html
+
+photographs/ has a folder for each class (or labels.txt with lines `file class`, or one CSV file of
+both). 40 photographs a class are a good beginning; docs/guides/teach.md says how to take them. The
+network stays as it is but for its last layer; what it was taught from and how well it works by
+cross-validation is in the model file. Features are kept in a folder beside the output (--cache), so
+that a second run with a few new photographs is quick.")]
+pub(crate) struct Arguments {
+    /// The network: an f32 ONNX file, which is quantised on the photographs first, an int8 model file, or
+    /// the name of a recipe of `resight fetch`.
+    backbone: String,
+    /// Folder with a folder of photographs for each class.
+    photographs: PathBuf,
+    /// The model file to write.
+    #[arg(short, long, value_name = "FILE")]
+    output: PathBuf,
+    /// Write a report with pictures of what goes wrong, as one HTML file.
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
+    /// Views of each photograph: the photograph itself, and others with parts of it, turned, mirrored, in
+    /// other light.
+    #[arg(long, default_value_t = 8, value_name = "N")]
+    views: usize,
+    /// Mirror no view: where left and right mean something.
+    #[arg(long)]
+    no_mirror: bool,
+    /// What views and folds follow from.
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    seed: u64,
+    /// Most folds of the cross-validation.
+    #[arg(long, default_value_t = 5, value_name = "N")]
+    folds: usize,
+    /// Keep photographs together in cross-validation besides those that are nearly the same: of a folder,
+    /// of a prefix (names but for a number at the end), or of a time (within half a minute); or nothing.
+    #[arg(long, default_value = "nothing", value_name = "HOW")]
+    group_by: GroupBy,
+    /// Wanted share of familiar pictures that are taken for the class `unknown`, percent.
+    #[arg(long, default_value_t = 1.0, value_name = "PERCENT")]
+    unknown: f64,
+    /// Have no class `unknown`: every picture is one of the classes.
+    #[arg(long, conflicts_with = "unknown")]
+    no_unknown: bool,
+    /// Wanted share of other classes' pictures above the threshold that is printed for a class, percent.
+    #[arg(long, default_value_t = 1.0, value_name = "PERCENT")]
+    false_alarms: f64,
+    /// Folder for features and for the quantised network [default: the output with `.cache`].
+    #[arg(long, value_name = "DIR")]
+    cache: Option<PathBuf>,
+    #[command(flatten)]
+    pictures: PictureArguments,
+    /// End with an error at a photograph that cannot be used, instead of passing it over.
+    #[arg(long)]
+    strict: bool,
+    /// Print the result as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+impl Arguments {
+    fn check(&self) -> Result<()> {
+        ensure!((1..=64).contains(&self.views), "--views {}: 1 to 64 are possible", self.views);
+        ensure!((2..=20).contains(&self.folds), "--folds {}: 2 to 20 are possible", self.folds);
+        for (switch, percent) in [("--unknown", self.unknown), ("--false-alarms", self.false_alarms)] {
+            ensure!(
+                percent > 0.0 && percent < 50.0,
+                "{switch} {percent}: a share above 0 and below 50 percent is expected"
+            );
+        }
+        ensure!(
+            !is_onnx(&self.output),
+            "{}: a model file is no ONNX file; name it {}",
+            self.output.display(),
+            self.output.with_extension("resight.tar").display()
+        );
+        check_writable(&self.output)?;
+        self.report.iter().try_for_each(|report| check_writable(report))?;
+        Ok(())
+    }
+
+    fn cache(&self) -> Result<PathBuf> {
+        let beside = || {
+            let mut name = self.output.as_os_str().to_owned();
+            name.push(".cache");
+            PathBuf::from(name)
+        };
+        let cache = self.cache.clone().unwrap_or_else(beside);
+        fs::create_dir_all(&cache).with_context(|| format!("{}: cannot make the folder", cache.display()))?;
+        Ok(cache)
+    }
+
+    fn job(&self) -> Job {
+        let settings = Settings {
+            folds: self.folds,
+            seed: self.seed,
+            unknown: (!self.no_unknown).then_some(self.unknown / 100.0),
+            false_alarms: self.false_alarms / 100.0,
+            ..Settings::default()
+        };
+        let views = Views { count: self.views, mirror: !self.no_mirror, seed: self.seed };
+        Job { views, settings, group_by: self.group_by, strict: self.strict }
+    }
+
+    pub(crate) fn run(self) -> Result<()> {
+        let start = Instant::now();
+        self.check()?;
+        let photographs = Photographs::read(&self.photographs, !self.no_unknown)?;
+        let cache = self.cache()?;
+        let source = self.source(&cache)?;
+        let bars = Bars::new();
+        let progress = |phase: &str, done, total| bars.update(phase, done, total);
+        let (model, digested) = if is_onnx(&source) {
+            let imported = import(&source)?;
+            let named = || source.display().to_string();
+            let preprocessing = self.pictures.preprocessing(&imported, &source).with_context(named)?;
+            check(&imported.graph, &preprocessing).with_context(named)?;
+            let digested = Digested::new(&photographs, self.group_by, &progress)?;
+            let files: Vec<PathBuf> = digested.files.iter().map(|(path, _)| path.clone()).collect();
+            let readable = ReadableImages::check(&files, self.strict, &progress)?;
+            let usable: Vec<_> = digested
+                .files
+                .iter()
+                .filter(|(path, _)| readable.files.binary_search(path).is_ok() || readable.files.contains(path))
+                .cloned()
+                .collect();
+            let model = backbone::quantised(&imported, &source, preprocessing, &usable, &cache, &progress)?;
+            (model, digested)
+        } else {
+            let model = Model::load(&source)?;
+            self.fits(model.preprocessing())?;
+            // Refused before a photograph is read.
+            Backbone::of(&model)?;
+            (model, Digested::new(&photographs, self.group_by, &progress)?)
+        };
+        let taught = self.job().teach(&model, digested, &cache, &Target::of_this_machine()?, &progress)?;
+        bars.finish();
+        taught.notes.iter().for_each(|note| log::warn!("{note}"));
+        taught.save(&self.output, &model)?;
+        if let Some(report) = &self.report {
+            page::write(&taught, report)?;
+        }
+        if self.json {
+            return print_json(&json!({
+                "output": self.output,
+                "seconds": start.elapsed().as_secs_f64(),
+                "computed": taught.computed,
+                "notes": taught.notes,
+                "suspicious": files(&taught, &taught.suspicious(), usize::MAX),
+                "taught": taught.report,
+            }));
+        }
+        self.print(&taught, start)
+    }
+
+    /// The file of the network, fetched if it is a recipe's.
+    fn source(&self, cache: &Path) -> Result<PathBuf> {
+        let path = PathBuf::from(&self.backbone);
+        if path.extension().is_none_or(|extension| extension != "toml") && path.exists() {
+            return Ok(path);
+        }
+        let Ok(loaded) = Loaded::find(&self.backbone) else {
+            backbone::check_there(&path)?;
+            bail!("{}: neither a network nor a recipe", path.display());
+        };
+        let network = &loaded.recipe.network;
+        for folder in [Path::new("."), cache] {
+            let there = folder.join(&network.file);
+            if there.is_file() && resight_model_file::sha256_of_file(&there)? == network.sha256 {
+                return Ok(there);
+            }
+        }
+        log::info!("fetching {} ({})", loaded.recipe.name, loaded.recipe.licence);
+        let bars = Bars::new();
+        download(network, &network.urls, cache, &Download::default(), &mut |event| {
+            if let resight::fetch::Event::Progress(bytes) = event {
+                bars.update("fetching", bytes as usize, network.bytes as usize);
+            }
+        })?;
+        bars.finish();
+        Ok(cache.join(&network.file))
+    }
+
+    /// Refuses switches that an int8 network has answered already.
+    fn fits(&self, preprocessing: &Preprocessing) -> Result<()> {
+        ensure!(
+            self.pictures.is_default(),
+            "{}: an int8 model file says itself how pictures become its input (fit {}): leave out --preprocess, \
+             --fit and their kind, or give the f32 ONNX network",
+            self.backbone,
+            if preprocessing.fit == Fit::Crop { "crop" } else { preprocessing.fit.name() }
+        );
+        Ok(())
+    }
+
+    fn print(&self, taught: &Taught, start: Instant) -> Result<()> {
+        let figures = &taught.report.figures;
+        let percent = |share: f64| format!("{:.1}", share * 100.0);
+        let row = |class: &resight_teach::ClassFigures| {
+            vec![
+                class.name.clone(),
+                class.photographs.to_string(),
+                percent(class.recall.value),
+                class.precision.map_or("-".to_owned(), percent),
+                format!("{:.3}", class.threshold),
+                percent(class.recall_at_threshold),
+                class.photographs_for_half_the_errors.map_or("-".to_owned(), |count| count.to_string()),
+            ]
+        };
+        let rows: Vec<Vec<String>> = figures.classes.iter().map(row).collect();
+        print_table(
+            &["class", "photographs", "recall %", "precision %", "threshold", "recall there %", "for half the errors"],
+            &rows,
+        )?;
+        if figures.classes.len() <= MATRIX {
+            print_line(format_args!(""))?;
+            let names = figures.classes.iter().map(|class| class.name.as_str());
+            let header: Vec<&str> = std::iter::once("is, taken for").chain(names).collect();
+            let row = |(class, counts): (&resight_teach::ClassFigures, &Vec<usize>)| {
+                std::iter::once(class.name.clone()).chain(counts.iter().map(usize::to_string)).collect()
+            };
+            print_table(&header, &figures.classes.iter().zip(&figures.confusion).map(row).collect::<Vec<_>>())?;
+        }
+        print_line(format_args!(
+            "\n{} of photographs that were not learnt from are recognised (cross-validation, {} folds of {} groups; \
+             of as many others that would be, 95 times of 100)",
+            page::with_interval(figures.accuracy),
+            figures.folds,
+            figures.groups
+        ))?;
+        if let Some(unknown) = figures.unknown {
+            print_line(format_args!(
+                "`unknown`: what is less like the {} nearest taught pictures than {:.3}; {} % of the photographs are",
+                resight_teach::NEAREST,
+                unknown.threshold,
+                percent(unknown.rejected)
+            ))?;
+        }
+        let wrong = taught.wrong();
+        if !wrong.is_empty() {
+            print_line(format_args!("taken for something else: {}", files(taught, &wrong, LISTED).join(", ")))?;
+        }
+        let suspicious = taught.suspicious();
+        if !suspicious.is_empty() {
+            print_line(format_args!(
+                "perhaps in the wrong folder: {}",
+                files(taught, &suspicious, LISTED).join(", ")
+            ))?;
+        }
+        print_line(format_args!(
+            "{}: {} classes from {} photographs in {} views each, features of {} computed, {}\n\
+             next: resight classify {0} PHOTOGRAPH; resight deploy USER@HOST --model {0}",
+            self.output.display(),
+            figures.classes.len(),
+            figures.photographs,
+            figures.views,
+            taught.computed,
+            took(start)
+        ))?;
+        Ok(())
+    }
+}
+
+/// Paths of photographs with what they were taken for.
+fn files(taught: &Taught, photographs: &[usize], most: usize) -> Vec<String> {
+    let names = &taught.report.figures.classes;
+    let one = |&index: &usize| {
+        format!("{} ({})", taught.files[index].display(), names[taught.held_out[index].best()].name)
+    };
+    let more = photographs.len().saturating_sub(most);
+    let mut list: Vec<String> = photographs.iter().take(most).map(one).collect();
+    if more > 0 {
+        list.push(format!("and {more} more"));
+    }
+    list
+}
