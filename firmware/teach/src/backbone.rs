@@ -62,9 +62,8 @@ impl Backbone {
         preprocessing: &Preprocessing,
     ) -> Result<Self, TeachError> {
         let refuse = |cause: &str| TeachError::Backbone { name: name.to_owned(), cause: cause.to_owned() };
-        let averages: Vec<usize> = (0..graph.nodes.len())
-            .filter(|&node| graph.nodes[node].op_is::<GlobalAverage>())
-            .collect();
+        let averages: Vec<usize> =
+            (0..graph.nodes.len()).filter(|&node| graph.nodes[node].op_is::<GlobalAverage>()).collect();
         let &[average] = averages.as_slice() else {
             return Err(refuse(
                 "it has no single global average, whose features could be learnt from: give a classifier with \
@@ -79,7 +78,9 @@ impl Backbone {
         })?;
         let average = OutletId::new(average, 0);
         let fact = graph.outlet_fact(average).ok().and_then(|fact| fact.shape.as_concrete());
-        let Some(&[1, channels]) = fact else { return Err(refuse("its global average is no row of numbers")) };
+        let Some(&[1, channels]) = fact else {
+            return Err(refuse("its global average is no row of numbers"));
+        };
         let mut graph = graph.clone();
         graph.select_output_outlets(&[average]).map_err(|error| refuse(&format!("{error:#}")))?;
         Ok(Self {

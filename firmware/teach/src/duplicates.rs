@@ -15,12 +15,8 @@ pub const REACH: usize = 3000;
 
 /// The picture as a thumbnail: mean grey levels of its fields, whatever its proportions.
 pub fn thumbnail(image: &image::RgbImage) -> Thumbnail {
-    let small = image::imageops::resize(
-        image,
-        SIDE as u32,
-        SIDE as u32,
-        image::imageops::FilterType::Triangle,
-    );
+    let small =
+        image::imageops::resize(image, SIDE as u32, SIDE as u32, image::imageops::FilterType::Triangle);
     let mut levels = [0; SIDE * SIDE];
     for (level, pixel) in levels.iter_mut().zip(small.pixels()) {
         let [red, green, blue] = pixel.0.map(u32::from);

@@ -45,7 +45,9 @@ mod tests {
         let classes: Vec<usize> = (0..60).map(|index| index / 3 % 3).collect();
         let found = folds(&groups, &classes, 5, 1);
         for group in 0..20 {
-            assert!((0..60).filter(|index| groups[*index] == group).all(|index| found[index] == found[group * 3]));
+            assert!(
+                (0..60).filter(|index| groups[*index] == group).all(|index| found[index] == found[group * 3])
+            );
         }
         for fold in 0..5 {
             for class in 0..3 {

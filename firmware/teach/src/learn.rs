@@ -113,9 +113,7 @@ pub fn learn(
     let course = Course::new(lesson, settings)?;
     let steps = STRENGTHS.len() + PARTS.len() + 1;
     let mut tried = course.strengths(&|done| progress(done, steps));
-    let chosen = (0..tried.len())
-        .min_by(|&a, &b| tried[a].loss.total_cmp(&tried[b].loss))
-        .unwrap_or(0);
+    let chosen = (0..tried.len()).min_by(|&a, &b| tried[a].loss.total_cmp(&tried[b].loss)).unwrap_or(0);
     let Tried { logits: held_out, temperature, loss } = tried.swap_remove(chosen);
     let strength = STRENGTHS[chosen];
     let curve: Vec<Curve> = PARTS
@@ -400,8 +398,13 @@ impl<'a> Course<'a> {
         // Between the last that is rejected and the first that is not; with fewer photographs than
         // would reject one, a little below all of them.
         let first_kept = lower_quantile(&known, share);
-        let rejected_below = known.iter().copied().filter(|&value| value < first_kept).fold(f64::NEG_INFINITY, f64::max);
-        let below = if rejected_below.is_finite() { rejected_below } else { first_kept - (median - first_kept) * 0.1 };
+        let rejected_below =
+            known.iter().copied().filter(|&value| value < first_kept).fold(f64::NEG_INFINITY, f64::max);
+        let below = if rejected_below.is_finite() {
+            rejected_below
+        } else {
+            first_kept - (median - first_kept) * 0.1
+        };
         let threshold = f64::midpoint(first_kept, below);
         let rejected = known.iter().filter(|&&value| value < threshold).count() as f64 / known.len() as f64;
         // A picture of median familiarity is unknown with a probability of 0.1 %.
@@ -430,11 +433,8 @@ impl<'a> Course<'a> {
         let share = |curve: &Curve| {
             curve.right.iter().filter(|right| **right).count() as f64 / curve.right.len().max(1) as f64
         };
-        let learning_curve: Vec<(f64, f64)> = curve
-            .iter()
-            .map(|curve| (curve.part, share(curve)))
-            .chain([(1.0, accuracy.value)])
-            .collect();
+        let learning_curve: Vec<(f64, f64)> =
+            curve.iter().map(|curve| (curve.part, share(curve))).chain([(1.0, accuracy.value)]).collect();
         let steepness = steepness(&learning_curve);
         let class = |class: usize| {
             let own: Vec<usize> = (0..classes.len()).filter(|&one| classes[one] == class).collect();

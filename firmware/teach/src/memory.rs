@@ -48,13 +48,8 @@ impl Memory {
     /// that none of the others is far from one: the next is always the one that is least similar to
     /// those that are there.
     pub fn new(features: &Features, rows: &[usize], most: usize, zero: i32, limit: i16) -> Self {
-        let mut memory = Self {
-            rows: vec![],
-            scale: vec![],
-            photographs: vec![],
-            columns: features.columns(),
-            zero,
-        };
+        let mut memory =
+            Self { rows: vec![], scale: vec![], photographs: vec![], columns: features.columns(), zero };
         if rows.len() <= most {
             for (photograph, &row) in rows.iter().enumerate() {
                 memory.push(photograph, features.row(row), limit);
@@ -110,7 +105,11 @@ impl Memory {
             product += i64::from(weight) * value;
             square += value * value;
         }
-        if square == 0 { -1.0 } else { product as f64 * f64::from(self.scale[index]) / (square as f64).sqrt() }
+        if square == 0 {
+            -1.0
+        } else {
+            product as f64 * f64::from(self.scale[index]) / (square as f64).sqrt()
+        }
     }
 
     /// The mean cosine to the nearest of the pictures that `counts` lets count.

@@ -192,7 +192,8 @@ impl Examples<'_> {
             let direction = descent(&gradient, &pairs);
             let slope = dot(&direction, &gradient);
             // At first nothing is known of the curvature.
-            let mut step = if pairs.is_empty() { 1.0 / dot(&gradient, &gradient).sqrt().max(1e-12) } else { 1.0 };
+            let mut step =
+                if pairs.is_empty() { 1.0 / dot(&gradient, &gradient).sqrt().max(1e-12) } else { 1.0 };
             let mut next_gradient = vec![0.0; at.len()];
             let mut found = None;
             for _ in 0..40 {

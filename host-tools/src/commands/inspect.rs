@@ -3,6 +3,8 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::Args;
 use resight::coverage::int8_mac_coverage_percent;
+use resight::teach::TaughtReport;
+use resight::teach::page::with_interval;
 use resight_base::console::print_line;
 use resight_model_file::PublicKey;
 use resight_runtime::{Head, Isa, Model, StepInfo, Target, TensorFact};
@@ -112,6 +114,7 @@ impl<'a> Inspected<'a> {
             "int8_mac_coverage_percent": self.coverage_percent,
             "preprocessing": self.model.preprocessing(),
             "provenance": self.model.provenance(),
+            "taught": self.model.report()["taught"],
             "signed_by": self.model.signer().map(PublicKey::fingerprint),
             "layers": steps,
         }))
@@ -140,6 +143,30 @@ impl<'a> Inspected<'a> {
         print_table(&header, &rows)
     }
 
+    /// What the classes were taught from, if `resight teach` did.
+    fn print_taught(&self) -> Result<()> {
+        let Ok(taught) = serde_json::from_value::<TaughtReport>(self.model.report()["taught"].clone()) else {
+            return Ok(());
+        };
+        let figures = &taught.figures;
+        print_line(format_args!(
+            "taught from {} photographs of {} classes in {} views each (sha256 {}), seed {}, grouped by {}",
+            figures.photographs,
+            figures.classes.len(),
+            figures.views,
+            taught.photographs_sha256,
+            taught.seed,
+            taught.group_by
+        ))?;
+        print_line(format_args!(
+            "{} recognised by cross-validation, {} folds of {} groups; `--json` has the rest",
+            with_interval(figures.accuracy),
+            figures.folds,
+            figures.groups
+        ))?;
+        Ok(())
+    }
+
     fn print_summary(&self) -> Result<()> {
         let Self { model, isa, input: [height, width, channels], classes, outputs, .. } = self;
         let gives = classes.map_or_else(|| outputs.join(", "), |classes| format!("{classes} classes"));
@@ -161,6 +188,7 @@ impl<'a> Inspected<'a> {
             "from {} (sha256 {}){calibration}",
             provenance.source, provenance.source_sha256
         ))?;
+        self.print_taught()?;
         match model.signer() {
             // Whose key it is, only a file from elsewhere can say.
             Some(key) => {

@@ -151,7 +151,9 @@ impl Arguments {
             let usable: Vec<_> = digested
                 .files
                 .iter()
-                .filter(|(path, _)| readable.files.binary_search(path).is_ok() || readable.files.contains(path))
+                .filter(|(path, _)| {
+                    readable.files.binary_search(path).is_ok() || readable.files.contains(path)
+                })
                 .cloned()
                 .collect();
             let model = backbone::quantised(&imported, &source, preprocessing, &usable, &cache, &progress)?;
@@ -239,7 +241,15 @@ impl Arguments {
         };
         let rows: Vec<Vec<String>> = figures.classes.iter().map(row).collect();
         print_table(
-            &["class", "photographs", "recall %", "precision %", "threshold", "recall there %", "for half the errors"],
+            &[
+                "class",
+                "photographs",
+                "recall %",
+                "precision %",
+                "threshold",
+                "recall there %",
+                "for half the errors",
+            ],
             &rows,
         )?;
         if figures.classes.len() <= MATRIX {
@@ -249,7 +259,10 @@ impl Arguments {
             let row = |(class, counts): (&resight_teach::ClassFigures, &Vec<usize>)| {
                 std::iter::once(class.name.clone()).chain(counts.iter().map(usize::to_string)).collect()
             };
-            print_table(&header, &figures.classes.iter().zip(&figures.confusion).map(row).collect::<Vec<_>>())?;
+            print_table(
+                &header,
+                &figures.classes.iter().zip(&figures.confusion).map(row).collect::<Vec<_>>(),
+            )?;
         }
         print_line(format_args!(
             "\n{} of photographs that were not learnt from are recognised (cross-validation, {} folds of {} groups; \
@@ -268,7 +281,10 @@ impl Arguments {
         }
         let wrong = taught.wrong();
         if !wrong.is_empty() {
-            print_line(format_args!("taken for something else: {}", files(taught, &wrong, LISTED).join(", ")))?;
+            print_line(format_args!(
+                "taken for something else: {}",
+                files(taught, &wrong, LISTED).join(", ")
+            ))?;
         }
         let suspicious = taught.suspicious();
         if !suspicious.is_empty() {

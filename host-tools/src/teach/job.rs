@@ -12,8 +12,8 @@ use resight_imaging::{ImageView, Preprocessor, RgbImage, decode_photograph};
 use resight_model_file::{Labels, Task, sha256_of_file};
 use resight_runtime::{Model, ModelParts, Target};
 use resight_teach::{
-    Backbone, Extractor, Features, Figures, HeldOut, Learnt, Lesson, Rounded, Settings, Views, golden, groups, learn,
-    network, thumbnail,
+    Backbone, Extractor, Features, Figures, HeldOut, Learnt, Lesson, Rounded, Settings, Views, golden,
+    groups, learn, network, thumbnail,
 };
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -131,7 +131,8 @@ impl Digested {
             .files
             .par_iter()
             .map(|file| {
-                let bytes = fs::read(&file.path).with_context(|| format!("{}: cannot read", file.path.display()))?;
+                let bytes =
+                    fs::read(&file.path).with_context(|| format!("{}: cannot read", file.path.display()))?;
                 progress("reading photographs", done.fetch_add(1, Ordering::Relaxed) + 1, total);
                 Ok(digest_of(&bytes))
             })
@@ -167,7 +168,11 @@ impl Digested {
             found.groups.push(group);
         }
         if !twice.is_empty() {
-            found.notes.push(format!("{} there twice, counted once: {}", counted(twice.len()), named(&twice)));
+            found.notes.push(format!(
+                "{} there twice, counted once: {}",
+                counted(twice.len()),
+                named(&twice)
+            ));
         }
         Ok(found)
     }
@@ -407,7 +412,11 @@ fn input_of(backbone: &Backbone, path: &Path) -> Result<Vec<i8>> {
 }
 
 /// What is left without the photographs that cannot be used.
-fn without(digested: Digested, refused: &HashMap<usize, String>, notes: &mut Vec<String>) -> Result<Digested> {
+fn without(
+    digested: Digested,
+    refused: &HashMap<usize, String>,
+    notes: &mut Vec<String>,
+) -> Result<Digested> {
     let mut order: Vec<&usize> = refused.keys().collect();
     order.sort();
     let causes: Vec<String> = order.iter().map(|index| refused[*index].clone()).collect();
@@ -433,11 +442,7 @@ fn without(digested: Digested, refused: &HashMap<usize, String>, notes: &mut Vec
     }
     for (class, name) in left.names.iter().enumerate() {
         let count = left.classes.iter().filter(|other| **other == class).count();
-        ensure!(
-            count > 0,
-            "the class `{name}` has no photograph that can be used: {}",
-            named(&causes)
-        );
+        ensure!(count > 0, "the class `{name}` has no photograph that can be used: {}", named(&causes));
         ensure!(
             count >= 3,
             "the class `{name}` has {count} photograph{} that can be used: give 3 at the least, better 40, taken on \
@@ -488,7 +493,9 @@ fn cosine(a: &[i16], b: &[i16], zero: i64) -> f64 {
 /// The share of photographs whose best class is another by the rounded weights.
 fn changed(learnt: &Learnt, rounded: &Rounded, features: &Features, rows: &[usize]) -> f64 {
     let columns = features.columns();
-    let best = |values: &[f64]| (0..values.len()).fold(0, |best, at| if values[at] > values[best] { at } else { best });
+    let best = |values: &[f64]| {
+        (0..values.len()).fold(0, |best, at| if values[at] > values[best] { at } else { best })
+    };
     let changed = rows.iter().filter(|&&row| {
         let row = features.row(row);
         let exact: Vec<f64> = learnt
@@ -554,5 +561,4 @@ impl Taught {
         found.sort_by(|a, b| doubt(a).total_cmp(&doubt(b)));
         found
     }
-
 }

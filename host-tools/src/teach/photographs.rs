@@ -115,7 +115,9 @@ impl Photographs {
                 );
             }
             if let Some(other) = folded.insert(label.to_lowercase(), name.clone()) {
-                bail!("{shown}: the classes `{other}` and `{name}` would have one name: rename one of the folders");
+                bail!(
+                    "{shown}: the classes `{other}` and `{name}` would have one name: rename one of the folders"
+                );
             }
             let class = photographs.names.len();
             photographs.files.extend(files.into_iter().map(|path| TaughtPhotograph { path, class }));
@@ -275,11 +277,12 @@ fn taken(path: &Path) -> u64 {
 /// all photographs is all that is needed, so days are counted as if each month had 31.
 fn exif_time(bytes: &[u8]) -> Option<u64> {
     const PATTERN: &[u8; 19] = b"dddd:dd:dd dd:dd:dd";
-    let fits = |window: &&[u8]| {
-        window.iter().zip(PATTERN).all(|(&byte, &pattern)| {
-            if pattern == b'd' { byte.is_ascii_digit() } else { byte == pattern }
-        })
-    };
+    let fits =
+        |window: &&[u8]| {
+            window.iter().zip(PATTERN).all(|(&byte, &pattern)| {
+                if pattern == b'd' { byte.is_ascii_digit() } else { byte == pattern }
+            })
+        };
     let text = bytes.windows(PATTERN.len()).find(fits)?;
     let number = |from: usize, to: usize| {
         text[from..to].iter().fold(0, |number, digit| number * 10 + u64::from(digit - b'0'))
@@ -324,7 +327,8 @@ mod tests {
     #[test]
     fn a_list_says_the_classes() {
         let folder = folder(&["p/1.jpg", "p/2.jpg", "p/3 4.jpg"]);
-        fs::write(folder.path().join("labels.txt"), "p/1.jpg cat\np/3 4.jpg black dog\np/2.jpg cat\n").unwrap();
+        fs::write(folder.path().join("labels.txt"), "p/1.jpg cat\np/3 4.jpg black dog\np/2.jpg cat\n")
+            .unwrap();
         let read = Photographs::read(folder.path(), true).unwrap();
         assert_eq!(read.names, ["black dog", "cat"]);
         assert_eq!(read.files.len(), 3);
