@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use resight_imaging::{ImageView, Preprocessing, Preprocessor, RgbImage};
-use resight_model_file::Labels;
-use resight_runtime::{Classifier, Model, Target, ThreadSettings};
+use resight_model_file::{Activation, Labels};
+use resight_runtime::{Classifier, Model, Target, ThreadSettings, sigmoid, softmax};
 
 use crate::import::import;
 use crate::preprocess;
@@ -26,6 +26,7 @@ pub struct FloatModel {
     reference: Arc<Reference>,
     preprocessor: Preprocessor,
     classes: usize,
+    activation: Activation,
 }
 
 fn one_thread(model: &Model, target: &Target) -> Result<Classifier> {
@@ -55,6 +56,7 @@ impl AnyModel {
                 reference,
                 preprocessor: Preprocessor::new(&preprocessing)?,
                 classes,
+                activation: imported.activation,
             })));
         }
         let model = Arc::new(Model::load(path)?);
@@ -72,6 +74,7 @@ impl AnyModel {
                 reference: model.reference.clone(),
                 preprocessor: Preprocessor::new(model.preprocessor.preprocessing())?,
                 classes: model.classes,
+                activation: model.activation,
             })),
             Self::Int8(model, classifier) => {
                 Self::Int8(model.clone(), Box::new(one_thread(model, classifier.target())?))
@@ -97,6 +100,34 @@ impl AnyModel {
             model.preprocessor = Preprocessor::new(preprocessing)?;
         }
         Ok(())
+    }
+
+    /// Gives an f32 network the activation of the int8 model that it is compared with: an ONNX
+    /// file that ends in logits does not name it.
+    pub fn activate_like(&mut self, classes: usize, activation: Activation) {
+        if let Self::Float(model) = self
+            && model.classes == classes
+        {
+            model.activation = activation;
+        }
+    }
+
+    /// What makes probabilities of the logits.
+    pub fn activation(&self) -> Activation {
+        match self {
+            Self::Float(model) => model.activation,
+            Self::Int8(_, classifier) => classifier.head().activation(),
+        }
+    }
+
+    /// The probability of each class for `logits`.
+    pub fn probabilities(&self, logits: &[f32]) -> Vec<f32> {
+        let mut probabilities = logits.to_vec();
+        match self.activation() {
+            Activation::Softmax => softmax(&mut probabilities),
+            Activation::Sigmoid => sigmoid(&mut probabilities),
+        }
+        probabilities
     }
 
     /// Number of classes.

@@ -56,7 +56,7 @@ pub struct Classes<'a> {
 
 impl Classes<'_> {
     /// The class that a name, `WordNet` id or number means; `None` for none or several.
-    fn find(self, written: &str) -> Option<usize> {
+    pub(crate) fn find(self, written: &str) -> Option<usize> {
         if let Ok(number) = written.parse::<usize>() {
             return (number < self.count).then_some(number);
         }
@@ -215,7 +215,7 @@ pub(crate) fn file_and_class(folder: &Path, line: &str, separator: char) -> Opti
     (!class.is_empty()).then_some((name, class))
 }
 
-fn unknown(written: &str, classes: Classes<'_>) -> String {
+pub(crate) fn unknown(written: &str, classes: Classes<'_>) -> String {
     let last = classes.count.saturating_sub(1);
     if written.parse::<u64>().is_ok() {
         return format!("class {written}, but the network has classes 0 to {last}");

@@ -3,6 +3,7 @@
 pub mod cards;
 pub mod classifier;
 pub mod coverage;
+pub mod decisions;
 pub mod evaluate;
 pub mod fetch;
 pub mod graph;
@@ -15,4 +16,5 @@ pub mod readable;
 pub mod reference;
 pub mod save;
 pub mod synth;
+pub mod tags;
 pub mod teach;

@@ -41,7 +41,7 @@ pub fn save(
         name: &source.file_stem().unwrap_or_default().to_string_lossy(),
         layers: &Layers::default(),
         graph: &quantised.model,
-        task: Task::Classes,
+        task: Task::Classes { activation: quantised.activation },
         labels,
         preprocessing: &options.preprocessing,
         provenance: &provenance,

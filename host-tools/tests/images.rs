@@ -123,6 +123,50 @@ fn a_table_gives_files_and_classes() {
 }
 
 #[test]
+fn pictures_may_show_several_classes_or_none() {
+    let labels = labels();
+    let classes = Classes { count: 3, labels: Some(&labels) };
+    let tagged = |folder: &Path| {
+        let found = resight::tags::tagged_images(folder, classes);
+        let name = |path: &Path| path.file_name().unwrap().to_str().unwrap().to_owned();
+        found.map(|found| {
+            found.images.into_iter().map(|image| (name(&image.path), image.classes)).collect::<Vec<_>>()
+        })
+    };
+    let right = vec![("b.png".to_owned(), vec![0, 2]), ("a b.JPG".to_owned(), vec![])];
+    for text in [
+        "b.png dog;tench\na b.JPG\n",
+        "b.png 2,0\n\na b.JPG \n",
+        "b.png n02084071 | tench, Tinca tinca|dog\na b.JPG\n",
+    ] {
+        let folder = folder(Some(text.as_bytes()));
+        assert_eq!(tagged(folder.path()).unwrap(), right, "{text}");
+    }
+    let folder = folder(None);
+    for text in [
+        "file,classes\nb.png,dog;tench\na b.JPG,\n",
+        "file,tench,tabby cat,dog\nb.png,1,0,1\na b.JPG,0,0,0\n",
+        "file;dog;weather;tench\nb.png;1;7;1.0\n\"a b.JPG\";0;8;0\n",
+        "b.png,\"dog,tench\"\na b.JPG,\"\"\n",
+    ] {
+        fs::write(folder.path().join("truth.csv"), text).unwrap();
+        assert_eq!(tagged(folder.path()).unwrap(), right, "{text}");
+    }
+    for (text, expected) in [
+        ("file,dog\nb.png,2\n", "line 2: `2` is neither 0 nor 1"),
+        ("file,dog,tench\nb.png,1\n", "line 2: 1 columns behind the file, the head names 2"),
+        ("file,classes\nb.png,horse\n", "line 2: `horse` is no class of the network"),
+        ("file,classes\nb.png,dog\nb.png,dog\n", "line 3: b.png stands in line 2 already"),
+        ("file,classes\nb.png,dog\nc.png,dog\n", "line 3: the image c.png is missing"),
+        ("file,classes\n", "no images in it"),
+    ] {
+        fs::write(folder.path().join("truth.csv"), text).unwrap();
+        let error = tagged(folder.path()).unwrap_err().to_string();
+        assert!(error.contains(expected), "{text}: {error}");
+    }
+}
+
+#[test]
 fn the_digest_of_a_folder_is_that_of_sha256sum() {
     let folder = tempfile::tempdir().unwrap();
     let paths: Vec<PathBuf> = ["b.png", "a.png"].iter().map(|name| folder.path().join(name)).collect();

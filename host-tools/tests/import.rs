@@ -10,6 +10,7 @@ use prost::Message as _;
 use resight::graph::{FloatGraph, Operator};
 use resight::import::{ImportError, Imported, import, import_proto};
 use resight::synth::{Architecture, synth, write};
+use resight_model_file::Activation;
 use tract_onnx::pb::attribute_proto::AttributeType;
 use tract_onnx::pb::tensor_proto::{DataType, Segment};
 use tract_onnx::pb::tensor_shape_proto::dimension::Value as DimensionValue;
@@ -943,7 +944,30 @@ fn one_output_is_two_classes_of_which_the_first_has_the_logit_zero() {
     let mut several = with_node(13, node("Relu", "r", &["conv_out"], vec![]), vec![]);
     graph(&mut several).node.push(node("Sigmoid", "s", &["fc_out"], vec![]));
     graph(&mut several).output[0].name = "s_out".into();
-    refused(several, "s", "5 outputs that do not exclude each other (multi-label)");
+    let several = read(several).unwrap();
+    assert_eq!((several.activation, several.is_binary), (Activation::Sigmoid, false));
+    assert_eq!(several.graph.nodes.last().unwrap().shape, [5, 1, 1]);
+    common::assert_equals_tract(&several);
+    let map = vec![node("Relu", "r", &["conv_out"], vec![]), node("Sigmoid", "s", &["r_out"], vec![])];
+    refused(headless(13, map, vec![]), "s", "segmentation");
+}
+
+#[test]
+fn of_several_outputs_the_one_that_the_others_lead_to_is_taken() {
+    let with_outputs = |names: &[&str]| {
+        let mut proto = with_node(13, node("Relu", "r", &["conv_out"], vec![]), vec![]);
+        graph(&mut proto).node.push(node("Softmax", "p", &["fc_out"], vec![]));
+        let output = graph(&mut proto).output[0].clone();
+        graph(&mut proto).output =
+            names.iter().map(|name| ValueInfoProto { name: (*name).into(), ..output.clone() }).collect();
+        proto
+    };
+    for names in [["r_out", "fc_out"], ["fc_out", "r_out"], ["fc_out", "p_out"]] {
+        let imported = read(with_outputs(&names)).unwrap();
+        assert_eq!(imported.graph.nodes.last().unwrap().shape, [5, 1, 1], "{names:?}");
+        common::assert_equals_tract(&imported);
+    }
+    file_refused(with_outputs(&["p_out", "nowhere"]), "2 outputs, of which none is made of all others");
 }
 
 /// The network with these nodes between the input and the convolution.

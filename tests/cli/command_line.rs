@@ -148,6 +148,63 @@ fn every_command_ends_quietly_when_nobody_reads_and_says_when_nothing_can_be_wri
 }
 
 #[test]
+fn classes_that_do_not_exclude_each_other_are_a_task_of_their_own() {
+    let workshop = Workshop::new();
+    workshop.quantize("model.resight.tar", &["--activation", "sigmoid"]);
+    let inspected = workshop.json(&["inspect", "model.resight.tar", "--json"]);
+    assert_eq!((&inspected["activation"], &inspected["classes"]), (&"sigmoid".into(), &10.into()));
+    let found = workshop.json(&["classify", "model.resight.tar", "pictures/00.png", "--top", "10", "--json"]);
+    for class in found[0]["classes"].as_array().unwrap() {
+        let (logit, probability) = (class["logit"].as_f64().unwrap(), class["probability"].as_f64().unwrap());
+        assert!((probability - 1.0 / (1.0 + (-logit).exp())).abs() < 1e-6, "{class}");
+    }
+    // What the network itself says of each picture, as the truth.
+    let pictures: Vec<String> = (0..12).map(|index| format!("{index:02}.png")).collect();
+    let mut truth = String::new();
+    for name in &pictures {
+        let picture = format!("pictures/{name}");
+        let found = workshop.json(&["classify", "model.resight.tar", &picture, "--top", "10", "--json"]);
+        let said = found[0]["classes"].as_array().unwrap().iter();
+        let said = said.filter(|class| class["probability"].as_f64().unwrap() >= 0.5);
+        let said: Vec<String> = said.map(|class| class["class"].to_string()).collect();
+        truth.push_str(&format!("{name} {}\n", said.join(";")));
+    }
+    assert!(truth.contains(';'), "a picture with several classes: {truth}");
+    fs::write(workshop.path("pictures/labels.txt"), truth).unwrap();
+    let arguments = ["evaluate", "net.onnx", "model.resight.tar", "--images", "pictures"];
+    let results = workshop.json(&[&arguments[..], &["--json"]].concat());
+    let [float, int8] = [&results[0], &results[1]];
+    for key in ["mean_average_precision", "micro_f1", "macro_f1"] {
+        assert_eq!(int8["decisions"][key], 100.0, "{int8}");
+    }
+    assert_eq!((&int8["decisions"]["threshold"], &int8["centred_sqnr_db"]), (&0.5.into(), &Value::Null));
+    // f32 decides nearly the same, although its file does not name the activation.
+    assert!(float["decisions"]["micro_f1"].as_f64().unwrap() > 90.0, "{float}");
+    assert!(int8["agreement"].as_f64().unwrap() > 90.0, "{int8}");
+    let all = workshop.json(&[
+        "evaluate",
+        "model.resight.tar",
+        "--images",
+        "pictures",
+        "--threshold",
+        "1",
+        "--json",
+    ]);
+    assert_eq!(all[0]["decisions"]["micro_f1"], 0.0);
+    let shown = workshop.ok(&arguments);
+    assert!(shown.contains("model.resight.tar at 0.5: mAP 100.00 %, F1 100.00 % (micro)"), "{shown}");
+    workshop
+        .fails(&["evaluate", "model.resight.tar", "--images", "pictures", "--threshold", "0"], &["above 0"]);
+    // One of one class: what a threshold decides is said when it is asked for.
+    workshop.quantize("one.resight.tar", &[]);
+    fs::write(workshop.path("pictures/labels.txt"), "00.png 3\n").unwrap();
+    let one = ["evaluate", "one.resight.tar", "--images", "pictures", "--json"];
+    assert_eq!(workshop.json(&one)[0].get("decisions"), None);
+    let one = workshop.json(&[&one[..], &["--threshold", "0.2"]].concat());
+    assert_eq!(one[0]["decisions"]["classes"][3]["pictures"], 1);
+}
+
+#[test]
 fn quantize_evaluate_classify_inspect_bench() {
     let workshop = Workshop::with_model();
     let result =

@@ -11,7 +11,7 @@
 //! | `provenance.json` | see [`Provenance`] |
 //! | `report.json` | what quantisation found; any JSON |
 //! | `golden/N.input.bin`, `golden/N.logits.bin` or `golden/N.output.M.bin` | see [`Golden`] |
-//! | `task.json` | not in the file of a classifier; see [`Task`] |
+//! | `task.json` | not in the file of a classifier by softmax; see [`Task`] |
 //! | `signature` | optional, over the bytes of `manifest.json`; the only member that the manifest does not name |
 //!
 //! Identical members give identical files. Reading checks everything before anything is
@@ -45,5 +45,5 @@ pub use preprocessing::{preprocessing_from_json, preprocessing_to_json};
 pub use provenance::{Calibration, Provenance};
 pub use reader::Archive;
 pub use signature::{PrivateKey, PublicKey, Signature, signature_path};
-pub use task::Task;
+pub use task::{Activation, Task};
 pub use writer::ArchiveBuilder;

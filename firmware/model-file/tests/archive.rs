@@ -9,8 +9,8 @@ use proptest::prelude::*;
 use resight_base::files::{FileError, write_atomically};
 use resight_imaging::Preprocessing;
 use resight_model_file::{
-    Archive, ArchiveBuilder, Calibration, Expected, Golden, Labels, Manifest, MemberInfo, ModelFileError,
-    Provenance, Task, sha256_of_file,
+    Activation, Archive, ArchiveBuilder, Calibration, Expected, Golden, Labels, Manifest, MemberInfo,
+    ModelFileError, Provenance, Task, sha256_of_file,
 };
 use sha2::{Digest, Sha256};
 use tar::{EntryType, Header};
@@ -280,9 +280,19 @@ fn outputs_that_are_no_classes_are_kept() {
     assert_eq!(archive.get("golden/0.output.2.bin"), Some(b"defg".as_slice()));
     // What a classifier is, no member says.
     let mut builder = ArchiveBuilder::new("m", "t");
-    builder.add_task(Task::Classes).unwrap();
+    builder.add_task(Task::default()).unwrap();
     let archive = Archive::from_bytes(FILE, builder.to_bytes().unwrap()).unwrap();
-    assert_eq!((archive.task().unwrap(), archive.get("task.json")), (Task::Classes, None));
+    assert_eq!((archive.task().unwrap(), archive.get("task.json")), (Task::default(), None));
+    // Of classes that do not exclude each other it names the activation.
+    let sigmoid = Task::Classes { activation: Activation::Sigmoid };
+    let mut builder = ArchiveBuilder::new("m", "t");
+    builder.add_task(sigmoid).unwrap();
+    let archive = Archive::from_bytes(FILE, builder.to_bytes().unwrap()).unwrap();
+    let json = b"{\n  \"kind\": \"classes\",\n  \"activation\": \"sigmoid\"\n}\n".as_slice();
+    assert_eq!((archive.task().unwrap(), archive.get("task.json")), (sigmoid, Some(json)));
+    let other = model_of(&[("task.json", br#"{"kind": "classes", "activation": "tanh"}"#)]);
+    let message = Archive::from_bytes(FILE, other).unwrap().task().unwrap_err().to_string();
+    assert!(message.contains("task.json: unknown variant `tanh`"), "{message}");
     let unknown = model_of(&[("task.json", br#"{"kind": "poems"}"#)]);
     let message = Archive::from_bytes(FILE, unknown).unwrap().task().unwrap_err().to_string();
     assert!(message.contains("task.json: unknown variant `poems`"), "{message}");

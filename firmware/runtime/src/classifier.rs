@@ -52,6 +52,11 @@ impl Classifier {
         self.head.len()
     }
 
+    /// What its logits mean.
+    pub fn head(&self) -> Classes {
+        self.head
+    }
+
     /// What it was compiled for.
     pub fn target(&self) -> &Target {
         &self.target

@@ -8,7 +8,7 @@
 //! use std::path::Path;
 //!
 //! use resight_imaging::{ImageView, RgbImage};
-//! use resight_runtime::{Classifier, Model, RuntimeError, Target, ThreadSettings, predictions};
+//! use resight_runtime::{Classifier, Model, RuntimeError, Target, ThreadSettings};
 //!
 //! fn main() -> Result<(), RuntimeError> {
 //!     // The network of marker cards that comes with resight.
@@ -23,8 +23,9 @@
 //!
 //!     // A camera's frame, an image file (`resight_imaging::decode`), or a wall:
 //!     let image = RgbImage::from_pixel(640, 480, [120, 130, 140].into());
+//!     let head = classifier.head();
 //!     let logits = classifier.classify(&ImageView::of(&image)?)?;
-//!     let best = predictions(logits, 1)[0];
+//!     let best = head.predictions(logits, 1)[0];
 //!     assert_eq!(model.labels().name(best.class), Some("nothing"));
 //!     assert!(best.probability > 0.9);
 //!     Ok(())
@@ -49,7 +50,7 @@ mod threads;
 
 pub use classifier::Classifier;
 pub use error::RuntimeError;
-pub use heads::{Classes, Head, Prediction, predictions, softmax, top_k};
+pub use heads::{Classes, Head, Prediction, predictions, sigmoid, softmax, top_k};
 pub use layer::{Description, Layer, PackedLayer};
 pub use layers::Layers;
 pub use model::{Model, ModelParts};

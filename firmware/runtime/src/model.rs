@@ -228,7 +228,7 @@ impl Model {
     /// What the file says of its outputs.
     pub fn task(&self) -> Task {
         match self.head {
-            Head::Classes(_) => Task::Classes,
+            Head::Classes(classes) => Task::Classes { activation: classes.activation() },
             Head::Tensors => Task::Tensors,
         }
     }

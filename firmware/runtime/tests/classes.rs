@@ -1,7 +1,7 @@
 //! From logits to classes.
 
 use proptest::prelude::*;
-use resight_runtime::{predictions, softmax, top_k};
+use resight_runtime::{predictions, sigmoid, softmax, top_k};
 
 #[test]
 fn softmax_is_the_formula() {
@@ -22,6 +22,23 @@ fn softmax_has_the_same_bits_everywhere() {
     let sum =
         values.iter().fold(0u64, |sum, value| sum.wrapping_mul(31).wrapping_add(value.to_bits().into()));
     assert_eq!(sum, 15578437084788096838);
+}
+
+#[test]
+fn sigmoid_is_the_formula_and_that_of_two_classes() {
+    for logit in [-90.0f32, -17.25, -1.0, -0.0, 0.0, 0.3, 4.0, 30.0] {
+        let mut value = [logit];
+        sigmoid(&mut value);
+        let exact = 1.0 / (1.0 + (-f64::from(logit)).exp());
+        assert!((f64::from(value[0]) - exact).abs() <= 1e-7 * exact, "{logit}: {}", value[0]);
+        // A network of one output is one of two classes, with the logits 0 and its own.
+        let mut two = [0.0, logit];
+        softmax(&mut two);
+        assert!((two[1] - value[0]).abs() < 1e-7);
+    }
+    let mut extreme = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, f32::MAX, f32::MIN];
+    sigmoid(&mut extreme);
+    assert_eq!(extreme, [0.0, 1.0, 0.0, 1.0, 0.0]);
 }
 
 #[test]
@@ -72,7 +89,9 @@ proptest! {
     fn any_floats_give_probabilities(bits in prop::collection::vec(any::<u32>(), 1..40)) {
         let mut values: Vec<f32> = bits.into_iter().map(f32::from_bits).collect();
         top_k(&values, 5);
+        let mut each = values.clone();
         softmax(&mut values);
-        prop_assert!(values.iter().all(|value| (0.0..=1.0).contains(value)));
+        sigmoid(&mut each);
+        prop_assert!(values.iter().chain(&each).all(|value| (0.0..=1.0).contains(value)));
     }
 }

@@ -100,7 +100,7 @@ fn outputs_that_do_not_fit_the_task_are_refused() {
         let bytes = file(&three_outputs(), &Layers::default(), task, labels, golden);
         Model::from_bytes("m.tar", bytes).unwrap_err().to_string()
     };
-    let error = refusal(Task::Classes, "a\nb\nc\n", &[golden()]);
+    let error = refusal(Task::default(), "a\nb\nc\n", &[golden()]);
     assert_eq!(error, "m.tar: a classifier has one output, this network has 3");
     let error = refusal(Task::Tensors, "", &[]);
     assert_eq!(error, "m.tar: there is no golden vector");
@@ -116,7 +116,7 @@ fn outputs_that_do_not_fit_the_task_are_refused() {
     let mut map = network();
     let conv = map.node_by_name("layer1.1.conv2").unwrap().id.into();
     map.select_output_outlets(&[conv]).unwrap();
-    let bytes = file(&map, &Layers::default(), Task::Classes, "a\n", &[golden()]);
+    let bytes = file(&map, &Layers::default(), Task::default(), "a\n", &[golden()]);
     let error = Model::from_bytes("m.tar", bytes).unwrap_err().to_string();
     assert_eq!(error, "m.tar: a classifier gives logits, not [1, 5, 4, 8] of I8");
 }

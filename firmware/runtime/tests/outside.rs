@@ -110,8 +110,8 @@ fn a_layer_from_outside_is_stored_loaded_and_run_both_ways() {
 
     let logits = expected[0].chunks_exact(4).map(|b| f32::from_ne_bytes(b.try_into().unwrap())).collect();
     let golden = [Golden::classes(input(), logits)];
-    let bytes = file(&graph, &layers, Task::Classes, "a\nb\nc\nd\ne\n", &golden);
-    assert_eq!(bytes, file(&graph, &layers, Task::Classes, "a\nb\nc\nd\ne\n", &golden));
+    let bytes = file(&graph, &layers, Task::default(), "a\nb\nc\nd\ne\n", &golden);
+    assert_eq!(bytes, file(&graph, &layers, Task::default(), "a\nb\nc\nd\ne\n", &golden));
     let archive = Archive::from_bytes("m.tar", bytes.clone()).unwrap();
     let model = Model::with_layers("m.tar", &archive, layers.clone()).unwrap();
     assert_eq!(by_plan(model.graph(), Target::reference()), expected);

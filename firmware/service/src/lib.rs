@@ -44,7 +44,7 @@ use clap::{Args, Parser, Subcommand};
 use config::Config;
 use resight_base::console::{complain, is_closed, print, print_line};
 use resight_imaging::{ImageView, Photograph, Region, read_photograph};
-use resight_runtime::{Classifier, Model, Target, ThreadSettings, predictions};
+use resight_runtime::{Classifier, Model, Target, ThreadSettings};
 
 use crate::camera::Wanted;
 use crate::runtime::LinesInUse;
@@ -246,9 +246,10 @@ impl Classify {
             log::info!("{}: {treatment}", self.image.display());
         }
         let start = Instant::now();
+        let head = classifier.head();
         let logits = classifier.classify(&ImageView::of(&image)?)?;
         log::info!("classified in {:.1} ms", start.elapsed().as_secs_f64() * 1e3);
-        for prediction in predictions(logits, self.top) {
+        for prediction in head.predictions(logits, self.top) {
             print_line(format_args!(
                 "{:6.2} %  {:>4}  {}",
                 prediction.probability * 100.0,

@@ -6,7 +6,7 @@ use clap::Args;
 use resight::classifier::AnyModel;
 use resight_base::console::print_line;
 use resight_imaging::{Photograph, read_photograph};
-use resight_runtime::{Target, predictions};
+use resight_runtime::{Target, top_k};
 use serde_json::json;
 
 use super::print_json;
@@ -38,16 +38,17 @@ impl Arguments {
             let Photograph { image, treatment } = read_photograph(path)?;
             let treatment = treatment.to_string();
             let logits = model.logits(&image)?;
-            let best = predictions(&logits, self.top.get());
+            let probabilities = model.probabilities(&logits);
+            let best = top_k(&logits, self.top.get());
             if self.json {
                 let classes: Vec<_> = best
                     .iter()
-                    .map(|p| {
+                    .map(|&class| {
                         json!({
-                            "class": p.class,
-                            "name": model.name(p.class),
-                            "probability": p.probability,
-                            "logit": logits[p.class],
+                            "class": class,
+                            "name": model.name(class),
+                            "probability": probabilities[class],
+                            "logit": logits[class],
                         })
                     })
                     .collect();
@@ -56,12 +57,11 @@ impl Arguments {
             }
             let treatment = if treatment.is_empty() { treatment } else { format!("  ({treatment})") };
             print_line(format_args!("{}{treatment}", path.display()))?;
-            for p in best {
+            for class in best {
                 print_line(format_args!(
-                    "  {:6.2} %  {:>4}  {}",
-                    p.probability * 100.0,
-                    p.class,
-                    model.name(p.class)
+                    "  {:6.2} %  {class:>4}  {}",
+                    probabilities[class] * 100.0,
+                    model.name(class)
                 ))?;
             }
         }

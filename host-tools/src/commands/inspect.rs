@@ -6,8 +6,8 @@ use resight::coverage::int8_mac_coverage_percent;
 use resight::teach::TaughtReport;
 use resight::teach::page::with_interval;
 use resight_base::console::print_line;
-use resight_model_file::PublicKey;
-use resight_runtime::{Head, Isa, Model, StepInfo, Target, TensorFact};
+use resight_model_file::{Activation, PublicKey};
+use resight_runtime::{Classes, Head, Isa, Model, StepInfo, Target, TensorFact};
 use serde_json::{Value, json};
 
 use super::{megabytes, print_json, print_table};
@@ -53,7 +53,7 @@ struct Inspected<'a> {
     steps: Vec<StepInfo>,
     input: [usize; 3],
     /// None of a network whose outputs are not classes.
-    classes: Option<usize>,
+    classes: Option<&'a Classes>,
     /// Types and shapes.
     outputs: Vec<String>,
     /// What another CPU would do is known but for its memory.
@@ -72,7 +72,7 @@ impl<'a> Inspected<'a> {
             steps: if here { program.steps() } else { model.steps_on(isa)? },
             input: program.input_shape(),
             classes: match model.head() {
-                Head::Classes(classes) => Some(classes.len()),
+                Head::Classes(classes) => Some(classes),
                 Head::Tensors => None,
             },
             outputs: program.outputs().map(TensorFact::to_string).collect(),
@@ -106,7 +106,8 @@ impl<'a> Inspected<'a> {
             "name": self.model.name(),
             "isa": self.isa.name(),
             "input": self.input,
-            "classes": self.classes,
+            "classes": self.classes.map(Classes::len),
+            "activation": self.classes.map(|classes| classes.activation().name()),
             "outputs": self.outputs,
             "macs": self.macs(),
             "weight_bytes": self.weight_bytes(),
@@ -169,7 +170,13 @@ impl<'a> Inspected<'a> {
 
     fn print_summary(&self) -> Result<()> {
         let Self { model, isa, input: [height, width, channels], classes, outputs, .. } = self;
-        let gives = classes.map_or_else(|| outputs.join(", "), |classes| format!("{classes} classes"));
+        let gives = match classes {
+            Some(classes) if classes.activation() == Activation::Sigmoid => {
+                format!("{} classes that do not exclude each other (sigmoid)", classes.len())
+            }
+            Some(classes) => format!("{} classes", classes.len()),
+            None => outputs.join(", "),
+        };
         print_line(format_args!("{}: {height}x{width}x{channels} in, {gives} out", model.name()))?;
         print_line(format_args!(
             "{:.3} GMAC, {:.1} % of them in int8; {} of weights{}; instruction set {isa}{}",

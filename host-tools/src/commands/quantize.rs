@@ -12,7 +12,7 @@ use resight::save::save;
 use resight_base::console::print_line;
 use resight_base::files::check_writable;
 use resight_imaging::ImageFolder;
-use resight_model_file::Labels;
+use resight_model_file::{Activation, Labels};
 use serde_json::json;
 
 use super::pictures::{PictureArguments, warn_of_better};
@@ -55,6 +55,11 @@ pub(crate) struct Arguments {
     images: Option<usize>,
     #[command(flatten)]
     pictures: PictureArguments,
+    /// What makes probabilities of the logits: softmax, where one class is right for an image, or
+    /// sigmoid, where several may be (multi-label, trained with binary cross entropy) [default:
+    /// what the network ends in, or softmax].
+    #[arg(long, value_name = "ACTIVATION")]
+    activation: Option<Activation>,
     /// End with an error at a picture that cannot be read, instead of passing it over.
     #[arg(long)]
     strict: bool,
@@ -76,6 +81,7 @@ impl Arguments {
             percentile,
             rounding: None,
             images: None,
+            activation: None,
             pictures: PictureArguments::default(),
             strict: false,
             json: false,
@@ -137,7 +143,16 @@ impl Arguments {
         let passed_over = folder.passed_over();
         let mut images = folder.files;
         images.truncate(self.images.unwrap_or(usize::MAX));
-        let imported = import(&self.model)?;
+        let mut imported = import(&self.model)?;
+        if let Some(activation) = self.activation {
+            ensure!(
+                !imported.is_binary,
+                "{}: --activation is for several outputs; this network has one, whose sigmoid is the probability \
+                 of the second of two classes",
+                self.model.display()
+            );
+            imported.activation = activation;
+        }
         // Before the calibration, which takes its time.
         let labels = self.labels_of(&imported)?;
         let named = || self.model.display().to_string();

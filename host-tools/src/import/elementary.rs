@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use resight_model_file::Activation;
 use tract_onnx::pb::ModelProto;
 
 use super::error::{ImportError, node_error, printable};
@@ -21,6 +22,7 @@ pub(super) struct Elementary {
     /// What [`Imported::proto`](super::Imported::proto) describes, but for its output.
     pub(super) proto: ModelProto,
     pub(super) preparation: Preparation,
+    pub(super) activation: Option<Activation>,
 }
 
 /// Reads the nodes that the output depends on.
@@ -39,5 +41,6 @@ pub(super) fn elementary(proto: ModelProto, path: &Path) -> Result<Elementary, I
     let name = model.name(path);
     let reference = importer.reference();
     let proto = model.reference(&order, reference);
-    Ok(Elementary { name, operations: importer.operations, output, proto, preparation: importer.preparation })
+    let Importer { operations, preparation, activation, .. } = importer;
+    Ok(Elementary { name, operations, output, proto, preparation, activation })
 }

@@ -4,6 +4,7 @@
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
+use resight_model_file::Activation;
 use tract_onnx::pb::{NodeProto, TensorProto};
 
 use super::array::Array;
@@ -38,6 +39,8 @@ pub(super) struct Importer<'a> {
     pub(super) consumers: HashMap<String, Vec<String>>,
     /// The network's output.
     pub(super) output: String,
+    /// What the network itself makes of its logits.
+    pub(super) activation: Option<Activation>,
     /// What becomes of the image before the first operation.
     pub(super) preparation: Preparation,
     /// How the tensor of the first operation holds the image.
@@ -80,6 +83,7 @@ impl<'a> Importer<'a> {
             operations: vec![input],
             consumers,
             output: model.output.clone(),
+            activation: None,
             preparation: Preparation::none(model.shape[0], model.grey_levels),
             layout: model.layout.to_vec(),
             prepared: HashSet::new(),

@@ -12,8 +12,8 @@
 //!   (the shortcuts of the CIFAR networks);
 //! - `Flatten`, `Reshape`, `Squeeze`, `Unsqueeze` of 1x1 images, with the computations of shapes
 //!   that exporters write for them;
-//! - `Identity`, `Dropout`, `Cast` between floats, `Constant`; a final `Softmax`, or `Sigmoid` of
-//!   one output, is left out.
+//! - `Identity`, `Dropout`, `Cast` between floats, `Constant`; a final `Softmax` or
+//!   `Sigmoid` is left out.
 //!
 //! The steps:
 //! 1. `file`: bytes to a protobuf of bounded size;
@@ -46,6 +46,7 @@ mod window;
 
 use std::path::Path;
 
+use resight_model_file::Activation;
 use tract_onnx::pb::{ModelProto, StringStringEntryProto};
 
 use crate::graph::FloatGraph;
@@ -69,6 +70,9 @@ pub struct Imported {
     /// Whether the file's network has one output: the logit of the second of two classes. Both
     /// forms here have two, of which the first is always zero.
     pub is_binary: bool,
+    /// What makes probabilities of the logits: sigmoid where the file ends in one of several
+    /// outputs. A file that ends in logits does not say, and is taken for one by softmax.
+    pub activation: Activation,
     /// The file's metadata, keys and values.
     pub metadata: Vec<(String, String)>,
 }
@@ -108,5 +112,7 @@ pub fn import_proto(proto: ModelProto, path: &Path) -> Result<Imported, ImportEr
         graph_proto.output =
             vec![tract_onnx::pb::ValueInfoProto { name: last.tensor.clone(), ..Default::default() }];
     }
-    Ok(Imported { graph, proto, preparation: elementary.preparation, metadata, is_binary })
+    // The sigmoid of one output is the softmax of two.
+    let activation = elementary.activation.filter(|_| !is_binary).unwrap_or_default();
+    Ok(Imported { graph, proto, preparation: elementary.preparation, metadata, is_binary, activation })
 }

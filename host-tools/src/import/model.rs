@@ -18,6 +18,9 @@ use super::limits::check_activation;
 use super::tensor::{self, Constant};
 use super::value::{Axis, NCHW, NHWC};
 
+/// Most outputs among which the last one is searched.
+const MAX_OUTPUTS: usize = 16;
+
 /// Standard ONNX operator sets that are understood.
 pub const OPERATOR_SETS: std::ops::RangeInclusive<i64> = 7..=26;
 
@@ -62,13 +65,7 @@ impl Model {
             }
         }
         let Image { name: input, shape, layout, grey_levels } = image(&graph, &initialisers)?;
-        let [output] = graph.output.as_slice() else {
-            return Err(format!(
-                "the network has {} outputs; export it with the logits alone",
-                graph.output.len()
-            ));
-        };
-        let output = output.name.clone();
+        let output = last_output(&graph)?;
         let tensors = std::mem::take(&mut graph.initializer);
         let ir_version = proto.ir_version;
         Ok(Model {
@@ -138,6 +135,38 @@ pub(super) struct Reference {
     pub(super) tensors: Vec<TensorProto>,
     /// Indices of the `tensors` that are needed.
     pub(super) used: HashSet<usize>,
+}
+
+/// The output that all others lead to: features, or logits before a softmax, are often outputs too.
+fn last_output(graph: &GraphProto) -> Result<String, String> {
+    let names: Vec<&str> = graph.output.iter().map(|output| output.name.as_str()).collect();
+    if let [name] = names[..] {
+        return Ok(name.to_owned());
+    }
+    let makers: HashMap<&str, &NodeProto> = graph
+        .node
+        .iter()
+        .flat_map(|node| node.output.iter().map(move |name| (name.as_str(), node)))
+        .collect();
+    let leads_to = |last: &str| {
+        let (mut known, mut open) = (HashSet::from([last]), vec![last]);
+        while let Some(node) = open.pop().and_then(|name| makers.get(name)) {
+            open.extend(node.input.iter().map(String::as_str).filter(|name| known.insert(name)));
+        }
+        names.iter().all(|name| known.contains(name))
+            && names.iter().filter(|name| **name == last).count() == 1
+    };
+    // Each search is as long as the graph.
+    let last = names.iter().filter(|_| names.len() <= MAX_OUTPUTS).find(|name| leads_to(name));
+    let last = last.ok_or_else(|| {
+        format!("the network has {} outputs, of which none is made of all others; export it with the logits alone", names.len())
+    })?;
+    log::info!(
+        "of the network's {} outputs `{}` is taken, which the others lead to",
+        names.len(),
+        printable(last)
+    );
+    Ok((*last).to_owned())
 }
 
 fn transpose(from: String, to: String, order: Vec<i64>) -> NodeProto {

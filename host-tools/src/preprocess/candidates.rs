@@ -5,7 +5,8 @@ use std::path::PathBuf;
 
 use rayon::prelude::*;
 use resight_imaging::{Channels, ImageView, Preprocessing, Preprocessor, decode};
-use resight_runtime::softmax;
+use resight_model_file::Activation;
+use resight_runtime::{sigmoid, softmax};
 
 use super::Convention;
 use crate::import::Imported;
@@ -57,10 +58,12 @@ pub fn better(
         return Ok(None);
     }
     let reference = Reference::new(imported, &[])?;
-    let own = confidence(&reference, &pictures, chosen)?;
+    let confidence =
+        |preprocessing: &Preprocessing| confidence(&reference, imported.activation, &pictures, preprocessing);
+    let own = confidence(chosen)?;
     let mut best: Option<Better> = None;
     for (switches, preprocessing) in candidates(imported, chosen) {
-        let found = confidence(&reference, &pictures, &preprocessing)?;
+        let found = confidence(&preprocessing)?;
         let larger = amplification(&preprocessing) / amplification(chosen);
         let is_best = best.as_ref().is_none_or(|best| found.probability > best.confidence.probability);
         if is_clearly_better(&found, &own, larger) && is_best {
@@ -114,6 +117,7 @@ fn is_clearly_better(other: &Confidence, own: &Confidence, larger: f64) -> bool 
 /// Runs the pictures.
 fn confidence(
     reference: &Reference,
+    activation: Activation,
     pictures: &[&PathBuf],
     preprocessing: &Preprocessing,
 ) -> Result<Confidence, QuantiseError> {
@@ -123,11 +127,31 @@ fn confidence(
         let mut input = vec![0.0; preprocessor.input_len()];
         preprocessor.normalise(&ImageView::of(&image)?, &mut input)?;
         let mut probabilities = reference.run(&input)?.logits().to_vec();
-        softmax(&mut probabilities);
+        match activation {
+            Activation::Softmax => softmax(&mut probabilities),
+            Activation::Sigmoid => sigmoid(&mut probabilities),
+        }
         Ok(probabilities)
     };
     let rows: Vec<Vec<f32>> = pictures.par_iter().map(run).collect::<Result<_, _>>()?;
-    Ok(summary(&rows))
+    Ok(match activation {
+        Activation::Softmax => summary(&rows),
+        Activation::Sigmoid => summary_of_independent(&rows),
+    })
+}
+
+/// Of classes that are there or not, each by itself: the mean sureness, and what all tell together.
+fn summary_of_independent(rows: &[Vec<f32>]) -> Confidence {
+    let classes = rows.first().map_or(0, Vec::len);
+    let mut all = Confidence { probability: 0.0, entropy: 0.0, information: 0.0 };
+    for class in 0..classes {
+        let pairs: Vec<Vec<f32>> = rows.iter().map(|row| vec![row[class], 1.0 - row[class]]).collect();
+        let one = summary(&pairs);
+        all.probability += one.probability / classes as f64;
+        all.entropy += one.entropy;
+        all.information += one.information;
+    }
+    all
 }
 
 fn summary(rows: &[Vec<f32>]) -> Confidence {
@@ -191,6 +215,11 @@ mod tests {
         assert_eq!((same.probability, same.entropy, same.information), (1.0, 0.0, 0.0));
         let different = summary(&[vec![1.0, 0.0], vec![0.0, 1.0]]);
         assert!((different.information - 2f64.ln()).abs() < 1e-12);
+        // Each of two labels in every other picture, known for sure: two times ln 2.
+        let labels = [vec![1.0, 1.0], vec![0.0, 1.0], vec![1.0, 0.0], vec![0.0, 0.0]];
+        let labels = summary_of_independent(&labels);
+        assert!((labels.probability - 1.0).abs() < 1e-12);
+        assert!((labels.information - 2.0 * 2f64.ln()).abs() < 1e-12);
         let unsure = summary(&[vec![0.5, 0.5], vec![0.5, 0.5]]);
         assert!(unsure.information.abs() < 1e-12 && (unsure.entropy - 2f64.ln()).abs() < 1e-12);
     }

@@ -30,7 +30,7 @@ pub mod statistics;
 use std::path::PathBuf;
 
 use resight_imaging::{Channels, Preprocessing};
-use resight_model_file::Golden;
+use resight_model_file::{Activation, Golden};
 use resight_runtime::Target;
 use tract_onnx::prelude::TypedModel;
 
@@ -64,6 +64,8 @@ pub struct Quantised {
     pub centred_sqnr_db: f64,
     /// What is wrong with the calibration images.
     pub faults: Vec<PictureFault>,
+    /// What makes probabilities of the logits.
+    pub activation: Activation,
 }
 
 /// The preprocessing that fits a network's input size with ImageNet's statistics.
@@ -128,6 +130,17 @@ pub fn quantise(
         golden: comparison.golden,
         calibration_sha256: sha256_of_image_files(images)?,
         centred_sqnr_db: comparison.centred.decibel(),
-        faults: calibration.pictures.faults(),
+        faults: faults(imported, &calibration),
+        activation: imported.activation,
     })
+}
+
+/// What is wrong with the images. Of classes that do not exclude each other one may be in every
+/// image, and the others too.
+fn faults(imported: &Imported, calibration: &Calibration<'_>) -> Vec<PictureFault> {
+    let mut faults = calibration.pictures.faults();
+    if imported.activation == Activation::Sigmoid {
+        faults.retain(|fault| !matches!(fault, PictureFault::OneClass { .. }));
+    }
+    faults
 }

@@ -1,5 +1,6 @@
 //! From logits to classes.
 
+use resight_model_file::Activation;
 use tract_nnef::internal::DatumType;
 
 use crate::error::RuntimeError;
@@ -10,6 +11,7 @@ use crate::tensors::TensorFact;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Classes {
     classes: usize,
+    activation: Activation,
 }
 
 impl Classes {
@@ -17,12 +19,12 @@ impl Classes {
     ///
     /// # Errors
     /// More outputs than one, or one of another type or shape.
-    pub fn new(outputs: &[TensorFact]) -> Result<Self, String> {
+    pub fn new(outputs: &[TensorFact], activation: Activation) -> Result<Self, String> {
         let [output] = outputs else {
             return Err(format!("a classifier has one output, this network has {}", outputs.len()));
         };
         match (output.datum_type, &*output.shape) {
-            (DatumType::F32, &[1, classes]) => Ok(Self { classes }),
+            (DatumType::F32, &[1, classes]) => Ok(Self { classes, activation }),
             (datum_type, shape) => Err(format!("a classifier gives logits, not {shape:?} of {datum_type:?}")),
         }
     }
@@ -35,6 +37,26 @@ impl Classes {
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.classes == 0
+    }
+
+    /// What makes probabilities of its logits.
+    pub fn activation(&self) -> Activation {
+        self.activation
+    }
+
+    /// Turns logits into probabilities, in place.
+    pub fn probabilities(&self, logits: &mut [f32]) {
+        match self.activation {
+            Activation::Softmax => softmax(logits),
+            Activation::Sigmoid => sigmoid(logits),
+        }
+    }
+
+    /// The `count` most probable classes for `logits`, most probable first.
+    pub fn predictions(&self, logits: &[f32], count: usize) -> Vec<Prediction> {
+        let mut probabilities = logits.to_vec();
+        self.probabilities(&mut probabilities);
+        ranked(logits, &probabilities, count)
     }
 
     /// The logits of a run of a classifier, one for each class.
@@ -56,7 +78,7 @@ pub struct Prediction {
     pub probability: f32,
 }
 
-/// Turns logits into probabilities, in place.
+/// Turns logits of classes that exclude each other into probabilities, in place.
 ///
 /// `libm`'s exponential is used because it gives the same bits on every machine. Logits that
 /// are not finite are tolerated: NaN and negative infinity get probability zero, positive
@@ -79,6 +101,21 @@ pub fn softmax(logits: &mut [f32]) {
     }
 }
 
+/// Turns logits of classes that do not exclude each other into probabilities, in place: each into
+/// `1 / (1 + exp(-logit))`, with the same bits on every machine. NaN gets probability zero.
+pub fn sigmoid(logits: &mut [f32]) {
+    for logit in logits {
+        // Only of numbers below zero, so that no exponential is infinite.
+        let exponential = libm::expf(-logit.abs());
+        let larger = 1.0 / (1.0 + exponential);
+        *logit = match *logit {
+            x if x.is_nan() => 0.0,
+            x if x < 0.0 => exponential * larger,
+            _ => larger,
+        };
+    }
+}
+
 /// The classes of the `count` largest values, largest first; of equal values the lower class
 /// comes first. NaN ranks below everything. Fewer when there are fewer values.
 pub fn top_k(values: &[f32], count: usize) -> Vec<usize> {
@@ -95,10 +132,14 @@ pub fn top_k(values: &[f32], count: usize) -> Vec<usize> {
     best
 }
 
-/// The `count` most probable classes for `logits`, most probable first.
+/// The `count` most probable of classes that exclude each other, most probable first.
 pub fn predictions(logits: &[f32], count: usize) -> Vec<Prediction> {
     let mut probabilities = logits.to_vec();
     softmax(&mut probabilities);
+    ranked(logits, &probabilities, count)
+}
+
+fn ranked(logits: &[f32], probabilities: &[f32], count: usize) -> Vec<Prediction> {
     // Ranked by logit: distinct logits may round to equal probabilities.
     top_k(logits, count)
         .into_iter()

@@ -4,7 +4,7 @@ mod classes;
 
 use resight_model_file::Task;
 
-pub use self::classes::{Classes, Prediction, predictions, softmax, top_k};
+pub use self::classes::{Classes, Prediction, predictions, sigmoid, softmax, top_k};
 use crate::tensors::TensorFact;
 
 /// The decoder of a network's outputs, chosen by the [`Task`] of its model file.
@@ -23,7 +23,7 @@ impl Head {
     /// The outputs are not what the task needs.
     pub fn new(task: Task, outputs: &[TensorFact]) -> Result<Self, String> {
         Ok(match task {
-            Task::Classes => Self::Classes(Classes::new(outputs)?),
+            Task::Classes { activation } => Self::Classes(Classes::new(outputs, activation)?),
             Task::Tensors => Self::Tensors,
         })
     }

@@ -17,14 +17,16 @@ pub(crate) struct Observation {
 pub(crate) enum Finding {
     /// The frame came, and nobody wanted to know what it shows.
     Unseen,
-    /// The score of each class, `0..=1`.
+    /// The score of each class, `0..=1`; one of them is right.
     Classes(Vec<f32>),
+    /// The score of each class, `0..=1`; none, one or several of them are there.
+    Independent(Vec<f32>),
 }
 
 /// How much a finding speaks for some classes.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Evidence {
-    /// Of all these classes together, `0..=1`.
+    /// That one of these classes is there, `0..=1`.
     pub(crate) score: f32,
     /// The likeliest of them; of equals the first.
     pub(crate) class: usize,
@@ -34,15 +36,35 @@ impl Finding {
     /// What speaks for any of `classes`; `None` if nothing was looked at. A class that the network
     /// does not know has a score of 0.
     pub(crate) fn evidence(&self, classes: &[usize]) -> Option<Evidence> {
-        let Self::Classes(scores) = self else { return None };
+        let scores = self.scores()?;
         let score = |class: usize| scores.get(class).copied().unwrap_or(0.0);
         let first = classes.first().copied().unwrap_or(0);
         let likelier = |best, &class| if score(class) > score(best) { class } else { best };
-        Some(Evidence {
+        let class = classes.iter().fold(first, likelier);
+        let together = match self {
             // Rounding may bring the sum of all classes above one.
-            score: classes.iter().map(|&class| score(class)).sum::<f32>().min(1.0),
-            class: classes.iter().fold(first, likelier),
-        })
+            Self::Classes(_) => classes.iter().map(|&class| score(class)).sum::<f32>().min(1.0),
+            // What is likely of one is no likelier for others that are there as well.
+            _ if classes.is_empty() => 0.0,
+            _ => score(class),
+        };
+        Some(Evidence { score: together, class })
+    }
+
+    /// The score of each class; `None` if nothing was looked at.
+    pub(crate) fn scores(&self) -> Option<&[f32]> {
+        match self {
+            Self::Unseen => None,
+            Self::Classes(scores) | Self::Independent(scores) => Some(scores),
+        }
+    }
+
+    /// The memory of the scores, to be used again.
+    pub(crate) fn into_scores(self) -> Option<Vec<f32>> {
+        match self {
+            Self::Unseen => None,
+            Self::Classes(scores) | Self::Independent(scores) => Some(scores),
+        }
     }
 }
 
@@ -59,6 +81,16 @@ mod tests {
             assert_eq!(finding.evidence(classes), Some(Evidence { score, class }), "{classes:?}");
         }
         assert_eq!(Finding::Unseen.evidence(&[0]), None);
+    }
+
+    #[test]
+    fn of_classes_that_do_not_exclude_each_other_the_likeliest_counts() {
+        let finding = Finding::Independent(vec![0.75, 0.25, 0.875]);
+        let table: [(&[usize], f32, usize); 4] =
+            [(&[1], 0.25, 1), (&[0, 1], 0.75, 0), (&[0, 1, 2], 0.875, 2), (&[], 0.0, 0)];
+        for (classes, score, class) in table {
+            assert_eq!(finding.evidence(classes), Some(Evidence { score, class }), "{classes:?}");
+        }
     }
 
     #[test]

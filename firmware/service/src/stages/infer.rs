@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use jiff::tz::TimeZone;
 use resight_imaging::{Fit, FrameDecoder, ImagingError, Region, Rotation};
-use resight_runtime::{Classifier, Model, RuntimeError, Target, softmax};
+use resight_model_file::Activation;
+use resight_runtime::{Classifier, Model, RuntimeError, Target};
 use resight_status::{RuleFacts, View};
 
 use super::capture::Looked;
@@ -111,7 +112,7 @@ impl Engine {
         let logits = self.classifier.classify(&image)?;
         scores.clear();
         scores.extend_from_slice(logits);
-        softmax(scores);
+        self.classifier.head().probabilities(scores);
         Ok(())
     }
 
@@ -266,7 +267,7 @@ impl<J: Judging> InferStage<J> {
             Taken::Frame if !self.ready => self.classify(engine, false),
             Taken::Frame => {
                 self.idle();
-                self.judge(false)
+                self.judge(None)
             }
             Taken::Nothing => {
                 self.idle();
@@ -299,7 +300,7 @@ impl<J: Judging> InferStage<J> {
         let took = begin.elapsed();
         // A long pause after a long inference is no reason to give up the lines.
         self.next = begin + engine.pace.interval(took).min(engine.stale / 2);
-        if !self.judge(for_rules) {
+        if !self.judge(for_rules.then(|| engine.classifier.head().activation())) {
             return false;
         }
         if let Some(judgement) = &self.judgement
@@ -323,11 +324,14 @@ impl<J: Judging> InferStage<J> {
         true
     }
 
-    /// Has the frame judged, by its scores or only as one that came.
-    fn judge(&mut self, classified: bool) -> bool {
+    /// Has the frame judged, by its scores, which this made, or only as one that came.
+    fn judge(&mut self, classified: Option<Activation>) -> bool {
         let start = self.reach.board.start;
-        let finding =
-            if classified { Finding::Classes(std::mem::take(&mut self.scores)) } else { Finding::Unseen };
+        let finding = match classified {
+            None => Finding::Unseen,
+            Some(Activation::Softmax) => Finding::Classes(std::mem::take(&mut self.scores)),
+            Some(Activation::Sigmoid) => Finding::Independent(std::mem::take(&mut self.scores)),
+        };
         let observation = Observation {
             frame: self.frame.number,
             arrival: self.frame.arrival.saturating_duration_since(start),
@@ -338,7 +342,7 @@ impl<J: Judging> InferStage<J> {
             return false;
         };
         let finding = std::mem::replace(&mut judged.observation.finding, Finding::Unseen);
-        if let Finding::Classes(scores) = finding {
+        if let Some(scores) = finding.into_scores() {
             self.scores = scores;
         }
         self.judgement = Some(judged);

@@ -154,6 +154,39 @@ fn frames_are_classified_judged_and_shown_until_there_are_no_more() {
     assert!(matches!(jig.step(), Step::End));
 }
 
+/// The same network, as one whose classes do not exclude each other.
+fn model_with_labels(folder: &Path) {
+    use resight_model_file::{Archive, ArchiveBuilder, Task};
+    let archive = Archive::from_bytes("m.tar", resight_fixtures::TINY_MODEL.to_vec()).unwrap();
+    let mut builder = ArchiveBuilder::from(&archive);
+    builder.add_task(Task::Classes { activation: Activation::Sigmoid }).unwrap();
+    std::fs::write(folder.join("m.tar"), builder.to_bytes().unwrap()).unwrap();
+}
+
+#[test]
+fn of_classes_that_do_not_exclude_each_other_each_has_its_own_probability() {
+    let folder = tempfile::tempdir().unwrap();
+    let scores = |write: fn(&Path)| {
+        write(folder.path());
+        let text = configuration(1, "rgb24", "");
+        let mut source = frames(folder.path(), "rgb24", &text);
+        let mut jig = Jig::new(folder.path(), &text);
+        let mut captured = Frame::new();
+        source.next(&mut captured, Duration::from_mins(1)).unwrap();
+        jig.reach.frames.put(&mut captured);
+        assert!(matches!(jig.step(), Step::Again));
+        jig.stage.scores
+    };
+    let (one, each) = (scores(model), scores(model_with_labels));
+    assert!((one.iter().sum::<f32>() - 1.0).abs() < 1e-5);
+    // The softmax of the same logits: exp(logit) = p / (1 - p).
+    let odds: Vec<f32> = each.iter().map(|p| p / (1.0 - p)).collect();
+    let sum: f32 = odds.iter().sum();
+    for (one, odds) in one.iter().zip(&odds) {
+        assert!((one - odds / sum).abs() < 1e-4 * one.max(1e-2), "{one}, {}", odds / sum);
+    }
+}
+
 #[test]
 fn a_pause_is_waited_for_and_no_longer_than_half_of_what_makes_lines_safe() {
     let folder = tempfile::tempdir().unwrap();

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::mailbox::{JudgeMail, Judgement, NewRules, Request};
-use crate::judge::{EventKind, Finding, Judge, Now, Switch, SwitchError, Switches};
+use crate::judge::{EventKind, Judge, Now, Switch, SwitchError, Switches};
 use crate::lines::{InputList, LineList, Lines};
 use crate::live::Live;
 use crate::names::SharedNames;
@@ -115,7 +115,7 @@ impl<C: Clock> JudgeStage<C> {
         let latency = driven.saturating_sub(observation.arrival);
         snapshots.clear();
         snapshots.extend_from_slice(&self.judge.decisions().snapshots);
-        if let Finding::Classes(scores) = &observation.finding {
+        if let Some(scores) = observation.finding.scores() {
             self.reach.telemetry.latency.add(latency);
             let standings = self.judge.standings().map(|(_, standing)| standing);
             self.reach.live.frame(now.monotonic, observation.frame, scores, standings);

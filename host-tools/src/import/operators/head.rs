@@ -1,5 +1,6 @@
 //! `Gemm`, `MatMul`, `Softmax`, `Sigmoid`.
 
+use resight_model_file::Activation;
 use tract_onnx::pb::NodeProto;
 
 use crate::import::array::{Array, normalise_axes};
@@ -87,23 +88,27 @@ pub(super) fn softmax(importer: &mut Importer<'_>, node: &NodeProto, attributes:
     if data.shape[0] == 1 {
         return Err("it is of one output, whose probability is always 1; export the network with a Sigmoid, or without both".into());
     }
+    importer.activation = Some(Activation::Softmax);
     log::info!("node `{}` ({}) is left out: logits come before softmax", node_name(node), node.op_type);
     Ok(Value::Probabilities(data.operation))
 }
 
-/// The probability of one output.
+/// The probabilities of outputs that do not exclude each other.
 pub(super) fn sigmoid(importer: &mut Importer<'_>, node: &NodeProto, _: &Attributes<'_>) -> Outcome {
     let data = importer.plain(node, 0)?;
     if node.output.first() != Some(&importer.output) {
         return Err("it is not the last node; Sigmoid is only supported at the end of a network, as an activation train with ReLU".into());
     }
-    if data.shape != [1, 1, 1] {
+    let [outputs, height, width] = data.shape;
+    if height * width != 1 {
         return Err(format!(
-            "it is of {} outputs that do not exclude each other (multi-label); only one output, or classes of which one is right, are supported",
-            data.shape.iter().product::<usize>()
+            "it is of an image of {height} x {width} (segmentation); only a probability for each class is supported"
         ));
     }
-    log::info!("node `{}` ({}) is left out: logits come before sigmoid", node_name(node), node.op_type);
+    let kind =
+        if outputs == 1 { "" } else { ", one for each of the classes, which do not exclude each other" };
+    log::info!("node `{}` ({}) is left out: logits come before sigmoid{kind}", node_name(node), node.op_type);
+    importer.activation = Some(Activation::Sigmoid);
     Ok(Value::Probabilities(data.operation))
 }
 
