@@ -79,7 +79,7 @@ case $1 in
     doctor) echo "problem: no camera"; exit 1 ;;
     check) [ -f "$2" ] ;;
     verify)
-        echo "$2 $3" >>"$BOARD/judged"
+        shift; echo "$*" >>"$BOARD/judged"
         [ ! -e "$BOARD/foreign" ] || { echo "resightd: key A signed it, not key B" >&2; exit 1; } ;;
     self-test)
         [ "BEHAVIOUR" != miscalculate ] || { echo "resightd: golden vector 0: logit 0 is wrong" >&2; exit 1; }
@@ -141,6 +141,7 @@ impl Scene {
             ("board/bin/id", "#!/bin/sh\necho ${USER_ID:-0}\n"),
             ("board/bin/sudo", "#!/bin/sh\n[ \"$SUDO\" = yes ] && shift && exec \"$@\"\n"),
             ("board/bin/sleep", "#!/bin/sh\n"),
+            ("board/bin/stat", "#!/bin/sh\necho ${DISK:-ext2/ext3}\n"),
         ];
         for (name, text) in others.map(|(name, text)| (name.to_owned(), text)).into_iter().chain(wrappers) {
             scene.script(&name, text);
@@ -409,9 +410,61 @@ fn programs_are_signed_and_the_release_that_works_judges_the_next() {
 }
 
 #[test]
+fn a_release_is_signed_as_a_whole_with_a_number_that_grows() {
+    let scene = Scene::new();
+    let resight = |words: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_resight"));
+        let output = command.args(words).current_dir(scene.0.path()).output().unwrap();
+        assert!(output.status.success(), "{}", shown(&output));
+    };
+    resight(&["keygen", "--output", "team"]);
+    resight(&["keygen", "--output", "other"]);
+    resight(&["sign", "m.resight.tar", "--key", "team.key"]);
+    let signed = CONFIGURATION.replace("[model]\n", "[model]\npublic_key = \"team.pub\"\n");
+    fs::write(scene.path("c.toml"), &signed).unwrap();
+    scene.resightd("work");
+    let with = |more: &[&'static str]| [&ALL[..], more].concat();
+    scene.fails(&with(&["--key", "other.key"]), &[], &["must be the other half of --key"]);
+    // The program needs no signature of its own then.
+    let deploy = |more: &[&str]| {
+        let output = scene.deploy(more, &[]);
+        assert!(output.status.success(), "{}", shown(&output));
+    };
+    deploy(&with(&["--key", "team.key"]));
+    let good = scene.path("board/opt/resight/good");
+    let number =
+        || -> u64 { fs::read_to_string(good.join("release.number")).unwrap().trim().parse().unwrap() };
+    let sums = fs::read(good.join("SHA256SUMS")).unwrap();
+    let listed = String::from_utf8_lossy(&sums);
+    for name in
+        ["release.number", "resightd.service", "resightd.toml", "resightd", "m.resight.tar", "team.pub"]
+    {
+        assert!(listed.contains(&format!("  {name}\n")), "{name}: {listed}");
+    }
+    let key = resight_model_file::PublicKey::read(&scene.path("team.pub")).unwrap();
+    key.check_release(&sums, &fs::read(good.join("SHA256SUMS.sig")).unwrap()).unwrap();
+    let first = number();
+    assert!(first > 1_700_000_000, "{first}");
+    // The same files are the same release.
+    let output = scene.deploy(&with(&["--key", "team.key"]), &[]);
+    assert!(shown(&output).contains("there already"), "{}", shown(&output));
+    fs::write(scene.path("c.toml"), format!("{signed}# other\n")).unwrap();
+    deploy(&with(&["--key", "team.key"]));
+    assert!(number() > first);
+    fs::write(scene.path("c.toml"), format!("{signed}# third\n")).unwrap();
+    deploy(&with(&["--key", "team.key", "--number", "5", "--older"]));
+    assert_eq!(number(), 5);
+    let judged = fs::read_to_string(scene.path("board/judged")).unwrap();
+    assert!(judged.lines().last().unwrap().ends_with("incoming --older"), "{judged}");
+}
+
+#[test]
 fn what_cannot_work_is_refused_before_anything_is_copied() {
     let scene = Scene::new();
     scene.resightd("work");
+    let overlay = [("DISK", "overlayfs")];
+    scene.fails(&ALL, &overlay, &["would be gone at the next start", "disable_overlayfs", "--overlay"]);
+    assert!(scene.copied().is_empty());
     scene.fails(&ALL, &[("MACHINE", "armv7l")], &["armv7l, not aarch64"]);
     scene.fails(&ALL, &[("USER_ID", "1000")], &["sudo"]);
     fs::write(scene.path("board/off"), "").unwrap();

@@ -33,7 +33,7 @@ pub use limits::{MAX_FRAME_PIXELS, MAX_IMAGE_SIDE, MAX_INPUT_SIDE, MAX_STRIDE};
 pub use orientation::{Orientation, Rotation};
 pub use photograph::{
     ColourProfile, Photograph, Treatment, TreatmentCounts, decode, decode_bytes, decode_photograph,
-    read_photograph,
+    read_photograph, read_photograph_up_to,
 };
 pub use pixels::{Colours, ImageView, Matrix, PixelFormat, Range, Region};
 pub use preprocessing::{InputTable, Preprocessing, Preprocessor};

@@ -132,6 +132,17 @@ impl TreatmentCounts {
 /// A file that cannot be read or is over 256 MiB, any other format, damaged or truncated data, an
 /// image with a side over [`MAX_IMAGE_SIDE`] or that takes over 512 MiB.
 pub fn read_photograph(path: &Path) -> Result<Photograph, ImagingError> {
+    read_photograph_up_to(path, MAX_IMAGE_MEMORY / 3)
+}
+
+/// [`read_photograph`] of an image of up to `most_pixels`, such as [`MAX_FRAME_PIXELS`] for what a
+/// service is sent: before any is decoded.
+///
+/// [`MAX_FRAME_PIXELS`]: crate::MAX_FRAME_PIXELS
+///
+/// # Errors
+/// As [`read_photograph`], and more pixels than that.
+pub fn read_photograph_up_to(path: &Path, most_pixels: u64) -> Result<Photograph, ImagingError> {
     let name = path.display().to_string();
     let refuse = |cause: String| ImagingError::Image { file: name.clone(), cause };
     let metadata = fs::metadata(path).map_err(|error| FileError::system(path, "read", error))?;
@@ -149,7 +160,7 @@ pub fn read_photograph(path: &Path) -> Result<Photograph, ImagingError> {
     if bytes.len() as u64 > MAX_IMAGE_FILE {
         return Err(refuse(format!("the file is over {} MiB", MAX_IMAGE_FILE >> 20)));
     }
-    decode_photograph(&name, &bytes)
+    decode_up_to(&name, &bytes, most_pixels)
 }
 
 /// Decodes PNG, JPEG or WebP data as [`read_photograph`] does; `file` is for the message.
@@ -157,8 +168,12 @@ pub fn read_photograph(path: &Path) -> Result<Photograph, ImagingError> {
 /// # Errors
 /// As [`read_photograph`].
 pub fn decode_photograph(file: &str, bytes: &[u8]) -> Result<Photograph, ImagingError> {
+    decode_up_to(file, bytes, MAX_IMAGE_MEMORY / 3)
+}
+
+fn decode_up_to(file: &str, bytes: &[u8], most_pixels: u64) -> Result<Photograph, ImagingError> {
     let refuse = |cause: &str| ImagingError::Image { file: file.to_string(), cause: printable(cause) };
-    let Raw { mut image, exif, profile } = decode_raw(bytes).map_err(|cause| refuse(&cause))?;
+    let Raw { mut image, exif, profile } = decode_raw(bytes, most_pixels).map_err(|cause| refuse(&cause))?;
     if image.width() == 0 || image.height() == 0 {
         return Err(refuse("the image has no pixels"));
     }
@@ -204,9 +219,9 @@ struct Raw {
     profile: Option<Vec<u8>>,
 }
 
-fn decode_raw(bytes: &[u8]) -> Result<Raw, String> {
+fn decode_raw(bytes: &[u8], most_pixels: u64) -> Result<Raw, String> {
     let format = match image::guess_format(bytes) {
-        Ok(ImageFormat::Jpeg) => return decode_jpeg(bytes),
+        Ok(ImageFormat::Jpeg) => return decode_jpeg(bytes, most_pixels),
         Ok(format @ (ImageFormat::Png | ImageFormat::WebP)) => format,
         _ => {
             let kind = kind_of(bytes).map_or_else(String::new, |kind| format!(" but {kind}"));
@@ -220,6 +235,10 @@ fn decode_raw(bytes: &[u8]) -> Result<Raw, String> {
     limits.max_alloc = Some(MAX_IMAGE_MEMORY);
     reader.limits(limits);
     let mut decoder = reader.into_decoder().map_err(|error| error.to_string())?;
+    let (width, height) = decoder.dimensions();
+    if u64::from(width) * u64::from(height) > most_pixels {
+        return Err(format!("its header claims {width} x {height} pixels, {most_pixels} are possible"));
+    }
     // What is damaged besides the pixels does not matter.
     let exif = decoder.orientation().unwrap_or(ExifOrientation::NoTransforms);
     let profile = decoder.icc_profile().unwrap_or(None);
@@ -227,9 +246,9 @@ fn decode_raw(bytes: &[u8]) -> Result<Raw, String> {
     Ok(Raw { image: to_rgb(image), exif, profile })
 }
 
-fn decode_jpeg(bytes: &[u8]) -> Result<Raw, String> {
+fn decode_jpeg(bytes: &[u8], most_pixels: u64) -> Result<Raw, String> {
     let (mut prepared, mut rgb) = (vec![], vec![]);
-    let decoded = decode_rgb(bytes, MAX_IMAGE_MEMORY / 3, &mut prepared, &mut rgb)?;
+    let decoded = decode_rgb(bytes, most_pixels, &mut prepared, &mut rgb)?;
     let [height, width] = decoded.size;
     let image = RgbImage::from_raw(width, height, rgb).ok_or("the image has no size")?;
     let exif = decoded.exif.and_then(|exif| ExifOrientation::from_exif_chunk(&exif));
@@ -320,6 +339,18 @@ mod tests {
         let content = [b"ICC_PROFILE\0\x01\x01", profile].concat();
         let length = (content.len() as u16 + 2).to_be_bytes();
         [&jpeg[..2], &[0xff, 0xe2], &length, &content, &jpeg[2..]].concat()
+    }
+
+    #[test]
+    fn images_of_more_pixels_than_are_taken_are_refused_before_they_are_decoded() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["a.png", "a.jpg", "a.webp"] {
+            let file = folder.path().join(name);
+            RgbImage::from_fn(64, 32, |x, y| image::Rgb([x as u8 * 4, y as u8 * 8, 7])).save(&file).unwrap();
+            assert_eq!(read_photograph_up_to(&file, 64 * 32).unwrap().image.dimensions(), (64, 32));
+            let error = read_photograph_up_to(&file, 64 * 32 - 1).unwrap_err().to_string();
+            assert!(error.ends_with("its header claims 64 x 32 pixels, 2047 are possible"), "{error}");
+        }
     }
 
     #[test]

@@ -145,6 +145,16 @@ impl PoolShape {
         self.as_convolution().output()
     }
 
+    /// Comparisons that it takes: of each output with all that its window covers at most.
+    pub fn comparisons(&self) -> u64 {
+        let [height, width, channels] = self.output();
+        // A window may reach far beyond the image; what is outside costs nothing.
+        let window = |axis: usize| self.kernel[axis].min(self.input[axis]);
+        [height, width, channels, window(0), window(1)]
+            .iter()
+            .fold(1, |product: u64, &factor| product.saturating_mul(factor as u64))
+    }
+
     /// The depthwise convolution with the same windows.
     fn as_convolution(&self) -> ConvolutionShape {
         ConvolutionShape {

@@ -27,6 +27,10 @@ const MAX_SIZE: usize = 4 << 20;
 /// the square of their number.
 const MAX_LAYERS: usize = 4000;
 
+/// Most tensors that a network names: those of its weights, and its inputs. A model file has no more
+/// members, and a convolution has four.
+const MAX_TENSORS: usize = 4 * MAX_LAYERS;
+
 /// The operators that a network may use besides those of resight.
 const OPERATORS: [&str; 2] = ["variable", "tract_core_external"];
 
@@ -80,12 +84,17 @@ impl<'a> Reader<'a> {
         self.symbol("->")?;
         self.list("(", ")", Self::name)?;
         self.symbol("{")?;
-        let mut layers = 0;
+        let (mut layers, mut tensors) = (0, 0);
         while self.symbol("}").is_err() {
             if layers == MAX_LAYERS {
                 return Err("the end of a network of 4000 layers");
             }
-            layers += usize::from(self.assignment()?);
+            if tensors == MAX_TENSORS {
+                return Err("the end of a network of 16000 tensors");
+            }
+            let is_layer = self.assignment()?;
+            layers += usize::from(is_layer);
+            tensors += usize::from(!is_layer);
         }
         self.skip_space();
         if self.rest.is_empty() { Ok(()) } else { Err("the end") }

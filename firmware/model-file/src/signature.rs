@@ -3,7 +3,9 @@
 //! A model's signature is over the bytes of `manifest.json`, which names the sha256 of every
 //! other member, so it vouches for the whole file. It travels in the member `signature`, see
 //! [`Signature`]. A program's lies beside it, in `NAME.sig`, and is over the line
-//! `program SHA256`: no manifest, which is JSON, so that neither can stand for the other.
+//! `program SHA256`: no manifest, which is JSON, so that neither can stand for the other. That of
+//! a whole release lies in `SHA256SUMS.sig` and is over the line `release SHA256` of its list of
+//! sums, which names every other file.
 //!
 //! The algorithm is that of RFC 8032; verification is the strict one, which accepts neither weak
 //! keys nor a second encoding of the same signature.
@@ -19,7 +21,7 @@ use resight_base::text::{hex, printable};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::digest::sha256_of_file;
+use crate::digest::{sha256_hex, sha256_of_file};
 use crate::error::ModelFileError;
 use crate::reader::Archive;
 use crate::writer::ArchiveBuilder;
@@ -119,6 +121,22 @@ impl PublicKey {
     }
 }
 
+impl PublicKey {
+    /// Checks that this key signed the list of a release's sums, by the content of its signature
+    /// file.
+    ///
+    /// # Errors
+    /// The reason, without the file.
+    pub fn check_release(&self, sums: &[u8], signature: &[u8]) -> Result<(), String> {
+        Signature::from_json(signature).and_then(|signature| signature.check(&release_message(sums), self))
+    }
+}
+
+/// What is signed of a release.
+fn release_message(sums: &[u8]) -> Vec<u8> {
+    format!("release {}\n", sha256_hex(sums)).into_bytes()
+}
+
 /// Where the signature of the program `path` is: `NAME.sig` beside it.
 pub fn signature_path(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
@@ -128,7 +146,8 @@ pub fn signature_path(path: &Path) -> PathBuf {
 
 /// What is signed of a program.
 fn program_message(path: &Path) -> Result<Vec<u8>, ModelFileError> {
-    // Before opening: a named pipe would block for ever.
+    // Before opening: a named pipe would block for ever. A symbolic link is what it leads to, for
+    // whoever signs.
     if !fs::metadata(path).map_err(|error| FileError::system(path, "read", error))?.is_file() {
         let cause = "it is not a regular file".to_owned();
         return Err(FileError::Content { file: path.display().to_string(), cause }.into());
@@ -210,6 +229,11 @@ impl PrivateKey {
         let mut builder = ArchiveBuilder::from(archive);
         builder.set_signature(self.sign(archive.manifest_bytes()).to_json());
         builder
+    }
+
+    /// The content of the signature file of a release, whose list of sums this is.
+    pub fn sign_release(&self, sums: &[u8]) -> Vec<u8> {
+        self.sign(&release_message(sums)).to_json()
     }
 
     /// Writes this key's signature of the program `path` to [`signature_path`], which it gives,

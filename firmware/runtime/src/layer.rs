@@ -40,6 +40,16 @@ pub trait Layer: TypedOp {
     /// Inputs that it cannot take.
     fn describe(&self, inputs: &[TensorFact]) -> TractResult<Description>;
 
+    /// What running it takes, in multiplications of int8 weights or what costs about as much: what
+    /// is too much for any board is refused before it is packed.
+    ///
+    /// # Errors
+    /// Inputs that it cannot take.
+    fn work(&self, inputs: &[TensorFact]) -> TractResult<u64> {
+        let elements = self.output(inputs)?.len() as u64;
+        Ok(self.describe(inputs)?.macs.max(elements))
+    }
+
     /// The name of the kernel that runs it on a CPU with this instruction set and these caches,
     /// which need not be the running one.
     ///

@@ -166,12 +166,12 @@ impl<'a> Wiring<'a> {
 
     /// Refuses what no board would finish, before weights are packed and memory is taken.
     fn check_work(&self) -> TractResult<()> {
-        let mut macs = 0_u64;
+        let mut work = 0_u64;
         for wired in &self.nodes {
-            macs = macs.saturating_add(wired.layer.describe(&self.inputs(wired))?.macs);
+            work = work.saturating_add(wired.layer.work(&self.inputs(wired))?);
         }
         let largest = self.values.iter().map(TensorFact::bytes).max().unwrap_or(0);
-        within_limits(macs, largest)
+        within_limits(work, largest)
     }
 
     /// When each value lives.
@@ -194,15 +194,15 @@ impl<'a> Wiring<'a> {
     }
 }
 
-/// Most multiplications of a network: a ResNet-152 takes 2^33.5 for 224 x 224 pixels, and 2^39 for
+/// Most multiplications and comparisons of a network: a ResNet-152 takes 2^33.5 for 224 x 224 pixels, and 2^39 for
 /// 1500 x 1500.
-const MAX_MACS: u64 = 1 << 41;
+const MAX_WORK: u64 = 1 << 41;
 
 /// Largest tensor between layers, in bytes.
 const MAX_TENSOR: usize = 256 << 20;
 
-fn within_limits(macs: u64, largest: usize) -> TractResult<()> {
-    ensure!(macs <= MAX_MACS, "{macs} multiplications; a network of up to {MAX_MACS} is run");
+fn within_limits(work: u64, largest: usize) -> TractResult<()> {
+    ensure!(work <= MAX_WORK, "{work} multiplications and comparisons; a network of up to {MAX_WORK} is run");
     ensure!(
         largest <= MAX_TENSOR,
         "a tensor of {largest} bytes between its layers; up to {MAX_TENSOR} are taken"
@@ -374,12 +374,12 @@ fn graph_error(error: &TractError) -> RuntimeError {
 
 #[cfg(test)]
 mod tests {
-    use super::{MAX_MACS, MAX_TENSOR, image_shape, within_limits};
+    use super::{MAX_TENSOR, MAX_WORK, image_shape, within_limits};
 
     #[test]
     fn work_without_end_is_refused() {
-        within_limits(MAX_MACS, MAX_TENSOR).unwrap();
-        let error = within_limits(MAX_MACS + 1, 0).unwrap_err().to_string();
+        within_limits(MAX_WORK, MAX_TENSOR).unwrap();
+        let error = within_limits(MAX_WORK + 1, 0).unwrap_err().to_string();
         assert!(error.starts_with("2199023255553 multiplications"), "{error}");
         let error = within_limits(0, MAX_TENSOR + 1).unwrap_err().to_string();
         assert!(error.starts_with("a tensor of 268435457 bytes"), "{error}");

@@ -26,7 +26,7 @@ fn softmax_has_the_same_bits_everywhere() {
 
 #[test]
 fn sigmoid_is_the_formula_and_that_of_two_classes() {
-    for logit in [-90.0f32, -17.25, -1.0, -0.0, 0.0, 0.3, 4.0, 30.0] {
+    for logit in [-60.0f32, -17.25, -1.0, -0.0, 0.0, 0.3, 4.0, 30.0] {
         let mut value = [logit];
         sigmoid(&mut value);
         let exact = 1.0 / (1.0 + (-f64::from(logit)).exp());

@@ -3,7 +3,7 @@
 mod common;
 
 use resight_kernels::Sequential;
-use resight_runtime::layers::Convolution;
+use resight_runtime::layers::{Convolution, MaxPool};
 use resight_runtime::{Classes, Layers, Program, RuntimeError, Target};
 use tract_nnef::internal::*;
 
@@ -86,4 +86,22 @@ fn memory_is_shared_between_tensors_that_do_not_live_together() {
     let program = compile(&network()).unwrap();
     let separate: usize = program.steps().iter().map(|step| step.output.iter().product::<usize>()).sum();
     assert!(program.working_bytes() < separate + 9 * 7 * 3 + 5 * 64, "{}", program.working_bytes());
+}
+
+/// Each output of such a pool looks at the whole image: 2^26 times 2^24 comparisons.
+#[test]
+fn windows_that_no_board_would_finish_are_refused_before_memory_is_taken() {
+    let pool = |side: usize, window: usize| {
+        let mut model = TypedModel::default();
+        let image = model.add_source("image", DatumType::I8.fact([1, side, side, 4])).unwrap();
+        let half = window / 2;
+        let pool = MaxPool { kernel: [window; 2], stride: [1, 1], padding: [half, half, half, half] };
+        let pool = model.wire_node("pool", pool, &[image]).unwrap();
+        model.select_output_outlets(&pool).unwrap();
+        compile(&model).map(|program| program.working_bytes())
+    };
+    let error = pool(4096, 4096).unwrap_err().to_string();
+    assert!(error.contains("multiplications and comparisons; a network of up to 2199023255552"), "{error}");
+    // What a window covers outside of the image costs nothing.
+    pool(16, 4095).unwrap();
 }

@@ -160,8 +160,12 @@ enum Command {
     Verify {
         /// The configuration that names the key.
         file: PathBuf,
-        /// Folder with resightd.toml, the model, resightd and resightd.sig.
+        /// Folder with resightd.toml, the model, resightd and resightd.sig; or with SHA256SUMS.sig,
+        /// which is for all of it.
         release: PathBuf,
+        /// Accept a number that is lower than the running release's.
+        #[arg(long)]
+        older: bool,
     },
     /// Write manual pages and completions.
     #[cfg(feature = "documentation")]
@@ -274,7 +278,11 @@ impl Cli {
                         model.display()
                     ))?,
                 }
-                let broker = Config::load(&file)?.output.mqtt;
+                let output = Config::load(&file)?.output;
+                for note in outputs::check_secrets(&output)? {
+                    complain(format_args!("note: {note}"));
+                }
+                let broker = output.mqtt;
                 if let Some(note) = broker.and_then(|mqtt| outputs::unresolved(&mqtt.host, mqtt.port)) {
                     complain(format_args!("note: {note}"));
                 }
@@ -318,8 +326,8 @@ impl Cli {
                 print_line(format_args!("{}", health::health(&file, seconds, at_least)?))?;
                 Ok(())
             }
-            Some(Command::Verify { file, release }) => {
-                print_line(format_args!("{}", verify::verify(&file, &release)?))?;
+            Some(Command::Verify { file, release, older }) => {
+                print_line(format_args!("{}", verify::verify(&file, &release, older)?))?;
                 Ok(())
             }
             #[cfg(feature = "documentation")]
@@ -329,6 +337,14 @@ impl Cli {
             None => self.classify.context("a command or --model and --image are needed; see --help")?.run(),
         }
     }
+}
+
+/// What is wrong with the text of a configuration, for fuzz targets.
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub fn mistakes_of(text: &str) -> Vec<String> {
+    let mistakes = Config::parse(text, Path::new("/etc/resight")).err().unwrap_or_default();
+    mistakes.iter().map(ToString::to_string).collect()
 }
 
 /// The program: parses `arguments` (the first is the program's name), runs the command, and says on

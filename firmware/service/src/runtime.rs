@@ -3,7 +3,7 @@
 
 use std::ffi::OsStr;
 use std::fs;
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, Write as _};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
@@ -22,7 +22,12 @@ pub(crate) fn directory() -> Option<PathBuf> {
 /// A file that cannot be written.
 pub(crate) fn replace(file: &Path, content: &str) -> io::Result<()> {
     let new = file.with_extension("new");
-    fs::write(&new, content)?;
+    // What a process left that was killed. A symbolic link there is no way to another file.
+    match fs::remove_file(&new) {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    fs::OpenOptions::new().write(true).create_new(true).open(&new)?.write_all(content.as_bytes())?;
     fs::rename(new, file)
 }
 

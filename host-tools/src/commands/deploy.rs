@@ -6,11 +6,12 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::thread;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use clap::Args;
 use resight_base::console::{complain, print, print_line};
-use resight_model_file::{PublicKey, sha256_of_file, signature_path};
+use resight_model_file::{PrivateKey, PublicKey, sha256_of_file, signature_path};
 use resight_runtime::Model;
 use toml::de::DeTable;
 
@@ -28,14 +29,26 @@ const BINARY: &str = "resightd";
 const CONFIGURATION: &str = "resightd.toml";
 const SUMS: &str = "SHA256SUMS";
 const SIGNATURE: &str = "resightd.sig";
+const SUMS_SIGNATURE: &str = "SHA256SUMS.sig";
+/// Grows from release to release: an older one is not taken again.
+const NUMBER: &str = "release.number";
 
 /// For ssh and scp: a board that has gone is noticed within a minute.
 const OPTIONS: [&str; 6] =
     ["-o", "ConnectTimeout=15", "-o", "ServerAliveInterval=15", "-o", "ServerAliveCountMax=3"];
 
 /// Names in a release, or on the way to the board beside it, that a model or key cannot have.
-const RESERVED: [&str; 7] =
-    [BINARY, CONFIGURATION, SIGNATURE, SUMS, "resightd.service", "release", "resight-settle.service"];
+const RESERVED: [&str; 9] = [
+    BINARY,
+    CONFIGURATION,
+    SIGNATURE,
+    SUMS,
+    SUMS_SIGNATURE,
+    NUMBER,
+    "resightd.service",
+    "release",
+    "resight-settle.service",
+];
 
 /// Longest answer of a board, in bytes.
 const MAX_ANSWER: u64 = 1 << 20;
@@ -52,7 +65,8 @@ It needs ssh and scp here, and there systemd and root or sudo without a password
 has already is not copied again. The new release lies beside the old one; when it fails its
 self-test, does not become ready or is too slow, the old one runs on.
 
-If the configuration names a public key, it must have signed the model and the resightd.")]
+If the configuration names a public key, it must have signed the model and the resightd, or all of
+the release (--key).")]
 pub(crate) struct Arguments {
     /// The board, as ssh knows it: USER@HOST or a name of ~/.ssh/config.
     board: String,
@@ -77,6 +91,22 @@ pub(crate) struct Arguments {
     /// Take a release that the key of the running one did not sign: another key, or none.
     #[arg(long)]
     replace_key: bool,
+    /// Sign the release as a whole with this private key: its configuration and unit too, and a
+    /// number that grows, so that the board takes no older one after it. The board's key must be its
+    /// other half; from then on the board takes only releases that are signed so.
+    #[arg(long, value_name = "FILE")]
+    key: Option<PathBuf>,
+    /// The number of the release that `--key` signs [default: the seconds since 1970, or one more
+    /// than the board's].
+    #[arg(long, value_name = "N", requires = "key")]
+    number: Option<u64>,
+    /// Take a release whose number is lower than the running one's.
+    #[arg(long)]
+    older: bool,
+    /// Deploy to a board that forgets what is written at its next start (an overlay over a read-only
+    /// disk).
+    #[arg(long)]
+    overlay: bool,
     /// Only show what would be done.
     #[arg(long)]
     dry_run: bool,
@@ -88,7 +118,7 @@ impl Arguments {
         let mut board = Board::new(&self.board)?;
         let facts = Facts::parse(&board.script("probe", PROBE)?)
             .with_context(|| format!("{}: an unexpected answer", self.board))?;
-        facts.check(&self.board)?;
+        facts.check(&self.board, self.overlay)?;
         board.sudo = facts.sudo;
 
         let stage = tempfile::tempdir().context("cannot make a temporary folder")?;
@@ -135,6 +165,23 @@ impl Arguments {
         cleared.map(|_| ())
     }
 
+    /// The number of a release with these files: the board's own if it has just these, so that it
+    /// is known as the same.
+    fn number_for(&self, board: &Board, facts: &Facts, sums: &BTreeMap<String, String>) -> Result<u64> {
+        if let Some(number) = self.number {
+            return Ok(number);
+        }
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        if facts.sum(NUMBER).is_none() {
+            return Ok(now);
+        }
+        let there = format!("{BASE}/current/{NUMBER}");
+        let text = board.run("cat", &["cat", &there], true)?;
+        let before: u64 = text.trim().parse().with_context(|| format!("{}: {there}", self.board))?;
+        let same = sums.iter().all(|(name, sum)| facts.sum(name) == Some(sum.as_str()));
+        Ok(if same { before } else { now.max(before.saturating_add(1)) })
+    }
+
     fn deliver(
         &self,
         board: &Board,
@@ -150,7 +197,9 @@ impl Arguments {
         // scp follows links and keeps their names.
         let outbox = stage.join("outbox");
         fs::create_dir(&outbox).with_context(|| format!("{}: cannot make the folder", outbox.display()))?;
-        let always = [SUMS, "release", "resight-settle.service"].map(|name| (name, stage.join(name)));
+        let signature = self.key.as_ref().map(|_| SUMS_SIGNATURE);
+        let always = [SUMS, "release", "resight-settle.service"].into_iter().chain(signature);
+        let always = always.map(|name| (name, stage.join(name)));
         let files = missing.iter().map(|name| (*name, release.here[*name].clone())).chain(always);
         let mut links = vec![];
         for (name, path) in files {
@@ -164,6 +213,8 @@ impl Arguments {
         let mut install = vec!["install", there, id];
         if self.replace_key {
             install.push("replace-key");
+        } else if self.older {
+            install.push("older");
         }
         board.root_script("install", RELEASE, &install)?;
 
@@ -243,7 +294,7 @@ impl Facts {
         })
     }
 
-    fn check(&self, board: &str) -> Result<()> {
+    fn check(&self, board: &str, overlay: bool) -> Result<()> {
         let is = |key: &str, value: &str| self.words.get(key).is_some_and(|word| word == value);
         ensure!(
             is("machine", "aarch64"),
@@ -255,6 +306,13 @@ impl Facts {
             !is("root", "no"),
             "{board}: neither root nor sudo without a password; add a rule with `sudo visudo`, or use root"
         );
+        if let Some(place) = self.words.get("forgets").filter(|_| !overlay) {
+            bail!(
+                "{board}: {place} is on a file system in memory (an overlay over a read-only disk), so the release would \
+                 be gone at the next start; switch that off first (`sudo raspi-config nonint disable_overlayfs`, then \
+                 reboot), or say --overlay if that is meant"
+            );
+        }
         Ok(())
     }
 
@@ -312,7 +370,17 @@ impl Release {
         }
         // The board would refuse the same, later.
         Model::load_signed(&arguments.model, key.as_ref())?;
-        if let (Some(key), Some(program)) = (&key, &arguments.resightd) {
+        let signer = arguments.key.as_deref().map(PrivateKey::read).transpose()?;
+        if let Some(signer) = &signer {
+            ensure!(
+                key == Some(signer.public()),
+                "{}: model.public_key must be the other half of --key, key {}",
+                configuration.display(),
+                signer.public().fingerprint()
+            );
+        }
+        // The list vouches for the program too.
+        if let (Some(key), Some(program), None) = (&key, &arguments.resightd, &signer) {
             key.check_program(program)?;
             here.insert(SIGNATURE.to_owned(), signature_path(program));
         }
@@ -336,12 +404,22 @@ impl Release {
                 )
             })?;
             sums.insert(BINARY.to_owned(), sum.to_owned());
-            if let Some(sum) = facts.sum(SIGNATURE) {
+            if let Some(sum) = facts.sum(SIGNATURE).filter(|_| signer.is_none()) {
                 sums.insert(SIGNATURE.to_owned(), sum.to_owned());
             }
         }
+        if signer.is_some() {
+            let number = arguments.number_for(board, facts, &sums)?;
+            let path = stage.join(NUMBER);
+            write(&path, format!("{number}\n").as_bytes())?;
+            sums.insert(NUMBER.to_owned(), sha256_of_file(&path)?);
+            here.insert(NUMBER.to_owned(), path);
+        }
         let lines: String = sums.iter().map(|(name, sum)| format!("{sum}  {name}\n")).collect();
         write(&stage.join(SUMS), lines.as_bytes())?;
+        if let Some(signer) = &signer {
+            write(&stage.join(SUMS_SIGNATURE), &signer.sign_release(lines.as_bytes()))?;
+        }
         let id = sha256_of_file(&stage.join(SUMS))?[..16].to_owned();
         Ok(Self { id, sums, here, model: named.model })
     }

@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 use clap::Args;
 use resight_base::console::print_line;
+use resight_kernels::Sequential;
 use resight_model_file::{Archive, PrivateKey};
-use resight_runtime::Model;
+use resight_runtime::{Model, Target};
 
 /// Arguments of `resight sign`.
 #[derive(Debug, Args)]
@@ -15,7 +16,8 @@ Example:
   resight sign resnet50.resight.tar --key resight.key
   resight sign target/aarch64-unknown-linux-gnu/firmware/resightd --key resight.key
 
-A model file is replaced by the same with the signature. A program keeps its bytes: its signature
+A model file must load, compile and reproduce its golden vectors here; it is replaced by the same with
+the signature. A program keeps its bytes: its signature
 goes into a file beside it, NAME.sig. One that was there is gone; the same file and key always
 give the same signature.")]
 pub(crate) struct Arguments {
@@ -37,8 +39,10 @@ impl Arguments {
             return Ok(());
         }
         let archive = Archive::read(&self.file)?.without_signature();
-        // Nobody should vouch for what no board can load.
-        Model::from_archive(&file, &archive)?;
+        // Nobody should vouch for what no board can load, or would never finish to run.
+        let model = Model::from_archive(&file, &archive)?;
+        let mut program = model.compile(&Target::of_this_machine()?)?;
+        model.self_test(&mut program, &Sequential)?;
         key.sign_model(&archive).write(&self.file)?;
         print_line(format_args!("{file}: signed by key {fingerprint}"))?;
         Ok(())

@@ -49,6 +49,10 @@ impl Layer for MaxPool {
         Ok(Description { operator, ..Description::default() })
     }
 
+    fn work(&self, inputs: &[TensorFact]) -> TractResult<u64> {
+        Ok(self.shape(inputs)?.comparisons())
+    }
+
     fn kernel(&self, _: Isa, _: CacheSizes, inputs: &[TensorFact]) -> TractResult<&'static str> {
         self.shape(inputs)?;
         Ok("max_pool")

@@ -1,14 +1,14 @@
 //! `[output]`: what leaves the service besides lines.
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use toml::de::DeValue;
 
 use super::reader::{Reader, Section, integer, patterns, text};
 use super::rule::RuleConfig;
-use crate::outputs::{HttpConfig, MqttConfig, OutputConfig, SnapshotConfig, TOKEN_VARIABLE};
+use crate::outputs::{CREDENTIALS, HttpConfig, MqttConfig, OutputConfig, SnapshotConfig, TOKEN_VARIABLE};
 
 /// Scheme, host and port of `mqtt://host:1883` or `mqtts://host:8883`.
 fn broker(value: &DeValue<'_>) -> Option<(bool, String, u16)> {
@@ -113,7 +113,12 @@ impl<'i> Reader<'i> {
             self.mistake(&span.unwrap_or_default(), &section.key("http"), cause);
         }
         let hosts = hosts.into_iter().map(|(host, _)| host.to_ascii_lowercase()).collect();
-        Some(HttpConfig { address, token_file: token_file.map(|path| folder.join(path)), hosts, switches })
+        Some(HttpConfig {
+            address,
+            token_file: token_file.map(|path| beside(folder, &path)),
+            hosts,
+            switches,
+        })
     }
 
     fn snapshots(
@@ -176,13 +181,20 @@ impl<'i> Reader<'i> {
             host,
             port,
             encrypted,
-            ca_file: ca_file.map(|path| folder.join(path)),
+            ca_file: ca_file.map(|path| beside(folder, &path)),
             username: user,
-            password_file: password_file.map(|path| folder.join(path)),
+            password_file: password_file.map(|path| beside(folder, &path)),
             client_id: client_id.unwrap_or_else(|| format!("resight-{}", host_name())),
             topic: prefix.unwrap_or_else(|| format!("resight/{}", host_name())),
             discovery: discovery.then(|| discovery_prefix.unwrap_or_else(|| "homeassistant".into())),
             keep_alive: Duration::from_secs(keep_alive.unwrap_or(30) as u64),
         })
     }
+}
+
+/// A path that starts from the configuration's folder, unless it is absolute or a credential of
+/// systemd's.
+fn beside(folder: &Path, path: &str) -> PathBuf {
+    let path = Path::new(path);
+    if path.starts_with(CREDENTIALS) { path.to_owned() } else { folder.join(path) }
 }

@@ -6,6 +6,7 @@
 
 mod event;
 mod mqtt;
+mod multicast_dns;
 mod output;
 mod picture;
 mod remedy;
@@ -28,7 +29,7 @@ use self::output::Output;
 pub(crate) use self::output::{OutputList, Reach};
 pub(crate) use self::picture::{FrameTap, SnapshotTap};
 pub(crate) use self::remedy::unresolved;
-pub(crate) use self::secret::Secret;
+pub(crate) use self::secret::{CREDENTIALS, Secret, check as check_secrets};
 pub(crate) use self::settings::{HttpConfig, MqttConfig, OutputConfig, SnapshotConfig, TOKEN_VARIABLE};
 pub(crate) use self::tell::{TellMail, tell};
 pub(crate) use self::web::token;

@@ -5,6 +5,7 @@
 //! broker was last told, so they come again after every loss of the connection.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -16,11 +17,15 @@ use rumqttc::{
     Client, Connection, Event, LastWill, MqttOptions, Outgoing, Packet, QoS, Request, TlsConfiguration,
     Transport,
 };
-use rustls::pki_types::CertificateDer;
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject as _;
-use rustls::{ClientConfig, RootCertStore};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use serde_json::json;
 
+use super::multicast_dns::{is_multicast_name, resolve};
 use super::output::{Output, OutputList, Reach, find};
 use super::remedy::remedy;
 use super::secret::{Secret, small_file};
@@ -38,7 +43,17 @@ const EVENTS: usize = 256;
 const REQUESTS: usize = 64;
 
 /// Pauses between two attempts to connect.
-const BACKOFF: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(30));
+const PAUSES: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(30));
+
+/// Those where somebody else takes the place each time: two boards do so no faster.
+const LONG_PAUSES: Backoff = Backoff::new(Duration::from_secs(8), Duration::from_mins(5));
+
+/// A connection that lives so long is none that somebody else takes away.
+const STEADY: Duration = Duration::from_mins(1);
+
+/// So many that do not are a sign that somebody else connects under the same name, to whom the broker
+/// gives the place each time.
+const CLASHES: u32 = 3;
 
 /// How soon a connection that had no room may have some.
 const ROOM: Duration = Duration::from_millis(100);
@@ -73,11 +88,12 @@ impl Settings {
             password: config.password_file.as_deref().map(Secret::read).transpose()?,
             authorities: config.encrypted.then(|| small_file(path).context(remedy)).transpose()?,
         };
-        settings.tls().with_context(|| path.display().to_string())?;
+        settings.tls(None).with_context(|| path.display().to_string())?;
         Ok(settings)
     }
 
-    fn tls(&self) -> Result<Option<ClientConfig>> {
+    /// The client's TLS. With a name, the certificate must be for that one, whatever is connected to.
+    fn tls(&self, name: Option<&str>) -> Result<Option<ClientConfig>> {
         let Some(pem) = &self.authorities else { return Ok(None) };
         let mut roots = RootCertStore::empty();
         // One odd certificate of the system's many is no reason to trust none.
@@ -86,19 +102,32 @@ impl Settings {
             bail!("no certificates; a PEM file with the authority's certificate is needed");
         }
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
-        Ok(Some(builder.with_root_certificates(roots).with_no_client_auth()))
+        let builder =
+            ClientConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions()?;
+        let Some(name) = name else {
+            return Ok(Some(builder.with_root_certificates(roots).with_no_client_auth()));
+        };
+        let verifier = ForName::new(roots, provider, name)?;
+        Ok(Some(
+            builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier)).with_no_client_auth(),
+        ))
     }
 
-    fn options(&self) -> Result<MqttOptions> {
+    /// With the address of the host, if it is known already.
+    fn options(&self, address: Option<IpAddr>) -> Result<MqttOptions> {
         let config = &self.config;
-        let mut options = MqttOptions::new(&config.client_id, &config.host, config.port);
+        let host = match address {
+            None => config.host.clone(),
+            Some(IpAddr::V6(address)) => format!("[{address}]"),
+            Some(address) => address.to_string(),
+        };
+        let mut options = MqttOptions::new(&config.client_id, host, config.port);
         options.set_keep_alive(config.keep_alive).set_max_packet_size(64 << 10, 1 << 20);
         options.set_last_will(LastWill::new(self.availability(), "offline", QoS::AtLeastOnce, true));
         if let Some(user) = &config.username {
             options.set_credentials(user, self.password.as_ref().map_or("", Secret::text));
         }
-        if let Some(tls) = self.tls()? {
+        if let Some(tls) = self.tls(address.map(|_| config.host.as_str()))? {
             options.set_transport(Transport::tls_with_config(TlsConfiguration::Rustls(Arc::new(tls))));
         }
         Ok(options)
@@ -180,12 +209,12 @@ impl Mqtt {
         telemetry: Arc<Telemetry>,
         wake: Arc<Wake>,
     ) -> Result<Self> {
-        let (client, connection) = Client::new(settings.options()?, REQUESTS);
+        let (client, connection) = Client::new(settings.options(None)?, REQUESTS);
         let link = Arc::new(Link::default());
         let before = old.map(|old| old.link.clone());
         let work = {
             let (link, telemetry) = (link.clone(), telemetry.clone());
-            let broker = format!("{}:{}", settings.config.host, settings.config.port);
+            let settings = settings.clone();
             move || {
                 // The farewell of one must not follow the greeting of the other.
                 while before.as_ref().is_some_and(|old| !old.finished.load(Ordering::SeqCst))
@@ -193,7 +222,7 @@ impl Mqtt {
                 {
                     link.bell.wait(Some(Instant::now() + TICK));
                 }
-                converse(connection, &link, &telemetry, &wake, &broker);
+                converse(connection, &settings, &link, &telemetry, &wake);
                 link.set_connected(false, &telemetry, &wake);
                 link.finished.store(true, Ordering::SeqCst);
             }
@@ -269,15 +298,116 @@ impl Drop for Mqtt {
     }
 }
 
-fn converse(mut connection: Connection, link: &Link, telemetry: &Telemetry, wake: &Wake, broker: &str) {
-    let mut backoff = BACKOFF;
+/// How long to wait before the next attempt to connect.
+#[derive(Debug)]
+struct Patience {
+    pauses: Backoff,
+    /// Connections in a row that the broker accepted and that ended soon.
+    short: u32,
+}
+
+impl Patience {
+    fn new() -> Self {
+        Self { pauses: PAUSES, short: 0 }
+    }
+
+    /// The pause now that a connection has ended, which the broker had accepted so long ago, or not at
+    /// all; and whether it looks as if somebody else connects under the same name.
+    fn after(&mut self, lived: Option<Duration>) -> (Duration, bool) {
+        match lived {
+            Some(lived) if lived >= STEADY => *self = Self::new(),
+            Some(_) => self.short += 1,
+            None if self.short >= CLASHES => *self = Self::new(),
+            None => self.short = 0,
+        }
+        if self.short == CLASHES {
+            self.pauses = LONG_PAUSES;
+        }
+        (self.pauses.pause(), self.short >= CLASHES)
+    }
+}
+
+/// Accepts certificates that are for a name, though an address was connected to.
+#[derive(Debug)]
+struct ForName {
+    usual: Arc<WebPkiServerVerifier>,
+    name: ServerName<'static>,
+}
+
+impl ForName {
+    fn new(roots: RootCertStore, provider: Arc<CryptoProvider>, name: &str) -> Result<Self> {
+        let usual = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider).build()?;
+        let name = name.trim_end_matches('.').to_owned();
+        Ok(Self { usual, name: ServerName::try_from(name)? })
+    }
+}
+
+impl ServerCertVerifier for ForName {
+    fn verify_server_cert(
+        &self,
+        own: &CertificateDer<'_>,
+        between: &[CertificateDer<'_>],
+        _connected: &ServerName<'_>,
+        ocsp: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        self.usual.verify_server_cert(own, between, &self.name, ocsp, now)
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.usual.verify_tls12_signature(message, certificate, signature)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.usual.verify_tls13_signature(message, certificate, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.usual.supported_verify_schemes()
+    }
+}
+
+/// Where a name in `.local` is now, for the next attempt: the library asks the system alone.
+fn locate(connection: &mut Connection, settings: &Settings) {
+    let MqttConfig { host, port, .. } = &settings.config;
+    if is_multicast_name(host)
+        && let Ok(address) = resolve(host, *port)
+        && let Ok(options) = settings.options(Some(address.ip()))
+    {
+        connection.eventloop.mqtt_options = options;
+    }
+}
+
+fn converse(
+    mut connection: Connection,
+    settings: &Settings,
+    link: &Link,
+    telemetry: &Telemetry,
+    wake: &Wake,
+) {
+    let MqttConfig { host, port, client_id, .. } = &settings.config;
+    let broker = &format!("{host}:{port}");
+    let mut patience = Patience::new();
+    // When the broker accepted the connection that there is.
+    let mut since: Option<Instant> = None;
+    locate(&mut connection, settings);
     loop {
         if link.stop.load(Ordering::SeqCst) && !link.connected.load(Ordering::SeqCst) {
             return;
         }
         match connection.recv() {
             Ok(Ok(Event::Incoming(Packet::ConnAck(_)))) => {
-                backoff.reset();
+                since = Some(Instant::now());
                 link.connections.fetch_add(1, Ordering::SeqCst);
                 link.set_connected(true, telemetry, wake);
                 log::info!("MQTT: connected to {broker}");
@@ -299,13 +429,22 @@ fn converse(mut connection: Connection, link: &Link, telemetry: &Telemetry, wake
                 telemetry.mqtt_errors.one_more();
                 let error = error.to_string();
                 let remedy = remedy(&error, broker);
-                let pause = backoff.pause();
-                log::warn!("MQTT: {broker}: {error}{remedy}; next attempt in {} s", pause.as_secs());
+                let (pause, clash) = patience.after(since.take().map(|since| since.elapsed()));
+                let clash = if clash {
+                    format!(
+                        "; it takes the connection away again and again: does another board have the client_id \
+                         `{client_id}` too? Give each its own in [output.mqtt]"
+                    )
+                } else {
+                    String::new()
+                };
+                log::warn!("MQTT: {broker}: {error}{remedy}{clash}; next attempt in {} s", pause.as_secs());
                 keep_events(&mut connection, link, telemetry);
                 let due = Instant::now() + pause;
                 while Instant::now() < due && !link.stop.load(Ordering::SeqCst) {
                     link.bell.wait(Some(due));
                 }
+                locate(&mut connection, settings);
             }
         }
     }
@@ -499,6 +638,42 @@ mod tests {
 
     fn pairs(messages: &[(String, String)]) -> Vec<(&str, &str)> {
         messages.iter().map(|(topic, payload)| (topic.as_str(), payload.as_str())).collect()
+    }
+
+    #[test]
+    fn somebody_who_takes_the_place_again_and_again_is_suspected_and_waited_for() {
+        let seconds = Duration::from_secs;
+        let mut patience = Patience::new();
+        // A broker that is not there.
+        let pauses: Vec<_> = (0..7).map(|_| patience.after(None)).collect();
+        assert_eq!(pauses, [1, 2, 4, 8, 16, 30, 30].map(|pause| (seconds(pause), false)));
+        // It is back, for an hour.
+        assert_eq!(patience.after(Some(seconds(3600))), (seconds(1), false));
+        let found: Vec<_> = (0..9).map(|_| patience.after(Some(seconds(2)))).collect();
+        let right = [(2, false), (4, false), (8, true), (16, true), (32, true), (64, true), (128, true)];
+        assert_eq!(found[..7], right.map(|(pause, clash)| (seconds(pause), clash)));
+        assert_eq!(found[8], (seconds(300), true));
+        assert_eq!(patience.after(Some(seconds(61))), (seconds(1), false));
+    }
+
+    #[test]
+    fn a_certificate_must_be_for_the_name_though_an_address_is_connected_to() {
+        let own = rcgen::generate_simple_self_signed(["box.local".to_owned()]).unwrap();
+        let certificate = own.cert.der().clone();
+        let accepted = |name: &str| {
+            let mut roots = RootCertStore::empty();
+            roots.add(certificate.clone()).unwrap();
+            let provider = Arc::new(rustls::crypto::ring::default_provider());
+            let address = ServerName::try_from("192.0.2.9").unwrap();
+            ForName::new(roots, provider, name)
+                .unwrap()
+                .verify_server_cert(&certificate, &[], &address, &[], UnixTime::now())
+                .map_err(|error| error.to_string())
+        };
+        accepted("box.local").unwrap();
+        accepted("Box.local.").unwrap();
+        let error = accepted("other.local").unwrap_err();
+        assert!(error.contains("not valid for"), "{error}");
     }
 
     #[test]

@@ -1,12 +1,6 @@
 //! What to do when a broker cannot be reached, for the log and for `resightd check`.
 
-use std::net::ToSocketAddrs as _;
-
-/// Names that only multicast DNS knows.
-fn is_multicast_name(host: &str) -> bool {
-    let name = host.split(':').next().unwrap_or_default();
-    name.trim_end_matches('.').to_ascii_lowercase().ends_with(".local")
-}
+use super::multicast_dns::{is_multicast_name, resolve};
 
 /// What to do about an error of the connection to the broker at `host`, with a port or without, to be put behind it; empty where
 /// the error says enough.
@@ -19,19 +13,20 @@ pub(crate) fn remedy(error: &str, host: &str) -> &'static str {
         "; `ca_file` in [output.mqtt] must name the certificate of the CA that signed the broker's"
     } else if says("NotValidForName") {
         "; `url` in [output.mqtt] must have a name that the broker's certificate is for"
-    } else if is_multicast_name(host) && (says("lookup") || says("not known") || says("resolution")) {
-        "; this program does not ask multicast DNS for names in .local: give the broker's address, or add the \
-         name to /etc/hosts"
+    } else if is_multicast_name(host.split(':').next().unwrap_or_default())
+        && (says("lookup") || says("not known") || says("resolution"))
+    {
+        "; nobody answers to this name by multicast DNS either: is the broker on, in the same network, and may the \
+         service reach 224.0.0.251 (network.conf)? Else give its address, or add the name to /etc/hosts"
     } else {
         ""
     }
 }
 
-/// What is wrong with the name of a broker, if it cannot be resolved now. Asks the system, which may take
-/// seconds.
+/// What is wrong with the name of a broker, if it cannot be resolved now. Asks the system and, for names
+/// in `.local`, multicast DNS, which may take seconds.
 pub(crate) fn unresolved(host: &str, port: u16) -> Option<String> {
-    let plain = host.trim_start_matches('[').trim_end_matches(']');
-    let error = (plain, port).to_socket_addrs().err()?;
+    let error = resolve(host, port).err()?;
     Some(format!("the broker {host} cannot be found now: {error}{}", remedy("lookup", host)))
 }
 

@@ -1,12 +1,17 @@
 //! Passwords and tokens.
 
+use std::borrow::Cow;
+use std::ffi::OsString;
 use std::fmt;
 use std::fs;
 use std::hint::black_box;
+use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
+
+use super::settings::OutputConfig;
 
 /// Largest file of a secret or of certificates, in bytes.
 const MAX_FILE: u64 = 4 << 20;
@@ -24,11 +29,99 @@ impl fmt::Debug for Secret {
     }
 }
 
+/// What a path of a credential begins with: files that systemd gives this service alone
+/// (`LoadCredential=`), in a folder whose name it knows only when it starts.
+pub(crate) const CREDENTIALS: &str = "$CREDENTIALS_DIRECTORY";
+
+/// Where systemd looks for the credentials of the packaged unit.
+const STORE: &str = "/etc/credstore";
+
+/// Where a file is: in systemd's folder if its path begins with [`CREDENTIALS`].
+///
+/// # Errors
+/// A credential in a process that was given none.
+fn located(path: &Path) -> Result<Cow<'_, Path>> {
+    located_in(path, std::env::var_os(&CREDENTIALS[1..]))
+}
+
+fn located_in(path: &Path, credentials: Option<OsString>) -> Result<Cow<'_, Path>> {
+    let Ok(name) = path.strip_prefix(CREDENTIALS) else { return Ok(path.into()) };
+    match credentials.filter(|folder| !folder.is_empty()) {
+        Some(folder) => Ok(Path::new(&folder).join(name).into()),
+        None => bail!(
+            "{}: systemd has given this process no credentials; `LoadCredential=` in its unit does",
+            path.display()
+        ),
+    }
+}
+
+/// Reads the files that a configuration names, as the service will. Gives what is to be noted of them.
+///
+/// # Errors
+/// A file that is missing, empty, too large or holds no token or certificate.
+pub(crate) fn check(config: &OutputConfig) -> Result<Vec<String>> {
+    let token = config.http.as_ref().and_then(|http| http.token_file.as_deref());
+    let mqtt = config.mqtt.as_ref();
+    let password = mqtt.and_then(|mqtt| mqtt.password_file.as_deref());
+    let authorities = mqtt.and_then(|mqtt| mqtt.ca_file.as_deref());
+    let mut notes = vec![];
+    for (path, is_token) in [(token, true), (password, false)] {
+        let Some(path) = path else { continue };
+        if let Some(note) = unchecked(path) {
+            notes.push(note);
+            continue;
+        }
+        let secret = Secret::read(path)?;
+        if is_token {
+            Secret::token(secret.text()).with_context(|| path.display().to_string())?;
+        }
+        notes.extend(unreadable_for_others(path));
+    }
+    if let Some(path) = authorities {
+        match unchecked(path) {
+            Some(note) => notes.push(note),
+            None => drop(small_file(path)?),
+        }
+    }
+    Ok(notes)
+}
+
+/// What there is to say of a file that cannot be looked at here.
+fn unchecked(path: &Path) -> Option<String> {
+    if let Ok(name) = path.strip_prefix(CREDENTIALS)
+        && located(path).is_err()
+    {
+        let stored = Path::new(STORE).join(name);
+        let missing = if stored.exists() {
+            String::new()
+        } else {
+            format!(", from {}, which is not there", stored.display())
+        };
+        return Some(format!("{}: systemd gives it to the service alone{missing}", path.display()));
+    }
+    let denied = fs::File::open(path).is_err_and(|error| error.kind() == ErrorKind::PermissionDenied);
+    denied.then(|| format!("{}: not checked, this user may not read it", path.display()))
+}
+
+/// Says so of a file that only root can read: the packaged service is somebody else.
+fn unreadable_for_others(path: &Path) -> Option<String> {
+    let metadata = fs::metadata(located(path).ok()?).ok()?;
+    let only_root = metadata.uid() == 0 && metadata.mode() & 0o044 == 0;
+    (only_root && !path.starts_with(CREDENTIALS)).then(|| {
+        format!(
+            "{}: only root can read it, and the packaged service is not root: put it into {STORE} and name it as \
+             `{CREDENTIALS}/NAME`, see docs/service.md",
+            path.display()
+        )
+    })
+}
+
 /// Reads a regular file that is not large.
 ///
 /// # Errors
 /// A file that is missing, unreadable or too large.
 pub(super) fn small_file(path: &Path) -> Result<Vec<u8>> {
+    let path = &*located(path)?;
     let name = || path.display().to_string();
     let metadata = fs::metadata(path).with_context(name)?;
     if !metadata.is_file() || metadata.len() > MAX_FILE {
@@ -47,7 +140,7 @@ impl Secret {
         if text.trim().is_empty() {
             bail!("{}: empty", path.display());
         }
-        if fs::metadata(path).is_ok_and(|metadata| metadata.mode() & 0o007 != 0) {
+        if fs::metadata(located(path)?).is_ok_and(|metadata| metadata.mode() & 0o007 != 0) {
             log::warn!("{}: others may use this secret; `chmod o= FILE` stops that", path.display());
         }
         Ok(Self(text.trim().to_owned()))
@@ -96,6 +189,38 @@ mod tests {
             assert!(error.contains("16") && !error.contains(wrong), "{error}");
         }
         assert_eq!(format!("{token:?}"), "Secret");
+    }
+
+    #[test]
+    fn credentials_are_where_systemd_says() {
+        let path = Path::new("$CREDENTIALS_DIRECTORY/resight-token");
+        let found = located_in(path, Some("/run/credentials/resightd.service".into())).unwrap();
+        assert_eq!(&*found, Path::new("/run/credentials/resightd.service/resight-token"));
+        let error = located_in(path, None).unwrap_err().to_string();
+        assert!(error.contains("$CREDENTIALS_DIRECTORY/resight-token: systemd has given"), "{error}");
+        let plain = Path::new("/etc/resight/token");
+        assert_eq!(&*located_in(plain, None).unwrap(), plain);
+    }
+
+    #[test]
+    fn the_files_of_secrets_are_read_before_the_service_needs_them() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("token");
+        let config = OutputConfig {
+            http: Some(super::super::settings::HttpConfig {
+                address: "127.0.0.1:1".parse().unwrap(),
+                token_file: Some(path.clone()),
+                hosts: vec![],
+                switches: true,
+            }),
+            ..OutputConfig::default()
+        };
+        let error = format!("{:#}", check(&config).unwrap_err());
+        assert!(error.contains("token") && error.contains("No such file"), "{error}");
+        fs::write(&path, "short").unwrap();
+        assert!(format!("{:#}", check(&config).unwrap_err()).contains("needs 16 or more"));
+        fs::write(&path, "0123456789abcdef\n").unwrap();
+        assert_eq!(check(&config).unwrap(), Vec::<String>::new());
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::fs;
-use std::io;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -142,7 +142,7 @@ impl Folder {
             let entry = entry.with_context(context)?;
             let name = entry.file_name().to_string_lossy().into_owned();
             if name == TEMPORARY {
-                fs::remove_file(entry.path()).with_context(context)?;
+                remove(&entry.path())?;
             } else if let Some(sequence) = sequence(&name)
                 && let Ok(metadata) = entry.metadata()
                 && metadata.is_file()
@@ -171,15 +171,20 @@ impl Folder {
         let name = name(sequence, snapshot);
         let temporary = self.path().join(TEMPORARY);
         let target = self.path().join(&name);
-        let result = fs::write(&temporary, jpeg).and_then(|()| fs::rename(&temporary, &target));
+        let result = write_new(&temporary, &jpeg).and_then(|()| fs::rename(&temporary, &target));
         if let Err(error) = result {
-            // It takes room on a disk that has none.
+            // It takes room on a disk that has none. What somebody else has put there is not followed.
             let _ = fs::remove_file(&temporary);
             return Err(error).with_context(|| target.display().to_string());
         }
         files.push_back(Written { sequence, name, bytes });
         Ok(())
     }
+}
+
+/// Writes a file that was not there. A symbolic link of that name is no way to another file.
+fn write_new(path: &Path, content: &[u8]) -> io::Result<()> {
+    fs::OpenOptions::new().write(true).create_new(true).open(path)?.write_all(content)
 }
 
 /// Deletes a file; one that is gone already is no failure.
@@ -334,6 +339,25 @@ mod tests {
             names.contains(&"holiday.jpg".to_owned()) && names[3].contains("00000006-19700101T"),
             "{names:?}"
         );
+    }
+
+    #[test]
+    fn nothing_is_written_through_a_symbolic_link() {
+        let temporary = tempfile::tempdir().unwrap();
+        let (path, precious) = (temporary.path().join("folder"), temporary.path().join("precious"));
+        fs::write(&precious, "precious").unwrap();
+        let folder = folder(&path, 1 << 20);
+        let mut files = folder.list().unwrap();
+        // Somebody who may write into the folder, after it was listed.
+        std::os::unix::fs::symlink(&precious, path.join(TEMPORARY)).unwrap();
+        let error = folder.write(&mut files, &snapshot("a")).unwrap_err();
+        assert!(format!("{error:#}").contains("File exists"), "{error:#}");
+        assert_eq!(fs::read(&precious).unwrap(), b"precious");
+        // The link is gone; the next one is written.
+        folder.write(&mut folder.list().unwrap(), &snapshot("a")).unwrap();
+        std::os::unix::fs::symlink(&precious, path.join(TEMPORARY)).unwrap();
+        folder.list().unwrap();
+        assert_eq!((names(&path).len(), fs::read(&precious).unwrap()), (1, b"precious".to_vec()));
     }
 
     #[test]

@@ -25,6 +25,9 @@ const READERS: usize = 16;
 /// Bytes that may wait for a reader, besides those in the kernel's buffer.
 const PENDING: usize = 64 << 10;
 
+/// How often it is looked whether the socket is still in the file system.
+const CHECK: Duration = Duration::from_secs(5);
+
 /// A reader that takes nothing for so long is disconnected.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -40,8 +43,7 @@ struct Reader {
 /// Nothing here waits: what a reader does not take is kept for a while, then dropped.
 pub(super) struct EventSocket {
     path: PathBuf,
-    inode: u64,
-    listener: UnixListener,
+    bound: Mutex<Bound>,
     readers: Mutex<Vec<Reader>>,
     telemetry: Arc<Telemetry>,
     wake: Arc<Wake>,
@@ -57,6 +59,27 @@ pub(super) fn open(
         return Ok(Some(same));
     }
     Ok(Some(Arc::new(EventSocket::open(path, reach.telemetry.clone(), reach.wake.clone())?)))
+}
+
+/// The listener and where it is in the file system.
+struct Bound {
+    listener: UnixListener,
+    inode: u64,
+    /// When it was last seen that it is there.
+    checked: Instant,
+    /// Whether somebody was told that it cannot be brought back.
+    told: bool,
+}
+
+impl Bound {
+    /// Listens at `path`, with access for the owner and the group.
+    fn new(path: &Path) -> io::Result<Self> {
+        let listener = UnixListener::bind(path)?;
+        let inode = fs::symlink_metadata(path)?.ino();
+        fs::set_permissions(path, fs::Permissions::from_mode(0o660))?;
+        listener.set_nonblocking(true)?;
+        Ok(Self { listener, inode, checked: Instant::now(), told: false })
+    }
 }
 
 impl EventSocket {
@@ -86,15 +109,41 @@ impl EventSocket {
                 ),
             }
         }
-        let listener = UnixListener::bind(path).with_context(name)?;
-        let inode = fs::symlink_metadata(path).with_context(name)?.ino();
-        let socket =
-            Self { path: path.to_owned(), inode, listener, readers: Mutex::default(), telemetry, wake };
-        fs::set_permissions(path, fs::Permissions::from_mode(0o660)).with_context(name)?;
-        socket.listener.set_nonblocking(true).with_context(name)?;
-        socket.wake.watch(&socket.listener);
+        let bound = Bound::new(path).with_context(name)?;
+        wake.watch(&bound.listener);
         log::info!("events on the socket {}", path.display());
-        Ok(socket)
+        let (path, bound) = (path.to_owned(), Mutex::new(bound));
+        Ok(Self { path, bound, readers: Mutex::default(), telemetry, wake })
+    }
+
+    /// Makes the socket anew if somebody has deleted it. What another process has put there stays.
+    /// Gives when to look again.
+    fn keep(&self) -> Instant {
+        let mut bound = lock(&self.bound);
+        if bound.checked.elapsed() >= CHECK {
+            bound.checked = Instant::now();
+            let there = fs::symlink_metadata(&self.path);
+            let result = match there {
+                Ok(metadata) if metadata.ino() == bound.inode => Ok(None),
+                Ok(_) => Err(io::Error::new(ErrorKind::AlreadyExists, "somebody else has put a file there")),
+                Err(error) if error.kind() == ErrorKind::NotFound => Bound::new(&self.path).map(Some),
+                Err(error) => Err(error),
+            };
+            match result {
+                Ok(None) => bound.told = false,
+                Ok(Some(new)) => {
+                    self.wake.watch(&new.listener);
+                    log::warn!("{}: the socket was deleted, and is there again", self.path.display());
+                    *bound = new;
+                }
+                Err(error) => {
+                    if !std::mem::replace(&mut bound.told, true) {
+                        log::warn!("{}: the socket of events is gone: {error}", self.path.display());
+                    }
+                }
+            }
+        }
+        bound.checked + CHECK
     }
 
     /// Takes a line for all readers.
@@ -113,7 +162,8 @@ impl EventSocket {
     /// takes nothing has had its time.
     fn look(&self) -> Option<Instant> {
         let mut readers = lock(&self.readers);
-        while let Ok((stream, _)) = self.listener.accept() {
+        let bound = lock(&self.bound);
+        while let Ok((stream, _)) = bound.listener.accept() {
             let admitted = readers.len() < READERS && stream.set_nonblocking(true).is_ok();
             if admitted {
                 self.wake.watch(&stream);
@@ -127,6 +177,7 @@ impl EventSocket {
                 );
             }
         }
+        drop(bound);
         readers.retain_mut(|reader| match reader.flush() {
             Ok(()) if reader.progress.elapsed() < PATIENCE => !reader.is_gone(),
             Ok(()) => {
@@ -148,7 +199,8 @@ impl Output for EventSocket {
     }
 
     fn tick(&self, _reach: &Reach) -> Option<Instant> {
-        self.look()
+        let check = self.keep();
+        Some(self.look().map_or(check, |next| next.min(check)))
     }
 }
 
@@ -193,7 +245,7 @@ impl Drop for EventSocket {
     fn drop(&mut self) {
         self.telemetry.socket_readers.set(0);
         // Another process may have taken the path.
-        if fs::symlink_metadata(&self.path).is_ok_and(|metadata| metadata.ino() == self.inode) {
+        if fs::symlink_metadata(&self.path).is_ok_and(|metadata| metadata.ino() == lock(&self.bound).inode) {
             let _ = fs::remove_file(&self.path);
         }
     }
@@ -283,6 +335,37 @@ mod tests {
         let mut buffer = [0; 2];
         half.read_exact(&mut buffer).unwrap();
         assert_eq!(&buffer, b"a\n");
+    }
+
+    #[test]
+    fn a_socket_that_was_deleted_is_made_anew_and_readers_stay() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("events");
+        let (socket, _) = open(&path).unwrap();
+        let mut first = connect(&path, &socket);
+        let later = || {
+            lock(&socket.bound).checked = Instant::now().checked_sub(CHECK).unwrap();
+            socket.keep();
+        };
+        fs::remove_file(&path).unwrap();
+        socket.keep();
+        assert!(!path.exists(), "not every time");
+        later();
+        let mut second = connect(&path, &socket);
+        socket.write("a\n");
+        socket.look();
+        for reader in [&mut first, &mut second] {
+            let mut buffer = [0; 2];
+            reader.read_exact(&mut buffer).unwrap();
+            assert_eq!(&buffer, b"a\n");
+        }
+        // What another process puts there stays, at the end too.
+        fs::remove_file(&path).unwrap();
+        fs::write(&path, "precious").unwrap();
+        later();
+        assert!(lock(&socket.bound).told);
+        drop(socket);
+        assert_eq!(fs::read(&path).unwrap(), b"precious");
     }
 
     #[test]

@@ -4,7 +4,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use resight_imaging::{Colours, Photograph, PixelFormat, image_files, read_photograph};
+use resight_imaging::{
+    Colours, MAX_FRAME_PIXELS, Photograph, PixelFormat, image_files, read_photograph_up_to,
+};
 
 use super::pace::Pace;
 use super::settings::SourceConfig;
@@ -72,7 +74,7 @@ impl Source for Images {
 
 /// Reads a picture into a frame.
 fn read(file: &Path, frame: &mut Frame) -> Next {
-    let Photograph { image, treatment } = match read_photograph(file) {
+    let Photograph { image, treatment } = match read_photograph_up_to(file, MAX_FRAME_PIXELS) {
         Ok(photograph) => photograph,
         Err(error) => return Next::Corrupt(error.to_string()),
     };

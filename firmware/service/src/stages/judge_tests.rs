@@ -12,6 +12,7 @@ use resight_model_file::Labels;
 use resight_status::{RuleFacts, View};
 
 use super::*;
+use crate::judge::Finding;
 use crate::judge::{Change, LineFacts, Mode, Observation, Rule, Rules, Triggers};
 use crate::lines::{BackEnd, LineConfig, LineError, OutputLine, WriteError};
 use crate::names::Names;
