@@ -958,8 +958,10 @@ fn of_several_outputs_the_one_that_the_others_lead_to_is_taken() {
         let mut proto = with_node(13, node("Relu", "r", &["conv_out"], vec![]), vec![]);
         graph(&mut proto).node.push(node("Softmax", "p", &["fc_out"], vec![]));
         let output = graph(&mut proto).output[0].clone();
-        graph(&mut proto).output =
-            names.iter().map(|name| ValueInfoProto { name: (*name).into(), ..output.clone() }).collect();
+        graph(&mut proto).output = names
+            .iter()
+            .map(|name| tract_onnx::pb::ValueInfoProto { name: (*name).into(), ..output.clone() })
+            .collect();
         proto
     };
     for names in [["r_out", "fc_out"], ["fc_out", "r_out"], ["fc_out", "p_out"]] {
