@@ -528,7 +528,7 @@ impl Taught {
             name: name.trim_end_matches(".tar").trim_end_matches(".resight"),
             layers: backbone.layers(),
             graph: &self.graph,
-            task: Task::Classes,
+            task: Task::default(),
             labels: &self.labels,
             preprocessing: backbone.preprocessing(),
             provenance: backbone.provenance(),
