@@ -6,6 +6,7 @@
 
 mod bayer;
 mod channels;
+mod colours;
 mod error;
 mod fit;
 mod folders;
@@ -18,11 +19,13 @@ mod photograph;
 mod pixels;
 mod preprocessing;
 mod profile;
+mod region;
 mod resize;
 mod scan;
 
 pub use bayer::{BayerDepth, BayerOrder};
 pub use channels::Channels;
+pub use colours::{Colours, Matrix, Range};
 pub use error::ImagingError;
 pub use fit::Fit;
 pub use folders::{ImageFolder, check_folder, image_files, is_image_name};
@@ -35,5 +38,6 @@ pub use photograph::{
     ColourProfile, Photograph, Treatment, TreatmentCounts, decode, decode_bytes, decode_photograph,
     read_photograph, read_photograph_up_to,
 };
-pub use pixels::{Colours, ImageView, Matrix, PixelFormat, Range, Region};
+pub use pixels::{ImageView, PixelFormat};
 pub use preprocessing::{InputTable, Preprocessing, Preprocessor};
+pub use region::Region;

@@ -9,8 +9,10 @@ use std::ops::Range as Columns;
 use image::RgbImage;
 
 use crate::bayer::{self, BayerDepth, BayerOrder};
+use crate::colours::Colours;
 use crate::error::ImagingError;
 use crate::limits::{MAX_IMAGE_SIDE, MAX_STRIDE};
+use crate::region::Region;
 
 /// How the pixels of a frame are stored. Planes follow each other without gaps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -166,136 +168,6 @@ impl PixelFormat {
                 | Self::Grey16
                 | Self::Bayer(..)
         )
-    }
-}
-
-/// The weights of red, green and blue in Y.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Matrix {
-    /// ITU-R BT.601: standard definition, JPEG, most USB cameras.
-    #[default]
-    Bt601,
-    /// ITU-R BT.709: high definition.
-    Bt709,
-}
-
-/// Which values of Y, U and V are used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Range {
-    /// Y 16 to 235, U and V 16 to 240.
-    #[default]
-    Limited,
-    /// 0 to 255, as in JPEG.
-    Full,
-}
-
-/// What Y, U and V mean.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Colours {
-    /// The weights of red, green and blue in Y.
-    pub matrix: Matrix,
-    /// Which values are used.
-    pub range: Range,
-}
-
-/// What [`Colours`] amount to, with 16 fractional bits.
-#[derive(Debug, Clone, Copy)]
-struct Factors {
-    black: i32,
-    grey: i32,
-    red_v: i32,
-    green_u: i32,
-    green_v: i32,
-    blue_u: i32,
-}
-
-impl Colours {
-    /// From the weights of red and blue, Kr and Kb, of the standards:
-    /// R = Y + 2 (1 - Kr) V, B = Y + 2 (1 - Kb) U, G = (Y - Kr R - Kb B) / (1 - Kr - Kb);
-    /// in the limited range Y is stretched by 255 / 219, U and V by 255 / 224.
-    fn factors(self) -> Factors {
-        match (self.matrix, self.range) {
-            (Matrix::Bt601, Range::Limited) => Factors {
-                black: 16,
-                grey: 76309,
-                red_v: 104_597,
-                green_u: 25675,
-                green_v: 53279,
-                blue_u: 132_201,
-            },
-            (Matrix::Bt601, Range::Full) => Factors {
-                black: 0,
-                grey: 65536,
-                red_v: 91881,
-                green_u: 22554,
-                green_v: 46802,
-                blue_u: 116_130,
-            },
-            (Matrix::Bt709, Range::Limited) => Factors {
-                black: 16,
-                grey: 76309,
-                red_v: 117_489,
-                green_u: 13975,
-                green_v: 34925,
-                blue_u: 138_438,
-            },
-            (Matrix::Bt709, Range::Full) => Factors {
-                black: 0,
-                grey: 65536,
-                red_v: 103_206,
-                green_u: 12276,
-                green_v: 30679,
-                blue_u: 121_609,
-            },
-        }
-    }
-
-    /// Converts pixels to red, green, blue and a byte of no meaning; all slices have one length.
-    fn convert(self, y: &[u8], u: &[u8], v: &[u8], rgbx: &mut [u8]) {
-        let Factors { black, grey, red_v, green_u, green_v, blue_u } = self.factors();
-        let byte = |value: i32| (value >> 16).clamp(0, 255) as u8;
-        for (((pixel, &y), &u), &v) in rgbx.chunks_exact_mut(4).zip(y).zip(u).zip(v) {
-            let (u, v) = (i32::from(u) - 128, i32::from(v) - 128);
-            let grey = (i32::from(y) - black) * grey + (1 << 15);
-            pixel[0] = byte(grey + red_v * v);
-            pixel[1] = byte(grey - green_u * u - green_v * v);
-            pixel[2] = byte(grey + blue_u * u);
-            pixel[3] = 0;
-        }
-    }
-}
-
-/// A part of an image, in shares of its width and height, each `0..=1`.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Region {
-    /// Left edge.
-    pub left: f32,
-    /// Upper edge.
-    pub top: f32,
-    /// Width, above zero; `left + width` is at most 1.
-    pub width: f32,
-    /// Height, above zero; `top + height` is at most 1.
-    pub height: f32,
-}
-
-impl Region {
-    /// The whole image.
-    pub const WHOLE: Self = Self { left: 0.0, top: 0.0, width: 1.0, height: 1.0 };
-
-    /// A region within the image.
-    ///
-    /// `None` if it is empty or reaches beyond an edge.
-    pub fn new(left: f32, top: f32, width: f32, height: f32) -> Option<Self> {
-        // Shares such as 0.9 and 0.1 need not add up to one exactly.
-        let fits = |start: f32, length: f32| start >= 0.0 && length > 0.0 && start + length <= 1.000_01;
-        (fits(left, width) && fits(top, height)).then_some(Self { left, top, width, height })
-    }
-
-    /// First pixel and length of a share of `side` pixels; a pixel at least.
-    fn pixels(start: f32, length: f32, side: u32) -> (u32, u32) {
-        let place = |share: f32| (f64::from(share) * f64::from(side)).round() as u32;
-        let first = place(start).min(side - 1);
-        (first, place(start + length).clamp(first + 1, side) - first)
     }
 }
 
