@@ -5,6 +5,8 @@
 //! [`import`](crate::import) makes a graph from an ONNX file: batch normalisation, ReLU,
 //! padding and residual additions are already folded into the convolutions.
 
+use crate::function::Function;
+
 /// Index of a node in [`FloatGraph::nodes`].
 pub type NodeId = usize;
 
@@ -50,6 +52,36 @@ pub enum Operator {
     },
     /// Average over all positions.
     GlobalAverage,
+    /// The average over windows.
+    AveragePool {
+        /// Window `[height, width]`.
+        kernel: [usize; 2],
+        /// Step `[vertical, horizontal]`.
+        stride: [usize; 2],
+        /// Padding `[top, left, bottom, right]`.
+        padding: [usize; 4],
+        /// Whether the padding counts as zeros.
+        counts_padding: bool,
+    },
+    /// A function of each value.
+    Table(Function),
+    /// The sum of two inputs of one shape.
+    Add {
+        /// Whether negative results become zero.
+        relu: bool,
+    },
+    /// The product of two inputs; the second may be of one position or of one channel.
+    Multiply,
+    /// The channels of all inputs side by side.
+    Concat,
+    /// Some channels of the input, in this order.
+    Channels(Vec<usize>),
+    /// The same values under another shape: the channels of one position as columns of one channel,
+    /// or the reverse; or all of an image's values as channels, in the order of rows, columns and
+    /// channels.
+    View,
+    /// Each position repeated `[vertical, horizontal]` times.
+    Upsample([usize; 2]),
     /// `weights * x + bias`, the logits.
     Linear {
         /// `[output][input]`.
@@ -57,6 +89,13 @@ pub enum Operator {
         /// One per output.
         bias: Vec<f32>,
     },
+}
+
+impl Operator {
+    /// Whether each of its results is one of its input's values, whatever that stands for.
+    pub fn keeps_values(&self) -> bool {
+        matches!(self, Self::MaxPool { .. } | Self::Channels(_) | Self::View | Self::Upsample(_))
+    }
 }
 
 /// `relu(convolution(x) + bias + residual)`, where the last two steps are optional.
@@ -80,4 +119,6 @@ pub struct FloatConvolution {
     pub residual: bool,
     /// Whether negative results become zero.
     pub relu: bool,
+    /// With `relu`: what larger results become.
+    pub ceiling: Option<f32>,
 }

@@ -6,6 +6,7 @@ pub mod coverage;
 pub mod decisions;
 pub mod evaluate;
 pub mod fetch;
+pub mod function;
 pub mod graph;
 pub mod images;
 pub mod import;

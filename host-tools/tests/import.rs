@@ -193,6 +193,15 @@ fn operators(graph: &FloatGraph) -> Vec<&'static str> {
         Operator::MaxPool { .. } => "max",
         Operator::GlobalAverage => "average",
         Operator::Linear { .. } => "linear",
+        Operator::AveragePool { .. } => "mean",
+        Operator::Table(_) => "table",
+        Operator::Add { relu: false } => "add",
+        Operator::Add { relu: true } => "add+relu",
+        Operator::Multiply => "multiply",
+        Operator::Concat => "concat",
+        Operator::Channels(_) => "channels",
+        Operator::View => "view",
+        Operator::Upsample(_) => "upsample",
     });
     names.collect()
 }
@@ -208,10 +217,159 @@ fn relu_and_clip_are_one() {
     let clip = node("Clip", "r", &["conv_out", "low"], vec![]);
     let new = accepted(with_node(13, clip, vec![tensor("low", &[], &[0.0])]));
     assert_eq!(operators(&new), operators(&relu));
-    refused(
-        with_node(10, node("Clip", "r", &["conv_out"], vec![float("min", 0.0), float("max", 6.0)]), vec![]),
-        "r",
-        "0 and 6",
+    // A ceiling costs nothing either; other limits are a table.
+    let limited = |low: f32, high: f32| {
+        accepted(with_node(
+            10,
+            node("Clip", "r", &["conv_out"], vec![float("min", low), float("max", high)]),
+            vec![],
+        ))
+    };
+    let six = limited(0.0, 0.75);
+    assert_eq!(operators(&six), operators(&relu));
+    let Operator::Convolution(c) = &six.nodes[1].operator else { panic!("a convolution") };
+    assert_eq!(c.ceiling, Some(0.75));
+    assert_eq!(operators(&limited(-1.0, 1.0)), ["input", "conv", "table", "average", "linear"]);
+    assert_eq!(operators(&limited(f32::MIN, f32::MAX)), ["input", "conv", "average", "linear"]);
+}
+
+#[test]
+fn functions_of_one_value_are_tables() {
+    let table = ["input", "conv", "table", "average", "linear"];
+    for (opset, operator, attributes) in [
+        (13, "LeakyRelu", vec![float("alpha", 0.2)]),
+        (13, "LeakyRelu", vec![]),
+        (14, "HardSwish", vec![]),
+        (13, "HardSigmoid", vec![]),
+        (13, "HardSigmoid", vec![float("alpha", 0.3), float("beta", 0.4)]),
+        (13, "Sigmoid", vec![]),
+        (13, "Tanh", vec![]),
+        (13, "Elu", vec![float("alpha", 0.7)]),
+        (13, "Selu", vec![]),
+        (13, "Celu", vec![float("alpha", 1.5)]),
+        (13, "Softplus", vec![]),
+        (13, "Softsign", vec![]),
+        (13, "Erf", vec![]),
+        (13, "Exp", vec![]),
+        (13, "Abs", vec![]),
+        (18, "Mish", vec![]),
+        (20, "Gelu", vec![]),
+        (20, "Gelu", vec![string("approximate", "tanh")]),
+    ] {
+        let proto = with_node(opset, node(operator, "f", &["conv_out"], attributes), vec![]);
+        assert_eq!(operators(&accepted(proto)), table, "{operator}");
+    }
+    for slopes in [&[1i64][..], &[4, 1, 1], &[1, 4, 1, 1]] {
+        let proto = with_node(13, node("PRelu", "f", &["conv_out", "slope"], vec![]), vec![random("slope", slopes)]);
+        assert_eq!(operators(&accepted(proto)), table);
+    }
+}
+
+/// A network of `nodes` behind the convolution, the last of which is `f`.
+fn written(nodes: Vec<NodeProto>, constants: Vec<TensorProto>) -> Vec<&'static str> {
+    operators(&accepted(network(14, nodes, constants, "f_out", CHANNELS as i64)))
+}
+
+#[test]
+fn functions_may_be_written_in_parts() {
+    let number = |name: &str, value: f32| tensor(name, &[], &[value]);
+    let table = ["input", "conv", "table", "average", "linear"];
+    let sigmoid = || node("Sigmoid", "s", &["conv_out"], vec![]);
+    let silu = vec![sigmoid(), node("Mul", "f", &["conv_out", "s_out"], vec![])];
+    assert_eq!(written(silu, vec![]), table);
+    let gelu = vec![
+        node("Div", "d", &["conv_out", "root"], vec![]),
+        node("Erf", "e", &["d_out"], vec![]),
+        node("Add", "a", &["e_out", "one"], vec![]),
+        node("Mul", "m", &["conv_out", "a_out"], vec![]),
+        node("Mul", "f", &["m_out", "half"], vec![]),
+    ];
+    let constants = vec![number("root", 1.414_213_5), number("one", 1.0), number("half", 0.5)];
+    assert_eq!(written(gelu, constants), table);
+    let by_tanh = vec![
+        node("Pow", "p", &["conv_out", "three"], vec![]),
+        node("Mul", "k", &["p_out", "small"], vec![]),
+        node("Add", "i", &["conv_out", "k_out"], vec![]),
+        node("Mul", "j", &["i_out", "factor"], vec![]),
+        node("Tanh", "t", &["j_out"], vec![]),
+        node("Add", "a", &["t_out", "one"], vec![]),
+        node("Mul", "h", &["conv_out", "half"], vec![]),
+        node("Mul", "f", &["h_out", "a_out"], vec![]),
+    ];
+    let constants = vec![
+        number("three", 3.0),
+        number("small", 0.044_715),
+        number("factor", 0.797_884_6),
+        number("one", 1.0),
+        number("half", 0.5),
+    ];
+    assert_eq!(written(by_tanh, constants), table);
+    let hard_swish = vec![
+        node("Add", "a", &["conv_out", "three"], vec![]),
+        node("Clip", "c", &["a_out", "zero", "six"], vec![]),
+        node("Mul", "m", &["conv_out", "c_out"], vec![]),
+        node("Div", "f", &["m_out", "six"], vec![]),
+    ];
+    let constants = vec![number("zero", 0.0), number("three", 3.0), number("six", 6.0)];
+    let found = written(hard_swish, constants.clone());
+    assert_eq!(found, ["input", "conv", "table", "conv", "average", "linear"]);
+    // A hard sigmoid: the division goes into the convolution with the ceiling.
+    let hard_sigmoid = vec![
+        node("Add", "a", &["conv_out", "three"], vec![]),
+        node("Clip", "c", &["a_out", "zero", "six"], vec![]),
+        node("Div", "f", &["c_out", "six"], vec![]),
+    ];
+    assert_eq!(written(hard_sigmoid, constants), ["input", "conv+relu", "average", "linear"]);
+    let mish = vec![
+        node("Softplus", "s", &["conv_out"], vec![]),
+        node("Tanh", "t", &["s_out"], vec![]),
+        node("Mul", "f", &["conv_out", "t_out"], vec![]),
+    ];
+    assert_eq!(written(mish, vec![]), table);
+    let one_less = vec![sigmoid(), node("Sub", "f", &["one", "s_out"], vec![])];
+    assert_eq!(written(one_less, vec![number("one", 1.0)]), table);
+    let difference = vec![sigmoid(), node("Sub", "f", &["conv_out", "s_out"], vec![])];
+    assert_eq!(written(difference, vec![]), table);
+}
+
+#[test]
+fn gates_multiply_channels_or_positions() {
+    // Squeeze and excitation.
+    let gate = |image: &str, gate: &str| {
+        vec![
+            node("GlobalAveragePool", "g", &["conv_out"], vec![]),
+            node("Conv", "reduce", &["g_out", "w1"], vec![]),
+            node("Relu", "r", &["reduce_out"], vec![]),
+            node("Conv", "expand", &["r_out", "w2"], vec![]),
+            node("Sigmoid", "s", &["expand_out"], vec![]),
+            node("Mul", "f", &[image, gate], vec![]),
+        ]
+    };
+    let weights = || vec![random("w1", &[2, 4, 1, 1]), random("w2", &[4, 2, 1, 1])];
+    let expected =
+        ["input", "conv", "mean", "conv+relu", "conv", "table", "multiply", "average", "linear"];
+    assert_eq!(written(gate("conv_out", "s_out"), weights()), expected);
+    assert_eq!(written(gate("s_out", "conv_out"), weights()), expected);
+    let positions = vec![
+        node("Conv", "one", &["conv_out", "w3"], vec![]),
+        node("Sigmoid", "s", &["one_out"], vec![]),
+        node("Mul", "m", &["conv_out", "s_out"], vec![]),
+        node("Add", "a", &["m_out", "conv_out"], vec![]),
+        node("Relu", "f", &["a_out"], vec![]),
+    ];
+    assert_eq!(
+        written(positions, vec![random("w3", &[1, 4, 1, 1])]),
+        ["input", "conv", "conv", "table", "multiply", "add+relu", "average", "linear"]
+    );
+    let other = vec![
+        node("Conv", "other", &["input", "w4"], vec![]),
+        node("Relu", "r", &["other_out"], vec![]),
+        node("Mul", "m", &["conv_out", "r_out"], vec![]),
+        node("Relu", "f", &["m_out"], vec![]),
+    ];
+    assert_eq!(
+        written(other, vec![random("w4", &[4, 3, 1, 1])]),
+        ["input", "conv", "conv+relu", "multiply", "table", "average", "linear"]
     );
 }
 
@@ -342,7 +500,7 @@ fn residual_additions_are_absorbed_or_become_nodes() {
         4,
     );
     let own = accepted(proto);
-    assert_eq!(operators(&own), ["input", "conv+relu", "max", "conv+add", "conv", "average", "linear"]);
+    assert_eq!(operators(&own), ["input", "conv+relu", "max", "add", "conv", "average", "linear"]);
 
     // Two ReLUs and an addition of the same convolution: its result is needed as it is.
     let proto = network(
@@ -357,11 +515,11 @@ fn residual_additions_are_absorbed_or_become_nodes() {
         4,
     );
     let shared = accepted(proto);
-    assert_eq!(operators(&shared), ["input", "conv", "conv+relu", "conv+add", "average", "linear"]);
+    assert_eq!(operators(&shared), ["input", "conv", "conv+relu", "add", "average", "linear"]);
     let mut proto = with_node(13, node("Add", "add", &["conv_out", "input"], vec![]), vec![]);
     refused(proto.clone(), "add", "same shape");
     graph(&mut proto).node[1].op_type = "Mul".into();
-    refused(proto, "add", "squeeze-and-excitation");
+    refused(proto, "add", "it multiplies [4, 8, 8] and [3, 8, 8]");
 }
 
 #[test]
@@ -1183,8 +1341,8 @@ fn fixed_batches_and_equal_names_are_taken() {
 #[test]
 fn unsupported_nodes_are_named() {
     let one = |operator: &str| with_node(13, node(operator, "odd", &["conv_out"], vec![]), vec![]);
-    refused(one("LeakyRelu"), "odd", "not supported");
-    refused(one("LeakyRelu"), "odd", "(LeakyRelu)");
+    refused(one("ConvTranspose"), "odd", "not supported");
+    refused(one("ConvTranspose"), "odd", "(ConvTranspose)");
     refused(one("Transpose"), "odd", "NCHW");
     refused(one("Gather"), "odd", "missing");
     for operator in ["QLinearConv", "QuantizeLinear", "DequantizeLinear", "ConvInteger", "QLinearAdd"] {
@@ -1193,9 +1351,9 @@ fn unsupported_nodes_are_named() {
     let mut foreign = one("FusedConv");
     graph(&mut foreign).node[1].domain = "com.microsoft".into();
     refused(foreign, "odd", "com.microsoft");
-    let mut unnamed = one("Sigmoid");
+    let mut unnamed = one("ConvTranspose");
     graph(&mut unnamed).node[1].name.clear();
-    refused(unnamed, "odd_out", "(Sigmoid)");
+    refused(unnamed, "odd_out", "(ConvTranspose)");
     let mut hostile = one("Bad\nName");
     graph(&mut hostile).node[1].name = "line\nbreak\u{1b}[31m".repeat(1000);
     let error = read(hostile).map(|i| i.graph).unwrap_err();
@@ -1207,9 +1365,9 @@ fn unsupported_nodes_are_named() {
     refused(branch, "odd", "subgraph");
     refused(with_node(13, node("Sum", "odd", &["conv_out"; 3], vec![]), vec![]), "odd", "adds 3 tensors");
     refused(
-        with_node(13, node("Sub", "odd", &["conv_out", "conv_out"], vec![]), vec![]),
+        with_node(13, node("Mod", "odd", &["conv_out", "conv_out"], vec![]), vec![]),
         "odd",
-        "only the addition",
+        "not supported",
     );
     refused(
         with_node(13, node("Cast", "odd", &["conv_out"], vec![integer("to", 7)]), vec![]),

@@ -49,11 +49,23 @@ pub(super) fn finish(nodes: &mut Vec<Folding>) -> Result<(), Refusal> {
         nodes.insert(linear, widening);
         nodes[linear + 1].node.inputs = vec![linear];
     }
+    // What lies behind the last image is the head; averages before it belong to gates and the like,
+    // often over large images.
     let tail = nodes.len() - 2;
+    let head = nodes.iter().rposition(|folding| folding.node.shape[1..] != [1, 1]).unwrap_or(0);
     for index in 0..tail {
         if matches!(nodes[index].node.operator, Operator::GlobalAverage) {
             let [channels, height, width] = nodes[nodes[index].node.inputs[0]].node.shape;
-            nodes[index].node.operator = Operator::Convolution(average(channels, [height, width]));
+            nodes[index].node.operator = if index > head {
+                Operator::Convolution(average(channels, [height, width]))
+            } else {
+                Operator::AveragePool {
+                    kernel: [height, width],
+                    stride: [1, 1],
+                    padding: [0; 4],
+                    counts_padding: false,
+                }
+            };
         }
     }
     Ok(())
@@ -73,7 +85,10 @@ fn is_image(nodes: &[Folding], mut index: usize) -> bool {
     loop {
         match nodes[index].node.operator {
             Operator::Input => return true,
-            Operator::MaxPool { .. } => index = nodes[index].node.inputs[0],
+            Operator::MaxPool { .. }
+            | Operator::Channels(_)
+            | Operator::View
+            | Operator::Upsample(_) => index = nodes[index].node.inputs[0],
             _ => return false,
         }
     }

@@ -2,11 +2,13 @@
 //!
 //! An affine operation, a residual addition and a `Relu` go into the convolution before them
 //! when nothing else uses what is in between, in this order: that is what one convolution of
-//! [`FloatConvolution`] computes. Where no convolution can take one, it becomes a depthwise
-//! 1x1 convolution of its own (batch normalisation before a convolution, for one).
+//! [`FloatConvolution`] computes. Where no convolution can take an affine operation, it becomes a
+//! depthwise 1x1 convolution of its own (batch normalisation before a convolution, for one).
+//! Functions, sums that no convolution takes, products and the rest are nodes of their own.
 
 use std::collections::{HashMap, HashSet};
 
+use crate::function::{Binary, Function};
 use crate::graph::{FloatConvolution, FloatGraph, Node, Operator};
 
 use super::ending;
@@ -51,6 +53,7 @@ pub(super) fn fold(operations: Vec<Operation>, name: String, output: usize) -> R
                     groups,
                     residual: false,
                     relu: false,
+                    ceiling: None,
                 };
                 if sole[0] && absorb_affine(&mut nodes[inputs[0]], &mut convolution) {
                     inputs.clone_from(&nodes[inputs[0]].node.inputs);
@@ -59,7 +62,17 @@ pub(super) fn fold(operations: Vec<Operation>, name: String, output: usize) -> R
             }
             Kind::Affine { scale, offset } => affine(&mut nodes, inputs[0], sole[0], &scale, &offset),
             Kind::Relu => relu(&mut nodes, inputs[0], sole[0], operation.shape[0]),
-            Kind::Add => add(&mut nodes, &inputs, &sole, operation.shape[0]),
+            Kind::Clip { high } => clip(&mut nodes, inputs[0], sole[0], high),
+            Kind::Add => add(&mut nodes, &inputs, &sole),
+            Kind::AveragePool { kernel, stride, padding, counts_padding } => {
+                Step::New(Operator::AveragePool { kernel, stride, padding, counts_padding })
+            }
+            Kind::Function(function) => Step::New(Operator::Table(function)),
+            Kind::Multiply => Step::New(Operator::Multiply),
+            Kind::Concat => Step::New(Operator::Concat),
+            Kind::Channels(order) => Step::New(Operator::Channels(order)),
+            Kind::View => Step::New(Operator::View),
+            Kind::Upsample(factor) => Step::New(Operator::Upsample(factor)),
             Kind::Select { stride, before, .. } => {
                 let channels = shapes[operation.inputs[0]][0];
                 Step::New(Operator::Convolution(select(channels, operation.shape[0], before, stride)))
@@ -112,6 +125,19 @@ fn uses(operations: &[Operation], output: usize) -> Vec<usize> {
 
 fn affine(nodes: &mut [Folding], input: usize, sole: bool, scale: &[f64], offset: &[f64]) -> Step {
     nodes[input].selection &= !sole;
+    if let (true, [factor, ..], Some(convolution)) = (sole, scale, nodes[input].convolution()) {
+        // Behind a ceiling only a positive factor for all channels is in reach.
+        let is_factor = *factor > 0.0 && scale.iter().all(|other| other.to_bits() == factor.to_bits());
+        if let (true, Some(ceiling)) = (is_factor && offset.iter().all(|&o| o == 0.0), convolution.ceiling)
+            && !convolution.residual
+        {
+            for value in convolution.weights.iter_mut().chain(&mut convolution.bias) {
+                *value = (f64::from(*value) * factor) as f32;
+            }
+            convolution.ceiling = Some((f64::from(ceiling) * factor) as f32);
+            return Step::Into(input);
+        }
+    }
     if let Some(convolution) = nodes[input].convolution().filter(|c| sole && !c.relu && !c.residual) {
         let per_output = convolution.weights.len() / scale.len();
         for (weights, factor) in convolution.weights.chunks_exact_mut(per_output).zip(scale) {
@@ -169,12 +195,30 @@ fn relu(nodes: &mut [Folding], input: usize, sole: bool, channels: usize) -> Ste
         convolution.relu = true;
         return Step::Into(input);
     }
+    match &mut nodes[input].node.operator {
+        Operator::Add { relu } if sole => {
+            *relu = true;
+            return Step::Into(input);
+        }
+        Operator::Input | Operator::Convolution(_) | Operator::MaxPool { .. } | Operator::GlobalAverage => {}
+        _ => return Step::New(Operator::Table(Function::Argument.with(Binary::Maximum, Function::number(0.0)))),
+    }
     let mut convolution = identity(channels);
     convolution.relu = true;
     Step::New(Operator::Convolution(convolution))
 }
 
-fn add(nodes: &mut [Folding], inputs: &[usize], sole: &[bool], channels: usize) -> Step {
+/// From 0 to `high`: a ReLU whose output ends there.
+fn clip(nodes: &mut [Folding], input: usize, sole: bool, high: f32) -> Step {
+    if let Some(convolution) = nodes[input].convolution().filter(|_| sole) {
+        convolution.relu = true;
+        convolution.ceiling = Some(convolution.ceiling.map_or(high, |ceiling| ceiling.min(high)));
+        return Step::Into(input);
+    }
+    Step::New(Operator::Table(Function::Argument.limited(0.0, f64::from(high))))
+}
+
+fn add(nodes: &mut [Folding], inputs: &[usize], sole: &[bool]) -> Step {
     let mut open = Vec::new();
     for position in 0..2 {
         let node = &mut nodes[inputs[position]];
@@ -192,9 +236,7 @@ fn add(nodes: &mut [Folding], inputs: &[usize], sole: &[bool], channels: usize) 
         }
         return Step::Into(into);
     }
-    let mut convolution = identity(channels);
-    convolution.residual = true;
-    Step::New(Operator::Convolution(convolution))
+    Step::New(Operator::Add { relu: false })
 }
 
 /// Every stride-th position of `inputs` channels, which come after `before` channels of zeros.
@@ -216,6 +258,7 @@ fn select(inputs: usize, outputs: usize, before: usize, stride: [usize; 2]) -> F
         groups: 1,
         residual: false,
         relu: false,
+        ceiling: None,
     }
 }
 

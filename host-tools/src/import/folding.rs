@@ -48,6 +48,7 @@ pub(super) fn depthwise(scale: Vec<f32>, bias: Vec<f32>, stride: [usize; 2]) -> 
         dilation: [1, 1],
         residual: false,
         relu: false,
+        ceiling: None,
     }
 }
 

@@ -11,11 +11,15 @@ use super::array::Array;
 use super::attributes::Attributes;
 use super::error::{node_name, printable};
 use super::limits::{MAX_WEIGHTS, check_activation};
-use super::model::{Model, Reference};
+use super::model::{Model, Reference, transpose};
 use super::operation::{Kind, Operation};
 use super::preparation::Preparation;
 use super::tensor::{self, Constant};
 use super::value::{Axis, Data, Layout, NCHW, Outcome, Value, shown_layout};
+use crate::function::Function;
+
+/// Most steps back to what two results have in common.
+const MAX_CHAIN: usize = 16;
 
 /// The state of an import.
 pub(super) struct Importer<'a> {
@@ -48,8 +52,9 @@ pub(super) struct Importer<'a> {
     /// First outputs of the nodes that only prepare the image: the first operation's result is
     /// what is behind them.
     prepared: HashSet<String>,
-    /// Copies in the order of channels, rows, columns, for the reference: from, to, permutation.
-    copies: Vec<(String, String, Vec<i64>)>,
+    /// Nodes for the reference that make tensors of operations that the file has none for, or in
+    /// another order.
+    added: Vec<NodeProto>,
 }
 
 impl<'a> Importer<'a> {
@@ -87,7 +92,7 @@ impl<'a> Importer<'a> {
             preparation: Preparation::none(model.shape[0], model.grey_levels),
             layout: model.layout.to_vec(),
             prepared: HashSet::new(),
-            copies: vec![],
+            added: vec![],
         }
     }
 
@@ -288,7 +293,7 @@ impl<'a> Importer<'a> {
         let data = Data { operation: self.operations.len(), shape, padding: [0; 4], layout: layout.to_vec() };
         if data.is_reordered() {
             let copy = self.unused_name(&tensor);
-            self.copies.push((tensor, copy.clone(), to_nchw(layout)));
+            self.added.push(transpose(tensor, copy.clone(), to_nchw(layout)));
             tensor = copy;
         }
         self.operations.push(Operation {
@@ -398,16 +403,50 @@ impl<'a> Importer<'a> {
         if !image.is_image() {
             let tensor = self.operations[0].tensor.clone();
             let copy = self.unused_name(&tensor);
-            before.push((copy.clone(), tensor, from_nchw(&image.layout)));
+            before.push(transpose(copy.clone(), tensor, from_nchw(&image.layout)));
             self.operations[0].tensor = copy;
         }
         Reference {
             input: self.operations[0].tensor.clone(),
             prepared: std::mem::take(&mut self.prepared),
-            transposed: before.into_iter().chain(std::mem::take(&mut self.copies)).collect(),
+            added: before.into_iter().chain(std::mem::take(&mut self.added)).collect(),
             tensors: std::mem::take(&mut self.tensors),
             used: std::mem::take(&mut self.used),
         }
+    }
+
+    /// The nearest operation that both results are functions of, value by value, with the two
+    /// functions, and whether one of them is more than scaling, shifting and limiting.
+    pub(super) fn same_source(&self, left: usize, right: usize) -> Option<(usize, [Function; 2], bool)> {
+        let (left, right) = (self.chain(left), self.chain(right));
+        let (f, g) = left.iter().find_map(|f| right.iter().find(|g| g.0 == f.0).map(|g| (f, g)))?;
+        Some((f.0, [f.1.clone(), g.1.clone()], f.2 || g.2))
+    }
+
+    /// The operations that a result is a function of, value by value, from itself on.
+    fn chain(&self, result: usize) -> Vec<(usize, Function, bool)> {
+        let mut chain = vec![(result, Function::Argument, false)];
+        while let Some((at, function, is_curved)) = chain.last()
+            && chain.len() <= MAX_CHAIN
+            && let Some(step) = self.operations[*at].function()
+            && let Some(function) = function.of(&step)
+        {
+            let is_curved = *is_curved || matches!(self.operations[*at].kind, Kind::Function(_));
+            chain.push((self.operations[*at].inputs[0], function, is_curved));
+        }
+        chain
+    }
+
+    /// A function of each value of the data, as the node's value: together with the function that
+    /// the data is already, where it is one.
+    pub(super) fn apply(&mut self, node: &NodeProto, data: &Data, function: &Function) -> Outcome {
+        let before = &self.operations[data.operation];
+        let composed = match &before.kind {
+            Kind::Function(inner) => function.of(inner).map(|both| (both, before.inputs[0])),
+            _ => None,
+        };
+        let (function, source) = composed.unwrap_or_else(|| (function.clone(), data.operation));
+        self.value_of(node, Kind::Function(function), vec![source], data.shape, &data.layout)
     }
 
     /// Whether a `Relu` would change nothing.
@@ -415,8 +454,10 @@ impl<'a> Importer<'a> {
         loop {
             let Operation { kind, inputs, .. } = &self.operations[operation];
             match kind {
-                Kind::Relu => return true,
-                Kind::MaxPool { .. } | Kind::Select { .. } | Kind::GlobalAverage => operation = inputs[0],
+                Kind::Relu | Kind::Clip { .. } => return true,
+                Kind::MaxPool { .. } | Kind::Select { .. } | Kind::GlobalAverage | Kind::AveragePool { .. } => {
+                    operation = inputs[0];
+                }
                 _ => return false,
             }
         }

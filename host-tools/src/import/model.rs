@@ -107,7 +107,7 @@ impl Model {
             .filter_map(|&index| nodes[index].take())
             .filter(|node| !node.output.first().is_some_and(|output| reference.prepared.contains(output)))
             .map(in_f32)
-            .chain(reference.transposed.into_iter().map(|(from, to, order)| transpose(from, to, order)))
+            .chain(reference.added)
             .collect();
         ModelProto {
             ir_version: self.ir_version,
@@ -130,8 +130,8 @@ pub(super) struct Reference {
     pub(super) input: String,
     /// First outputs of nodes that are left out.
     pub(super) prepared: HashSet<String>,
-    /// Transposed copies: from, to, permutation.
-    pub(super) transposed: Vec<(String, String, Vec<i64>)>,
+    /// Nodes besides those of the file.
+    pub(super) added: Vec<NodeProto>,
     pub(super) tensors: Vec<TensorProto>,
     /// Indices of the `tensors` that are needed.
     pub(super) used: HashSet<usize>,
@@ -169,7 +169,8 @@ fn last_output(graph: &GraphProto) -> Result<String, String> {
     Ok((*last).to_owned())
 }
 
-fn transpose(from: String, to: String, order: Vec<i64>) -> NodeProto {
+/// A node that copies a tensor in another order of its dimensions.
+pub(super) fn transpose(from: String, to: String, order: Vec<i64>) -> NodeProto {
     NodeProto {
         op_type: "Transpose".into(),
         input: vec![from],

@@ -1,5 +1,7 @@
 //! The intermediate form: elementary operations on `[channels, height, width]` tensors.
 
+use crate::function::{Binary, Function};
+
 #[derive(Debug)]
 pub(super) struct Operation {
     pub(super) kind: Kind,
@@ -42,10 +44,51 @@ pub(super) enum Kind {
         padding: [usize; 4],
     },
     GlobalAverage,
+    /// The average over windows.
+    AveragePool {
+        kernel: [usize; 2],
+        stride: [usize; 2],
+        padding: [usize; 4],
+        /// Whether the padding counts as zeros.
+        counts_padding: bool,
+    },
+    /// A function of each value.
+    Function(Function),
+    /// From 0 to `high`.
+    Clip {
+        high: f32,
+    },
+    /// The product of two; the second may be of one position or of one channel.
+    Multiply,
+    /// The channels of all inputs side by side.
+    Concat,
+    /// Some channels, in this order.
+    Channels(Vec<usize>),
+    /// The same values under another shape, see [`Operator::View`](crate::graph::Operator::View).
+    View,
+    /// Each position repeated.
+    Upsample([usize; 2]),
     /// Every stride-th position, with zero channels before and after.
     Select {
         stride: [usize; 2],
         before: usize,
         after: usize,
     },
+}
+
+impl Operation {
+    /// What the operation is as a function of each value of its input, if it is one.
+    pub(super) fn function(&self) -> Option<Function> {
+        match &self.kind {
+            Kind::Function(function) => Some(function.clone()),
+            Kind::Affine { scale, offset } => Some(
+                Function::Argument
+                    .with(Binary::Product, Function::numbers(scale))
+                    .with(Binary::Sum, Function::numbers(offset)),
+            ),
+            Kind::Relu => Some(Function::Argument.with(Binary::Maximum, Function::number(0.0))),
+            Kind::Clip { high } => Some(Function::Argument.limited(0.0, f64::from(*high))),
+            _ => None,
+        }
+    }
 }

@@ -79,6 +79,9 @@ pub enum LayerFault {
     /// The image has a scale for each channel, a residual has one.
     #[error("the image itself cannot be a residual; put a convolution between")]
     ImageResidual,
+    /// The image has a scale for each channel, another shape has other channels.
+    #[error("the image itself cannot get another shape; put a convolution before")]
+    ImageReshaped,
     /// The image has a scale for each channel, an average has one.
     #[error("the average must follow an int8 layer")]
     AverageOfImage,

@@ -48,6 +48,26 @@ impl Encoding {
         }
     }
 
+    /// The same for the output of an operator that [keeps values](Operator::keeps_values).
+    #[must_use]
+    pub fn of_channels(&self, operator: &Operator) -> Self {
+        match (self, operator) {
+            (Self::Image { scale, zero_point }, Operator::Channels(order)) => Self::Image {
+                scale: order.iter().map(|&channel| scale[channel]).collect(),
+                zero_point: order.iter().map(|&channel| zero_point[channel]).collect(),
+            },
+            _ => self.clone(),
+        }
+    }
+
+    /// Scale and zero point, where all channels have the same.
+    pub fn tensor(&self) -> Option<Quantisation> {
+        match self {
+            Self::Tensor(quantisation) => Some(*quantisation),
+            _ => None,
+        }
+    }
+
     /// What one step is worth in a channel.
     pub fn scale(&self, channel: usize) -> f64 {
         match self {
@@ -210,6 +230,24 @@ impl<'a> QuantisationGraph<'a> {
                     return Err(LayerFault::AverageOfImage);
                 }
             }
+            Operator::AveragePool { kernel, stride, padding, .. } => {
+                let input = nhwc(self.float.nodes[node.inputs[0]].shape);
+                PoolShape { input, kernel: *kernel, stride: *stride, padding: *padding }.validate()?;
+                if self.is_image(node.inputs[0]) {
+                    return Err(LayerFault::AverageOfImage);
+                }
+            }
+            Operator::Add { .. } | Operator::Multiply => {
+                if node.inputs.iter().any(|&input| self.is_image(input)) {
+                    return Err(LayerFault::ImageResidual);
+                }
+            }
+            Operator::View if self.is_image(node.inputs[0]) => return Err(LayerFault::ImageReshaped),
+            Operator::Table(_)
+            | Operator::Concat
+            | Operator::Channels(_)
+            | Operator::View
+            | Operator::Upsample(_) => {}
             Operator::Linear { .. } => {
                 if !matches!(self.float.nodes[node.inputs[0]].operator, Operator::GlobalAverage) {
                     return Err(LayerFault::LinearWithoutAverage);
@@ -224,9 +262,15 @@ impl<'a> QuantisationGraph<'a> {
         let node = &self.float.nodes[id];
         match node.operator {
             Operator::Input => true,
-            Operator::MaxPool { .. } => self.is_image(node.inputs[0]),
+            _ if node.operator.keeps_values() => self.is_image(node.inputs[0]),
             _ => false,
         }
+    }
+
+    /// The nodes that take a node's output.
+    pub fn users(&self, id: NodeId) -> impl Iterator<Item = NodeId> + use<'a> {
+        let nodes = &self.float.nodes;
+        (id + 1..nodes.len()).filter(move |&user| nodes[user].inputs.contains(&id))
     }
 
     /// A node of the network.
@@ -378,6 +422,7 @@ mod tests {
             groups: 1,
             residual,
             relu: true,
+            ceiling: None,
         })
     }
 

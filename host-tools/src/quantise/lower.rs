@@ -1,11 +1,15 @@
 //! From the annotated graph to the int8 graph.
 
-use resight_runtime::layers::{Convolution, GlobalAverage, Linear, MaxPool};
+use resight_runtime::Quantisation;
+use resight_runtime::layers::{
+    Add, AveragePool, Channels, Concat, Convolution, GlobalAverage, Linear, MaxPool, Multiply, Table, Upsample, View,
+};
 use tract_onnx::prelude::tract_ndarray::{Array2, Array4};
 use tract_onnx::tract_core::internal::*;
 
 use super::error::{LayerFault, QuantiseError};
 use super::graph::{Encoding, Folded, QuantisationGraph, nhwc};
+use crate::function::Function;
 use crate::graph::{FloatConvolution, NodeId, Operator};
 
 /// Builds the graph of our operators.
@@ -17,7 +21,7 @@ pub fn lower(graph: &QuantisationGraph<'_>) -> Result<TypedModel, QuantiseError>
     let mut outlets: Vec<OutletId> = vec![];
     for (id, node) in graph.float.nodes.iter().enumerate() {
         let name = graph.annotations[id].name.as_str();
-        let inputs: Vec<OutletId> = node.inputs.iter().map(|&input| outlets[input]).collect();
+        let mut inputs: Vec<OutletId> = node.inputs.iter().map(|&input| outlets[input]).collect();
         let operator: Box<dyn TypedOp> = match &node.operator {
             Operator::Input => {
                 let [height, width, channels] = nhwc(node.shape);
@@ -37,6 +41,46 @@ pub fn lower(graph: &QuantisationGraph<'_>) -> Result<TypedModel, QuantiseError>
                 _ => return Err(LayerFault::AverageOfImage.of(node)),
             },
             Operator::Linear { .. } => Box::new(linear(graph, id)?),
+            Operator::AveragePool { kernel, stride, padding, counts_padding } => {
+                let [input, output] = [int8(graph, node.inputs[0])?, int8(graph, id)?];
+                let rescale = AveragePool::rescale(input, output);
+                let (multiplier, shift) = rescale.map_err(|error| LayerFault::graph(&error).of(node))?;
+                Box::new(AveragePool {
+                    kernel: *kernel,
+                    stride: *stride,
+                    padding: *padding,
+                    counts_padding: *counts_padding,
+                    input_zero_point: input.zero_point,
+                    multiplier,
+                    shift,
+                    output,
+                })
+            }
+            Operator::Table(function) => Box::new(table(graph, node.inputs[0], id, function)?),
+            Operator::Add { .. } => {
+                let [a, b] = [int8(graph, node.inputs[0])?, int8(graph, node.inputs[1])?];
+                Box::new(Add::new(a, b, int8(graph, id)?).map_err(|error| LayerFault::graph(&error).of(node))?)
+            }
+            Operator::Multiply => {
+                let [a, b] = [int8(graph, node.inputs[0])?, int8(graph, node.inputs[1])?];
+                let product = Multiply::new(a, b, int8(graph, id)?);
+                Box::new(product.map_err(|error| LayerFault::graph(&error).of(node))?)
+            }
+            Operator::Concat => {
+                for (position, input) in inputs.iter_mut().enumerate() {
+                    let from = node.inputs[position];
+                    if graph.encoding(from)? != graph.encoding(id)? {
+                        let rescaled = format!("{name}.{position}");
+                        let table = table(graph, from, id, &Function::Argument)?;
+                        let wired = model.wire_node(rescaled, table, &[*input]);
+                        *input = wired.map_err(|error| LayerFault::graph(&error).of(node))?[0];
+                    }
+                }
+                Box::new(Concat { output: int8(graph, id)? })
+            }
+            Operator::Channels(order) => Box::new(Channels { order: order.clone() }),
+            Operator::View => Box::new(View { shape: nhwc(node.shape) }),
+            Operator::Upsample(factor) => Box::new(Upsample { factor: *factor }),
         };
         let wired = model.wire_node(name, operator, &inputs);
         outlets.push(wired.map_err(|error| LayerFault::graph(&error).of(node))?[0]);
@@ -44,6 +88,40 @@ pub fn lower(graph: &QuantisationGraph<'_>) -> Result<TypedModel, QuantiseError>
     let output = outlets.last().ok_or(QuantiseError::Empty)?;
     model.select_output_outlets(&[*output]).map_err(QuantiseError::tract)?;
     Ok(model)
+}
+
+/// The encoding of a node's output, which has one scale.
+fn int8(graph: &QuantisationGraph<'_>, id: NodeId) -> Result<Quantisation, QuantiseError> {
+    graph.encoding(id)?.tensor().ok_or_else(|| LayerFault::PassOrder("scale").of(graph.node(id)))
+}
+
+/// A function of what `input` gives, in the encoding of `output`.
+fn table(
+    graph: &QuantisationGraph<'_>,
+    input: NodeId,
+    output: NodeId,
+    function: &Function,
+) -> Result<Table, QuantiseError> {
+    let (from, to) = (graph.encoding(input)?, int8(graph, output)?);
+    let channels = graph.node(input).shape[0];
+    let differ = function.channels().is_some() || from.tensor().is_none();
+    let tables = if differ { channels } else { 1 };
+    let mut entries = Vec::with_capacity(tables * 256);
+    for channel in 0..tables {
+        for q in -128..128 {
+            let x = from.scale(channel) * (f64::from(q) - from.zero_point(channel));
+            let steps = function.at(x, channel) / f64::from(to.scale) + f64::from(to.zero_point);
+            // What is no number lies where the network has never been.
+            entries.push(steps.round().clamp(-128.0, 127.0) as i8);
+        }
+    }
+    let entries = if differ {
+        Array2::from_shape_vec((tables, 256), entries).map(IntoArcTensor::into_arc_tensor)
+    } else {
+        Ok(tensor1(&entries).into_arc_tensor())
+    };
+    let table = entries.map_err(|_| LayerFault::PassOrder("table").of(graph.node(output)))?;
+    Ok(Table { table, output: to })
 }
 
 fn convolution(

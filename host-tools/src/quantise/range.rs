@@ -70,6 +70,45 @@ pub fn choose(method: Method, histogram: &Histogram) -> (f64, f64) {
     }
 }
 
+/// The range for a tensor that only a function of its values looks at. With the squared error as
+/// measure it is the function's error that counts: where it is flat, nothing is lost.
+pub fn choose_for(method: Method, histogram: &Histogram, function: &dyn Fn(f64) -> f64) -> (f64, f64) {
+    let low = f64::from(histogram.minimum()).min(0.0);
+    let high = f64::from(histogram.maximum()).max(0.0);
+    let fits = matches!(method, Method::Mse | Method::Best) && histogram.total() > 0 && low < high;
+    if !fits {
+        return choose(method, histogram);
+    }
+    let half = histogram.width() / 2.0;
+    let bins: Vec<(f64, f64, f64, f64)> = histogram
+        .bins()
+        .map(|(x, count)| {
+            let slope = (function(x + half) - function(x - half)) / histogram.width();
+            (x, count as f64, function(x), slope * slope)
+        })
+        .collect();
+    if bins.iter().any(|bin| !bin.2.is_finite() || !bin.3.is_finite()) {
+        return choose(method, histogram);
+    }
+    let error = |low: f64, high: f64| {
+        let step = (high - low) / STEPS;
+        let rounding = step * step / 12.0;
+        let edges = (function(low), function(high));
+        let of_bin = |&(x, count, value, slope): &(f64, f64, f64, f64)| {
+            let edge = if x < low { edges.0 } else { edges.1 };
+            let outside = if x < low || x > high { value - edge } else { 0.0 };
+            count * (outside * outside + rounding * slope)
+        };
+        bins.iter().map(of_bin).sum::<f64>()
+    };
+    let mut best = (low, high);
+    for _ in 0..2 {
+        best.1 = search(high, |edge| error(best.0, edge));
+        best.0 = search(low, |edge| error(edge, best.1));
+    }
+    if best.0 == best.1 { (low, high) } else { best }
+}
+
 /// Scale and zero point of a range that contains zero. Zero is always exactly representable.
 pub fn quantisation(low: f64, high: f64) -> Quantisation {
     let scale = ((high - low) / STEPS).max(f64::from(f32::MIN_POSITIVE)) as f32;

@@ -29,6 +29,43 @@ pub fn evaluate(graph: &FloatGraph, image: &[f32]) -> Vec<Vec<f32>> {
                 let (x, [_, h, w]) = input(0);
                 x.chunks(h * w).map(|plane| plane.iter().sum::<f32>() / (h * w) as f32).collect()
             }
+            Operator::AveragePool { kernel, stride, padding, counts_padding } => {
+                let (x, shape) = input(0);
+                average_pool(x, shape, node.shape, *kernel, *stride, *padding, *counts_padding)
+            }
+            Operator::Table(function) => {
+                let (x, [channels, _, _]) = input(0);
+                let plane = x.len() / channels;
+                let at = |(index, &value): (usize, &f32)| function.at(f64::from(value), index / plane) as f32;
+                x.iter().enumerate().map(at).collect()
+            }
+            Operator::Add { relu } => {
+                let sum = |(a, b): (&f32, &f32)| if *relu { (a + b).max(0.0) } else { a + b };
+                assert_eq!(input(0).1, input(1).1, "{}", node.name);
+                input(0).0.iter().zip(input(1).0).map(sum).collect()
+            }
+            Operator::Multiply => {
+                let ((x, [_, h, w]), (gate, [gates, rows, columns])) = (input(0), input(1));
+                let at = |index: usize| {
+                    let (channel, y, x) = (index / (h * w), index / w % h, index % w);
+                    (channel % gates * rows + y % rows) * columns + x % columns
+                };
+                x.iter().enumerate().map(|(index, value)| value * gate[at(index)]).collect()
+            }
+            Operator::Concat => (0..node.inputs.len()).flat_map(|index| input(index).0.clone()).collect(),
+            Operator::Channels(order) => {
+                let (x, [_, h, w]) = input(0);
+                order.iter().flat_map(|channel| x[channel * h * w..(channel + 1) * h * w].to_vec()).collect()
+            }
+            Operator::View => view(input(0).0, input(0).1, node.shape),
+            Operator::Upsample([vertical, horizontal]) => {
+                let (x, [c, h, w]) = input(0);
+                let rows = (0..c * h).flat_map(|row| std::iter::repeat_n(row / h * h + row % h, *vertical));
+                rows.flat_map(|row| {
+                    x[row * w..(row + 1) * w].iter().flat_map(|&v| std::iter::repeat_n(v, *horizontal))
+                })
+                .collect()
+            }
             Operator::Linear { weights, bias } => {
                 let (x, _) = input(0);
                 let rows = weights.chunks(x.len()).zip(bias);
@@ -87,8 +124,47 @@ fn convolution(
     }
     if c.relu {
         for value in &mut out {
-            *value = value.max(0.0);
+            *value = value.max(0.0).min(c.ceiling.unwrap_or(f32::INFINITY));
         }
+    }
+    out
+}
+
+fn average_pool(
+    x: &[f32],
+    [c, h, w]: [usize; 3],
+    [_, oh, ow]: [usize; 3],
+    kernel: [usize; 2],
+    stride: [usize; 2],
+    padding: [usize; 4],
+    counts_padding: bool,
+) -> Vec<f32> {
+    let mut out = vec![0.0; c * oh * ow];
+    for (index, value) in out.iter_mut().enumerate() {
+        let (channel, oy, ox) = (index / (oh * ow), index / ow % oh, index % ow);
+        let mut counted = 0;
+        for (y, x_at) in (0..kernel[0]).flat_map(|y| (0..kernel[1]).map(move |x| (y, x))) {
+            let (y, at) = (oy * stride[0] + y, ox * stride[1] + x_at);
+            let inside = (padding[0]..padding[0] + h).contains(&y) && (padding[1]..padding[1] + w).contains(&at);
+            let padded = y < padding[0] + h + padding[2] && at < padding[1] + w + padding[3];
+            if inside {
+                *value += x[(channel * h + y - padding[0]) * w + at - padding[1]];
+            }
+            counted += usize::from(inside || (padded && counts_padding));
+        }
+        *value /= counted as f32;
+    }
+    out
+}
+
+/// Rows, columns and channels keep their order.
+fn view(x: &[f32], [c, h, w]: [usize; 3], [channels, height, width]: [usize; 3]) -> Vec<f32> {
+    let mut out = vec![0.0; x.len()];
+    for position in 0..x.len() {
+        // In the order of rows, columns and channels.
+        let from = (position % c * h + position / c / w) * w + position / c % w;
+        let to = (position % channels * height + position / channels / width) * width + position / channels % width;
+        out[to] = x[from];
     }
     out
 }

@@ -22,7 +22,7 @@ const MAX_SHIFT: u32 = 30;
 ///
 /// `out = clamp((a * multiplier[0] + b * multiplier[1] + bias + half) >> shift, -128, 127)`
 ///
-/// in i64, where `half` is `2^(shift - 1)`, or 0 without a shift, and `>>` rounds down: halves go
+/// without overflow, where `half` is `2^(shift - 1)`, or 0 without a shift, and `>>` rounds down: halves go
 /// up. The multipliers are the input scales over the output's, times `2^shift`, rounded; the bias
 /// holds the zero points. With a zero point of -128 the clamp is a ReLU.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,12 +55,28 @@ impl Add {
             b.scale,
             output.scale
         );
+        let of_shift = |shift: u32| {
+            let multiplier =
+                ratios.map(|ratio| (ratio * f64::from(1u32 << shift)).round_ties_even() as usize);
+            let folded = i64::from(a.zero_point) * multiplier[0] as i64
+                + i64::from(b.zero_point) * multiplier[1] as i64;
+            Self { multiplier, bias: (i64::from(output.zero_point) << shift) - folded, shift, output }
+        };
         let fits = |shift: &u32| largest * f64::from(1u32 << shift) <= MAX_MULTIPLIER as f64;
-        let shift = (0..=MAX_SHIFT).take_while(fits).last().unwrap_or(0);
-        let multiplier = ratios.map(|ratio| (ratio * f64::from(1u32 << shift)).round_ties_even() as usize);
-        let folded =
-            i64::from(a.zero_point) * multiplier[0] as i64 + i64::from(b.zero_point) * multiplier[1] as i64;
-        Ok(Self { multiplier, bias: (i64::from(output.zero_point) << shift) - folded, shift, output })
+        // 32 bits are twice as fast as 64 and leave 20 bits of a multiplier.
+        let shifts = || (0..=MAX_SHIFT).take_while(fits).map(of_shift);
+        let layer = shifts().filter(Self::is_narrow).last().or_else(|| shifts().last());
+        Ok(layer.unwrap_or_else(|| of_shift(0)))
+    }
+
+    fn half(&self) -> i64 {
+        if self.shift == 0 { 0 } else { 1 << (self.shift - 1) }
+    }
+
+    /// Whether no sum leaves 32 bits.
+    fn is_narrow(&self) -> bool {
+        let terms = 128 * (self.multiplier[0] + self.multiplier[1]) as i64;
+        terms + self.bias.abs() + self.half() <= i64::from(i32::MAX)
     }
 }
 
@@ -91,9 +107,9 @@ impl Layer for Add {
 
     fn pack(&self, _: &Target, inputs: &[TensorFact]) -> TractResult<Box<dyn PackedLayer>> {
         self.output(inputs)?;
-        let half = if self.shift == 0 { 0 } else { 1 << (self.shift - 1) };
         let multiplier = self.multiplier.map(|multiplier| multiplier as i64);
-        Ok(Box::new(Packed { multiplier, bias: self.bias + half, shift: self.shift }))
+        let bias = self.bias + self.half();
+        Ok(Box::new(Packed { multiplier, bias, shift: self.shift, is_narrow: self.is_narrow() }))
     }
 
     fn nnef_name() -> &'static str {
@@ -148,6 +164,8 @@ struct Packed {
     /// With the half.
     bias: i64,
     shift: u32,
+    /// Whether 32 bits are enough.
+    is_narrow: bool,
 }
 
 impl PackedLayer for Packed {
@@ -163,6 +181,14 @@ impl PackedLayer for Packed {
         _: &mut [u8],
     ) -> Result<(), KernelError> {
         let terms = inputs.slice::<i8>(0)?.iter().zip(inputs.slice::<i8>(1)?);
+        if self.is_narrow {
+            let (multiplier, bias) = (self.multiplier.map(|multiplier| multiplier as i32), self.bias as i32);
+            for (output, (&a, &b)) in output.slice::<i8>()?.iter_mut().zip(terms) {
+                let sum = i32::from(a) * multiplier[0] + i32::from(b) * multiplier[1] + bias;
+                *output = (sum >> self.shift).clamp(-128, 127) as i8;
+            }
+            return Ok(());
+        }
         for (output, (&a, &b)) in output.slice::<i8>()?.iter_mut().zip(terms) {
             let sum = i64::from(a) * self.multiplier[0] + i64::from(b) * self.multiplier[1] + self.bias;
             *output = (sum >> self.shift).clamp(-128, 127) as i8;

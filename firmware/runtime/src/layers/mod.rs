@@ -1,14 +1,18 @@
 //! The layers that a network can have: a registry, and a file for each.
 
 mod add;
+mod average_pool;
+mod channels;
 mod concat;
 mod convolution;
 mod global_average;
 mod linear;
 mod max_pool;
+mod multiply;
 mod table;
 mod unknown;
 mod upsample;
+mod view;
 
 use std::fmt;
 use std::sync::Arc;
@@ -16,14 +20,18 @@ use std::sync::Arc;
 use tract_nnef::internal::*;
 
 pub use self::add::Add;
+pub use self::average_pool::AveragePool;
+pub use self::channels::Channels;
 pub use self::concat::Concat;
 pub use self::convolution::Convolution;
 pub use self::global_average::GlobalAverage;
 pub use self::linear::Linear;
 pub use self::max_pool::MaxPool;
+pub use self::multiply::Multiply;
 pub use self::table::Table;
 pub use self::unknown::Unknown;
 pub use self::upsample::Upsample;
+pub use self::view::View;
 use crate::layer::Layer;
 
 /// The layers that model files and programs know. Cheap to clone.
@@ -51,6 +59,10 @@ impl Default for Layers {
             .with::<Concat>()
             .with::<Upsample>()
             .with::<Unknown>()
+            .with::<Multiply>()
+            .with::<AveragePool>()
+            .with::<Channels>()
+            .with::<View>()
     }
 }
 

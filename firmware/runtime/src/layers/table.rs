@@ -13,11 +13,11 @@ use crate::quantisation::Quantisation;
 use crate::target::Target;
 use crate::tensors::{Inputs, Output, TensorFact};
 
-/// Any function of one int8 value: `out = table[q + 128]`, element by element. Scale and zero
-/// point of the input are in the table.
+/// Any function of one int8 value: `out = table[q + 128]`, element by element, or a function for
+/// each channel: `out = table[c][q + 128]`. Scale and zero point of the input are in the table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Table {
-    /// `i8` `[256]`: the results for -128 to 127.
+    /// `i8` `[256]`: the results for -128 to 127; or `[channels][256]`.
     pub table: Arc<Tensor>,
     /// What the output's steps are worth.
     pub output: Quantisation,
@@ -26,9 +26,20 @@ pub struct Table {
 layer!(Table, "ResightTable");
 
 impl Table {
-    fn entries(&self) -> TractResult<[i8; 256]> {
+    /// A table for each of `channels`, or one for all.
+    fn entries(&self, channels: usize) -> TractResult<Vec<[i8; 256]>> {
         let entries = slice::<i8>(&self.table)?;
-        entries.try_into().map_err(|_| format_err!("a table has 256 entries, found {}", entries.len()))
+        let fits = match *self.table.shape() {
+            [256] => true,
+            [tables, 256] => tables == channels,
+            _ => bail!("a table has 256 entries, found {}", entries.len()),
+        };
+        ensure!(fits, "a table for each channel has {} of them, the input {channels}", entries.len() / 256);
+        Ok(entries.as_chunks::<256>().0.to_vec())
+    }
+
+    fn channels(input: &TensorFact) -> usize {
+        input.shape.last().copied().unwrap_or(1)
     }
 }
 
@@ -36,7 +47,7 @@ impl Layer for Table {
     fn output(&self, inputs: &[TensorFact]) -> TractResult<TensorFact> {
         let [input] = inputs else { bail!("a table takes one input, found {}", inputs.len()) };
         input.expect(DatumType::I8)?;
-        self.entries()?;
+        self.entries(Self::channels(input))?;
         Ok(input.clone())
     }
 
@@ -51,7 +62,7 @@ impl Layer for Table {
 
     fn pack(&self, _: &Target, inputs: &[TensorFact]) -> TractResult<Box<dyn PackedLayer>> {
         self.output(inputs)?;
-        Ok(Box::new(Packed(self.entries()?)))
+        Ok(Box::new(Packed(self.entries(Self::channels(&inputs[0]))?)))
     }
 
     fn nnef_name() -> &'static str {
@@ -91,8 +102,9 @@ impl Layer for Table {
     }
 }
 
+/// One table, or one for each channel.
 #[derive(Debug)]
-struct Packed([i8; 256]);
+struct Packed(Vec<[i8; 256]>);
 
 impl PackedLayer for Packed {
     fn kernel(&self) -> &'static str {
@@ -106,8 +118,19 @@ impl PackedLayer for Packed {
         output: Output<'_>,
         _: &mut [u8],
     ) -> Result<(), KernelError> {
-        for (output, &input) in output.slice::<i8>()?.iter_mut().zip(inputs.slice::<i8>(0)?) {
-            *output = self.0[usize::from(input.cast_unsigned() ^ 0x80)];
+        let (output, input) = (output.slice::<i8>()?, inputs.slice::<i8>(0)?);
+        let of = |table: &[i8; 256], input: i8| table[usize::from(input.cast_unsigned() ^ 0x80)];
+        if let [table] = self.0.as_slice() {
+            for (output, &input) in output.iter_mut().zip(input) {
+                *output = of(table, input);
+            }
+            return Ok(());
+        }
+        let channels = self.0.len().max(1);
+        for (output, input) in output.chunks_exact_mut(channels).zip(input.chunks_exact(channels)) {
+            for ((output, &input), table) in output.iter_mut().zip(input).zip(&self.0) {
+                *output = of(table, input);
+            }
         }
         Ok(())
     }

@@ -1,7 +1,9 @@
-//! `Add`, `Sub`, `Mul`, `Div` and `Sum`, of two results or with a constant per channel.
+//! `Add`, `Sub`, `Mul`, `Div`, `Sum`, `Pow`, `Min` and `Max`, of two results or with a constant per
+//! channel.
 
 use tract_onnx::pb::NodeProto;
 
+use crate::function::{Binary, Function};
 use crate::import::attributes::Attributes;
 use crate::import::error::printable;
 use crate::import::importer::Importer;
@@ -27,22 +29,32 @@ pub(super) fn arithmetic(importer: &mut Importer<'_>, node: &NodeProto, _: &Attr
     }
 }
 
-/// Arithmetic of two results of the network: residual addition.
+/// Arithmetic of two results of the network: a residual addition, a gate, or a function that is
+/// written with the tensor twice, such as `x * sigmoid(x)`.
 fn two_results(importer: &mut Importer<'_>, node: &NodeProto, left: &Data, right: &Data) -> Outcome {
-    match node.op_type.as_str() {
-        "Add" | "Sum" => {}
-        "Mul" => {
-            return Err(
-                "multiplying two results of the network (gates, squeeze-and-excitation) is not supported; use a network without it"
-                    .into(),
-            );
-        }
-        _ => {
-            return Err("only the addition of two results of the network is supported".into());
+    let operation = binary(&node.op_type).ok_or("only arithmetic of two results is supported")?;
+    let (shape, other) = (left.shape, right.shape);
+    let is_same = shape == other && left.has_layout(&right.layout);
+    let is_addition = operation == Binary::Sum;
+    if is_same
+        && let Some((source, [f, g], is_curved)) = importer.same_source(left.operation, right.operation)
+        && (is_curved || !is_addition)
+    {
+        let function = f.with(operation, g);
+        if function.is_small() {
+            return importer.value_of(node, Kind::Function(function), vec![source], shape, &left.layout);
         }
     }
-    let (shape, other) = (left.shape, right.shape);
-    if shape != other || !left.has_layout(&right.layout) {
+    if operation == Binary::Product {
+        return multiply(importer, node, left, right);
+    }
+    if !is_addition {
+        return Err(format!(
+            "{} of two results of the network is not supported; only their sum and their product are",
+            node.op_type
+        ));
+    }
+    if !is_same {
         return Err(format!("it adds {shape:?} and {other:?}; both must have the same shape"));
     }
     if left.operation == right.operation {
@@ -51,8 +63,54 @@ fn two_results(importer: &mut Importer<'_>, node: &NodeProto, left: &Data, right
     importer.value_of(node, Kind::Add, vec![left.operation, right.operation], shape, &left.layout)
 }
 
-/// Arithmetic with a constant per channel; the constant is the input at `position`.
-fn with_constant(importer: &mut Importer<'_>, node: &NodeProto, data: &Data, position: usize) -> Outcome {
+/// The product of two results: of one shape, or an image and a gate.
+fn multiply(importer: &mut Importer<'_>, node: &NodeProto, left: &Data, right: &Data) -> Outcome {
+    // Dimensions are compared from the last, and those that are missing are 1.
+    let broadcasts = |image: &Data, gate: &Data| {
+        let [channels, height, width] = image.shape;
+        let missing = image.layout.len().checked_sub(gate.layout.len());
+        let aligned = missing.is_some_and(|missing| {
+            image.layout[missing..].iter().zip(&gate.layout).all(|(&own, &other)| {
+                own == other || gate.is_unit(other) || (gate.size(other) == 1 && other != Axis::Batch)
+            })
+        });
+        let fits = [image.shape, [channels, 1, 1], [1, height, width]].contains(&gate.shape);
+        aligned && fits
+    };
+    let (image, gate) = if broadcasts(left, right) {
+        (left, right)
+    } else if broadcasts(right, left) {
+        (right, left)
+    } else {
+        return Err(format!(
+            "it multiplies {:?} and {:?}; both must have the same shape, or one be of a single position or channel",
+            left.shape, right.shape
+        ));
+    };
+    importer.value_of(node, Kind::Multiply, vec![image.operation, gate.operation], image.shape, &image.layout)
+}
+
+/// What an ONNX operator does with two numbers.
+fn binary(operator: &str) -> Option<Binary> {
+    Some(match operator {
+        "Add" | "Sum" => Binary::Sum,
+        "Sub" => Binary::Difference,
+        "Mul" => Binary::Product,
+        "Div" => Binary::Quotient,
+        "Min" => Binary::Minimum,
+        "Max" => Binary::Maximum,
+        "Pow" => Binary::Power,
+        _ => return None,
+    })
+}
+
+/// The constant at `position` of a node that works on `data`, one for each channel.
+pub(super) fn constant_per_channel(
+    importer: &mut Importer<'_>,
+    node: &NodeProto,
+    data: &Data,
+    position: usize,
+) -> Result<Vec<f64>, String> {
     let channels = data.shape[0];
     let array = importer.weights(node, position)?.ok_or("its constant is missing")?;
     // Right-aligned, all dimensions but the channels' are 1.
@@ -70,11 +128,18 @@ fn with_constant(importer: &mut Importer<'_>, node: &NodeProto, data: &Data, pos
             array.dims
         ));
     }
-    let constant: Vec<f64> = (0..channels)
-        .map(|c| f64::from(if array.data.len() == 1 { array.data[0] } else { array.data[c] }))
-        .collect();
+    let value = |c: usize| f64::from(if array.data.len() == 1 { array.data[0] } else { array.data[c] });
+    Ok((0..channels).map(value).collect())
+}
+
+/// Arithmetic with a constant per channel; the constant is the input at `position`.
+fn with_constant(importer: &mut Importer<'_>, node: &NodeProto, data: &Data, position: usize) -> Outcome {
+    let constant = constant_per_channel(importer, node, data, position)?;
+    let channels = data.shape[0];
     let (ones, zeros) = (vec![1.0; channels], vec![0.0; channels]);
+    let is_function = matches!(importer.operations[data.operation].kind, Kind::Function(_));
     match (node.op_type.as_str(), position) {
+        _ if is_function => function_of(importer, node, data, &constant, position),
         ("Add" | "Sum", _) => affine(importer, node, data, ones, constant),
         ("Sub", 1) => affine(importer, node, data, ones, constant.iter().map(|c| -c).collect()),
         // tract 0.23.9 folds it into a convolution before with the wrong sign, so there would
@@ -85,8 +150,26 @@ fn with_constant(importer: &mut Importer<'_>, node: &NodeProto, data: &Data, pos
         ),
         ("Mul", _) => affine(importer, node, data, constant, zeros),
         ("Div", 1) => affine(importer, node, data, constant.iter().map(|c| 1.0 / c).collect(), zeros),
-        _ => Err("dividing by a result of the network is not supported".into()),
+        _ => function_of(importer, node, data, &constant, position),
     }
+}
+
+/// Arithmetic with a constant as a function of each value.
+fn function_of(
+    importer: &mut Importer<'_>,
+    node: &NodeProto,
+    data: &Data,
+    constant: &[f64],
+    position: usize,
+) -> Outcome {
+    let operation = binary(&node.op_type).ok_or("it is no arithmetic")?;
+    let constant = Function::numbers(constant);
+    let function = if position == 0 {
+        constant.with(operation, Function::Argument)
+    } else {
+        Function::Argument.with(operation, constant)
+    };
+    importer.apply(node, data, &function)
 }
 
 pub(super) fn affine(

@@ -7,6 +7,7 @@ pub mod gptq;
 pub mod ranges;
 pub mod round;
 pub mod scales;
+pub mod share;
 pub mod shift;
 
 use super::calibrate::Calibration;
@@ -19,7 +20,7 @@ pub type Pass = fn(&mut QuantisationGraph<'_>, &Calibration<'_>) -> Result<(), Q
 
 /// The passes in their order.
 pub fn passes(options: &Options) -> Vec<Pass> {
-    let always: [Pass; 5] = [ranges::run, scales::run, round::run, bias::run, fold::run];
+    let always: [Pass; 6] = [ranges::run, share::run, scales::run, round::run, bias::run, fold::run];
     let second_order: [Pass; 2] = [gptq::run, shift::run];
     match options.rounding {
         Rounding::Nearest => always.to_vec(),

@@ -4,13 +4,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rayon::prelude::*;
 
-use crate::graph::Operator;
+use crate::function::Function;
+use crate::graph::{NodeId, Operator};
 use crate::quantise::calibrate::Calibration;
 use crate::quantise::error::QuantiseError;
 use crate::quantise::graph::QuantisationGraph;
-use crate::quantise::range::choose;
+use crate::quantise::range::{choose, choose_for};
 
-/// Sets `range` of every convolution.
+/// Sets `range` of every node that has one of its own.
 ///
 /// # Errors
 /// None.
@@ -19,13 +20,33 @@ pub fn run(graph: &mut QuantisationGraph<'_>, calibration: &Calibration<'_>) -> 
     let done = AtomicUsize::new(0);
     let total = nodes.len();
     let (method, progress) = (calibration.options.method, calibration.progress);
+    let functions: Vec<Option<&Function>> = (0..nodes.len()).map(|id| function(graph, id)).collect();
     graph.annotations.par_iter_mut().enumerate().for_each(|(id, annotation)| {
-        if let (Operator::Convolution(_), Some(statistics)) =
-            (&nodes[id].operator, &calibration.statistics[id])
-        {
-            annotation.range = Some(choose(method, &statistics.histogram));
+        let chosen = matches!(
+            nodes[id].operator,
+            Operator::Convolution(_)
+                | Operator::Table(_)
+                | Operator::Add { .. }
+                | Operator::Multiply
+                | Operator::Concat
+                | Operator::AveragePool { .. }
+        );
+        if let (true, Some(statistics)) = (chosen, &calibration.statistics[id]) {
+            annotation.range = Some(match functions[id] {
+                Some(function) => choose_for(method, &statistics.histogram, &|x| function.at(x, 0)),
+                None => choose(method, &statistics.histogram),
+            });
         }
         progress("choosing ranges", done.fetch_add(1, Ordering::Relaxed) + 1, total);
     });
     Ok(())
+}
+
+/// The function that alone takes a node's output, the same for all channels.
+fn function<'a>(graph: &QuantisationGraph<'a>, id: NodeId) -> Option<&'a Function> {
+    let mut users = graph.users(id);
+    match (users.next().map(|user| &graph.node(user).operator), users.next()) {
+        (Some(Operator::Table(function)), None) if function.channels().is_none() => Some(function),
+        _ => None,
+    }
 }

@@ -28,9 +28,15 @@ pub fn run(graph: &mut QuantisationGraph<'_>, calibration: &Calibration<'_>) -> 
         match &node.operator {
             Operator::Input => {}
             Operator::Convolution(layer) => convolution(graph, calibration, id, layer)?,
-            Operator::MaxPool { .. } => {
-                graph.annotations[id].encoding = Some(graph.encoding(node.inputs[0])?.clone());
+            Operator::MaxPool { .. } | Operator::Channels(_) | Operator::View | Operator::Upsample(_) => {
+                let encoding = graph.encoding(node.inputs[0])?.of_channels(&node.operator);
+                graph.annotations[id].encoding = Some(encoding);
             }
+            Operator::Table(_)
+            | Operator::Add { .. }
+            | Operator::Multiply
+            | Operator::Concat
+            | Operator::AveragePool { .. } => of_range(graph, id)?,
             Operator::GlobalAverage => {
                 let Encoding::Tensor(quantisation) = *graph.encoding(node.inputs[0])? else {
                     return Err(LayerFault::AverageOfImage.of(node));
@@ -41,6 +47,20 @@ pub fn run(graph: &mut QuantisationGraph<'_>, calibration: &Calibration<'_>) -> 
             Operator::Linear { .. } => linear(graph, id)?,
         }
     }
+    Ok(())
+}
+
+/// A node whose output covers its range, whatever its inputs.
+fn of_range(graph: &mut QuantisationGraph<'_>, id: NodeId) -> Result<(), QuantiseError> {
+    let (low, high) = graph.known(id, graph.annotations[id].range, "range")?;
+    let quantisation = quantisation(low, high);
+    // A ReLU is what ends at the lowest number: then nothing below zero was observed either.
+    let is_relu = matches!(graph.node(id).operator, Operator::Add { relu: true });
+    let zero_point = if is_relu { -128 } else { quantisation.zero_point };
+    let annotation = &mut graph.annotations[id];
+    annotation.encoding = Some(Encoding::Tensor(Quantisation { zero_point, ..quantisation }));
+    annotation.output =
+        Some(Output { scale: f64::from(quantisation.scale), zero_point, residual_multiplier: None });
     Ok(())
 }
 
@@ -62,6 +82,10 @@ fn convolution(
             return Err(LayerFault::NoScale.of(graph.node(id)));
         }
         let output = with_whole_residual(f64::from(scale as f32), zero_point, residual);
+        // What the output covers ends at the ceiling, but for half a step.
+        if convolution.ceiling.is_some_and(|ceiling| output.scale * 254.5 > f64::from(ceiling)) {
+            return Err(LayerFault::NoScale.of(graph.node(id)));
+        }
         let reach = Q8 * output.scale;
         let scales: Vec<f64> = rows
             .chunks_exact(graph.matrix(id).columns)

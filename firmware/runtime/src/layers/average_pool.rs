@@ -1,0 +1,257 @@
+//! The average over windows.
+
+use resight_kernels::{CacheSizes, Isa, KernelError, Parallel, PoolShape};
+use tract_nnef::ast::Parameter;
+use tract_nnef::internal::*;
+use tract_nnef::ser::ints;
+
+use crate::layer;
+use crate::layer::{Description, Layer, PackedLayer};
+use crate::nnef::{input, integer, integers, kernel_error};
+use crate::quantisation::Quantisation;
+use crate::target::Target;
+use crate::tensors::{Inputs, Output, TensorFact};
+
+/// Largest multiplier.
+const MAX_MULTIPLIER: i64 = 1 << 31;
+
+/// Largest shift.
+const MAX_SHIFT: u32 = 30;
+
+/// Most positions of a window.
+const MAX_AREA: usize = 1 << 20;
+
+/// Channels that are summed at a time: a cache line.
+const CHANNELS: usize = 64;
+
+/// The average over windows, of scale and zero point of its own:
+///
+/// `out = clamp(((sum(q - input_zero_point) * m[n] + half) >> shift) + zero_point)`
+///
+/// in i64, where the sum is over the window's positions in the image, `m[n]` is
+/// `floor((2 * multiplier + n) / (2 * n))`, `half` is `2^(shift - 1)`, or 0 without a shift, and `>>`
+/// rounds down. `n` is the number of positions in the image, with `counts_padding` of those in the
+/// padding too. The multiplier is the input's scale over the output's, times `2^shift`, rounded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AveragePool {
+    /// Window `[height, width]`.
+    pub kernel: [usize; 2],
+    /// `[vertical, horizontal]`.
+    pub stride: [usize; 2],
+    /// `[top, left, bottom, right]`.
+    pub padding: [usize; 4],
+    /// Whether the padding counts as zeros.
+    pub counts_padding: bool,
+    /// In `[-128, 127]`.
+    pub input_zero_point: i32,
+    /// `0..=2^31`.
+    pub multiplier: i64,
+    /// `0..=30`.
+    pub shift: u32,
+    /// What the output's steps are worth; the kernel needs its zero point.
+    pub output: Quantisation,
+}
+
+layer!(AveragePool, "ResightAveragePool");
+
+impl AveragePool {
+    /// Multiplier and shift that bring one scale to another, with as many bits as fit.
+    ///
+    /// # Errors
+    /// Scales that are not positive, or so different that no multiplier holds them.
+    pub fn rescale(input: Quantisation, output: Quantisation) -> TractResult<(i64, u32)> {
+        let ratio = f64::from(input.scale) / f64::from(output.scale);
+        ensure!(
+            ratio.is_finite() && ratio > 0.0 && ratio <= MAX_MULTIPLIER as f64,
+            "no average of scale {} has the scale {}",
+            input.scale,
+            output.scale
+        );
+        let scaled = |shift: u32| ratio * f64::from(1u32 << shift);
+        let fits = |shift: &u32| scaled(*shift) <= MAX_MULTIPLIER as f64;
+        let shift = (0..=MAX_SHIFT).take_while(fits).last().unwrap_or(0);
+        Ok((scaled(shift).round_ties_even() as i64, shift))
+    }
+
+    fn shape(&self, inputs: &[TensorFact]) -> TractResult<PoolShape> {
+        ensure!(inputs.len() == 1, "a pool takes one input, found {}", inputs.len());
+        let shape = PoolShape {
+            input: inputs[0].image()?,
+            kernel: self.kernel,
+            stride: self.stride,
+            padding: self.padding,
+        };
+        shape.validate().map_err(kernel_error)?;
+        let int8 = -128..=127;
+        ensure!(
+            int8.contains(&self.input_zero_point)
+                && int8.contains(&self.output.zero_point)
+                && (0..=MAX_MULTIPLIER).contains(&self.multiplier)
+                && self.shift <= MAX_SHIFT
+                && self.kernel[0] * self.kernel[1] <= MAX_AREA,
+            "an average over {:?} with zero points {} and {}, multiplier {} and shift {} does not fit its arithmetic",
+            self.kernel,
+            self.input_zero_point,
+            self.output.zero_point,
+            self.multiplier,
+            self.shift
+        );
+        Ok(shape)
+    }
+}
+
+impl Layer for AveragePool {
+    fn output(&self, inputs: &[TensorFact]) -> TractResult<TensorFact> {
+        Ok(TensorFact::activation(self.shape(inputs)?.output()))
+    }
+
+    fn describe(&self, inputs: &[TensorFact]) -> TractResult<Description> {
+        let PoolShape { kernel, stride, .. } = self.shape(inputs)?;
+        let operator = format!("{}x{}/{} average pool", kernel[0], kernel[1], stride[0]);
+        Ok(Description { operator, ..Description::default() })
+    }
+
+    fn kernel(&self, _: Isa, _: CacheSizes, inputs: &[TensorFact]) -> TractResult<&'static str> {
+        self.shape(inputs)?;
+        Ok("average_pool")
+    }
+
+    fn pack(&self, _: &Target, inputs: &[TensorFact]) -> TractResult<Box<dyn PackedLayer>> {
+        let shape = self.shape(inputs)?;
+        Ok(Box::new(Packed { output: shape.output(), shape, layer: self.clone() }))
+    }
+
+    fn nnef_name() -> &'static str {
+        "resight_average_pool"
+    }
+
+    fn nnef_parameters() -> Vec<Parameter> {
+        vec![
+            TypeName::Scalar.tensor().named("input"),
+            TypeName::Integer.array().named("kernel"),
+            TypeName::Integer.array().named("stride"),
+            TypeName::Integer.array().named("padding"),
+            TypeName::Integer.named("counts_padding"),
+            TypeName::Integer.named("input_zero_point"),
+            TypeName::Integer.named("multiplier"),
+            TypeName::Integer.named("shift"),
+            TypeName::Scalar.named("scale"),
+            TypeName::Integer.named("zero_point"),
+        ]
+    }
+
+    fn nnef_dump(&self, ast: &mut IntoAst<'_>, node: &TypedNode) -> TractResult<Vec<(&'static str, RValue)>> {
+        Ok(vec![
+            ("input", input(ast, node, 0)),
+            ("kernel", ints(&self.kernel)),
+            ("stride", ints(&self.stride)),
+            ("padding", ints(&self.padding)),
+            ("counts_padding", numeric(i32::from(self.counts_padding))),
+            ("input_zero_point", numeric(self.input_zero_point)),
+            ("multiplier", numeric(self.multiplier)),
+            ("shift", numeric(self.shift)),
+            ("scale", numeric(self.output.scale)),
+            ("zero_point", numeric(self.output.zero_point)),
+        ])
+    }
+
+    fn nnef_load(
+        builder: &mut ModelBuilder<'_>,
+        invocation: &ResolvedInvocation<'_>,
+    ) -> TractResult<(Self, TVec<OutletId>)> {
+        let counts: u8 = integer(builder, invocation, "counts_padding")?;
+        ensure!(counts <= 1, "`counts_padding` is {counts}, neither 0 nor 1");
+        let layer = Self {
+            kernel: integers(builder, invocation, "kernel")?,
+            stride: integers(builder, invocation, "stride")?,
+            padding: integers(builder, invocation, "padding")?,
+            counts_padding: counts == 1,
+            input_zero_point: integer(builder, invocation, "input_zero_point")?,
+            multiplier: integer(builder, invocation, "multiplier")?,
+            shift: integer(builder, invocation, "shift")?,
+            output: Quantisation {
+                scale: invocation.named_arg_as(builder, "scale")?,
+                zero_point: integer(builder, invocation, "zero_point")?,
+            },
+        };
+        Ok((layer, tvec!(invocation.named_arg_as(builder, "input")?)))
+    }
+}
+
+#[derive(Debug)]
+struct Packed {
+    layer: AveragePool,
+    shape: PoolShape,
+    /// `[height, width, channels]`.
+    output: [usize; 3],
+}
+
+/// A window along one axis.
+struct Span {
+    /// Its positions in the image.
+    start: usize,
+    end: usize,
+    /// How many positions count.
+    counted: usize,
+}
+
+impl Packed {
+    fn span(&self, position: usize, axis: usize) -> Span {
+        let PoolShape { input, kernel, stride, padding } = &self.shape;
+        let (start, end) = (position * stride[axis], position * stride[axis] + kernel[axis]);
+        let inside = |at: usize| at.saturating_sub(padding[axis]).min(input[axis]);
+        let (first, last) = (inside(start), inside(end));
+        let whole = end.min(input[axis] + padding[axis] + padding[axis + 2]) - start;
+        Span { start: first, end: last, counted: if self.layer.counts_padding { whole } else { last - first } }
+    }
+
+    /// The average of a sum over `n` positions of an image.
+    fn average(&self, sum: i64, factor: i64) -> i8 {
+        let half = if self.layer.shift == 0 { 0 } else { 1 << (self.layer.shift - 1) };
+        let scaled = (sum * factor + half) >> self.layer.shift;
+        (scaled + i64::from(self.layer.output.zero_point)).clamp(-128, 127) as i8
+    }
+}
+
+impl PackedLayer for Packed {
+    fn kernel(&self) -> &'static str {
+        "average_pool"
+    }
+
+    fn run(
+        &self,
+        _: &dyn Parallel,
+        inputs: Inputs<'_>,
+        output: Output<'_>,
+        _: &mut [u8],
+    ) -> Result<(), KernelError> {
+        let (output, input) = (output.slice::<i8>()?, inputs.slice::<i8>(0)?);
+        let [_, width, channels] = self.shape.input;
+        for (pixel, output) in output.chunks_exact_mut(channels).enumerate() {
+            let rows = self.span(pixel / self.output[1], 0);
+            let columns = self.span(pixel % self.output[1], 1);
+            let real = ((rows.end - rows.start) * (columns.end - columns.start)) as i64;
+            let counted = (rows.counted * columns.counted).max(1) as i64;
+            let factor = (2 * self.layer.multiplier + counted) / (2 * counted);
+            let zeros = real * i64::from(self.layer.input_zero_point);
+            for (block, output) in output.chunks_mut(CHANNELS).enumerate() {
+                let first = block * CHANNELS;
+                let mut sums = [0i32; CHANNELS];
+                let sums = &mut sums[..output.len()];
+                for y in rows.start..rows.end {
+                    let row =
+                        &input[(y * width + columns.start) * channels..(y * width + columns.end) * channels];
+                    for pixel in row.chunks_exact(channels) {
+                        for (sum, &value) in sums.iter_mut().zip(&pixel[first..first + output.len()]) {
+                            *sum += i32::from(value);
+                        }
+                    }
+                }
+                for (output, &sum) in output.iter_mut().zip(&*sums) {
+                    *output = self.average(i64::from(sum) - zeros, factor);
+                }
+            }
+        }
+        Ok(())
+    }
+}

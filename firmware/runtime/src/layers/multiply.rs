@@ -1,0 +1,226 @@
+//! The product of two activations, one of which may be a gate: one number for each channel or for
+//! each position.
+
+use resight_kernels::{CacheSizes, Isa, KernelError, Parallel};
+use tract_nnef::ast::Parameter;
+use tract_nnef::internal::*;
+use tract_nnef::ser::array;
+
+use crate::layer;
+use crate::layer::{Description, Layer, PackedLayer};
+use crate::nnef::{input, integer};
+use crate::quantisation::Quantisation;
+use crate::target::Target;
+use crate::tensors::{Inputs, Output, TensorFact};
+
+/// Largest multiplier: with it a product of two 9-bit numbers fits 32 bits.
+const MAX_MULTIPLIER: i32 = 1 << 14;
+
+/// Largest shift: with it the half still fits beside the product.
+const MAX_SHIFT: u32 = 22;
+
+/// The product of two int8 activations, each with a scale of its own:
+///
+/// `out = clamp((((a - zero_point_a) * (b - zero_point_b) * multiplier + half) >> shift) + zero_point)`
+///
+/// in i32, where `half` is `2^(shift - 1)`, or 0 without a shift, and `>>` rounds down: halves go up.
+/// The multiplier is the product of the input scales over the output's scale, times `2^shift`,
+/// rounded. The second input has the shape of the first, `[1, h, w, c]`, or is a gate: `[1, 1, 1, c]`
+/// or `[1, h, w, 1]`, which counts for all positions or for all channels.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Multiply {
+    /// Of the first and the second input, each in `[-128, 127]`.
+    pub zero_points: [i32; 2],
+    /// `0..=2^14`.
+    pub multiplier: i32,
+    /// `0..=22`.
+    pub shift: u32,
+    /// What the output's steps are worth; the kernel needs its zero point.
+    pub output: Quantisation,
+}
+
+layer!(Multiply, "ResightMultiply");
+
+/// How the second input meets the first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Second {
+    Same,
+    Channels(usize),
+    Positions(usize),
+}
+
+impl Multiply {
+    /// The product of inputs with these quantisations. The multiplier has as many bits as fit.
+    ///
+    /// # Errors
+    /// Scales that are not positive, or so different that no multiplier holds them.
+    pub fn new(a: Quantisation, b: Quantisation, output: Quantisation) -> TractResult<Self> {
+        let ratio = f64::from(a.scale) * f64::from(b.scale) / f64::from(output.scale);
+        ensure!(
+            ratio.is_finite() && ratio > 0.0 && ratio <= f64::from(MAX_MULTIPLIER),
+            "no product of scales {} and {} has the scale {}",
+            a.scale,
+            b.scale,
+            output.scale
+        );
+        let scaled = |shift: u32| ratio * f64::from(1u32 << shift);
+        let fits = |shift: &u32| scaled(*shift) <= f64::from(MAX_MULTIPLIER);
+        let shift = (0..=MAX_SHIFT).take_while(fits).last().unwrap_or(0);
+        let multiplier = scaled(shift).round_ties_even() as i32;
+        Ok(Self { zero_points: [a.zero_point, b.zero_point], multiplier, shift, output })
+    }
+
+    fn second(&self, inputs: &[TensorFact]) -> TractResult<Second> {
+        let [a, b] = inputs else { bail!("a product takes two inputs, found {}", inputs.len()) };
+        let (image, other) = (a.image()?, b.image()?);
+        let int8 = -128..=127;
+        ensure!(
+            self.zero_points.iter().chain([&self.output.zero_point]).all(|zero| int8.contains(zero))
+                && (0..=MAX_MULTIPLIER).contains(&self.multiplier)
+                && self.shift <= MAX_SHIFT,
+            "a product with zero points {:?} and {}, multiplier {} and shift {} does not fit its arithmetic",
+            self.zero_points,
+            self.output.zero_point,
+            self.multiplier,
+            self.shift
+        );
+        let [height, width, channels] = image;
+        if other == image {
+            Ok(Second::Same)
+        } else if other == [1, 1, channels] {
+            Ok(Second::Channels(channels))
+        } else if other == [height, width, 1] {
+            Ok(Second::Positions(channels))
+        } else {
+            bail!("an activation of {image:?} cannot be multiplied with one of {other:?}")
+        }
+    }
+}
+
+impl Layer for Multiply {
+    fn output(&self, inputs: &[TensorFact]) -> TractResult<TensorFact> {
+        self.second(inputs)?;
+        Ok(inputs[0].clone())
+    }
+
+    fn describe(&self, inputs: &[TensorFact]) -> TractResult<Description> {
+        let operator = match self.second(inputs)? {
+            Second::Same => "product",
+            Second::Channels(_) => "gate of channels",
+            Second::Positions(_) => "gate of positions",
+        };
+        Ok(Description { operator: operator.to_owned(), ..Description::default() })
+    }
+
+    fn kernel(&self, _: Isa, _: CacheSizes, inputs: &[TensorFact]) -> TractResult<&'static str> {
+        self.second(inputs)?;
+        Ok("multiply")
+    }
+
+    fn pack(&self, _: &Target, inputs: &[TensorFact]) -> TractResult<Box<dyn PackedLayer>> {
+        let half = if self.shift == 0 { 0 } else { 1 << (self.shift - 1) };
+        Ok(Box::new(Packed { layer: self.clone(), half, second: self.second(inputs)? }))
+    }
+
+    fn nnef_name() -> &'static str {
+        "resight_multiply"
+    }
+
+    fn nnef_parameters() -> Vec<Parameter> {
+        vec![
+            TypeName::Scalar.tensor().named("a"),
+            TypeName::Scalar.tensor().named("b"),
+            TypeName::Integer.array().named("zero_points"),
+            TypeName::Integer.named("multiplier"),
+            TypeName::Integer.named("shift"),
+            TypeName::Scalar.named("scale"),
+            TypeName::Integer.named("zero_point"),
+        ]
+    }
+
+    fn nnef_dump(&self, ast: &mut IntoAst<'_>, node: &TypedNode) -> TractResult<Vec<(&'static str, RValue)>> {
+        Ok(vec![
+            ("a", input(ast, node, 0)),
+            ("b", input(ast, node, 1)),
+            ("zero_points", array(self.zero_points.map(numeric))),
+            ("multiplier", numeric(self.multiplier)),
+            ("shift", numeric(self.shift)),
+            ("scale", numeric(self.output.scale)),
+            ("zero_point", numeric(self.output.zero_point)),
+        ])
+    }
+
+    fn nnef_load(
+        builder: &mut ModelBuilder<'_>,
+        invocation: &ResolvedInvocation<'_>,
+    ) -> TractResult<(Self, TVec<OutletId>)> {
+        let zeros: TVec<i64> = invocation.named_arg_as(builder, "zero_points")?;
+        let [first, second] = *zeros else { bail!("a product has two zero points, found {}", zeros.len()) };
+        // What is out of range is refused with the shapes.
+        let narrow = |zero: i64| i32::try_from(zero).unwrap_or(i32::MAX);
+        let layer = Self {
+            zero_points: [narrow(first), narrow(second)],
+            multiplier: integer(builder, invocation, "multiplier")?,
+            shift: integer(builder, invocation, "shift")?,
+            output: Quantisation {
+                scale: invocation.named_arg_as(builder, "scale")?,
+                zero_point: integer(builder, invocation, "zero_point")?,
+            },
+        };
+        let inputs = tvec!(invocation.named_arg_as(builder, "a")?, invocation.named_arg_as(builder, "b")?);
+        Ok((layer, inputs))
+    }
+}
+
+#[derive(Debug)]
+struct Packed {
+    layer: Multiply,
+    half: i32,
+    second: Second,
+}
+
+impl Packed {
+    /// Element by element; both have the same length.
+    #[inline(always)]
+    fn elements(&self, output: &mut [i8], a: &[i8], b: impl Iterator<Item = i32>) {
+        let Multiply { zero_points: [zero, _], multiplier, shift, output: Quantisation { zero_point, .. } } =
+            self.layer;
+        for ((output, &a), b) in output.iter_mut().zip(a).zip(b) {
+            let product = (i32::from(a) - zero) * b * multiplier + self.half;
+            *output = ((product >> shift) + zero_point).clamp(-128, 127) as i8;
+        }
+    }
+}
+
+impl PackedLayer for Packed {
+    fn kernel(&self) -> &'static str {
+        "multiply"
+    }
+
+    fn run(
+        &self,
+        _: &dyn Parallel,
+        inputs: Inputs<'_>,
+        output: Output<'_>,
+        _: &mut [u8],
+    ) -> Result<(), KernelError> {
+        let (output, a, b) = (output.slice::<i8>()?, inputs.slice::<i8>(0)?, inputs.slice::<i8>(1)?);
+        let zero = self.layer.zero_points[1];
+        let real = |b: &i8| i32::from(*b) - zero;
+        match self.second {
+            Second::Same => self.elements(output, a, b.iter().map(real)),
+            Second::Channels(channels) => {
+                for (output, a) in output.chunks_exact_mut(channels).zip(a.chunks_exact(channels)) {
+                    self.elements(output, a, b.iter().map(real));
+                }
+            }
+            Second::Positions(channels) => {
+                let pixels = output.chunks_exact_mut(channels).zip(a.chunks_exact(channels));
+                for ((output, a), gate) in pixels.zip(b) {
+                    self.elements(output, a, std::iter::repeat_n(real(gate), channels));
+                }
+            }
+        }
+        Ok(())
+    }
+}
