@@ -4,7 +4,7 @@
 mod common;
 
 use resight_fixtures::Random;
-use resight_runtime::layers::{Add, Concat, Table, Upsample};
+use resight_runtime::layers::{Add, AveragePool, Channels, Concat, Multiply, Table, Upsample, View};
 use resight_runtime::{Layers, Quantisation, Target};
 use tract_nnef::internal::*;
 
@@ -49,6 +49,125 @@ fn a_table_is_looked_up() {
     let layer = table(1);
     let found = run(&graph(|model, image| model.wire_node("table", layer.clone(), &[image]).unwrap()[0]));
     assert_eq!(found, looked_up(&layer, &input()));
+}
+
+#[test]
+fn a_table_for_each_channel_is_looked_up() {
+    let entries = Random::new(5).activations(3 * 256);
+    let layer = Table { table: tensor(&[3, 256], &entries), output: quantisation(0.1, 3) };
+    let found = run(&graph(|model, image| model.wire_node("table", layer, &[image]).unwrap()[0]));
+    for (index, (found, value)) in found.iter().zip(input()).enumerate() {
+        assert_eq!(*found, entries[index % 3 * 256 + (i32::from(value) + 128) as usize]);
+    }
+}
+
+/// The nearest step to a real number, as far as rounded multipliers find it.
+fn assert_near(found: i8, real: f64, output: Quantisation) {
+    let exact = (real / f64::from(output.scale) + f64::from(output.zero_point)).clamp(-128.0, 127.0);
+    assert!((f64::from(found) - exact).abs() <= 0.51, "{found} is not {exact}");
+}
+
+fn real(q: i8, of: Quantisation) -> f64 {
+    f64::from(of.scale) * f64::from(i32::from(q) - of.zero_point)
+}
+
+#[test]
+fn products_are_the_nearest_numbers() {
+    let (a, gate) = (quantisation(0.02, -5), quantisation(1.0 / 255.0, -128));
+    let output = quantisation(0.019, -7);
+    let layer = Multiply::new(a, gate, output).unwrap();
+    // A gate of channels, of positions, and a second image.
+    let of_channels = |model: &mut TypedModel, image| {
+        let pool = AveragePool {
+            kernel: [9, 7],
+            stride: [1, 1],
+            padding: [0; 4],
+            counts_padding: false,
+            input_zero_point: 0,
+            multiplier: 40,
+            shift: 3,
+            output: quantisation(0.1, 3),
+        };
+        model.wire_node("gate", pool, &[image]).unwrap()[0]
+    };
+    let of_positions = |model: &mut TypedModel, image| {
+        model.wire_node("gate", Channels { order: vec![1] }, &[image]).unwrap()[0]
+    };
+    let of_both = |model: &mut TypedModel, image| model.wire_node("gate", table(4), &[image]).unwrap()[0];
+    type Gate<'a> = &'a dyn Fn(&mut TypedModel, OutletId) -> OutletId;
+    let gates: [(Gate<'_>, fn(usize) -> usize); 3] =
+        [(&of_channels, |at| at % 3), (&of_positions, |at| at / 3), (&of_both, |at| at)];
+    for (wire, at) in gates {
+        let values = run(&graph(|model, image| wire(model, image)));
+        let found = run(&graph(|model, image| {
+            let gate = wire(model, image);
+            model.wire_node("product", layer.clone(), &[image, gate]).unwrap()[0]
+        }));
+        for (index, (found, x)) in found.iter().zip(input()).enumerate() {
+            assert_near(*found, real(x, a) * real(values[at(index)], gate), output);
+        }
+    }
+    // The largest numbers fit their arithmetic.
+    let largest =
+        Multiply { zero_points: [127, 127], multiplier: 1 << 14, shift: 22, output: quantisation(1.0, 0) };
+    let found = run(&graph(|model, image| model.wire_node("product", largest, &[image, image]).unwrap()[0]));
+    for (found, x) in found.iter().zip(input()) {
+        let product = (i64::from(x) - 127).pow(2) * (1 << 14) + (1 << 21);
+        assert_eq!(i64::from(*found), (product >> 22).min(127));
+    }
+}
+
+#[test]
+fn averages_are_the_nearest_numbers() {
+    let (from, output) = (quantisation(0.5, 9), quantisation(0.2, -3));
+    let (multiplier, shift) = AveragePool::rescale(from, output).unwrap();
+    for (kernel, stride, padding, counts_padding) in [
+        ([9, 7], [1, 1], [0; 4], false),
+        ([3, 3], [1, 1], [1; 4], false),
+        ([3, 3], [2, 2], [1, 1, 1, 1], true),
+        ([2, 3], [2, 1], [0, 1, 1, 2], false),
+    ] {
+        let layer = AveragePool {
+            kernel,
+            stride,
+            padding,
+            counts_padding,
+            input_zero_point: from.zero_point,
+            multiplier,
+            shift,
+            output,
+        };
+        let found = run(&graph(|model, image| model.wire_node("pool", layer, &[image]).unwrap()[0]));
+        let columns = (7 + padding[1] + padding[3] - kernel[1]) / stride[1] + 1;
+        for (index, found) in found.iter().enumerate() {
+            let (y, x, channel) =
+                (index / 3 / columns * stride[0], index / 3 % columns * stride[1], index % 3);
+            let (mut sum, mut count) = (0.0, 0);
+            for (y, x) in (y..y + kernel[0]).flat_map(|y| (x..x + kernel[1]).map(move |x| (y, x))) {
+                let inside =
+                    (padding[0]..padding[0] + 9).contains(&y) && (padding[1]..padding[1] + 7).contains(&x);
+                if inside {
+                    sum += real(input()[((y - padding[0]) * 7 + x - padding[1]) * 3 + channel], from);
+                }
+                count += usize::from(inside || counts_padding);
+            }
+            assert_near(*found, sum / count as f64, output);
+        }
+    }
+}
+
+#[test]
+fn channels_are_chosen_and_shapes_changed() {
+    for order in [vec![1, 2], vec![2, 0, 0, 1], vec![0]] {
+        let layer = Channels { order: order.clone() };
+        let found = run(&graph(|model, image| model.wire_node("channels", layer, &[image]).unwrap()[0]));
+        let expected: Vec<i8> =
+            input().chunks(3).flat_map(|pixel| order.iter().map(|&c| pixel[c]).collect::<Vec<_>>()).collect();
+        assert_eq!(found, expected);
+    }
+    let layer = View { shape: [1, 1, 9 * 7 * 3] };
+    let found = run(&graph(|model, image| model.wire_node("view", layer, &[image]).unwrap()[0]));
+    assert_eq!(found, input());
 }
 
 #[test]
@@ -164,6 +283,38 @@ fn what_does_not_fit_is_refused() {
                 model.wire_node("concat", Concat { output: quantisation(1.0, 0) }, &[image, large])
             }),
             "the inputs of a concatenation are of several sizes: [[9, 7, 3], [18, 7, 3]]",
+        ),
+        (
+            refusal(&|model, image| model.wire_node("channels", Channels { order: vec![3] }, &[image])),
+            "a choice of 1 channels does not fit an input of 3",
+        ),
+        (
+            refusal(&|model, image| model.wire_node("view", View { shape: [1, 2, 3] }, &[image])),
+            "an activation of [9, 7, 3] cannot become one of [1, 2, 3]",
+        ),
+        (
+            refusal(&|model, image| {
+                let two = model.wire_node("two", Channels { order: vec![0, 1] }, &[image])?[0];
+                let product =
+                    Multiply { zero_points: [0; 2], multiplier: 1, shift: 0, output: quantisation(1.0, 0) };
+                model.wire_node("product", product, &[image, two])
+            }),
+            "an activation of [9, 7, 3] cannot be multiplied with one of [9, 7, 2]",
+        ),
+        (
+            refusal(&|model, image| {
+                let product =
+                    Multiply { zero_points: [0; 2], multiplier: 1, shift: 23, output: quantisation(1.0, 0) };
+                model.wire_node("product", product, &[image, image])
+            }),
+            "multiplier 1 and shift 23 does not fit its arithmetic",
+        ),
+        (
+            refusal(&|model, image| {
+                let table = Table { table: tensor(&[2, 256], &[0i8; 512]), output: quantisation(1.0, 0) };
+                model.wire_node("table", table, &[image])
+            }),
+            "a table for each channel has 2 of them, the input 3",
         ),
         (
             refusal(&|model, image| model.wire_node("upsample", Upsample { factor: [0, 2] }, &[image])),

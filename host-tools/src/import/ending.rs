@@ -85,10 +85,9 @@ fn is_image(nodes: &[Folding], mut index: usize) -> bool {
     loop {
         match nodes[index].node.operator {
             Operator::Input => return true,
-            Operator::MaxPool { .. }
-            | Operator::Channels(_)
-            | Operator::View
-            | Operator::Upsample(_) => index = nodes[index].node.inputs[0],
+            Operator::MaxPool { .. } | Operator::Channels(_) | Operator::View | Operator::Upsample(_) => {
+                index = nodes[index].node.inputs[0]
+            }
             _ => return false,
         }
     }

@@ -201,7 +201,11 @@ fn relu(nodes: &mut [Folding], input: usize, sole: bool, channels: usize) -> Ste
             return Step::Into(input);
         }
         Operator::Input | Operator::Convolution(_) | Operator::MaxPool { .. } | Operator::GlobalAverage => {}
-        _ => return Step::New(Operator::Table(Function::Argument.with(Binary::Maximum, Function::number(0.0)))),
+        _ => {
+            return Step::New(Operator::Table(
+                Function::Argument.with(Binary::Maximum, Function::number(0.0)),
+            ));
+        }
     }
     let mut convolution = identity(channels);
     convolution.relu = true;

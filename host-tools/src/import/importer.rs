@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
 use resight_model_file::Activation;
-use tract_onnx::pb::{NodeProto, TensorProto};
+use tract_onnx::pb::{AttributeProto, NodeProto, TensorProto};
 
 use super::array::Array;
 use super::attributes::Attributes;
@@ -99,7 +99,9 @@ impl<'a> Importer<'a> {
     /// Makes `value` that of the node's first output.
     pub(super) fn define(&mut self, node: &NodeProto, value: Value) -> Result<(), String> {
         let output = node.output.first().filter(|o| !o.is_empty()).ok_or("it has no output")?;
-        if node.output.iter().skip(1).any(|o| self.consumers.contains_key(o) || *o == self.output) {
+        let unknown = |o: &&String| !self.values.contains_key(*o);
+        let needed = |o: &String| self.consumers.contains_key(o) || *o == self.output;
+        if node.output.iter().skip(1).filter(unknown).any(needed) {
             return Err("its second output is used; only the first is supported, export for inference".into());
         }
         self.values.insert(output.clone(), value);
@@ -223,6 +225,9 @@ impl<'a> Importer<'a> {
             Some(Value::Integer(_)) => Err(format!(
                 "the initialiser `{name}` holds integers where weights are needed; export the f32 model"
             )),
+            Some(Value::Unresolved(operator)) => Err(format!(
+                "its weights `{name}` are computed by {operator} (weight standardisation, for one); fold constants first, with onnxsim or onnxruntime's offline optimisation"
+            )),
             Some(_) => Err(format!(
                 "its input `{name}` is computed while the network runs; weights must be constants, export for inference with constant folding"
             )),
@@ -307,6 +312,85 @@ impl<'a> Importer<'a> {
         Ok(data)
     }
 
+    /// Adds an operation that the node takes on its way; `tensor` holds its result.
+    pub(super) fn step(
+        &mut self,
+        node: &NodeProto,
+        kind: Kind,
+        inputs: Vec<usize>,
+        shape: [usize; 3],
+        tensor: &str,
+    ) -> Result<usize, String> {
+        let node = NodeProto { output: vec![tensor.into()], ..named_like(node) };
+        self.push(&node, kind, inputs, shape, &NCHW).map(|data| data.operation)
+    }
+
+    /// A node with the same name and operator, without the rest.
+    pub(super) fn bare(&self, node: &NodeProto) -> NodeProto {
+        named_like(node)
+    }
+
+    /// Whether a `Gather` takes a list: a single number would drop the dimension.
+    pub(super) fn gathers_list(&mut self, node: &NodeProto) -> bool {
+        matches!(self.input(node, 1), Ok(Value::Integer(indices)) if indices.dims.len() == 1)
+    }
+
+    /// The input of a concatenation that these of its channels are.
+    pub(super) fn is_part(&self, concat: usize, order: &[usize]) -> Option<usize> {
+        let Operation { kind: Kind::Concat, inputs, .. } = &self.operations[concat] else { return None };
+        let mut first = 0;
+        inputs.iter().copied().find(|&input| {
+            let count = self.operations[input].shape[0];
+            first += count;
+            order.iter().copied().eq(first - count..first)
+        })
+    }
+
+    /// The tensor of the file, as the node names it, or of the operation where it has none.
+    pub(super) fn tensor_of(&self, name: &str, operation: usize) -> String {
+        if self.values.contains_key(name) { name.into() } else { self.operations[operation].tensor.clone() }
+    }
+
+    /// For the reference: a group of a tensor's channels, which are divided along `axis`.
+    pub(super) fn add_group(&mut self, tensor: &str, axis: usize, group: usize) -> String {
+        let indices = super::model::integers(&[group as i64]);
+        let index = self.add_node("Constant", &[], vec![indices]);
+        let axis = super::model::integer("axis", axis as i64);
+        self.add_node("Gather", &[tensor, &index], vec![axis])
+    }
+
+    /// Adds a transposed copy of a tensor for the reference and gives its name.
+    pub(super) fn add_transpose(&mut self, tensor: String, order: Vec<i64>) -> String {
+        let copy = self.unused_name(&tensor);
+        self.added.push(transpose(tensor, copy.clone(), order));
+        copy
+    }
+
+    /// Adds a node for the reference and gives the name of its output.
+    pub(super) fn add_node(
+        &mut self,
+        operator: &str,
+        inputs: &[&str],
+        attribute: Vec<AttributeProto>,
+    ) -> String {
+        let output = self.unused_name(inputs.first().copied().unwrap_or(operator));
+        self.added.push(NodeProto {
+            op_type: operator.into(),
+            input: inputs.iter().map(|&input| input.into()).collect(),
+            output: vec![output.clone()],
+            attribute,
+            ..Default::default()
+        });
+        output
+    }
+
+    /// Makes `value` that of an output other than the node's first.
+    pub(super) fn define_output(&mut self, node: &NodeProto, position: usize, value: Value) {
+        if let Some(output) = node.output.get(position).filter(|output| !output.is_empty()) {
+            self.values.insert(output.clone(), value);
+        }
+    }
+
     /// As [`push`](Self::push), as the node's value.
     pub(super) fn value_of(
         &mut self,
@@ -322,7 +406,8 @@ impl<'a> Importer<'a> {
     /// A name like `tensor` that no tensor has.
     fn unused_name(&self, tensor: &str) -> String {
         let mut name = format!("{tensor}_nchw");
-        while self.consumers.contains_key(&name) || self.values.contains_key(&name) {
+        let added = |name: &String| self.added.iter().any(|node| node.output.contains(name));
+        while self.consumers.contains_key(&name) || self.values.contains_key(&name) || added(&name) {
             name.push('_');
         }
         name
@@ -455,7 +540,10 @@ impl<'a> Importer<'a> {
             let Operation { kind, inputs, .. } = &self.operations[operation];
             match kind {
                 Kind::Relu | Kind::Clip { .. } => return true,
-                Kind::MaxPool { .. } | Kind::Select { .. } | Kind::GlobalAverage | Kind::AveragePool { .. } => {
+                Kind::MaxPool { .. }
+                | Kind::Select { .. }
+                | Kind::GlobalAverage
+                | Kind::AveragePool { .. } => {
                     operation = inputs[0];
                 }
                 _ => return false,
@@ -464,12 +552,16 @@ impl<'a> Importer<'a> {
     }
 }
 
+/// A node with the same name and operator.
+fn named_like(node: &NodeProto) -> NodeProto {
+    NodeProto { name: node_name(node), op_type: node.op_type.clone(), ..Default::default() }
+}
+
 /// The permutation of ONNX `Transpose` that brings a tensor of this layout into the order of
 /// channels, rows, columns, dimensions of 1 behind.
 fn to_nchw(layout: &[Axis]) -> Vec<i64> {
-    let mut order: Vec<usize> =
-        NCHW.iter().filter_map(|axis| layout.iter().position(|own| own == axis)).collect();
-    order.extend((0..layout.len()).filter(|&position| layout[position] == Axis::One));
+    let mut order: Vec<usize> = (0..layout.len()).collect();
+    order.sort_by_key(|&position| layout[position].rank());
     order.into_iter().map(|position| position as i64).collect()
 }
 

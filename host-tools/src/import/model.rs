@@ -169,6 +169,27 @@ fn last_output(graph: &GraphProto) -> Result<String, String> {
     Ok((*last).to_owned())
 }
 
+/// The attribute of a `Constant` that holds integers.
+pub(super) fn integers(values: &[i64]) -> AttributeProto {
+    let tensor = TensorProto {
+        dims: vec![values.len() as i64],
+        data_type: DataType::Int64 as i32,
+        int64_data: values.to_vec(),
+        ..Default::default()
+    };
+    AttributeProto {
+        name: "value".into(),
+        r#type: AttributeType::Tensor as i32,
+        t: Some(tensor),
+        ..Default::default()
+    }
+}
+
+/// An attribute that is a number.
+pub(super) fn integer(name: &str, value: i64) -> AttributeProto {
+    AttributeProto { name: name.into(), r#type: AttributeType::Int as i32, i: value, ..Default::default() }
+}
+
 /// A node that copies a tensor in another order of its dimensions.
 pub(super) fn transpose(from: String, to: String, order: Vec<i64>) -> NodeProto {
     NodeProto {

@@ -22,6 +22,12 @@ pub(super) enum Axis {
     Channels,
     Height,
     Width,
+    /// The channels in so many groups: which group.
+    Outer(usize),
+    /// The channels in groups: which channel of the group.
+    Inner,
+    /// Channels, rows and columns in this order as one dimension.
+    Features,
     /// A dimension of 1 that the operation's result does not have.
     One,
 }
@@ -48,7 +54,28 @@ pub(super) struct Data {
     pub(super) layout: Layout,
 }
 
+impl Axis {
+    /// Its place in the order of channels, rows and columns.
+    pub(super) fn rank(self) -> usize {
+        match self {
+            Axis::Batch => 0,
+            Axis::Channels | Axis::Features => 1,
+            Axis::Outer(_) => 2,
+            Axis::Inner => 3,
+            Axis::Height => 4,
+            Axis::Width => 5,
+            Axis::One => 6,
+        }
+    }
+}
+
 impl Data {
+    /// The groups that the channels are divided into.
+    pub(super) fn groups(&self) -> usize {
+        let groups = |axis: &Axis| if let Axis::Outer(groups) = axis { Some(*groups) } else { None };
+        self.layout.iter().find_map(groups).unwrap_or(1)
+    }
+
     /// `[channels, height, width]` with the pending padding.
     pub(super) fn padded(&self) -> [usize; 3] {
         let ([c, h, w], padding) = (self.shape, self.padding);
@@ -66,6 +93,9 @@ impl Data {
         let [channels, height, width] = self.padded();
         match axis {
             Axis::Channels => channels,
+            Axis::Outer(groups) => groups,
+            Axis::Inner => channels / self.groups().max(1),
+            Axis::Features => channels * height * width,
             Axis::Height => height,
             Axis::Width => width,
             Axis::Batch | Axis::One => 1,
@@ -82,7 +112,7 @@ impl Data {
         match axis {
             Axis::One => true,
             Axis::Height | Axis::Width => self.size(axis) == 1,
-            Axis::Batch | Axis::Channels => false,
+            Axis::Batch | Axis::Channels | Axis::Outer(_) | Axis::Inner | Axis::Features => false,
         }
     }
 
@@ -108,10 +138,8 @@ impl Data {
 
     /// Whether the tensor's values have another order than channels, rows, columns.
     pub(super) fn is_reordered(&self) -> bool {
-        let order = |layout: &[Axis]| -> Vec<Axis> {
-            layout.iter().copied().filter(|&axis| self.size(axis) > 1).collect()
-        };
-        order(&self.layout) != order(&NCHW)
+        let large = self.layout.iter().filter(|&&axis| self.size(axis) > 1);
+        !large.map(|axis| axis.rank()).is_sorted()
     }
 }
 
@@ -122,6 +150,9 @@ pub(super) fn shown_layout(layout: &[Axis]) -> String {
         Axis::Channels => "channels",
         Axis::Height => "height",
         Axis::Width => "width",
+        Axis::Outer(_) => "groups",
+        Axis::Inner => "channels of a group",
+        Axis::Features => "features",
         Axis::One => "1",
     });
     format!("[{}]", names.collect::<Vec<_>>().join(", "))

@@ -11,11 +11,19 @@ pub(super) struct Window {
     /// `[top, left, bottom, right]`.
     pub(super) padding: [usize; 4],
     pub(super) dilation: [usize; 2],
+    /// How far the last windows reach over the padding, with `ceil_mode`: `[bottom, right]`.
+    pub(super) overhang: [usize; 2],
     /// `[height, width]`.
     pub(super) output: [usize; 2],
 }
 
 impl Window {
+    /// Its padding and `other`, and as far as the last windows reach.
+    pub(super) fn reach(&self, other: [usize; 4]) -> [usize; 4] {
+        let overhang = [0, 0, self.overhang[0], self.overhang[1]];
+        std::array::from_fn(|side| self.padding[side] + other[side] + overhang[side])
+    }
+
     /// Reads the attributes of a convolution (whose weights give the kernel) or a pooling.
     pub(super) fn read(
         attributes: &Attributes<'_>,
@@ -53,7 +61,7 @@ impl Window {
             }
             other => return Err(format!("its auto_pad is `{}`, which is unknown", printable(other))),
         };
-        let mut output = [0; 2];
+        let (mut output, mut overhang) = ([0; 2], [0; 2]);
         for axis in 0..2 {
             let size = image[axis] + padding[axis] + padding[axis + 2];
             elements(&[size])?;
@@ -62,14 +70,14 @@ impl Window {
                     "its window spans {span:?} positions, more than the image of {image:?} with its padding"
                 ));
             };
-            if ceil && !room.is_multiple_of(stride[axis]) {
-                return Err(
-                    "its ceil_mode adds a position at the border, which is not supported; export with ceil_mode=False"
-                        .into(),
-                );
-            }
             output[axis] = room / stride[axis] + 1;
+            // A window more, if it begins within the image.
+            let next = output[axis] * stride[axis];
+            if ceil && !room.is_multiple_of(stride[axis]) && next < image[axis] + padding[axis] {
+                output[axis] += 1;
+                overhang[axis] = next + span[axis] - size;
+            }
         }
-        Ok(Window { kernel, stride, padding, dilation, output })
+        Ok(Window { kernel, stride, padding, dilation, overhang, output })
     }
 }

@@ -2,7 +2,8 @@
 
 use resight_runtime::Quantisation;
 use resight_runtime::layers::{
-    Add, AveragePool, Channels, Concat, Convolution, GlobalAverage, Linear, MaxPool, Multiply, Table, Upsample, View,
+    Add, AveragePool, Channels, Concat, Convolution, GlobalAverage, Linear, MaxPool, Multiply, Table,
+    Upsample, View,
 };
 use tract_onnx::prelude::tract_ndarray::{Array2, Array4};
 use tract_onnx::tract_core::internal::*;
@@ -59,7 +60,9 @@ pub fn lower(graph: &QuantisationGraph<'_>) -> Result<TypedModel, QuantiseError>
             Operator::Table(function) => Box::new(table(graph, node.inputs[0], id, function)?),
             Operator::Add { .. } => {
                 let [a, b] = [int8(graph, node.inputs[0])?, int8(graph, node.inputs[1])?];
-                Box::new(Add::new(a, b, int8(graph, id)?).map_err(|error| LayerFault::graph(&error).of(node))?)
+                Box::new(
+                    Add::new(a, b, int8(graph, id)?).map_err(|error| LayerFault::graph(&error).of(node))?,
+                )
             }
             Operator::Multiply => {
                 let [a, b] = [int8(graph, node.inputs[0])?, int8(graph, node.inputs[1])?];

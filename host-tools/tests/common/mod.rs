@@ -145,7 +145,8 @@ fn average_pool(
         let mut counted = 0;
         for (y, x_at) in (0..kernel[0]).flat_map(|y| (0..kernel[1]).map(move |x| (y, x))) {
             let (y, at) = (oy * stride[0] + y, ox * stride[1] + x_at);
-            let inside = (padding[0]..padding[0] + h).contains(&y) && (padding[1]..padding[1] + w).contains(&at);
+            let inside =
+                (padding[0]..padding[0] + h).contains(&y) && (padding[1]..padding[1] + w).contains(&at);
             let padded = y < padding[0] + h + padding[2] && at < padding[1] + w + padding[3];
             if inside {
                 *value += x[(channel * h + y - padding[0]) * w + at - padding[1]];
@@ -163,7 +164,8 @@ fn view(x: &[f32], [c, h, w]: [usize; 3], [channels, height, width]: [usize; 3])
     for position in 0..x.len() {
         // In the order of rows, columns and channels.
         let from = (position % c * h + position / c / w) * w + position / c % w;
-        let to = (position % channels * height + position / channels / width) * width + position / channels % width;
+        let to = (position % channels * height + position / channels / width) * width
+            + position / channels % width;
         out[to] = x[from];
     }
     out

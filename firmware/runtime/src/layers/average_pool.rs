@@ -202,7 +202,11 @@ impl Packed {
         let inside = |at: usize| at.saturating_sub(padding[axis]).min(input[axis]);
         let (first, last) = (inside(start), inside(end));
         let whole = end.min(input[axis] + padding[axis] + padding[axis + 2]) - start;
-        Span { start: first, end: last, counted: if self.layer.counts_padding { whole } else { last - first } }
+        Span {
+            start: first,
+            end: last,
+            counted: if self.layer.counts_padding { whole } else { last - first },
+        }
     }
 
     /// The average of a sum over `n` positions of an image.

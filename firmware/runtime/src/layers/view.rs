@@ -27,7 +27,11 @@ impl Layer for View {
         let [input] = inputs else { bail!("another shape takes one input, found {}", inputs.len()) };
         let image = input.image()?;
         let elements = self.shape.iter().try_fold(1usize, |product, &side| product.checked_mul(side));
-        ensure!(elements == Some(input.len()), "an activation of {image:?} cannot become one of {:?}", self.shape);
+        ensure!(
+            elements == Some(input.len()),
+            "an activation of {image:?} cannot become one of {:?}",
+            self.shape
+        );
         Ok(TensorFact::activation(self.shape))
     }
 

@@ -88,14 +88,10 @@ pub(super) fn function(
             x().with(Binary::Quotient, divisor)
         }
         "LeakyRelu" => leaky(number("alpha", 0.01)?),
-        "Elu" => exponential_linear(number("alpha", 1.0)?, Function::number(1.0)),
-        "Celu" => {
-            let alpha = number("alpha", 1.0)?;
-            exponential_linear(alpha.clone(), alpha)
-        }
+        "Elu" => exponential_linear(number("alpha", 1.0)?),
         "Selu" => {
             let (alpha, gamma) = (number("alpha", 1.673_263_2)?, number("gamma", 1.050_701)?);
-            exponential_linear(alpha, Function::number(1.0)).with(Binary::Product, gamma)
+            exponential_linear(alpha).with(Binary::Product, gamma)
         }
         "HardSigmoid" => hard_sigmoid(number("alpha", 0.2)?, number("beta", 0.5)?),
         "HardSwish" => {
@@ -123,11 +119,11 @@ fn leaky(slope: Function) -> Function {
     Function::Argument.with(Binary::Maximum, zero()).with(Binary::Sum, negative)
 }
 
-/// `max(x, 0) + alpha * (exp(min(x, 0) / width) - 1)`.
-fn exponential_linear(alpha: Function, width: Function) -> Function {
+/// `max(x, 0) + alpha * (exp(min(x, 0)) - 1)`.
+fn exponential_linear(alpha: Function) -> Function {
     let zero = || Function::number(0.0);
-    let scaled = Function::Argument.with(Binary::Minimum, zero()).with(Binary::Quotient, width);
-    let negative = scaled.then(Unary::Exponential).with(Binary::Difference, Function::number(1.0));
+    let below = Function::Argument.with(Binary::Minimum, zero());
+    let negative = below.then(Unary::Exponential).with(Binary::Difference, Function::number(1.0));
     let positive = Function::Argument.with(Binary::Maximum, zero());
     positive.with(Binary::Sum, negative.with(Binary::Product, alpha))
 }

@@ -150,6 +150,7 @@ fn with_constant(importer: &mut Importer<'_>, node: &NodeProto, data: &Data, pos
         ),
         ("Mul", _) => affine(importer, node, data, constant, zeros),
         ("Div", 1) => affine(importer, node, data, constant.iter().map(|c| 1.0 / c).collect(), zeros),
+        ("Div", _) => Err("dividing by a result of the network is not supported".into()),
         _ => function_of(importer, node, data, &constant, position),
     }
 }

@@ -3,12 +3,17 @@
 use resight_model_file::Activation;
 use tract_onnx::pb::NodeProto;
 
+use crate::function::{Function, Unary};
 use crate::import::array::{Array, normalise_axes};
 use crate::import::attributes::Attributes;
 use crate::import::error::node_name;
 use crate::import::importer::Importer;
+use crate::import::model::{integer, integers};
 use crate::import::operation::Kind;
-use crate::import::value::{Axis, Data, Outcome, Value};
+use crate::import::value::{Axis, Data, FLAT, Outcome, Value};
+
+/// Most channels of a softmax over two groups.
+const MAX_DIFFERENCES: usize = 1 << 12;
 
 pub(super) fn gemm(importer: &mut Importer<'_>, node: &NodeProto, attributes: &Attributes<'_>) -> Outcome {
     let (data, features) = features(importer, node)?;
@@ -38,10 +43,40 @@ pub(super) fn gemm(importer: &mut Importer<'_>, node: &NodeProto, attributes: &A
 }
 
 pub(super) fn mat_mul(importer: &mut Importer<'_>, node: &NodeProto, _: &Attributes<'_>) -> Outcome {
+    if importer.works_on_data(node.input.get(1..).unwrap_or_default()) {
+        return Err("it multiplies two results of the network as matrices: attention is not supported; use a convolutional network".into());
+    }
     let (data, features) = features(importer, node)?;
     let matrix = importer.weights(node, 1)?.ok_or("its weights are missing")?;
     let (weights, outputs) = connected(matrix, features, false)?;
     linear(importer, node, &data, weights, vec![0.0; outputs], outputs)
+}
+
+/// A flattened image, in the order that the runtime has its values in: rows, columns, channels.
+fn rows_first(importer: &mut Importer<'_>, node: &NodeProto, data: Data) -> Result<Data, String> {
+    let features = data.shape.iter().product();
+    let tensor = importer.operations[data.operation].tensor.clone();
+    let copy = importer.add_transpose(tensor, vec![0, 2, 3, 1]);
+    let view = importer.step(node, Kind::View, vec![data.operation], [features, 1, 1], &copy)?;
+    Ok(Data { operation: view, shape: [features, 1, 1], padding: [0; 4], layout: FLAT.to_vec() })
+}
+
+/// Weights `[output][channel][row][column]` as `[output][row][column][channel]`.
+fn columns_for(importer: &Importer<'_>, data: &Data, weights: Vec<f32>) -> Vec<f32> {
+    let view = &importer.operations[data.operation];
+    let [channels, height, width] = match view.kind {
+        Kind::View => importer.operations[view.inputs[0]].shape,
+        _ => return weights,
+    };
+    let positions = height * width;
+    if data.shape[0] != channels * positions || positions == 1 {
+        return weights;
+    }
+    let mut ordered = Vec::with_capacity(weights.len());
+    for row in weights.chunks_exact(channels * positions) {
+        ordered.extend((0..row.len()).map(|at| row[at % channels * positions + at / channels]));
+    }
+    ordered
 }
 
 /// A fully connected layer with weights `[output][input]`.
@@ -54,7 +89,7 @@ fn linear(
     outputs: usize,
 ) -> Outcome {
     let kind = Kind::Convolution {
-        weights,
+        weights: columns_for(importer, data, weights),
         bias,
         kernel: [1, 1],
         stride: [1, 1],
@@ -68,6 +103,11 @@ fn linear(
 /// The flat input of a fully connected layer.
 fn features(importer: &mut Importer<'_>, node: &NodeProto) -> Result<(Data, usize), String> {
     let data = importer.plain(node, 0)?;
+    if data.layout == [Axis::Batch, Axis::Features] {
+        let data = rows_first(importer, node, data)?;
+        let features = data.shape[0];
+        return Ok((data, features));
+    }
     if !data.is_flat() {
         return Err(format!("its input is an image {:?}; flatten it before", data.shape));
     }
@@ -79,6 +119,9 @@ pub(super) fn softmax(importer: &mut Importer<'_>, node: &NodeProto, attributes:
     let data = importer.plain(node, 0)?;
     let axis = attributes.integer("axis")?.unwrap_or(if importer.opset < 13 { 1 } else { -1 });
     let axes = normalise_axes(&[axis], data.layout.len())?;
+    if matches!(data.layout[axes[0]], Axis::Outer(_)) && node.op_type == "Softmax" {
+        return softmax_of_groups(importer, node, &data, axes[0]);
+    }
     if data.layout[axes[0]] != Axis::Channels || data.shape[1] * data.shape[2] != 1 {
         return Err(format!("its axis is {axis}; only the classes' axis is supported"));
     }
@@ -91,6 +134,44 @@ pub(super) fn softmax(importer: &mut Importer<'_>, node: &NodeProto, attributes:
     importer.activation = Some(Activation::Softmax);
     log::info!("node `{}` ({}) is left out: logits come before softmax", node_name(node), node.op_type);
     Ok(Value::Probabilities(data.operation))
+}
+
+/// The softmax over two groups of channels: the sigmoid of their difference.
+fn softmax_of_groups(importer: &mut Importer<'_>, node: &NodeProto, data: &Data, axis: usize) -> Outcome {
+    let channels = data.shape[0];
+    if data.groups() == 1 {
+        return Err("it is over one group, whose share is always 1".into());
+    }
+    if data.groups() != 2 || channels > MAX_DIFFERENCES || data.shape[1..] != [1, 1] {
+        return Err(format!(
+            "it is over {} groups of {channels} channels; only two are supported",
+            data.groups()
+        ));
+    }
+    // Each channel less its counterpart, as a convolution.
+    let half = channels / 2;
+    let mut weights = vec![0.0; channels * channels];
+    for channel in 0..channels {
+        weights[channel * channels + channel] = 1.0;
+        weights[channel * channels + (channel + half) % channels] = -1.0;
+    }
+    importer.charge(weights.len())?;
+    let tensor = importer.tensor_of(&node.input[0], data.operation);
+    let order = importer.add_node("Constant", &[], vec![integers(&[1, 0])]);
+    let exchanged = importer.add_node("Gather", &[&tensor, &order], vec![integer("axis", axis as i64)]);
+    let difference = importer.add_node("Sub", &[&tensor, &exchanged], vec![]);
+    let kind = Kind::Convolution {
+        weights,
+        bias: vec![0.0; channels],
+        kernel: [1, 1],
+        stride: [1, 1],
+        padding: [0; 4],
+        dilation: [1, 1],
+        groups: 1,
+    };
+    let step = importer.step(node, kind, vec![data.operation], data.shape, &difference)?;
+    let sigmoid = Kind::Function(Function::Argument.then(Unary::Sigmoid));
+    importer.value_of(node, sigmoid, vec![step], data.shape, &data.layout)
 }
 
 /// The probabilities of outputs that do not exclude each other.

@@ -29,14 +29,15 @@ const HANDLERS: &[(&str, Handler)] = &[
     ("AveragePool", pooling::average_pool),
     ("BatchNormalization", normalisation::batch_normalisation),
     ("Cast", identity::cast),
-    ("Celu", activation::function),
     ("Clip", activation::clip),
+    ("Concat", select::concat),
     ("Conv", convolution::convolution),
     ("Div", arithmetic::arithmetic),
     ("Dropout", identity::dropout),
     ("Elu", activation::function),
     ("Erf", activation::function),
     ("Exp", activation::function),
+    ("Expand", select::expand),
     ("Flatten", reshape::flatten),
     ("Gather", select::gather),
     ("Gelu", activation::function),
@@ -59,9 +60,12 @@ const HANDLERS: &[(&str, Handler)] = &[
     ("Pad", select::pad),
     ("Pow", arithmetic::arithmetic),
     ("Reciprocal", activation::function),
+    ("ReduceMax", pooling::reduce_max),
     ("ReduceMean", pooling::reduce_mean),
+    ("ReduceSum", select::reduce_sum),
     ("Relu", activation::relu),
     ("Reshape", reshape::reshape),
+    ("Resize", select::resize),
     ("Shape", reshape::shape),
     ("Selu", activation::function),
     ("Sigmoid", activation::sigmoid),
@@ -70,6 +74,7 @@ const HANDLERS: &[(&str, Handler)] = &[
     ("Softplus", activation::function),
     ("Softsign", activation::function),
     ("Sqrt", activation::function),
+    ("Split", select::split),
     ("Squeeze", reshape::squeeze),
     ("Sub", arithmetic::arithmetic),
     ("Sum", arithmetic::sum),
@@ -77,6 +82,7 @@ const HANDLERS: &[(&str, Handler)] = &[
     ("Tanh", activation::function),
     ("Transpose", reshape::transpose),
     ("Unsqueeze", reshape::unsqueeze),
+    ("Upsample", select::resize),
 ];
 
 /// Reads one node, whose inputs were read before.
@@ -110,14 +116,46 @@ fn is_quantised(operator: &str) -> bool {
         )
 }
 
+/// What an operator that is not supported is for, and what to do.
+fn unsupported(operator: &str) -> &'static str {
+    match operator {
+        "InstanceNormalization" | "GroupNormalization" => {
+            "group or instance normalisation takes mean and deviation of each picture anew, which integers with fixed scales cannot; train the network with batch normalisation"
+        }
+        "LayerNormalization"
+        | "SimplifiedLayerNormalization"
+        | "SkipLayerNormalization"
+        | "RMSNormalization" => {
+            "layer normalisation takes mean and deviation of each position anew, which integers with fixed scales cannot; use a network with batch normalisation"
+        }
+        "Attention" | "MultiHeadAttention" | "GroupQueryAttention" | "Einsum" => {
+            "attention multiplies two results as matrices, which is not supported; use a convolutional network"
+        }
+        "LRN" | "LpNormalization" | "MeanVarianceNormalization" => {
+            "it divides by what it finds in each picture, which integers with fixed scales cannot; train the network with batch normalisation"
+        }
+        "LSTM" | "GRU" | "RNN" | "Scan" => {
+            "recurrent networks are not supported; only networks that see one picture at a time are"
+        }
+        "NonMaxSuppression" | "TopK" | "RoiAlign" => {
+            "it is part of a detector's choice of boxes, which is not supported; only networks that classify pictures are"
+        }
+        "ConvTranspose" | "DepthToSpace" => {
+            "it enlarges the image as networks that draw or segment do, which is not supported"
+        }
+        _ => {
+            "the operator is not supported: int8 networks are made of convolutions, batch normalisation, functions of one value, sums and products of results, concatenation, pooling and fully connected layers; replace it in the model before the export"
+        }
+    }
+}
+
 fn value(importer: &mut Importer<'_>, node: &NodeProto) -> Outcome {
     let attributes = Attributes::new(node);
     if let Some(value) = constants::constants(importer, node, &attributes)? {
         return Ok(value);
     }
     let Some((_, handler)) = HANDLERS.iter().find(|(operator, _)| *operator == node.op_type) else {
-        return Err("the operator is not supported: int8 residual networks are made of convolutions, batch normalisation, ReLU, additions, pooling and a fully connected layer; replace it in the model before the export"
-            .into());
+        return Err(unsupported(&node.op_type).into());
     };
     let value = handler(importer, node, &attributes)?;
     attributes.finish()?;

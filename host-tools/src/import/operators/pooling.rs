@@ -26,7 +26,7 @@ pub(super) fn max_pool(
             "it follows a Pad with zeros, which are more than negative values; pad within the MaxPool".into(),
         );
     }
-    let padding: [usize; 4] = std::array::from_fn(|i| window.padding[i] + data.padding[i]);
+    let padding = window.reach(data.padding);
     // A window of nothing but padding has no maximum.
     if (0..4).any(|side| padding[side] >= window.kernel[side % 2]) {
         return Err(format!("its padding {padding:?} is not smaller than its window {:?}", window.kernel));
@@ -46,11 +46,27 @@ pub(super) fn average_pool(
     if window.kernel == [height, width] && window.padding == [0; 4] && data.padding == [0; 4] {
         return global_average(importer, node, &data, &NCHW);
     }
-    if (window.padding != [0; 4] && !counts_padding) || window.dilation != [1, 1] {
-        return Err(
-            "its window is neither the whole image nor the same everywhere; average without padding or count it"
-                .into(),
-        );
+    if window.dilation != [1, 1] {
+        return Err(format!("its dilation is {:?}; only 1 is supported", window.dilation));
+    }
+    let has_overhang = window.overhang != [0, 0];
+    if has_overhang || (window.padding != [0; 4] && !counts_padding) {
+        let counts = counts_padding && window.padding != [0; 4];
+        if data.padding != [0; 4] || (counts && has_overhang) {
+            return Err(
+                "it counts zeros of its padding, and others behind them that its ceil_mode adds not; export with ceil_mode=False"
+                    .into(),
+            );
+        }
+        let padding = window.reach([0; 4]);
+        let kind = Kind::AveragePool {
+            kernel: window.kernel,
+            stride: window.stride,
+            padding,
+            counts_padding: counts,
+        };
+        let shape = [channels, window.output[0], window.output[1]];
+        return importer.value_of(node, kind, vec![data.operation], shape, &NCHW);
     }
     // The same weight for each position of the window: a convolution per channel.
     let count = elements(&[channels, window.kernel[0], window.kernel[1]])?;
@@ -89,9 +105,9 @@ pub(super) fn reduce_mean(
     let averaged = normalise_axes(&axes, data.layout.len())?;
     let is_position = |axis: Axis| matches!(axis, Axis::Height | Axis::Width);
     let positions = data.layout.iter().filter(|&&axis| is_position(axis)).count();
-    if averaged.len() != positions || !averaged.iter().all(|&axis| is_position(data.layout[axis])) {
+    if averaged.is_empty() || !averaged.iter().all(|&axis| is_position(data.layout[axis])) {
         return Err(format!(
-            "it averages over the axes {axes:?} of {}; only height and width are supported",
+            "it averages over the axes {axes:?} of {}; only height and width are supported (over channels it is layer normalisation, which integers with fixed scales cannot compute)",
             shown_layout(&data.layout)
         ));
     }
@@ -103,7 +119,56 @@ pub(super) fn reduce_mean(
         .filter(|(position, _)| kept(*position))
         .map(|(_, &axis)| axis)
         .collect();
+    if averaged.len() < positions {
+        // Rows or columns alone.
+        let [channels, height, width] = data.shape;
+        let over = |axis: Axis| averaged.iter().any(|&position| data.layout[position] == axis);
+        let kernel = [if over(Axis::Height) { height } else { 1 }, if over(Axis::Width) { width } else { 1 }];
+        let shape = [channels, height / kernel[0], width / kernel[1]];
+        // One axis after the other is all of the image.
+        let before = &importer.operations[data.operation];
+        if let (Kind::AveragePool { stride: [1, 1], padding: [0, 0, 0, 0], .. }, [_, 1, 1]) =
+            (&before.kind, shape)
+        {
+            let source = before.inputs[0];
+            let image = importer.operations[source].shape;
+            let took_axis = [1, 2].into_iter().all(|axis| [1, image[axis]].contains(&before.shape[axis]));
+            if took_axis {
+                let whole =
+                    Data { operation: source, shape: image, padding: [0; 4], layout: data.layout.clone() };
+                return global_average(importer, node, &whole, &layout);
+            }
+        }
+        let kind = Kind::AveragePool { kernel, stride: [1, 1], padding: [0; 4], counts_padding: false };
+        return importer.value_of(node, kind, vec![data.operation], shape, &layout);
+    }
     global_average(importer, node, &data, &layout)
+}
+
+/// `ReduceMax` over the image.
+pub(super) fn reduce_max(
+    importer: &mut Importer<'_>,
+    node: &NodeProto,
+    attributes: &Attributes<'_>,
+) -> Outcome {
+    let data = importer.plain(node, 0)?;
+    let axes = importer.attribute_or_input(node, attributes, "axes", 1, 18)?.unwrap_or_default();
+    attributes.ignore("noop_with_empty_axes");
+    let keep = attributes.integer("keepdims")?.unwrap_or(1) != 0;
+    let taken = normalise_axes(&axes, data.layout.len())?;
+    let mut over: Layout = taken.iter().map(|&axis| data.layout[axis]).collect();
+    over.sort_by_key(|&axis| axis == Axis::Width);
+    if over != [Axis::Height, Axis::Width] {
+        return Err(format!(
+            "it takes the maximum over the axes {axes:?} of {}; only height and width are supported",
+            shown_layout(&data.layout)
+        ));
+    }
+    let kept = (0..data.layout.len()).filter(|position| keep || !taken.contains(position));
+    let layout: Layout = kept.map(|position| data.layout[position]).collect();
+    let [channels, height, width] = data.shape;
+    let kind = Kind::MaxPool { kernel: [height, width], stride: [1, 1], padding: [0; 4] };
+    importer.value_of(node, kind, vec![data.operation], [channels, 1, 1], &layout)
 }
 
 pub(super) fn global_average_pool(

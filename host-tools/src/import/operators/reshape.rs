@@ -7,6 +7,7 @@ use crate::import::array::{Array, normalise_axes};
 use crate::import::attributes::Attributes;
 use crate::import::error::shown;
 use crate::import::importer::Importer;
+use crate::import::operation::Kind;
 use crate::import::value::{Axis, Data, FLAT, Layout, Outcome, Value, shown_layout};
 
 pub(super) fn flatten(importer: &mut Importer<'_>, node: &NodeProto, attributes: &Attributes<'_>) -> Outcome {
@@ -17,8 +18,12 @@ pub(super) fn flatten(importer: &mut Importer<'_>, node: &NodeProto, attributes:
     let split = usize::try_from(split).ok().filter(|&split| split <= rank);
     // The batch and nothing but dimensions of 1 with it, the channels and nothing else with them.
     let batch = split.map(|split| merged(&data, &data.layout[..split]));
-    if batch != Some(vec![Axis::Batch]) {
+    let in_groups = data.layout.iter().any(|axis| matches!(axis, Axis::Outer(_) | Axis::Features));
+    if batch != Some(vec![Axis::Batch]) || in_groups {
         return Err(format!("its axis is {axis}; only 1 is supported"));
+    }
+    if data.shape[1] * data.shape[2] > 1 && !data.is_reordered() {
+        return Ok(Value::Data(Data { layout: vec![Axis::Batch, Axis::Features], ..data }));
     }
     drop_positions(&data)
 }
@@ -32,19 +37,31 @@ pub(super) fn reshape(importer: &mut Importer<'_>, node: &NodeProto, attributes:
         Value::Unresolved(_) => vec![None, None],
         _ => return Err("its shape is no constant; export with fixed shapes and constant folding".into()),
     };
-    let refuse = || {
-        format!(
-            "it reshapes {own:?} to {}; only dimensions of 1 can come and go, with a symbolic batch or batch 1",
-            shown(&target)
-        )
+    let users = node.output.first().and_then(|output| importer.consumers.get(output));
+    let feeds = |operator: &str| users.is_some_and(|users| users.iter().any(|user| user == operator));
+    let purpose = if feeds("InstanceNormalization") {
+        ": group normalisation takes mean and deviation of each picture anew, which integers with fixed scales cannot; train the network with batch normalisation"
+    } else if feeds("MatMul") || feeds("Einsum") || (own.len() == 4 && target.len() == 3) {
+        ": attention over positions is not supported; use a convolutional network"
+    } else {
+        "; only dimensions of 1 can come and go and channels be divided into groups, with a symbolic batch or batch 1"
     };
+    let refuse = || format!("it reshapes {own:?} to {}{purpose}", shown(&target));
     if target.iter().skip(1).any(Option::is_none) {
         // The shape depends on the batch in a way that is not understood. Before a fully
         // connected layer it can only be [N, channels].
         let output = node.output.first().map_or("", |o| o);
         let next = importer.consumers.get(output);
         let connected = next.is_some_and(|n| n.iter().all(|op| op == "Gemm" || op == "MatMul"));
-        return if connected && target.len() == 2 { drop_positions(&data) } else { Err(refuse()) };
+        return if connected && target.len() == 2 {
+            let flat = flattened(&data, &[1, own.iter().product()]);
+            flat.map_or_else(
+                || drop_positions(&data),
+                |layout| Ok(Value::Data(Data { layout, ..data.clone() })),
+            )
+        } else {
+            Err(refuse())
+        };
     }
     let mut dims = Vec::new();
     for (axis, &value) in target.iter().enumerate() {
@@ -58,28 +75,70 @@ pub(super) fn reshape(importer: &mut Importer<'_>, node: &NodeProto, attributes:
     }
     let result = Array { dims: own.clone(), data: vec![(); own.iter().product()] }.reshape(&dims);
     let result = result.map_err(|_| refuse())?.dims;
-    let layout = matched(&data, &result).ok_or_else(refuse)?;
+    if let Some(layout) = flattened(&data, &result) {
+        return Ok(Value::Data(Data { layout, ..data }));
+    }
+    let Matched { layout, shuffled } = matched(&data, &result).ok_or_else(refuse)?;
+    if let Some(order) = shuffled {
+        return importer.value_of(node, Kind::Channels(order), vec![data.operation], data.shape, &layout);
+    }
     Ok(Value::Data(Data { layout, ..data }))
 }
 
-/// The layout of the data under other dimensions, if only dimensions of 1 come or go.
-fn matched(data: &Data, dims: &[usize]) -> Option<Layout> {
+/// `[batch, features]` of an image.
+fn flattened(data: &Data, dims: &[usize]) -> Option<Layout> {
+    let features = [Axis::Channels, Axis::Height, Axis::Width];
+    let own: Layout = data.layout.iter().copied().filter(|&axis| axis != Axis::One).collect();
+    let fits = own.first() == Some(&Axis::Batch) && own[1..].iter().all(|axis| features.contains(axis));
+    let [1, count] = *dims else { return None };
+    let is_image = data.shape[1] * data.shape[2] > 1 && count == data.shape.iter().product::<usize>();
+    (fits && is_image && !data.is_reordered()).then(|| vec![Axis::Batch, Axis::Features])
+}
+
+/// What data is under other dimensions.
+struct Matched {
+    layout: Layout,
+    /// The order of channels that merging their parts makes.
+    shuffled: Option<Vec<usize>>,
+}
+
+/// The data under other dimensions, if only dimensions of 1 come or go, channels are divided into
+/// parts, or their parts merged.
+fn matched(data: &Data, dims: &[usize]) -> Option<Matched> {
     if data.layout.first() != Some(&Axis::Batch) || dims.first() != Some(&1) {
         return None;
     }
-    let mut left = data.layout[1..].iter().copied().filter(|&axis| !data.is_unit(axis)).peekable();
+    let left: Layout = data.layout[1..].iter().copied().filter(|&axis| !data.is_unit(axis)).collect();
+    let (mut left, mut rest) = (left.as_slice(), &dims[1..]);
+    let mut shuffled = None;
     let mut layout = vec![Axis::Batch];
-    for &size in &dims[1..] {
-        match left.peek() {
-            Some(&axis) if data.size(axis) == size => {
-                layout.push(axis);
-                left.next();
+    while let Some((&size, others)) = rest.split_first() {
+        let channels = data.shape[0];
+        rest = others;
+        match (left, others) {
+            ([Axis::Outer(_), Axis::Inner, after @ ..], _) if size == channels => {
+                layout.push(Axis::Channels);
+                left = after;
             }
-            _ if size == 1 => layout.push(Axis::One),
+            ([Axis::Inner, Axis::Outer(groups), after @ ..], _) if size == channels => {
+                layout.push(Axis::Channels);
+                left = after;
+                let inner = channels / groups;
+                shuffled = Some((0..channels).map(|c| c % groups * inner + c / groups).collect());
+            }
+            ([axis, after @ ..], _) if data.size(*axis) == size => {
+                layout.push(*axis);
+                left = after;
+            }
+            (_, _) if size == 1 => layout.push(Axis::One),
+            ([Axis::Channels, after @ ..], [inner, others @ ..]) if size * inner == channels => {
+                layout.extend([Axis::Outer(size), Axis::Inner]);
+                (left, rest) = (after, others);
+            }
             _ => return None,
         }
     }
-    left.next().is_none().then_some(layout)
+    left.is_empty().then_some(Matched { layout, shuffled })
 }
 
 pub(super) fn squeeze(importer: &mut Importer<'_>, node: &NodeProto, attributes: &Attributes<'_>) -> Outcome {

@@ -1,4 +1,5 @@
-//! `Pad`, `Slice` and `Gather`.
+//! What takes parts and puts parts together: `Pad`, `Slice`, `Gather`, `Split`, `Concat`,
+//! `ReduceSum` over groups, `Resize`, `Expand`.
 
 use tract_onnx::pb::NodeProto;
 
@@ -9,7 +10,7 @@ use crate::import::error::printable;
 use crate::import::importer::Importer;
 use crate::import::limits::MAX_DIMENSION;
 use crate::import::operation::Kind;
-use crate::import::value::{Axis, Data, Outcome, Value};
+use crate::import::value::{Axis, Data, NCHW, Outcome, Value, shown_layout};
 
 /// Most weights of the 0/1 matrix that a shortcut with channel padding becomes.
 const MAX_SELECTION: usize = 1 << 24;
@@ -46,7 +47,7 @@ pub(super) fn pad(importer: &mut Importer<'_>, node: &NodeProto, attributes: &At
             Axis::Channels => &mut channels,
             Axis::Height => &mut vertical,
             Axis::Width => &mut horizontal,
-            Axis::Batch | Axis::One => &mut others,
+            Axis::Batch | Axis::One | Axis::Outer(_) | Axis::Inner | Axis::Features => &mut others,
         };
         for side in 0..2 {
             let amount = usize::try_from(pads[position + side * axes.len()])
@@ -57,7 +58,7 @@ pub(super) fn pad(importer: &mut Importer<'_>, node: &NodeProto, attributes: &At
         }
     }
     if others != [0, 0] {
-        return Err(format!("it pads the batch: {pads:?}"));
+        return Err(format!("it pads {}: {pads:?}", shown_layout(&data.layout)));
     }
     let mut data = data;
     if channels != [0, 0] {
@@ -76,6 +77,20 @@ pub(super) fn slice(importer: &mut Importer<'_>, node: &NodeProto, attributes: &
     let axes = normalise_axes(&read.axes, data.layout.len())?;
     if let Some(order) = reversed_channels(&data, &read, &axes) {
         return channels(importer, node, data, &order);
+    }
+    if let (&[axis], &[start], &[end], &[step]) =
+        (axes.as_slice(), read.starts.as_slice(), read.ends.as_slice(), read.steps.as_slice())
+        && matches!(data.layout[axis], Axis::Channels | Axis::Outer(_))
+        && step > 0
+    {
+        let size = data.size(data.layout[axis]) as i64;
+        let within = |at: i64| (if at < 0 { at.saturating_add(size) } else { at }).clamp(0, size) as usize;
+        let chosen: Vec<usize> = (within(start)..within(end)).step_by(step as usize).collect();
+        return if chosen.len() < size as usize {
+            part(importer, node, &data, data.layout[axis], &chosen)
+        } else {
+            Ok(Value::Data(data))
+        };
     }
     let shape = data.dims();
     let mut stride = [1, 1];
@@ -130,7 +145,16 @@ pub(super) fn gather(importer: &mut Importer<'_>, node: &NodeProto, attributes: 
         .collect();
     let mut sorted = order.clone().unwrap_or_default();
     sorted.sort_unstable();
+    let is_image = data.operation == 0;
     match order {
+        Some(order)
+            if data.layout[axis] == Axis::Channels
+                && (!is_image || !sorted.iter().copied().eq(0..count))
+                && importer.gathers_list(node)
+                && order.iter().all(|&channel| channel < count) =>
+        {
+            part(importer, node, &data, Axis::Channels, &order)
+        }
         Some(order) if data.layout[axis] == Axis::Channels && sorted.into_iter().eq(0..count) => {
             channels(importer, node, data, &order)
         }
@@ -182,4 +206,260 @@ fn select(
     }
     importer.charge(if inputs == shape[0] { 0 } else { inputs * shape[0] })?;
     importer.push(node, kind, vec![source], shape, &data.layout)
+}
+
+/// Some channels, or some groups of channels, in an order of their own.
+fn part(importer: &mut Importer<'_>, node: &NodeProto, data: &Data, axis: Axis, chosen: &[usize]) -> Outcome {
+    if chosen.is_empty() || chosen.len() > MAX_DIMENSION {
+        return Err(format!("it takes {} channels", chosen.len()));
+    }
+    let mut layout = data.layout.clone();
+    let order: Vec<usize> = if let Axis::Outer(_) = axis {
+        let inner = data.size(Axis::Inner);
+        layout.iter_mut().filter(|own| **own == axis).for_each(|own| *own = Axis::Outer(chosen.len()));
+        chosen.iter().flat_map(|&outer| outer * inner..(outer + 1) * inner).collect()
+    } else {
+        chosen.to_vec()
+    };
+    let [_, height, width] = data.shape;
+    let shape = [order.len(), height, width];
+    // One of what was put side by side is there already.
+    if let Some(source) = importer.is_part(data.operation, &order) {
+        return Ok(Value::Data(Data { operation: source, shape, padding: [0; 4], layout }));
+    }
+    importer.value_of(node, Kind::Channels(order), vec![data.operation], shape, &layout)
+}
+
+/// `Split` of channels.
+pub(super) fn split(importer: &mut Importer<'_>, node: &NodeProto, attributes: &Attributes<'_>) -> Outcome {
+    let data = importer.plain(node, 0)?;
+    let axis = attributes.integer("axis")?.unwrap_or(0);
+    let axis = normalise_axes(&[axis], data.layout.len())?[0];
+    let along = data.layout[axis];
+    if !matches!(along, Axis::Channels | Axis::Outer(_)) {
+        return Err(format!(
+            "it divides axis {axis} of {}; only channels can be divided",
+            shown_layout(&data.layout)
+        ));
+    }
+    let parts = node.output.len().max(1);
+    attributes.integer("num_outputs")?;
+    let stated = importer.attribute_or_input(node, attributes, "split", 1, 13)?;
+    let size = data.size(along);
+    let each = size.div_ceil(parts);
+    let sizes: Vec<usize> = match stated {
+        Some(sizes) => sizes.iter().map(|&size| usize::try_from(size).unwrap_or(0)).collect(),
+        None => (0..parts).map(|part| each.min(size.saturating_sub(part * each))).collect(),
+    };
+    if sizes.len() != parts || sizes.contains(&0) || sizes.iter().sum::<usize>() != size {
+        return Err(format!("its parts {sizes:?} do not make the {size} that it divides"));
+    }
+    let mut first = 0;
+    let mut result = None;
+    for (position, &count) in sizes.iter().enumerate() {
+        let name = node.output[position].clone();
+        let own = NodeProto { output: vec![name], ..importer.bare(node) };
+        let chosen: Vec<usize> = (first..first + count).collect();
+        let value = part(importer, &own, &data, along, &chosen)?;
+        if position == 0 {
+            result = Some(value);
+        } else {
+            importer.define_output(node, position, value);
+        }
+        first += count;
+    }
+    result.ok_or_else(|| "it has no output".into())
+}
+
+/// `Concat` of channels, or of images as groups of channels.
+pub(super) fn concat(importer: &mut Importer<'_>, node: &NodeProto, attributes: &Attributes<'_>) -> Outcome {
+    let mut parts: Vec<Data> = vec![];
+    for position in 0..node.input.len() {
+        parts.push(importer.plain(node, position)?);
+    }
+    let first = parts.first().ok_or("it has no inputs")?.clone();
+    let axis = attributes.integer("axis")?.unwrap_or(1);
+    let axis = normalise_axes(&[axis], first.layout.len())?[0];
+    let same = |data: &Data| {
+        let layouts = data.layout.iter().zip(&first.layout).enumerate();
+        let fits = |(at, (&own, &other)): (usize, (&Axis, &Axis))| {
+            at == axis || own == other || (data.is_unit(own) && first.is_unit(other))
+        };
+        data.layout.len() == first.layout.len()
+            && { layouts }.all(fits)
+            && data.shape[1..] == first.shape[1..]
+            && std::mem::discriminant(&data.layout[axis]) == std::mem::discriminant(&first.layout[axis])
+    };
+    if !parts.iter().all(same) {
+        let shapes: Vec<Vec<usize>> = parts.iter().map(Data::dims).collect();
+        return Err(format!("it puts {shapes:?} side by side; all must be images of one size, or all flat"));
+    }
+    let mut layout = first.layout.clone();
+    match first.layout[axis] {
+        Axis::Channels => {}
+        // Images of the same channels, stacked: groups of channels.
+        Axis::One
+            if parts.iter().all(|part| part.shape[0] == first.shape[0])
+                && layout[axis + 1..].iter().find(|&&a| a != Axis::One) == Some(&Axis::Channels) =>
+        {
+            layout[axis] = Axis::Outer(parts.len());
+            layout.iter_mut().filter(|own| **own == Axis::Channels).for_each(|own| *own = Axis::Inner);
+        }
+        Axis::Outer(_) if parts.iter().all(|p| p.size(Axis::Inner) == first.size(Axis::Inner)) => {
+            layout[axis] = Axis::Outer(parts.iter().map(Data::groups).sum());
+        }
+        _ => {
+            return Err(format!(
+                "it joins along axis {axis} of {}; only channels can be put side by side",
+                shown_layout(&first.layout)
+            ));
+        }
+    }
+    let channels = parts.iter().map(|part| part.shape[0]).sum();
+    let shape = [channels, first.shape[1], first.shape[2]];
+    let inputs: Vec<usize> = parts.iter().map(|part| part.operation).collect();
+    if let [only] = inputs.as_slice() {
+        return Ok(Value::Data(Data { operation: *only, layout, ..first }));
+    }
+    importer.value_of(node, Kind::Concat, inputs, shape, &layout)
+}
+
+/// `ReduceSum` over groups of channels.
+pub(super) fn reduce_sum(
+    importer: &mut Importer<'_>,
+    node: &NodeProto,
+    attributes: &Attributes<'_>,
+) -> Outcome {
+    let data = importer.plain(node, 0)?;
+    let axes = importer.attribute_or_input(node, attributes, "axes", 1, 13)?.unwrap_or_default();
+    attributes.ignore("noop_with_empty_axes");
+    let keep = attributes.integer("keepdims")?.unwrap_or(1) != 0;
+    let axes = normalise_axes(&axes, data.layout.len())?;
+    let &[axis] = axes.as_slice() else { return Err(format!("it sums over {} axes", axes.len())) };
+    if !matches!(data.layout[axis], Axis::Outer(_)) {
+        return Err(format!(
+            "it sums over axis {axis} of {}; only groups of channels can be summed",
+            shown_layout(&data.layout)
+        ));
+    }
+    let mut layout = data.layout.clone();
+    layout[axis] = Axis::One;
+    if !keep {
+        layout.remove(axis);
+    }
+    layout.iter_mut().filter(|own| **own == Axis::Inner).for_each(|own| *own = Axis::Channels);
+    let [_, height, width] = data.shape;
+    let (inner, groups) = (data.size(Axis::Inner), data.groups());
+    let shape = [inner, height, width];
+    let tensor = importer.tensor_of(&node.input[0], data.operation);
+    let mut sum: Option<(usize, String)> = None;
+    for group in 0..groups {
+        let order: Vec<usize> = (group * inner..(group + 1) * inner).collect();
+        let (operation, name) = match importer.is_part(data.operation, &order) {
+            Some(source) => {
+                let name = importer.operations[source].tensor.clone();
+                (source, name)
+            }
+            None => {
+                let name = importer.add_group(&tensor, axis, group);
+                (importer.step(node, Kind::Channels(order), vec![data.operation], shape, &name)?, name)
+            }
+        };
+        sum = Some(match sum {
+            None => (operation, name),
+            Some((before, so_far)) if group + 1 < groups => {
+                let name = importer.add_node("Add", &[&so_far, &name], vec![]);
+                (importer.step(node, Kind::Add, vec![before, operation], shape, &name)?, name)
+            }
+            Some((before, _)) => {
+                let data = importer.push(node, Kind::Add, vec![before, operation], shape, &layout)?;
+                return Ok(Value::Data(data));
+            }
+        });
+    }
+    let (operation, _) = sum.ok_or("it sums nothing")?;
+    Ok(Value::Data(Data { operation, shape, padding: [0; 4], layout }))
+}
+
+/// `Resize` and `Upsample` by whole factors, to the nearest.
+pub(super) fn resize(importer: &mut Importer<'_>, node: &NodeProto, attributes: &Attributes<'_>) -> Outcome {
+    let (data, [channels, height, width]) = importer.image(node)?;
+    importer.plain(node, 0)?;
+    // The reference needs them all.
+    for position in 1..node.input.len() {
+        importer.optional(node, position)?;
+    }
+    for name in
+        ["cubic_coeff_a", "exclude_outside", "extrapolation_value", "antialias", "keep_aspect_ratio_policy"]
+    {
+        attributes.ignore(name);
+    }
+    let mode = attributes.string("mode")?.unwrap_or_else(|| "nearest".into());
+    let transformation = attributes.string("coordinate_transformation_mode")?;
+    let nearest = attributes.string("nearest_mode")?;
+    let fits = match transformation.as_deref() {
+        Some("asymmetric") => nearest.is_none_or(|how| how == "floor"),
+        Some("half_pixel" | "pytorch_half_pixel") | None => {
+            nearest.is_none_or(|how| how.starts_with("round_prefer"))
+        }
+        _ => false,
+    };
+    if mode != "nearest" || !(fits || node.op_type == "Upsample") {
+        return Err(format!(
+            "it enlarges by `{}`; only nearest by whole factors is supported",
+            printable(&mode)
+        ));
+    }
+    let (scales_at, sizes_at) =
+        if node.op_type == "Upsample" || importer.opset < 11 { (1, 3) } else { (2, 3) };
+    let target: Vec<f64> = match importer.weights(node, scales_at)? {
+        Some(scales) if scales.data.len() == 4 => {
+            let own = [1, channels, height, width];
+            scales.data.iter().zip(own).map(|(&scale, own)| f64::from(scale) * own as f64).collect()
+        }
+        _ => match importer.input(node, sizes_at)? {
+            Value::Integer(sizes) if sizes.data.len() == 4 => {
+                sizes.data.iter().map(|size| size.map_or(1.0, |size| size as f64)).collect()
+            }
+            _ => {
+                return Err(
+                    "its sizes are no constants; export with fixed shapes and constant folding".into()
+                );
+            }
+        },
+    };
+    let factor = |axis: usize, own: usize| {
+        let factor = (target[axis] / own as f64).round();
+        ((1.0..=64.0).contains(&factor) && (factor * own as f64 - target[axis]).abs() < 0.5)
+            .then_some(factor as usize)
+    };
+    match (factor(1, channels), factor(2, height), factor(3, width)) {
+        (Some(1), Some(1), Some(1)) => Ok(Value::Data(data)),
+        (Some(1), Some(vertical), Some(horizontal)) => {
+            let shape = [channels, height * vertical, width * horizontal];
+            importer.value_of(
+                node,
+                Kind::Upsample([vertical, horizontal]),
+                vec![data.operation],
+                shape,
+                &NCHW,
+            )
+        }
+        _ => Err(format!(
+            "it makes {target:?} of [1, {channels}, {height}, {width}]; only whole factors are supported"
+        )),
+    }
+}
+
+/// `Expand`, where what takes it does the same by itself.
+pub(super) fn expand(importer: &mut Importer<'_>, node: &NodeProto, _: &Attributes<'_>) -> Outcome {
+    let data = importer.plain(node, 0)?;
+    // The reference needs it.
+    importer.input(node, 1)?;
+    let output = node.output.first().map_or("", |output| output);
+    let spreads = |operator: &String| ["Mul", "Expand"].contains(&operator.as_str());
+    if importer.consumers.get(output).is_none_or(|users| !users.iter().all(spreads)) {
+        return Err("it repeats a result, which is only supported before a multiplication".into());
+    }
+    Ok(Value::Data(data))
 }

@@ -1,0 +1,294 @@
+//! Networks with every operator that is more than a residual network's, from ONNX to integers: all
+//! multiplications on int8, the logits close to f32, the same through a model file.
+
+use std::path::PathBuf;
+
+use resight::cards::Clip;
+use resight::import::import_proto;
+use resight::quantise::{Method, Options, Quantised, default_preprocessing, quantise};
+use resight::synth::{Architecture, synth};
+use resight_fixtures::Random;
+use resight_kernels::Sequential;
+use resight_runtime::{Classes, Layers, Program, Target};
+use tract_onnx::pb::attribute_proto::AttributeType;
+use tract_onnx::pb::tensor_proto::DataType;
+use tract_onnx::pb::{AttributeProto, ModelProto, NodeProto, TensorProto};
+use tract_onnx::prelude::Framework as _;
+
+/// Nodes and weights of a network while it is written down; its input is `input`, 3 x 32 x 32.
+struct Network {
+    nodes: Vec<NodeProto>,
+    weights: Vec<TensorProto>,
+    random: Random,
+}
+
+fn integers(name: &str, ints: &[i64]) -> AttributeProto {
+    let kind = AttributeType::Ints as i32;
+    AttributeProto { name: name.into(), r#type: kind, ints: ints.to_vec(), ..Default::default() }
+}
+
+fn integer(name: &str, i: i64) -> AttributeProto {
+    AttributeProto { name: name.into(), r#type: AttributeType::Int as i32, i, ..Default::default() }
+}
+
+impl Network {
+    fn new(seed: u64) -> Self {
+        Self { nodes: vec![], weights: vec![], random: Random::new(seed) }
+    }
+
+    fn node(&mut self, operator: &str, inputs: &[&str], attribute: Vec<AttributeProto>) -> String {
+        let name = format!("{}{}", operator.to_lowercase(), self.nodes.len());
+        self.nodes.push(NodeProto {
+            op_type: operator.into(),
+            name: name.clone(),
+            input: inputs.iter().map(|&input| input.into()).collect(),
+            output: vec![name.clone()],
+            attribute,
+            ..Default::default()
+        });
+        name
+    }
+
+    fn reals(&mut self, dims: &[i64], size: f32, middle: f32) -> String {
+        let name = format!("w{}", self.weights.len());
+        let values = self.random.reals(dims.iter().product::<i64>() as usize);
+        self.weights.push(TensorProto {
+            name: name.clone(),
+            dims: dims.to_vec(),
+            data_type: DataType::Float as i32,
+            float_data: values.into_iter().map(|value| middle + value * size).collect(),
+            ..Default::default()
+        });
+        name
+    }
+
+    fn numbers(&mut self, values: &[i64]) -> String {
+        let name = format!("w{}", self.weights.len());
+        self.weights.push(TensorProto {
+            name: name.clone(),
+            dims: vec![values.len() as i64],
+            data_type: DataType::Int64 as i32,
+            int64_data: values.to_vec(),
+            ..Default::default()
+        });
+        name
+    }
+
+    fn scalar(&mut self, value: f32) -> String {
+        self.reals(&[], 0.0, value)
+    }
+
+    /// A convolution whose outputs are about as large as its inputs.
+    fn convolution(
+        &mut self,
+        input: &str,
+        from: i64,
+        to: i64,
+        kernel: i64,
+        stride: i64,
+        groups: i64,
+    ) -> String {
+        let depth = (from / groups * kernel * kernel) as f32;
+        let weights = self.reals(&[to, from / groups, kernel, kernel], (3.0 / depth).sqrt() * 1.3, 0.0);
+        let bias = self.reals(&[to], 0.3, 0.1);
+        self.node(
+            "Conv",
+            &[input, &weights, &bias],
+            vec![
+                integers("pads", &[kernel / 2; 4]),
+                integers("strides", &[stride; 2]),
+                integers("kernel_shape", &[kernel; 2]),
+                integer("group", groups),
+            ],
+        )
+    }
+
+    fn pool(
+        &mut self,
+        operator: &str,
+        input: &str,
+        kernel: i64,
+        stride: i64,
+        more: Vec<AttributeProto>,
+    ) -> String {
+        let mut attributes = vec![integers("kernel_shape", &[kernel; 2]), integers("strides", &[stride; 2])];
+        attributes.extend(more);
+        self.node(operator, &[input], attributes)
+    }
+
+    /// Squeeze and excitation.
+    fn gate(&mut self, input: &str, channels: i64, sigmoid: &str) -> String {
+        let mean = self.node("GlobalAveragePool", &[input], vec![]);
+        let small = self.convolution(&mean, channels, channels / 4, 1, 1, 1);
+        let small = self.node("Relu", &[&small], vec![]);
+        let large = self.convolution(&small, channels / 4, channels, 1, 1, 1);
+        let gate = self.node(sigmoid, &[&large], vec![]);
+        self.node("Mul", &[input, &gate], vec![])
+    }
+
+    fn join(&mut self, parts: &[&str]) -> String {
+        self.node("Concat", parts, vec![integer("axis", 1)])
+    }
+
+    /// Ends in ten classes.
+    fn finish(mut self, last: &str, channels: i64, flatten: bool) -> ModelProto {
+        let mean = if flatten { last.to_owned() } else { self.node("GlobalAveragePool", &[last], vec![]) };
+        let flat = self.node("Flatten", &[&mean], vec![]);
+        let weights = self.reals(&[10, channels], (3.0 / channels as f32).sqrt(), 0.0);
+        let logits = self.node("Gemm", &[&flat, &weights], vec![integer("transB", 1)]);
+        let mut proto = synth(Architecture::TinyBasic, 1);
+        proto.opset_import[0].version = 14;
+        let graph = proto.graph.as_mut().unwrap();
+        graph.node = self.nodes;
+        graph.initializer = self.weights;
+        graph.output[0].name = logits;
+        proto
+    }
+}
+
+fn quantised(name: &str, proto: ModelProto, least: f64) -> Quantised {
+    let folder = tempfile::tempdir().unwrap();
+    let clip = Clip::new(5);
+    let picture = |index: usize| -> PathBuf {
+        let path = folder.path().join(format!("{index:03}.png"));
+        clip.frame(index).save(&path).unwrap();
+        path
+    };
+    let images: Vec<PathBuf> = (0..clip.len()).step_by(clip.len() / 6).map(picture).collect();
+    let imported =
+        import_proto(proto, format!("{name}.onnx").as_ref()).unwrap_or_else(|error| panic!("{error}"));
+    let preprocessing = default_preprocessing(&imported.graph).unwrap();
+    let options = Options::new(Method::Mse, preprocessing);
+    let quantised = quantise(&imported, &images, &options, &|_, _, _| ())
+        .unwrap_or_else(|error| panic!("{name}: {error}"));
+    let report = &quantised.report;
+    println!("{name}: {:.1} dB", report.logits_sqnr_db);
+    assert_eq!(report.int8_mac_coverage_percent, 100.0, "{name}");
+    assert!(report.logits_sqnr_db > least, "{name}: {:.1} dB", report.logits_sqnr_db);
+    // The same through a file, by the reference kernels.
+    let layers = Layers::default();
+    let tar = layers.framework().write_to_tar_with_config(&quantised.model, vec![], false, true).unwrap();
+    let loaded = layers.framework().model_for_read(&mut &tar[..]).unwrap();
+    let mut program = Program::compile(&loaded, &layers, &Target::reference()).unwrap();
+    for golden in &quantised.golden {
+        let outputs = program.run(&Sequential, &golden.input).unwrap();
+        assert_eq!(Classes::logits(outputs).unwrap(), golden.logits().unwrap(), "{name}");
+    }
+    quantised
+}
+
+#[test]
+fn inverted_bottlenecks_with_every_function() {
+    for (name, functions, least) in [
+        ("mobile-2", ["Clip", "Clip", "Clip"], 28.0),
+        ("mobile-3", ["HardSwish", "HardSwish", "Relu"], 25.0),
+        ("efficient", ["SiLU", "SiLU", "SiLU"], 25.0),
+        ("dark", ["LeakyRelu", "LeakyRelu", "Mish"], 25.0),
+        ("others", ["Elu", "Selu", "Tanh"], 25.0),
+        ("channels", ["PRelu", "PRelu", "Softplus"], 25.0),
+    ] {
+        let mut n = Network::new(7);
+        let apply = |n: &mut Network, function: &str, input: &str, channels: i64| match function {
+            "Clip" => {
+                let (low, high) = (n.scalar(0.0), n.scalar(2.0));
+                n.node("Clip", &[input, &low, &high], vec![])
+            }
+            "SiLU" => {
+                let sigmoid = n.node("Sigmoid", &[input], vec![]);
+                n.node("Mul", &[input, &sigmoid], vec![])
+            }
+            "Mish" => {
+                let inner = n.node("Softplus", &[input], vec![]);
+                let inner = n.node("Tanh", &[&inner], vec![]);
+                n.node("Mul", &[input, &inner], vec![])
+            }
+            "PRelu" => {
+                let slope = n.reals(&[channels, 1, 1], 0.2, 0.25);
+                n.node("PRelu", &[input, &slope], vec![])
+            }
+            _ => n.node(function, &[input], vec![]),
+        };
+        let stem = n.convolution("input", 3, 16, 3, 2, 1);
+        let stem = apply(&mut n, functions[0], &stem, 16);
+        let wide = n.convolution(&stem, 16, 32, 1, 1, 1);
+        let wide = apply(&mut n, functions[1], &wide, 32);
+        let deep = n.convolution(&wide, 32, 32, 5, 1, 32);
+        let deep = apply(&mut n, functions[2], &deep, 32);
+        let gated = n.gate(&deep, 32, if name == "mobile-3" { "HardSigmoid" } else { "Sigmoid" });
+        let narrow = n.convolution(&gated, 32, 16, 1, 1, 1);
+        let sum = n.node("Add", &[&stem, &narrow], vec![]);
+        quantised(name, n.finish(&sum, 16, false), least);
+    }
+}
+
+#[test]
+fn branches_are_joined_and_divided() {
+    // GoogLeNet's block, DenseNet's, and channels that are divided and joined again.
+    let mut n = Network::new(8);
+    let stem = n.convolution("input", 3, 16, 3, 2, 1);
+    let stem = n.node("Relu", &[&stem], vec![]);
+    let one = n.convolution(&stem, 16, 8, 1, 1, 1);
+    let one = n.node("Relu", &[&one], vec![]);
+    let three = n.convolution(&stem, 16, 12, 3, 1, 1);
+    let three = n.node("Relu", &[&three], vec![]);
+    let pooled = n.pool("AveragePool", &stem, 3, 1, vec![integers("pads", &[1; 4])]);
+    let pooled = n.convolution(&pooled, 16, 4, 1, 1, 1);
+    let pooled = n.node("Relu", &[&pooled], vec![]);
+    let block = n.join(&[&one, &three, &pooled]);
+    let added = n.convolution(&block, 24, 8, 3, 1, 1);
+    let dense = n.join(&[&block, &added]);
+    let more = n.convolution(&dense, 32, 8, 3, 1, 1);
+    let dense = n.join(&[&block, &added, &more]);
+    let sizes = n.numbers(&[20, 20]);
+    let left = n.node("Split", &[&dense, &sizes], vec![integer("axis", 1)]);
+    let right = format!("{left}_right");
+    n.nodes.last_mut().unwrap().output.push(right.clone());
+    let left = n.convolution(&left, 20, 20, 3, 1, 20);
+    let joined = n.join(&[&right, &left]);
+    let [groups, whole] = [n.numbers(&[-1, 2, 20, 16, 16]), n.numbers(&[-1, 40, 16, 16])];
+    let shuffled = n.node("Reshape", &[&joined, &groups], vec![]);
+    let shuffled = n.node("Transpose", &[&shuffled], vec![integers("perm", &[0, 2, 1, 3, 4])]);
+    let shuffled = n.node("Reshape", &[&shuffled, &whole], vec![]);
+    let small = n.pool("MaxPool", &shuffled, 3, 2, vec![integer("ceil_mode", 1)]);
+    let last = n.convolution(&small, 40, 24, 1, 1, 1);
+    let last = n.node("Relu", &[&last], vec![]);
+    quantised("joined", n.finish(&last, 24, false), 25.0);
+}
+
+#[test]
+fn gates_of_every_kind() {
+    // Selective kernels, gates of positions, neighbours among channels, and a flattened end.
+    let mut n = Network::new(9);
+    let stem = n.convolution("input", 3, 16, 3, 2, 1);
+    let stem = n.node("Relu", &[&stem], vec![]);
+    let near = n.convolution(&stem, 16, 16, 3, 1, 4);
+    let near = n.node("Relu", &[&near], vec![]);
+    let far = n.convolution(&stem, 16, 16, 5, 1, 4);
+    let far = n.node("Relu", &[&far], vec![]);
+    let one = n.numbers(&[1]);
+    let [a, b] = [&near, &far].map(|branch| n.node("Unsqueeze", &[branch, &one], vec![]));
+    let stacked = n.join(&[&a, &b]);
+    let sum = n.node("ReduceSum", &[&stacked, &one], vec![integer("keepdims", 0)]);
+    let mean = n.node("ReduceMean", &[&sum], vec![integers("axes", &[2, 3])]);
+    let shares = n.convolution(&mean, 16, 32, 1, 1, 1);
+    let groups = n.numbers(&[-1, 2, 16, 1, 1]);
+    let shares = n.node("Reshape", &[&shares, &groups], vec![]);
+    let shares = n.node("Softmax", &[&shares], vec![integer("axis", 1)]);
+    let weighed = n.node("Mul", &[&stacked, &shares], vec![]);
+    let selected = n.node("ReduceSum", &[&weighed, &one], vec![integer("keepdims", 0)]);
+    let map = n.convolution(&selected, 16, 1, 3, 1, 1);
+    let map = n.node("Sigmoid", &[&map], vec![]);
+    let seen = n.node("Mul", &[&map, &selected], vec![]);
+    let seen = n.node("Add", &[&seen, &stem], vec![]);
+    let seen = n.node("Relu", &[&seen], vec![]);
+    let mean = n.node("ReduceMean", &[&seen], vec![integers("axes", &[2, 3]), integer("keepdims", 0)]);
+    let [row, image] = [n.numbers(&[-1, 1, 16]), n.numbers(&[-1, 16, 1, 1])];
+    let mean = n.node("Reshape", &[&mean, &row], vec![]);
+    let weights = n.reals(&[1, 1, 3], 1.0, 0.2);
+    let neighbours = n.node("Conv", &[&mean, &weights], vec![integers("pads", &[1, 1])]);
+    let gate = n.node("Sigmoid", &[&neighbours], vec![]);
+    let gate = n.node("Reshape", &[&gate, &image], vec![]);
+    let gated = n.node("Mul", &[&seen, &gate], vec![]);
+    let small = n.pool("AveragePool", &gated, 4, 4, vec![]);
+    quantised("gated", n.finish(&small, 16 * 16, true), 25.0);
+}
