@@ -278,7 +278,13 @@ impl Cli {
                         model.display()
                     ))?,
                 }
-                let output = Config::load(&file)?.output;
+                let config = Config::load(&file)?;
+                if let Some(program) = source::missing_program(&config.source) {
+                    complain(format_args!(
+                        "note: source.command: there is no program {program} on this machine; the board needs it"
+                    ));
+                }
+                let output = config.output;
                 for note in outputs::check_secrets(&output)? {
                     complain(format_args!("note: {note}"));
                 }

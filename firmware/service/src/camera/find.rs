@@ -99,21 +99,39 @@ pub(super) fn holders(processes: &Path, device: &Path) -> Vec<String> {
 /// How frames of a camera come in that has no image of its own, if it is such a one: a sensor
 /// whose data must pass through a processor that is not reached through this device.
 pub(super) fn sensor_remedy(identity: &Identity, only_bayer: bool) -> Option<&'static str> {
-    const RASPBERRY_PI: &str = "set `kind = \"raw\"`, `path = \"-\"`, `format = \"i420\"`, `width = 640`, \
-        `height = 480` in [source] and run `rpicam-vid -t 0 -n --codec yuv420 --width 640 --height 480 -o - | \
-        resightd run FILE`; a device with `format` in [source] is used as it is";
-    const JETSON: &str = "set `kind = \"raw\"`, `path = \"-\"`, `format = \"i420\"`, `width = 640`, \
-        `height = 480` in [source] and run `gst-launch-1.0 -q nvarguscamerasrc ! nvvidconv ! \
-        'video/x-raw,format=I420,width=640,height=480' ! fdsink | resightd run FILE`; a device with `format` \
-        in [source] is used as it is";
-    const OTHER: &str = "bring its frames in through libcamera or GStreamer: set `kind = \"raw\"` and \
-        `path = \"-\"` or a FIFO in [source]; a device with `format` in [source] is used as it is";
+    const RASPBERRY_PI: &str = "a program brings its frames in: set `kind = \"command\"`, `command = \
+        [\"rpicam-vid\", \"-t\", \"0\", \"-n\", \"--codec\", \"yuv420\", \"--width\", \"640\", \"--height\", \"480\", \
+        \"-o\", \"-\"]`, `stream = \"raw\"`, `format = \"i420\"`, `width = 640`, `height = 480` in [source]; a device \
+        with `format` in [source] is used as it is";
+    const JETSON: &str = "a program brings its frames in: set `kind = \"command\"`, `command = \
+        [\"gst-launch-1.0\", \"-q\", \"nvarguscamerasrc\", \"!\", \"nvvidconv\", \"!\", \
+        \"video/x-raw,format=I420,width=640,height=480\", \"!\", \"fdsink\"]`, `stream = \"raw\"`, `format = \
+        \"i420\"`, `width = 640`, `height = 480` in [source]; a device with `format` in [source] is used as it is";
+    const OTHER: &str = "a program brings its frames in, by libcamera or GStreamer: set `kind = \"command\"`, \
+        `command` and `stream` in [source]; a device with `format` in [source] is used as it is";
     match identity.driver.as_str() {
         "unicam" | "rp1-cfe" | "bcm2835-isp" | "pispbe" | "rpi-hevc-dec" => Some(RASPBERRY_PI),
         "tegra-video" | "tegra-capture-vi" if only_bayer => Some(JETSON),
         _ if identity.media_controlled && only_bayer => Some(OTHER),
         _ => None,
     }
+}
+
+/// What a camera gives that only sends compressed video, and how its frames come in.
+pub(super) fn video_remedy(device: &str, codes: &[String]) -> Option<(String, String)> {
+    const VIDEO: [(&str, &str, &str); 4] = [
+        ("H264", "H.264", "h264"),
+        ("AVC1", "H.264", "h264"),
+        ("HEVC", "H.265", "hevc"),
+        ("MPG4", "MPEG-4", "mpeg4"),
+    ];
+    let (_, name, input) = VIDEO.iter().find(|(code, ..)| codes.iter().any(|other| other == code))?;
+    let remedy = format!(
+        "a program decodes it: set `kind = \"command\"`, `stream = \"y4m\"` and `command = [\"ffmpeg\", \"-loglevel\", \
+         \"error\", \"-f\", \"v4l2\", \"-input_format\", \"{input}\", \"-i\", \"{device}\", \"-vf\", \"scale=640:-2\", \
+         \"-pix_fmt\", \"yuv420p\", \"-f\", \"yuv4mpegpipe\", \"-\"]` in [source]"
+    );
+    Some((format!("this camera gives compressed video ({name}) only, no pictures"), remedy))
 }
 
 /// The chip that brings HDMI or an analogue signal in where a sensor would be, if there is one: the name
@@ -169,7 +187,7 @@ pub(super) fn explain(device: &Path, action: &str, error: &io::Error) -> CameraE
         (
             format!("cannot {action}: the sensor is not connected to it ({error})"),
             "set the media controller's links and formats up with `media-ctl`, or bring the frames in with \
-             rpicam-vid or GStreamer and `kind = \"raw\"` in [source]"
+             rpicam-vid or GStreamer and `kind = \"command\"` in [source]"
                 .into(),
         )
     } else {
@@ -300,6 +318,19 @@ mod tests {
             assert_eq!(remedy.is_some(), expected.is_some(), "{driver}");
             assert!(remedy.is_none_or(|remedy| remedy.contains(expected.unwrap_or_default())));
         }
+    }
+
+    #[test]
+    fn a_camera_of_compressed_video_is_named_as_such_with_the_line_to_write() {
+        let codes = |codes: &[&str]| codes.iter().map(|code| (*code).to_owned()).collect::<Vec<_>>();
+        let (cause, remedy) = video_remedy("/dev/video2", &codes(&["PAC1", "H264"])).unwrap();
+        assert_eq!(cause, "this camera gives compressed video (H.264) only, no pictures");
+        assert!(
+            remedy.contains("`kind = \"command\"`") && remedy.contains("\"-input_format\", \"h264\""),
+            "{remedy}"
+        );
+        assert!(remedy.contains("\"-i\", \"/dev/video2\""), "{remedy}");
+        assert_eq!(video_remedy("/dev/video2", &codes(&["PAC1"])), None);
     }
 
     #[test]

@@ -210,8 +210,8 @@ fn describe(control: &Control) -> String {
     text
 }
 
-const NONE: &str = "no /dev/video*: plug a camera in, or bring frames in with `kind = \"raw\"` in [source], for \
-    example from `rpicam-vid -t 0 -n --codec yuv420 --width 640 --height 480 -o - | resightd run FILE`";
+const NONE: &str = "no /dev/video*: plug a camera in, or bring frames in with `kind = \"command\"` in [source], for \
+    example by rpicam-vid or ffmpeg";
 
 /// Every device, what it offers, and what would be chosen for a network.
 pub(crate) fn cameras(wanted: Wanted, as_json: bool) -> String {

@@ -117,7 +117,7 @@ impl Camera {
                 if refused.len() < candidates.len() { "; the others have their turn next" } else { "" };
             format!("no camera gives frames: {}{others}", refused.join("; "))
         };
-        let remedy = "plug one in, or bring frames in with `kind = \"raw\"` in [source]".into();
+        let remedy = "plug one in, or bring frames in with `kind = \"command\"` in [source]".into();
         Err(CameraError { device: "auto".into(), cause, remedy })
     }
 
@@ -318,6 +318,11 @@ fn choose(
     }
     let choice = choice::choose(&modes, wanted, &config.prescribed).map_err(|cause| {
         let offered: Vec<String> = device.formats(planes).iter().map(|(code, _)| code.to_string()).collect();
+        if modes.is_empty()
+            && let Some((cause, remedy)) = find::video_remedy(&path.display().to_string(), &offered)
+        {
+            return refuse(cause, &remedy);
+        }
         let cause =
             if modes.is_empty() { format!("{cause} (it has: {})", offered.join(", ")) } else { cause };
         refuse(cause, "set `format`, `width` and `height` in [source] accordingly, or leave them out")

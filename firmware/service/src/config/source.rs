@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::path::Path;
+use std::time::Duration;
 
 use toml::Spanned;
 use toml::de::DeValue;
@@ -10,17 +11,20 @@ use super::reader::{Reader, Section, integer, number, text};
 use resight_imaging::PixelFormat;
 
 use crate::camera::{CameraConfig, Prescribed, Setting};
-use crate::source::{MAX_FRAME, SourceConfig, SourceKind};
+use crate::source::{CommandConfig, MAX_FRAME, SourceConfig, SourceKind, StreamFormat};
 
 impl<'i> Reader<'i> {
     pub(super) fn source(&mut self, mut section: Section<'_, 'i>, folder: &Path) -> Option<SourceConfig> {
-        let kinds = ["camera", "images", "mjpeg", "y4m", "raw"];
-        let expected = "\"camera\", \"images\", \"mjpeg\", \"y4m\" or \"raw\"";
+        let kinds = ["camera", "command", "images", "mjpeg", "y4m", "raw"];
+        let expected = "\"camera\", \"command\", \"images\", \"mjpeg\", \"y4m\" or \"raw\"";
         let kind = self.required(&mut section, "kind", expected, |value| {
             kinds.into_iter().find(|kind| Some(*kind) == value.as_str())
         });
         if kind == Some("camera") {
             return self.camera(section);
+        }
+        if kind == Some("command") {
+            return self.command(section, folder);
         }
         let expected = "a file, folder, glob or FIFO, or \"-\" for standard input";
         let span = section.entries.iter().find(|(name, ..)| *name == "path").map(|entry| entry.1.span());
@@ -34,49 +38,21 @@ impl<'i> Reader<'i> {
         let rate = self.optional(&mut section, "rate", "frames per second, 0.01 to 1000", |value| {
             number(value).filter(|rate| (0.01..=1000.0).contains(rate))
         });
-        let kind = if kind == Some("raw") {
-            let names: Vec<&str> = PixelFormat::NAMED.iter().map(|(name, _)| *name).collect();
-            let expected =
-                format!("one of {} or a Bayer format such as rggb8, bggr10p or gbrg16", names.join(", "));
-            let format = self
-                .required(&mut section, "format", &expected, |value| PixelFormat::from_name(value.as_str()?));
-            let width = self.required(&mut section, "width", SIDE, pixels);
-            let height = self.required(&mut section, "height", SIDE, pixels);
-            let row = width.zip(format).map_or(1, |(width, format)| format.row_bytes(width));
-            let expected = format!("bytes of a row of the first plane, {row} to 131072");
-            let stride = self.optional(&mut section, "stride", &expected, |value| {
-                integer(value).filter(|stride| (i64::from(row)..=131_072).contains(stride)).map(|s| s as u32)
-            });
-            let stride = stride.unwrap_or(row);
-            let kind = format.zip(width).zip(height).map(|((format, width), height)| SourceKind::Raw {
-                format,
-                width,
-                height,
-                stride,
-            });
-            if let Some(SourceKind::Raw { format, height, .. }) = kind
-                && format.frame_bytes(height, stride) > MAX_FRAME
-            {
-                let cause = format!("expected frames of up to {} MiB together with `width`", MAX_FRAME >> 20);
-                self.mistake(&section.span.clone(), &section.key("height"), cause);
-            }
-            kind
-        } else {
-            match kind {
-                Some("images") => {
-                    let watch = self.optional(&mut section, "watch", "true or false", DeValue::as_bool);
-                    let watch = watch.unwrap_or(false);
-                    if watch && (repeat || rate.is_some()) {
-                        let cause =
-                            "new pictures come at their own rate; expected neither repeat nor rate with it";
-                        self.mistake(&section.span.clone(), &section.key("watch"), cause);
-                    }
-                    Some(SourceKind::Images { watch })
+        let kind = match kind {
+            Some("images") => {
+                let watch = self.optional(&mut section, "watch", "true or false", DeValue::as_bool);
+                let watch = watch.unwrap_or(false);
+                if watch && (repeat || rate.is_some()) {
+                    let cause =
+                        "new pictures come at their own rate; expected neither repeat nor rate with it";
+                    self.mistake(&section.span.clone(), &section.key("watch"), cause);
                 }
-                Some("mjpeg") => Some(SourceKind::Mjpeg),
-                Some("y4m") => Some(SourceKind::Y4m),
-                _ => None,
+                Some(SourceKind::Images { watch })
             }
+            Some("mjpeg") => Some(SourceKind::Stream(StreamFormat::Mjpeg)),
+            Some("y4m") => Some(SourceKind::Stream(StreamFormat::Y4m)),
+            Some("raw") => self.raw(&mut section).map(SourceKind::Stream),
+            _ => None,
         };
         if kind.is_some() {
             self.finish(&section);
@@ -91,6 +67,63 @@ impl<'i> Reader<'i> {
         }
         let path = folder.join(path).to_string_lossy().into_owned();
         Some(SourceConfig { kind, path, repeat, rate })
+    }
+
+    /// The format and size of raw frames.
+    fn raw(&mut self, section: &mut Section<'_, 'i>) -> Option<StreamFormat> {
+        let names: Vec<&str> = PixelFormat::NAMED.iter().map(|(name, _)| *name).collect();
+        let expected =
+            format!("one of {} or a Bayer format such as rggb8, bggr10p or gbrg16", names.join(", "));
+        let format =
+            self.required(section, "format", &expected, |value| PixelFormat::from_name(value.as_str()?));
+        let width = self.required(section, "width", SIDE, pixels);
+        let height = self.required(section, "height", SIDE, pixels);
+        let row = width.zip(format).map_or(1, |(width, format)| format.row_bytes(width));
+        let expected = format!("bytes of a row of the first plane, {row} to 131072");
+        let stride = self.optional(section, "stride", &expected, |value| {
+            integer(value).filter(|stride| (i64::from(row)..=131_072).contains(stride)).map(|s| s as u32)
+        });
+        let stride = stride.unwrap_or(row);
+        let ((format, width), height) = format.zip(width).zip(height)?;
+        if format.frame_bytes(height, stride) > MAX_FRAME {
+            let cause = format!("expected frames of up to {} MiB together with `width`", MAX_FRAME >> 20);
+            self.mistake(&section.span.clone(), &section.key("height"), cause);
+        }
+        Some(StreamFormat::Raw { format, width, height, stride })
+    }
+
+    /// A program that writes frames; a relative path of it starts from the file's folder.
+    fn command(&mut self, mut section: Section<'_, 'i>, folder: &Path) -> Option<SourceConfig> {
+        let expected = "a program and what it is given, each a text of its own, without a shell: such as \
+            [\"ffmpeg\", \"-i\", \"rtsp://10.0.0.7/stream1\", …]";
+        let arguments = self.required(&mut section, "command", expected, |value| {
+            let text = |item: &Spanned<DeValue<'_>>| {
+                item.get_ref().as_str().filter(|text| !text.contains('\0')).map(str::to_owned)
+            };
+            let list = value.as_array()?.iter().map(text).collect::<Option<Vec<_>>>()?;
+            let has_program = list.first().is_some_and(|program| !program.trim().is_empty());
+            (has_program && list.len() <= MOST_ARGUMENTS).then_some(list)
+        });
+        let streams = ["mjpeg", "y4m", "raw"];
+        let expected = "how it writes frames: \"mjpeg\", \"y4m\" or \"raw\"";
+        let stream = self.required(&mut section, "stream", expected, |value| {
+            streams.into_iter().find(|stream| Some(*stream) == value.as_str())
+        });
+        let silence = self.duration(&mut section, "silent_ms", 1000).unwrap_or(SILENCE);
+        let format = match stream? {
+            "mjpeg" => Some(StreamFormat::Mjpeg),
+            "y4m" => Some(StreamFormat::Y4m),
+            _ => self.raw(&mut section),
+        };
+        self.finish(&section);
+        let (mut arguments, format) = (arguments?, format?);
+        let program = arguments.first_mut()?;
+        let name = Path::new(program.as_str()).file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if program.contains('/') {
+            *program = folder.join(program.as_str()).to_string_lossy().into_owned();
+        }
+        let kind = SourceKind::Command(CommandConfig { arguments, format, silence });
+        Some(SourceConfig { kind, path: name, repeat: false, rate: None })
     }
 
     fn camera(&mut self, mut section: Section<'_, 'i>) -> Option<SourceConfig> {
@@ -143,21 +176,28 @@ impl<'i> Reader<'i> {
 /// itself may hold a password.
 fn over_the_network(path: &str) -> Option<String> {
     let (scheme, _) = path.split_once("://")?;
-    let decode = "`ffmpeg -loglevel error -i ADDRESS -an -vf scale=640:-2 -pix_fmt yuv420p -f yuv4mpegpipe - | \
-        resightd run FILE`, with `kind = \"y4m\"` and `path = \"-\"`";
+    let decode = "`stream = \"y4m\"` and `command = [\"ffmpeg\", \"-loglevel\", \"error\", \"-i\", \"ADDRESS\", \
+        \"-an\", \"-vf\", \"scale=640:-2\", \"-pix_fmt\", \"yuv420p\", \"-f\", \"yuv4mpegpipe\", \"-\"]`";
     let how = match scheme.to_ascii_lowercase().as_str() {
         "http" | "https" => format!(
-            "for JPEG frames run `curl -sN ADDRESS | resightd run FILE`, with `kind = \"mjpeg\"` and \
-             `path = \"-\"`; for anything else {decode}"
+            "`stream = \"mjpeg\"` and `command = [\"curl\", \"-fsSN\", \"ADDRESS\"]`, or where it is no series of \
+             JPEG pictures {decode}"
         ),
-        "rtsp" | "rtsps" => {
-            format!("run {}", decode.replace("-i ADDRESS", "-rtsp_transport tcp -i ADDRESS"))
-        }
-        "rtmp" | "rtp" | "udp" | "srt" | "tcp" => format!("run {decode}"),
+        "rtsp" | "rtsps" => decode.replace("\"-i\"", "\"-rtsp_transport\", \"tcp\", \"-i\""),
+        "rtmp" | "rtp" | "udp" | "srt" | "tcp" => decode.to_owned(),
         _ => return None,
     };
-    Some(format!("an address in the network, not a file or a device; {how}"))
+    Some(format!(
+        "an address in the network, not a file or a device; a program brings it in: write `kind = \"command\"`, {how}"
+    ))
 }
+
+/// Without a frame for so long, a program is started again. Some cameras send a whole picture every ten
+/// seconds only, and nothing can be decoded before.
+const SILENCE: Duration = Duration::from_secs(15);
+
+/// Most texts of a command.
+const MOST_ARGUMENTS: usize = 1000;
 
 const SIDE: &str = "a whole number of pixels from 1 to 16384";
 
@@ -211,18 +251,45 @@ mod tests {
         };
         let found = path("mjpeg", "rtsp://user:secret@10.0.0.7/stream1");
         assert!(found.starts_with("5: source.path: an address in the network, not a file"), "{found}");
-        assert!(found.contains("run `ffmpeg -loglevel error -rtsp_transport tcp -i ADDRESS"), "{found}");
-        assert!(
-            found.contains("`kind = \"y4m\"` and `path = \"-\"`") && !found.contains("secret"),
-            "{found}"
-        );
+        let expected = "write `kind = \"command\"`, `stream = \"y4m\"` and `command = [\"ffmpeg\", \"-loglevel\", \
+            \"error\", \"-rtsp_transport\", \"tcp\", \"-i\", \"ADDRESS\"";
+        assert!(found.contains(expected) && !found.contains("secret"), "{found}");
         let found = path("mjpeg", "http://10.0.0.7:8080/video");
-        assert!(
-            found.contains("run `curl -sN ADDRESS | resightd run FILE`, with `kind = \"mjpeg\"`"),
-            "{found}"
-        );
+        let expected = "`stream = \"mjpeg\"` and `command = [\"curl\", \"-fsSN\", \"ADDRESS\"]`";
+        assert!(found.contains(expected), "{found}");
         let found = parse("device = \"rtsp://10.0.0.7/\"").unwrap_err();
         assert!(found.starts_with("5: source.device: an address in the network"), "{found}");
+    }
+
+    #[test]
+    fn a_command_is_a_list_and_says_how_it_writes_frames() {
+        let parse = |rest: &str| {
+            let text = format!("[model]\nfile = \"m\"\n[source]\nkind = \"command\"\n{rest}");
+            let config = Config::parse(&text, Path::new("/etc/resight"));
+            config.map(|config| config.source).map_err(|mistakes| mistakes[0].to_string())
+        };
+        let found = parse("command = [\"./cam.sh\", \"\", \"rtsp://u:p@h/\"]\nstream = \"y4m\"").unwrap();
+        let SourceKind::Command(command) = &found.kind else { panic!("{found:?}") };
+        assert_eq!(command.arguments, ["/etc/resight/./cam.sh", "", "rtsp://u:p@h/"]);
+        assert_eq!((command.format, command.silence), (StreamFormat::Y4m, SILENCE));
+        assert_eq!(found.path, "cam.sh");
+        let raw =
+            "command = [\"rpicam-vid\"]\nstream = \"raw\"\nformat = \"i420\"\nwidth = 640\nheight = 480";
+        let SourceKind::Command(command) = parse(raw).unwrap().kind else { panic!("no command") };
+        assert!(matches!(command.format, StreamFormat::Raw { width: 640, height: 480, .. }));
+        for (rest, expected) in [
+            ("stream = \"y4m\"", "3: source.command: missing; expected a program and what it is given"),
+            ("command = \"a b\"\nstream = \"y4m\"", "5: source.command: expected a program"),
+            ("command = []\nstream = \"y4m\"", "5: source.command: expected a program"),
+            ("command = [\"a\\u0000\"]\nstream = \"y4m\"", "5: source.command: expected a program"),
+            ("command = [\"a\"]", "3: source.stream: missing; expected how it writes frames"),
+            ("command = [\"a\"]\nstream = \"raw\"", "3: source.format: missing"),
+            ("command = [\"a\"]\nstream = \"y4m\"\nsilent_ms = 5", "7: source.silent_ms: expected milli"),
+            ("command = [\"a\"]\nstream = \"y4m\"\npath = \"x\"", "7: source.path: unknown key"),
+        ] {
+            let found = parse(rest).unwrap_err();
+            assert!(found.starts_with(expected), "{found}");
+        }
     }
 
     #[test]

@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use resight_base::retry::Backoff;
+
 use super::mailbox::{FrameSlot, Slot};
 use crate::camera::Wanted;
 use crate::frame::{Frame, Next, Source, SourceError};
@@ -13,9 +15,6 @@ use crate::status::{SourceReport, StatusBoard};
 /// How long a source may take before the stage looks whether there is another one. Frames that come
 /// are taken at once.
 const WAIT: Duration = Duration::from_millis(500);
-
-/// First and longest pause between two attempts to open a source.
-const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
 
 /// The longest time in which the stage that does not hang says so.
 pub(crate) const LOOK: Duration = Duration::from_secs(5);
@@ -84,7 +83,9 @@ pub(crate) struct CaptureStage {
     frame: Frame,
     number: u64,
     streaming: bool,
-    backoff: Duration,
+    backoff: Backoff,
+    /// When the source was opened.
+    opened: Instant,
     retry_at: Instant,
 }
 
@@ -97,6 +98,7 @@ impl CaptureStage {
         looked: Arc<Looked>,
     ) -> Self {
         let open = |config: &SourceConfig, wanted| source::open(config, wanted).map(|(source, _)| source);
+        let backoff = first.config.backoff();
         let mut stage = Self {
             board,
             frames,
@@ -107,7 +109,8 @@ impl CaptureStage {
             frame: Frame::new(),
             number: 0,
             streaming: false,
-            backoff: BACKOFF.0,
+            backoff,
+            opened: Instant::now(),
             retry_at: Instant::now(),
         };
         stage.begin();
@@ -116,7 +119,8 @@ impl CaptureStage {
 
     /// Begins with the source that is there now.
     fn begin(&mut self) {
-        (self.backoff, self.retry_at, self.streaming) = (BACKOFF.0, Instant::now(), false);
+        (self.backoff, self.streaming) = (self.current.config.backoff(), false);
+        (self.opened, self.retry_at) = (Instant::now(), Instant::now());
         let path = self.current.config.path.clone();
         self.board.set_source(|source| *source = SourceReport { path, ..SourceReport::default() });
     }
@@ -142,6 +146,7 @@ impl CaptureStage {
                 log::info!("{}: the source is open", self.current.config.path);
                 self.board.set_source(|source| source.error = None);
                 self.current.source = Some(opened);
+                self.opened = Instant::now();
                 Next::Nothing
             })
         };
@@ -152,7 +157,9 @@ impl CaptureStage {
         let telemetry = &self.board.telemetry;
         match next {
             Ok(Next::Frame) => {
-                self.backoff = BACKOFF.0;
+                if self.opened.elapsed() >= self.current.config.trial() {
+                    self.backoff.reset();
+                }
                 if !std::mem::replace(&mut self.streaming, true) {
                     self.board.set_source(|source| source.streaming = true);
                 }
@@ -180,8 +187,7 @@ impl CaptureStage {
                 let error = error.to_string();
                 self.board.set_source(|source| (source.streaming, source.error) = (false, Some(error)));
                 (self.current.source, self.streaming) = (None, false);
-                self.retry_at = Instant::now() + self.backoff;
-                self.backoff = (self.backoff * 2).min(BACKOFF.1);
+                self.retry_at = Instant::now() + self.backoff.pause();
             }
         }
         Step::Again

@@ -24,11 +24,16 @@ use crate::outputs::{self, FrameTap, Reach, SnapshotTap, TellMail};
 use crate::runtime::LinesInUse;
 use crate::status::StatusBoard;
 use crate::switches::Keeper;
+use crate::sync::Bell;
 use crate::telemetry::Telemetry;
 use crate::threads::{Role, spawn};
 
 /// How often the temperature is read and the status sent.
 const BOARD_INTERVAL: Duration = Duration::from_secs(2);
+
+/// How long what gives the frames may take to end: the longest look for a frame, and then a program's
+/// grace.
+const LEAVE: Duration = Duration::from_millis(2500);
 
 /// How long outputs may take at the end, a little more than they give themselves.
 const FLUSH: Duration = Duration::from_millis(1500);
@@ -86,6 +91,13 @@ struct Stage {
 impl Stage {
     fn has_ended(&self) -> bool {
         self.ended.load(Ordering::SeqCst)
+    }
+
+    /// Waits for the end of its work, which rings the supervisor's bell.
+    fn wait(&self, supervisor: &Bell, deadline: Instant) {
+        while !self.has_ended() && Instant::now() < deadline {
+            supervisor.wait(Some(deadline));
+        }
     }
 
     /// Waits for its end. `false` if it panicked.
@@ -350,11 +362,12 @@ impl Service {
         failed |= !crew.judge.join();
         self.tell.close();
         // A decoder may be busy for a while, but nothing depends on it any more.
-        failed |= capture_ended && !crew.capture.join();
-        let deadline = Instant::now() + FLUSH;
-        while !crew.tell.has_ended() && Instant::now() < deadline {
-            self.ending.supervisor.wait(Some(deadline));
+        if capture_ended {
+            failed |= !crew.capture.join();
+        } else if running.config.source.must_be_ended() {
+            crew.capture.wait(&self.ending.supervisor, Instant::now() + LEAVE);
         }
+        crew.tell.wait(&self.ending.supervisor, Instant::now() + FLUSH);
         // The threads of the outputs reach much, so they would keep each other.
         drop(running);
         if failed || self.ending.has_failed() {
