@@ -48,7 +48,7 @@ fn a_program_that_ends_is_started_again_and_its_last_words_are_shown() {
     let first = fs::read_to_string(workshop.path("pid")).unwrap();
     fs::rename(workshop.path("a.rgb"), workshop.path("b.rgb")).unwrap();
     service.expect_log("source lost: sh: the program has ended", 0);
-    service.expect_log("no source: sh: the program has ended (exit status: 1); its last words: cat", 0);
+    service.expect_log("no source: sh: the program has ended (exit status: 0); its last words: cat", 0);
     service.expect_log("sh: cat: a.rgb: No such file", 0);
     wait_for("status", || {
         let source = &service.status()["source"];

@@ -87,6 +87,16 @@ impl Classifier {
         pool.install(|| Classes::logits(program.run(&**pool, input)?))
     }
 
+    /// The logits of an input that a [`Preprocessor`] for the same model has quantised: where one is kept
+    /// for each part of an image, or inputs are compared before.
+    ///
+    /// # Errors
+    /// An input of another length than [`Preprocessor::input_len`].
+    pub fn logits(&mut self, input: &[i8]) -> Result<&[f32], RuntimeError> {
+        let Self { program, pool, .. } = self;
+        pool.install(|| Classes::logits(program.run(&**pool, input)?))
+    }
+
     /// Runs the golden vectors of `model`, which it was made from.
     ///
     /// # Errors

@@ -45,7 +45,11 @@ pub(crate) fn health(file: &Path, seconds: u64, least: f64) -> Result<String> {
     let after = status()?;
     let elapsed = start.elapsed().as_secs_f64();
     ensure!(!after.figures.stale, "the service has no frames; is the source there? see its log");
-    let count = |status: &Status| status.count("inferences").context("the answer has no `inferences`");
+    // With `on_change` in [pace], a frame that shows nothing new is judged by the scores of the last one.
+    let count = |status: &Status| {
+        let classified = status.count("inferences").context("the answer has no `inferences`")?;
+        anyhow::Ok(classified + status.count("unchanged").unwrap_or(0))
+    };
     let Some(frames) = count(&after)?.checked_sub(count(&before)?) else {
         bail!("the service was started again within these {seconds} s; see its log");
     };

@@ -6,6 +6,7 @@
 mod board;
 mod camera;
 mod capture;
+mod change;
 mod config;
 #[cfg(feature = "documentation")]
 mod documentation;

@@ -15,11 +15,13 @@ pub(crate) struct PaceConfig {
     pub(crate) limits: Vec<Limit>,
     /// How far below its temperature a limit ends, degrees Celsius.
     pub(crate) hysteresis: f64,
+    /// Only frames that show something new are classified, and one at least in each such time.
+    pub(crate) on_change: Option<Duration>,
 }
 
 impl Default for PaceConfig {
     fn default() -> Self {
-        Self { rate: None, duty: 1.0, limits: vec![], hysteresis: 3.0 }
+        Self { rate: None, duty: 1.0, limits: vec![], hysteresis: 3.0, on_change: None }
     }
 }
 

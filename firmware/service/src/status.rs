@@ -158,7 +158,8 @@ impl StatusBoard {
     /// What changes with each frame.
     pub(crate) fn figures(&self) -> Figures {
         let telemetry = &*self.telemetry;
-        let counters = telemetry.counters().map(|entry| (entry.name, entry.value.count()));
+        let occasional = telemetry.occasional().filter(|entry| entry.value.count() > 0);
+        let counters = telemetry.counters().chain(occasional).map(|entry| (entry.name, entry.value.count()));
         let gauges = telemetry.gauges().map(|entry| (entry.name, entry.value.value()));
         let counts = counters.chain(gauges).map(|(name, count)| (name.to_owned(), json!(count)));
         let last = *lock(&self.last);
@@ -216,7 +217,8 @@ impl StatusBoard {
         for entry in telemetry.gauges().chain(telemetry.flags()) {
             text.one(&format!("resight_{}", entry.name), entry.help, "gauge", &entry.value.value());
         }
-        for entry in telemetry.counters() {
+        let occasional = telemetry.occasional().filter(|entry| entry.value.count() > 0);
+        for entry in telemetry.counters().chain(occasional) {
             let name = format!("resight_{}_total", entry.name);
             text.one(&name, entry.help, "counter", &entry.value.count());
         }

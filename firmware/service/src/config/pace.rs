@@ -7,6 +7,9 @@ use toml::de::DeValue;
 use super::reader::{Reader, Section, number};
 use crate::pace::{Limit, PaceConfig};
 
+/// How often a still scene is classified all the same.
+const REFRESH: Duration = Duration::from_secs(5);
+
 impl<'i> Reader<'i> {
     /// Rates below what `stale` asks for are refused: the lines would go to their safe levels
     /// between two frames.
@@ -37,12 +40,15 @@ impl<'i> Reader<'i> {
         let hysteresis = self.optional(&mut section, "hysteresis", "degrees Celsius, 0 to 50", |value| {
             number(value).filter(|degrees| (0.0..=50.0).contains(degrees))
         });
+        let on_change = self.optional(&mut section, "on_change", "true or false", DeValue::as_bool);
+        let refresh = self.duration(&mut section, "refresh_ms", 100).unwrap_or(REFRESH);
         self.finish(&section);
         PaceConfig {
             rate: wanted,
             duty: duty.unwrap_or(default.duty),
             limits: limits.unwrap_or_default(),
             hysteresis: hysteresis.unwrap_or(default.hysteresis),
+            on_change: on_change.unwrap_or(false).then_some(refresh),
         }
     }
 }
@@ -65,6 +71,9 @@ mod tests {
     fn what_would_wait_for_ever_is_refused() {
         let pace = parse("rate = 10\nduty = 0.001\nthermal = [[70, 5], [80.5, 1.5]]").unwrap();
         assert_eq!((pace.rate, pace.duty, pace.limits.len()), (Some(10.0), 0.001, 2));
+        assert_eq!((pace.on_change, parse("on_change = true").unwrap().on_change), (None, Some(REFRESH)));
+        let refresh = parse("on_change = true\nrefresh_ms = 900").unwrap().on_change;
+        assert_eq!(refresh, Some(Duration::from_millis(900)));
         for (text, expected) in [
             ("rate = 1", "7: pace.rate: expected inferences per second, above 1.000"),
             ("rate = nan", "7: pace.rate: expected"),

@@ -194,7 +194,7 @@ fn over_the_network(path: &str) -> Option<String> {
 
 /// Without a frame for so long, a program is started again. Some cameras send a whole picture every ten
 /// seconds only, and nothing can be decoded before.
-const SILENCE: Duration = Duration::from_secs(15);
+const SILENCE: Duration = Duration::from_secs(30);
 
 /// Most texts of a command.
 const MOST_ARGUMENTS: usize = 1000;

@@ -13,6 +13,7 @@ use resight_status::{RuleFacts, View};
 
 use super::capture::Looked;
 use super::mailbox::{FrameSlot, JudgeMail, Judgement, NewRules, Slot, Taken};
+use super::sight::Sight;
 use crate::camera::Wanted;
 use crate::config::Config;
 use crate::frame::Frame;
@@ -37,7 +38,8 @@ const CLASSES: usize = 8;
 pub(crate) struct Engine {
     classifier: Classifier,
     decoder: FrameDecoder,
-    region: Region,
+    /// One at least.
+    sights: Vec<Sight>,
     /// What a camera's frames should hold.
     pub(crate) wanted: Wanted,
     inputs: InputList,
@@ -66,7 +68,6 @@ impl Program {
         let isa = target.isa;
         let mut classifier = Classifier::new(&model, &target, config.threads)?;
         classifier.self_test(&model)?;
-        classifier.set_orientation(config.image.orientation);
         log::info!("{}: {} golden vectors reproduced by {isa}", model.name(), model.golden().len());
         let zone = if rules.iter().any(|rule| rule.hours.is_some()) { local_zone() } else { TimeZone::UTC };
         let names = Arc::new(Names {
@@ -79,8 +80,8 @@ impl Program {
         let engine = Engine {
             classifier,
             decoder: FrameDecoder::default(),
-            region: config.image.region,
-            wanted: Wanted::new(model.preprocessing().resize_shorter, config.image.region),
+            sights: sights(config, &model)?,
+            wanted: wanted(config, &model),
             inputs: [].into(),
             names: names.clone(),
             stale: config.stale,
@@ -106,14 +107,24 @@ impl Program {
 }
 
 impl Engine {
-    /// The scores of the frame's classes, into `scores`.
-    fn classify(&mut self, frame: &Frame, scores: &mut Vec<f32>) -> Result<(), RuntimeError> {
-        let image = frame.image(&mut self.decoder)?.region(self.region);
-        let logits = self.classifier.classify(&image)?;
-        scores.clear();
-        scores.extend_from_slice(logits);
-        self.classifier.head().probabilities(scores);
-        Ok(())
+    /// The scores of the classes of what is looked at, one after another; `scores` holds the last ones,
+    /// which stay for what shows nothing new. Gives how many are new.
+    fn classify(&mut self, frame: &Frame, scores: &mut Vec<f32>) -> Result<usize, RuntimeError> {
+        // Whoever asks for a single frame does not want to know what another one showed.
+        let must = self.is_triggered();
+        let image = frame.image(&mut self.decoder)?;
+        let classes = self.classifier.classes();
+        scores.resize(classes * self.sights.len(), 0.0);
+        let (head, mut new) = (self.classifier.head(), 0);
+        for (sight, scores) in self.sights.iter_mut().zip(scores.chunks_exact_mut(classes)) {
+            let begin = Instant::now();
+            let Some(input) = sight.look(&image, must)? else { continue };
+            scores.copy_from_slice(self.classifier.logits(input)?);
+            head.probabilities(scores);
+            sight.classified(begin.elapsed());
+            new += 1;
+        }
+        Ok(new)
     }
 
     /// Whether frames are classified only when an input becomes active.
@@ -130,6 +141,18 @@ impl Engine {
         }
         answered || !self.is_triggered()
     }
+}
+
+/// What is looked at.
+fn sights(config: &Config, model: &Model) -> Result<Vec<Sight>> {
+    let orientation = config.image.orientation;
+    let sight = |region: Region| Sight::new(model, region, orientation, config.pace.on_change);
+    Ok(vec![sight(config.image.region)?])
+}
+
+/// What a camera's frames should hold for that.
+fn wanted(config: &Config, model: &Model) -> Wanted {
+    Wanted::new(model.preprocessing().resize_shorter, config.image.region)
 }
 
 /// What the page shows of a rule's configuration.
@@ -283,20 +306,13 @@ impl<J: Judging> InferStage<J> {
     fn classify(&mut self, engine: &mut Engine, for_rules: bool) -> bool {
         let board = self.reach.board.clone();
         let begin = Instant::now();
-        if let Err(error) = engine.classify(&self.frame, &mut self.scores) {
-            if matches!(
-                error,
-                RuntimeError::Imaging(ImagingError::Image { .. } | ImagingError::Preprocessing(_))
-            ) {
-                board.telemetry.corrupt.one_more();
-                // Rubbish from the source is as good as no frame: a restart would not help.
-                self.idle();
-            } else {
-                board.telemetry.inference_errors.one_more();
+        let new = match engine.classify(&self.frame, &mut self.scores) {
+            Ok(new) => new,
+            Err(error) => {
+                self.refused(&error);
+                return true;
             }
-            log::error!("frame {}: {error}", self.frame.number);
-            return true;
-        }
+        };
         let took = begin.elapsed();
         // A long pause after a long inference is no reason to give up the lines.
         self.next = begin + engine.pace.interval(took).min(engine.stale / 2);
@@ -312,6 +328,12 @@ impl<J: Judging> InferStage<J> {
         let likelier = |best, class| if self.scores[class] > self.scores[best] { class } else { best };
         let best = (0..self.scores.len()).fold(0, likelier);
         board.set_last((best, self.scores.get(best).copied().unwrap_or_default(), self.frame.number));
+        if new == 0 {
+            // The watchdog hears of inferences, and that nothing is amiss between them.
+            board.telemetry.unchanged.one_more();
+            self.idle();
+            return true;
+        }
         board.telemetry.inference.add(took);
         board.telemetry.inferences.one_more();
         cool(&mut engine.pace, board.telemetry.temperature_celsius.value());
@@ -322,6 +344,20 @@ impl<J: Judging> InferStage<J> {
         self.told = self.told || self.reach.notify.send("READY=1");
         self.reach.notify.send("WATCHDOG=1");
         true
+    }
+
+    /// The frame could not be classified.
+    fn refused(&mut self, error: &RuntimeError) {
+        let telemetry = &self.reach.board.telemetry;
+        if matches!(error, RuntimeError::Imaging(ImagingError::Image { .. } | ImagingError::Preprocessing(_)))
+        {
+            telemetry.corrupt.one_more();
+            // Rubbish from the source is as good as no frame: a restart would not help.
+            self.idle();
+        } else {
+            telemetry.inference_errors.one_more();
+        }
+        log::error!("frame {}: {error}", self.frame.number);
     }
 
     /// Has the frame judged, by its scores, which this made, or only as one that came.

@@ -188,6 +188,38 @@ fn of_classes_that_do_not_exclude_each_other_each_has_its_own_probability() {
 }
 
 #[test]
+fn a_still_scene_is_judged_and_seldom_classified() {
+    let folder = tempfile::tempdir().unwrap();
+    model(folder.path());
+    let text = configuration(1, "rgb24", "[pace]\non_change = true\nrefresh_ms = 86400000\n");
+    let mut source = frames(folder.path(), "rgb24", &text);
+    let mut jig = Jig::new(folder.path(), &text);
+    let (mut captured, telemetry) = (Frame::new(), jig.reach.board.telemetry.clone());
+    let mut frame = |jig: &mut Jig, grey: Option<u8>| {
+        source.next(&mut captured, Duration::from_mins(1)).unwrap();
+        if let Some(grey) = grey {
+            captured.bytes.fill(grey);
+        }
+        captured.number += 1;
+        jig.reach.frames.put(&mut captured);
+        jig.stage.next = Instant::now();
+        assert!(matches!(jig.step(), Step::Again));
+    };
+    (0..30).for_each(|_| frame(&mut jig, None));
+    let classified = telemetry.inferences.count();
+    assert!(classified < 15 && classified + telemetry.unchanged.count() == 30, "{classified}");
+    // Every one was judged, by the scores of the last inference.
+    assert_eq!(telemetry.latency.read().count, 30);
+    assert!(jig.reach.board.judged().active().all(|active| active));
+    frame(&mut jig, Some(250));
+    assert_eq!(telemetry.inferences.count(), classified + 1);
+    // Others see no such number.
+    assert!(jig.reach.board.prometheus().contains("resight_unchanged_total"));
+    let other = Jig::new(folder.path(), &configuration(1, "rgb24", ""));
+    assert!(!other.reach.board.prometheus().contains("unchanged"));
+}
+
+#[test]
 fn a_pause_is_waited_for_and_no_longer_than_half_of_what_makes_lines_safe() {
     let folder = tempfile::tempdir().unwrap();
     model(folder.path());

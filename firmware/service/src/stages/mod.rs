@@ -18,6 +18,7 @@ mod judge;
 mod mailbox;
 mod panic;
 mod reload;
+mod sight;
 mod supervise;
 
 pub(crate) use self::supervise::{check, run};

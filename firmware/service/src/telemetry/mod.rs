@@ -134,6 +134,9 @@ registry! {
         http_switched "Switches of dry run and of rules over HTTP."
         http_errors "Connections over HTTP that were too slow, too long or broken."
     }
+    occasional: Counter {
+        unchanged "Frames that showed nothing new, for which the last scores were judged again."
+    }
     gauges: Gauge {
         source_up "Whether the source is open and has given a frame."
         socket_readers "Readers of the socket."

@@ -1,0 +1,73 @@
+//! A part of each frame that the network looks at.
+
+use std::time::{Duration, Instant};
+
+use resight_imaging::{ImageView, ImagingError, Orientation, Preprocessor, Region};
+use resight_runtime::Model;
+
+use crate::change::Change;
+
+/// What tells whether the part shows something new.
+struct Watch {
+    change: Change,
+    /// It is classified at least so often.
+    refresh: Duration,
+    last: Option<Instant>,
+}
+
+/// See the module. Each has preprocessing of its own, because that keeps what belongs to a size.
+pub(super) struct Sight {
+    region: Region,
+    preprocessor: Preprocessor,
+    input: Vec<i8>,
+    watch: Option<Watch>,
+    /// How long preprocessing and network took the last time.
+    pub(super) took: Duration,
+}
+
+impl Sight {
+    /// Looks at `region` of frames that are turned; with `on_change`, only where something is new, and at
+    /// least so often.
+    pub(super) fn new(
+        model: &Model,
+        region: Region,
+        orientation: Orientation,
+        on_change: Option<Duration>,
+    ) -> Result<Self, ImagingError> {
+        let mut preprocessor = Preprocessor::new(model.preprocessing())?;
+        preprocessor.set_orientation(orientation);
+        let [rows, columns] = model.preprocessing().crop.map(|side| side as usize);
+        let values = preprocessor.input_len();
+        let channels = values / (rows * columns).max(1);
+        let watch = |refresh| Watch { change: Change::new(rows, columns, channels), refresh, last: None };
+        Ok(Self {
+            region,
+            preprocessor,
+            input: vec![0; values],
+            watch: on_change.map(watch),
+            took: Duration::ZERO,
+        })
+    }
+
+    /// Looks at a frame. The input for the network, if it is to be classified; `must` demands that.
+    pub(super) fn look(&mut self, image: &ImageView<'_>, must: bool) -> Result<Option<&[i8]>, ImagingError> {
+        self.preprocessor.quantise(&image.region(self.region), &mut self.input)?;
+        if let Some(watch) = &mut self.watch {
+            let is_new = watch.change.look(&self.input);
+            let is_due = watch.last.is_none_or(|last| last.elapsed() >= watch.refresh);
+            if !(is_new || is_due || must) {
+                return Ok(None);
+            }
+        }
+        Ok(Some(&self.input))
+    }
+
+    /// It was classified, and that took so long.
+    pub(super) fn classified(&mut self, took: Duration) {
+        self.took = took;
+        if let Some(watch) = &mut self.watch {
+            watch.change.classified();
+            watch.last = Some(Instant::now());
+        }
+    }
+}
