@@ -150,8 +150,10 @@ fn last_output(graph: &GraphProto) -> Result<String, String> {
         .collect();
     let leads_to = |last: &str| {
         let (mut known, mut open) = (HashSet::from([last]), vec![last]);
-        while let Some(node) = open.pop().and_then(|name| makers.get(name)) {
-            open.extend(node.input.iter().map(String::as_str).filter(|name| known.insert(name)));
+        while let Some(name) = open.pop() {
+            // What no node makes is given.
+            let inputs = makers.get(name).into_iter().flat_map(|node| &node.input);
+            open.extend(inputs.map(String::as_str).filter(|name| known.insert(name)));
         }
         names.iter().all(|name| known.contains(name))
             && names.iter().filter(|name| **name == last).count() == 1
