@@ -474,7 +474,6 @@ fn what_cannot_work_is_refused_before_anything_is_copied() {
         ("\"m.resight.tar\"", "\"/srv/m.tar\"", "plain file name"),
         ("\"m.resight.tar\"", "\"resightd\"", "plain file name"),
         ("\"m.resight.tar\"", "\"resightd.sig\"", "plain file name"),
-        ("http", "socket", "in [output]"),
         ("[model]", "[model", "c.toml"),
         ("[model]\n", "[model]\npublic_key = \"k.pub\"\n", "k.pub"),
     ] {

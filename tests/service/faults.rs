@@ -294,10 +294,7 @@ impl Scene {
             let now = (count("fd"), count("task"));
             thread::sleep(Duration::from_millis(1500));
             let later = (count("fd"), count("task"));
-            let clients = fs::read_dir(format!("/proc/{id}/task")).unwrap().any(|task| {
-                fs::read_to_string(task.unwrap().path().join("comm"))
-                    .is_ok_and(|name| name.starts_with("http client"))
-            });
+            let clients = self.service.status()["http_connections"] != 1;
             if now == later && !clients { Ok(now) } else { Err(format!("{now:?}, {later:?}")) }
         });
         let status = fs::read_to_string(format!("/proc/{id}/status")).unwrap();

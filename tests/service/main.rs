@@ -8,3 +8,4 @@ mod outputs;
 mod page;
 mod quiet;
 mod running;
+mod web;

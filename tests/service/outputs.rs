@@ -139,26 +139,30 @@ fn idle_connections_are_limited_and_end() {
     let workshop = workshop("http = \"127.0.0.1:0\"");
     let service = workshop.start();
     service.expect_log("ready", 0);
+    let threads = || fs::read_dir(format!("/proc/{}/task", service.child.id())).unwrap().count();
+    assert_eq!(service.status()["http_connections"], 1);
+    let before = threads();
     let connect = || service.connect();
     let mut idle: Vec<TcpStream> = (0..56).map(|_| connect()).collect();
     // The first ones hold their places until their time is over, the others are closed at once.
-    let threads = || {
-        let folder = format!("/proc/{}/task", service.child.id());
-        let names =
-            fs::read_dir(folder).unwrap().map(|task| fs::read_to_string(task.unwrap().path().join("comm")));
-        names.filter(|name| name.as_ref().is_ok_and(|name| name.starts_with("http client"))).count()
-    };
-    wait_for("32 threads", || (threads() == 32).then_some(()).ok_or(threads().to_string()));
     let mut byte = [0];
     assert!(matches!(idle.last_mut().unwrap().read(&mut byte), Ok(0) | Err(_)));
+    assert_eq!(threads(), before, "a thread for a client");
     wait_for("room", || {
         let answer = http::ask(service.address(0), http::request("GET", "/status", "").as_bytes());
         let answered = answer.as_ref().is_ok_and(|answer| answer.code == 200);
         answered.then_some(()).ok_or(format!("{answer:?}"))
     });
     assert!(service.status()["http_refused"].as_u64() >= Some(24));
+    let mut told = String::new();
+    idle[0].read_to_string(&mut told).unwrap();
+    assert!(told.starts_with("HTTP/1.1 408 ") && told.ends_with("the request took too long\n"), "{told}");
     drop(idle);
-    wait_for("no threads", || (threads() == 0).then_some(()).ok_or(threads().to_string()));
+    wait_for("no connections", || {
+        let status = service.status();
+        (status["http_connections"] == 1).then_some(()).ok_or(status.to_string())
+    });
+    assert_eq!(threads(), before);
 }
 
 /// Lines of events from a socket.

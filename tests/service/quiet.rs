@@ -80,7 +80,7 @@ fn an_idle_service_is_left_asleep_by_the_kernel() {
     wait_for("the outputs", || {
         std::net::TcpStream::connect(&address).map(drop).map_err(|error| error.to_string())
     });
-    // The client's thread ends within the time that a request may take.
+    // Its connection ends meanwhile.
     thread::sleep(Duration::from_secs(1));
     let (before, start) = (sleeps(service.child.id()), Instant::now());
     thread::sleep(Duration::from_secs(6));

@@ -12,7 +12,8 @@ const $ = (id) => document.getElementById(id);
 const calm = matchMedia("(prefers-reduced-motion: reduce)");
 const wait = (ms) => new Promise((done) => setTimeout(done, ms));
 
-let token = sessionStorage.getItem("token");
+// Whether this browser has a session: a cookie keeps it, and no script sees that.
+let session = localStorage.getItem("session") === "yes";
 let state = null;               // the last "state"
 let online = false;
 let paused = false;
@@ -103,26 +104,48 @@ function complain(text) {
 // ---- requests
 
 async function request(path, options = {}) {
-  const headers = { ...options.headers };
-  if (token) headers.Authorization = `Bearer ${token}`;
-  const response = await fetch(path, { ...options, headers, credentials: "omit" });
+  const response = await fetch(path, { ...options, credentials: "same-origin" });
   if (response.status === 401) await login();
   return response;
+}
+
+// Shows the token or the password once; afterwards a cookie tells who this is.
+async function begin(secret) {
+  const response = await fetch("session", {
+    method: "POST",
+    headers: { "Content-Type": "application/json" },
+    body: JSON.stringify({ secret }),
+    credentials: "same-origin",
+  });
+  if (response.ok) return "";
+  return response.status === 401 ? "That is not the token or the password of this board." : (await response.text()).trim();
+}
+
+function remember(now) {
+  session = now;
+  if (now) localStorage.setItem("session", "yes");
+  else localStorage.removeItem("session");
 }
 
 let loggingIn = null;
 function login() {
   loggingIn ??= new Promise((done) => {
+    remember(false);
     $("main").hidden = true;
     $("login").hidden = false;
     $("forget").hidden = true;
-    show($("login-error"), token ? "That is not the token of this board." : "");
+    show($("login-error"), "");
     $("token").value = "";
     $("token").focus();
-    $("login-form").onsubmit = (event) => {
+    $("login-form").onsubmit = async (event) => {
       event.preventDefault();
-      token = $("token").value.trim();
-      sessionStorage.setItem("token", token);
+      $("login-button").disabled = true;
+      const error = await begin($("token").value.trim()).catch((error) => `No connection to the service (${error.message}).`);
+      $("login-button").disabled = false;
+      show($("login-error"), error);
+      $("token").value = "";
+      if (error) return $("token").focus();
+      remember(true);
       $("login").hidden = true;
       loggingIn = null;
       done();
@@ -131,8 +154,10 @@ function login() {
   return loggingIn;
 }
 
-$("forget").onclick = () => {
-  sessionStorage.removeItem("token");
+$("forget").onclick = async () => {
+  remember(false);
+  // Without the service its session is gone as well.
+  await fetch("session", { method: "DELETE", credentials: "same-origin" }).catch(() => null);
   location.reload();
 };
 
@@ -200,7 +225,7 @@ function connected(now, cause) {
       announce("Connected");
       complain(null);
       $("main").hidden = false;
-      $("forget").hidden = !token;
+      $("forget").hidden = !session;
     }
   } else {
     badge($("connection"), "bad", "not connected");

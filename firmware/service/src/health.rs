@@ -1,24 +1,70 @@
 //! Asks the running service how fast it classifies: what an update is judged by.
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use resight_status::{Status, ask};
+use resight_status::{SOCKET, Status, ask, ask_socket};
 
 use crate::config::Config;
-use crate::outputs::{self, Secret};
+use crate::outputs::{self, HttpConfig, Secret};
+use crate::runtime;
 
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Where the service of this configuration answers, and the token that it wants to see.
-fn address(file: &Path, config: &Config) -> Result<(SocketAddr, Option<Secret>)> {
-    let http = config.output.http.as_ref().with_context(|| {
-        format!("{}: there is no `http` in [output]; set it to 127.0.0.1:8600", file.display())
-    })?;
+/// Where systemd makes runtime directories.
+const RUNTIME: &str = "/run";
+
+/// Whom to ask.
+enum Way {
+    Socket(PathBuf),
+    Http(SocketAddr, Option<Secret>),
+}
+
+impl Way {
+    /// The way to the service that runs with this configuration: its socket, or else over HTTP.
+    fn find(file: &Path, config: &Config) -> Result<Self> {
+        let wanted = std::fs::canonicalize(file).with_context(|| file.display().to_string())?;
+        for socket in sockets() {
+            match ask_socket(&socket, PATIENCE) {
+                Ok(told) if Path::new(&told.configuration) == wanted => return Ok(Self::Socket(socket)),
+                Ok(told) => log::debug!("{}: runs with {}", socket.display(), told.configuration),
+                Err(error) => log::debug!("{error}"),
+            }
+        }
+        let nobody = || {
+            format!(
+                "{}: no service with this configuration answers on a socket in {RUNTIME}; does it run, and may \
+                 this user ask it?",
+                file.display()
+            )
+        };
+        let http = config.output.http.as_ref().filter(|http| http.tls.is_none()).with_context(nobody)?;
+        Ok(Self::Http(reachable(http), outputs::token(http)?))
+    }
+
+    fn status(&self) -> Result<Status> {
+        Ok(match self {
+            Self::Socket(path) => ask_socket(path, PATIENCE)?.status,
+            Self::Http(address, token) => ask(*address, token.as_ref().map(Secret::text), PATIENCE)?,
+        })
+    }
+}
+
+/// Sockets of services, as far as this user sees them.
+fn sockets() -> Vec<PathBuf> {
+    let own = runtime::directory().map(|folder| folder.join(SOCKET));
+    let patterns = [format!("{RUNTIME}/resight*/{SOCKET}"), format!("{RUNTIME}/resight/*/{SOCKET}")];
+    let found =
+        patterns.iter().filter_map(|pattern| glob::glob(pattern).ok()).flatten().filter_map(Result::ok);
+    own.into_iter().chain(found).collect()
+}
+
+/// Where to connect to for an address that is listened on.
+fn reachable(http: &HttpConfig) -> SocketAddr {
     let mut address = http.address;
     if address.ip().is_unspecified() {
         address.set_ip(if address.is_ipv4() {
@@ -27,7 +73,7 @@ fn address(file: &Path, config: &Config) -> Result<(SocketAddr, Option<Secret>)>
             Ipv6Addr::LOCALHOST.into()
         });
     }
-    Ok((address, outputs::token(http)?))
+    address
 }
 
 /// Whether the running service classifies at least `least` frames in a second, measured over
@@ -37,12 +83,11 @@ fn address(file: &Path, config: &Config) -> Result<(SocketAddr, Option<Secret>)>
 /// A service that does not answer, has no frames or is too slow.
 pub(crate) fn health(file: &Path, seconds: u64, least: f64) -> Result<String> {
     let config = Config::load(file)?;
-    let (address, token) = address(file, &config)?;
-    let status = || ask(address, token.as_ref().map(Secret::text), PATIENCE);
-    let before = status()?;
+    let way = Way::find(file, &config)?;
+    let before = way.status()?;
     let start = Instant::now();
     thread::sleep(Duration::from_secs(seconds));
-    let after = status()?;
+    let after = way.status()?;
     let elapsed = start.elapsed().as_secs_f64();
     ensure!(!after.figures.stale, "the service has no frames; is the source there? see its log");
     // With `on_change` in [pace], a frame that shows nothing new is judged by the scores of the last one.

@@ -22,11 +22,13 @@ mod names;
 mod notify;
 mod outputs;
 mod pace;
+mod password;
 mod queue;
 mod runtime;
 mod source;
 mod stages;
 mod status;
+mod status_socket;
 mod switches;
 mod sync;
 mod telemetry;
@@ -143,7 +145,16 @@ enum Command {
     },
     /// Show what this board has, and what to do about each problem.
     Doctor,
+    /// Make the hash of a password for `password_file`: reads one line, and writes the hash.
+    Password,
+    /// Show the SHA-256 of the certificate that browsers are shown, to compare with theirs.
+    Fingerprint {
+        /// The configuration.
+        file: PathBuf,
+    },
     /// Measure how many frames the running service classifies in a second.
+    ///
+    /// Asks over the service's Unix socket, which root and its own user may use; without one over HTTP.
     Health {
         /// The configuration that it runs with.
         file: PathBuf,
@@ -327,6 +338,16 @@ impl Cli {
                 if !healthy {
                     bail!("there are problems, see above");
                 }
+                Ok(())
+            }
+            Some(Command::Password) => {
+                print_line(format_args!("{}", password::hash()?))?;
+                Ok(())
+            }
+            Some(Command::Fingerprint { file }) => {
+                let config = Config::load(&file)?;
+                let http = config.output.http.context("there is no `http` in [output]")?;
+                print_line(format_args!("{}", http::Identity::find(&http)?.fingerprint()))?;
                 Ok(())
             }
             Some(Command::Health { file, seconds, at_least }) => {

@@ -1,8 +1,8 @@
 //! What those who watch are sent: the scores of each frame, and events.
 //!
 //! Nobody watches: a frame costs the look at a number. Somebody watches: what the frame showed is
-//! put into a short list that each viewer's own thread reads when it has time for it, so a slow
-//! viewer holds up nothing and takes no memory.
+//! put into a short list that is read for each viewer when there is room for more on the way to it,
+//! so a slow viewer holds up nothing and takes no memory.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
@@ -123,25 +123,27 @@ impl Live {
 
     /// Begins to watch; `None` if there are [`VIEWERS`] already. The first events are those
     /// that are kept, the first frame is the next.
-    pub(crate) fn watch(&self) -> Option<Viewer<'_>> {
+    pub(crate) fn watch(self: &Arc<Self>) -> Option<Viewer> {
         if !self.telemetry.viewers.raise_below(VIEWERS) {
             return None;
         }
         let samples_seen = lock(&self.samples).count;
-        let events = lock(&self.events);
-        let events_seen = events.count - events.kept.len() as u64;
-        Some(Viewer { live: self, samples_seen, events_seen })
+        let events_seen = {
+            let events = lock(&self.events);
+            events.count - events.kept.len() as u64
+        };
+        Some(Viewer { live: self.clone(), samples_seen, events_seen })
     }
 }
 
 /// Somebody who watches until this is dropped.
-pub(crate) struct Viewer<'a> {
-    live: &'a Live,
+pub(crate) struct Viewer {
+    live: Arc<Live>,
     samples_seen: u64,
     events_seen: u64,
 }
 
-impl Viewer<'_> {
+impl Viewer {
     /// The frames since the last call, as far as they are kept.
     pub(crate) fn samples(&mut self) -> Vec<Sample> {
         lock(&self.live.samples).since(&mut self.samples_seen).0
@@ -153,7 +155,7 @@ impl Viewer<'_> {
     }
 }
 
-impl Drop for Viewer<'_> {
+impl Drop for Viewer {
     fn drop(&mut self) {
         if self.live.telemetry.viewers.lower() == 0 {
             lock(&self.live.samples).kept = VecDeque::new();
@@ -177,13 +179,13 @@ mod tests {
 
     #[test]
     fn each_viewer_gets_every_frame_once_from_when_it_came() {
-        let live = Live::default();
+        let live = Arc::new(Live::default());
         pass(&live, 1);
         let mut first = live.watch().unwrap();
         (2..5).for_each(|frame| pass(&live, frame));
         let mut second = live.watch().unwrap();
         (5..7).for_each(|frame| pass(&live, frame));
-        let frames = |viewer: &mut Viewer<'_>| -> Vec<u64> {
+        let frames = |viewer: &mut Viewer| -> Vec<u64> {
             viewer.samples().iter().map(|sample| sample.frame).collect()
         };
         assert_eq!(frames(&mut first), [2, 3, 4, 5, 6]);
@@ -198,7 +200,7 @@ mod tests {
 
     #[test]
     fn events_are_kept_for_those_who_come_and_missed_ones_are_counted() {
-        let live = Live::default();
+        let live = Arc::new(Live::default());
         let event = |number: usize| live.event(number.to_string().into());
         (0..3).for_each(event);
         let mut viewer = live.watch().unwrap();
@@ -211,7 +213,7 @@ mod tests {
 
     #[test]
     fn viewers_are_limited() {
-        let live = Live::default();
+        let live = Arc::new(Live::default());
         let mut viewers: Vec<_> = (0..VIEWERS).map(|_| live.watch().unwrap()).collect();
         assert!(live.watch().is_none());
         viewers.pop();
@@ -220,7 +222,7 @@ mod tests {
 
     #[test]
     fn frames_allocate_nothing_without_viewers_and_with_them_once_warm() {
-        let live = Live::default();
+        let live = Arc::new(Live::default());
         let frames = || allocation_counter::measure(|| (0..100).for_each(|frame| pass(&live, frame)));
         assert_eq!(frames().count_total, 0);
         let viewer = live.watch().unwrap();

@@ -10,7 +10,25 @@ use std::path::{Path, PathBuf};
 /// The first runtime directory that systemd has made; `None` if nobody would start the service
 /// again.
 pub(crate) fn directory() -> Option<PathBuf> {
-    let directories = std::env::var_os("RUNTIME_DIRECTORY")?;
+    first_of("RUNTIME_DIRECTORY")
+}
+
+/// Where the service keeps what outlives it: the folder that systemd has made, or the user's own.
+pub(crate) fn state_directory() -> Option<PathBuf> {
+    first_of("STATE_DIRECTORY").or_else(|| {
+        let own = first_of("XDG_STATE_HOME").or_else(|| Some(first_of("HOME")?.join(".local/state")));
+        Some(own?.join("resight"))
+    })
+}
+
+/// Where a service that somebody else runs may keep it.
+pub(crate) fn state_directories() -> Vec<PathBuf> {
+    let packaged = first_of("STATE_DIRECTORY").is_none().then(|| PathBuf::from("/var/lib/resight"));
+    packaged.into_iter().chain(state_directory()).collect()
+}
+
+fn first_of(variable: &str) -> Option<PathBuf> {
+    let directories = std::env::var_os(variable)?;
     let first = directories.as_bytes().split(|byte| *byte == b':').next()?;
     let folder = Path::new(OsStr::from_bytes(first));
     folder.is_absolute().then(|| folder.to_owned())

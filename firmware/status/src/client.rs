@@ -2,9 +2,11 @@
 
 use std::io::{self, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
-use std::time::Duration;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::time::{Duration, Instant};
 
-use crate::Status;
+use crate::{Status, Told};
 
 /// Longest answer, in bytes.
 const MAX_ANSWER: u64 = 1 << 20;
@@ -29,6 +31,22 @@ pub enum ClientError {
         address: SocketAddr,
         /// The code of the answer.
         code: String,
+    },
+    /// No answer on a socket.
+    #[error("{path}: the service does not answer: {cause}")]
+    SilentSocket {
+        /// The socket.
+        path: String,
+        /// What failed.
+        cause: io::Error,
+    },
+    /// Something on a socket that is no status.
+    #[error("{path}: this is no resightd's answer: {cause}")]
+    ForeignSocket {
+        /// The socket.
+        path: String,
+        /// What is wrong with it.
+        cause: serde_json::Error,
     },
     /// An answer that is no status.
     #[error("http://{address}/status: this is no resightd's answer: {cause}")]
@@ -76,6 +94,32 @@ fn exchange(address: SocketAddr, token: Option<&str>, patience: Duration) -> io:
     Ok(answer)
 }
 
+/// Asks the service on a Unix socket; the answer may take `patience`.
+///
+/// # Errors
+/// A service that is not there, and what is no status.
+pub fn ask_socket(path: &Path, patience: Duration) -> Result<Told, ClientError> {
+    let name = || path.display().to_string();
+    let listen = || -> io::Result<Vec<u8>> {
+        // It accepts at once, or has too many waiting and refuses.
+        let mut stream = UnixStream::connect(path)?;
+        let (deadline, mut answer, mut chunk) = (Instant::now() + patience, vec![], vec![0; 16 << 10]);
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() || answer.len() as u64 > MAX_ANSWER {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+            stream.set_read_timeout(Some(left))?;
+            match stream.read(&mut chunk)? {
+                0 => return Ok(answer),
+                count => answer.extend_from_slice(&chunk[..count]),
+            }
+        }
+    };
+    let answer = listen().map_err(|cause| ClientError::SilentSocket { path: name(), cause })?;
+    serde_json::from_slice(&answer).map_err(|cause| ClientError::ForeignSocket { path: name(), cause })
+}
+
 #[cfg(test)]
 mod tests {
     use std::net::TcpListener;
@@ -118,6 +162,37 @@ mod tests {
         let (status, request) = asked(answer, Some("0123456789abcdef"));
         status.unwrap();
         assert!(request.contains("\r\nAuthorization: Bearer 0123456789abcdef\r\n"), "{request}");
+    }
+
+    #[test]
+    fn a_socket_tells_whoever_connects() {
+        let folder = std::env::temp_dir().join(format!("resight-status-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let path = folder.join("status.sock");
+        let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        let status = include_str!("../tests/status-before.json");
+        let whole = format!("{{\"configuration\": \"/etc/c.toml\", \"status\": {status}}}");
+        let answers = [whole.clone(), "SSH-2.0-x".to_owned(), String::new()];
+        let server = thread::spawn(move || {
+            for answer in answers {
+                listener.accept().unwrap().0.write_all(answer.as_bytes()).unwrap();
+            }
+            // Listens, and says nothing.
+            listener
+        });
+        let patience = Duration::from_mins(1);
+        assert_eq!(ask_socket(&path, patience).unwrap().configuration, "/etc/c.toml");
+        for _ in 0..2 {
+            let error = ask_socket(&path, patience).unwrap_err().to_string();
+            assert!(error.contains("this is no resightd's answer"), "{error}");
+        }
+        let listener = server.join().unwrap();
+        let error = ask_socket(&path, Duration::from_millis(50)).unwrap_err();
+        assert!(matches!(error, ClientError::SilentSocket { .. }), "{error}");
+        drop(listener);
+        let error = ask_socket(&path, patience).unwrap_err().to_string();
+        assert!(error.contains("the service does not answer"), "{error}");
+        std::fs::remove_dir_all(folder).unwrap();
     }
 
     #[test]

@@ -10,10 +10,22 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-pub use self::client::{ClientError, ask};
+pub use self::client::{ClientError, ask, ask_socket};
 
 /// The form that this version writes. It grows when a field changes its meaning or goes.
 pub const FORMAT: u32 = 1;
+
+/// Name of the Unix socket in the service's runtime directory that tells whoever connects.
+pub const SOCKET: &str = "status.sock";
+
+/// What [`SOCKET`] tells.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Told {
+    /// The configuration that the service runs with: its path without links.
+    pub configuration: String,
+    /// Everything.
+    pub status: Status,
+}
 
 /// Everything.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -467,10 +467,6 @@ impl Named {
             );
             Ok(Some(name))
         };
-        ensure!(
-            value("output", "http").is_some(),
-            "{file}: the update measures the rate over HTTP; set `http = \"127.0.0.1:8600\"` in [output]"
-        );
         let model = plain("file")?.with_context(|| format!("{file}: no `file` in [model]"))?;
         let public_key = plain("public_key")?;
         ensure!(

@@ -8,7 +8,9 @@ use toml::de::DeValue;
 
 use super::reader::{Reader, Section, integer, patterns, text};
 use super::rule::RuleConfig;
-use crate::outputs::{CREDENTIALS, HttpConfig, MqttConfig, OutputConfig, SnapshotConfig, TOKEN_VARIABLE};
+use crate::outputs::{
+    CREDENTIALS, HttpConfig, MqttConfig, OutputConfig, SnapshotConfig, TOKEN_VARIABLE, TlsConfig,
+};
 
 /// Scheme, host and port of `mqtt://host:1883` or `mqtts://host:8883`.
 fn broker(value: &DeValue<'_>) -> Option<(bool, String, u16)> {
@@ -94,31 +96,64 @@ impl<'i> Reader<'i> {
             "write it into a file and name that as `token_file`, or set the environment's {TOKEN_VARIABLE}"
         );
         self.no_secret(section, "token", &remedy);
+        let remedy =
+            "let `resightd password` make its hash, write that into a file and name it as `password_file`";
+        self.no_secret(section, "password", remedy);
         let span = section.entries.iter().find(|(name, ..)| *name == "http").map(|entry| entry.1.span());
         let address =
             self.optional(section, "http", "an address with a port, such as \"127.0.0.1:8600\"", |value| {
                 value.as_str()?.parse().ok()
             });
         let token_file = self.optional(section, "token_file", "the path of a file", text);
+        let password_file = self.optional(section, "password_file", "the path of a file", text);
+        let tls = self.tls(section, folder);
         let expected = "a list of names, such as [\"board.local\"]";
         let hosts = self.optional(section, "hosts", expected, patterns).unwrap_or_default();
         let switches = self.optional(section, "switches", "true or false", DeValue::as_bool).unwrap_or(true);
         let address: SocketAddr = address?;
-        let without_token = token_file.is_none() && std::env::var_os(TOKEN_VARIABLE).is_none();
+        let without_token =
+            token_file.is_none() && password_file.is_none() && std::env::var_os(TOKEN_VARIABLE).is_none();
         if without_token && !address.ip().is_loopback() {
             let cause = format!(
-                "others reach this address, so it needs a `token_file` or {TOKEN_VARIABLE} in the environment; \
-                 expected these or a loopback address, such as \"127.0.0.1:8600\""
+                "others reach this address, so it needs a `token_file`, a `password_file` or {TOKEN_VARIABLE} in the \
+                 environment; expected these or a loopback address, such as \"127.0.0.1:8600\""
             );
             self.mistake(&span.unwrap_or_default(), &section.key("http"), cause);
         }
         let hosts = hosts.into_iter().map(|(host, _)| host.to_ascii_lowercase()).collect();
-        Some(HttpConfig {
-            address,
-            token_file: token_file.map(|path| beside(folder, &path)),
-            hosts,
-            switches,
-        })
+        let [token_file, password_file] =
+            [token_file, password_file].map(|file| file.map(|path| beside(folder, &path)));
+        Some(HttpConfig { address, token_file, password_file, tls, hosts, switches })
+    }
+
+    /// Whether connections over HTTP are encrypted, and with whose certificate.
+    fn tls(&mut self, section: &mut Section<'_, 'i>, folder: &Path) -> Option<TlsConfig> {
+        let span = section.span.clone();
+        let own = self.optional(section, "tls", "true or false", DeValue::as_bool);
+        let certificate = self.optional(section, "certificate_file", "the path of a PEM file", text);
+        let key = self.optional(section, "key_file", "the path of a PEM file", text);
+        match (own, certificate, key) {
+            (Some(false), Some(_), _) | (Some(false), _, Some(_)) => {
+                let cause =
+                    "false, but there is a `certificate_file` or a `key_file`; expected one or the other";
+                self.mistake(&span, &section.key("tls"), cause);
+                None
+            }
+            (_, Some(certificate), Some(key)) => {
+                Some(TlsConfig::Files { certificate: beside(folder, &certificate), key: beside(folder, &key) })
+            }
+            (_, Some(_), None) => {
+                self.mistake(&span, &section.key("key_file"), "missing; a certificate needs its private key");
+                None
+            }
+            (_, None, Some(_)) => {
+                let cause = "missing; a private key needs its certificate";
+                self.mistake(&span, &section.key("certificate_file"), cause);
+                None
+            }
+            (Some(true), None, None) => Some(TlsConfig::Own),
+            _ => None,
+        }
     }
 
     fn snapshots(

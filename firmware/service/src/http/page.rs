@@ -1,6 +1,6 @@
 //! The page: files in the binary, without anything from elsewhere.
 
-use super::connection::Response;
+use super::response::{Answer, whole};
 
 const FILES: [(&str, &str, &[u8]); 4] = [
     ("/", "text/html; charset=utf-8", include_bytes!("../../page/page.html")),
@@ -10,9 +10,9 @@ const FILES: [(&str, &str, &[u8]); 4] = [
 ];
 
 /// A file of the page. It holds nothing of the board, so everybody may have it, without a token.
-pub(super) fn file(path: &str) -> Option<Response> {
+pub(super) fn file(path: &str) -> Option<Answer> {
     let (_, kind, bytes) = FILES.into_iter().find(|(name, ..)| *name == path)?;
-    Some(Response::new(200, kind, bytes))
+    Some(whole(200, kind, bytes))
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ const EACH: usize = CONNECTIONS / 2;
 pub(super) struct Places(Vec<(IpAddr, usize)>);
 
 /// Whom an address stands for: a network of IPv6 gives everybody as many addresses as they like.
-fn owner(address: IpAddr) -> IpAddr {
+pub(super) fn owner(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) if !address.is_loopback() => {
             let mut segments = address.segments();

@@ -1,14 +1,14 @@
 //! Server-sent events: state, figures, scores and events for one viewer.
 
-use std::io;
-use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use hyper::body::Bytes;
 use serde_json::{Value, json};
+use tokio::sync::mpsc::Sender;
+use tokio::time::sleep;
 
 use super::access::{Access, Context};
-use super::connection::{Response, begin, go_on};
 use crate::judge::Standing;
 use crate::live::{Sample, Viewer};
 use crate::names::Names;
@@ -25,22 +25,17 @@ const RETRY: &str = "retry: 2000\n\n";
 
 /// Tells a viewer what happens, until it is gone, the service stops, or others than `access`
 /// says are to be answered.
-///
-/// # Errors
-/// A viewer that is gone or takes too long.
-pub(super) fn stream(
-    stream: &TcpStream,
-    mut viewer: Viewer<'_>,
-    access: &Arc<Access>,
-    context: &Context,
-) -> io::Result<()> {
+pub(super) async fn stream(
+    sender: Sender<Bytes>,
+    mut viewer: Viewer,
+    access: Arc<Access>,
+    context: Arc<Context>,
+) {
     let reach = &context.reach;
-    begin(stream, &Response::new(200, "text/event-stream", &b""[..]))?;
-    go_on(stream, RETRY.as_bytes())?;
+    let mut text = RETRY.to_owned();
     let (mut shown, mut figures_due) = (String::new(), Instant::now());
-    while !context.stopping() && context.is_current(access) {
+    while !context.stopping() && context.is_current(&access) {
         let begun = Instant::now();
-        let mut text = String::new();
         let (events, missed) = viewer.events();
         let mut state = reach.board.state();
         state.switches = Some(access.switches);
@@ -64,10 +59,12 @@ pub(super) fn stream(
             figures_due = begun + FIGURES_PERIOD;
             push(&mut text, "figures", &json!(reach.board.figures()).to_string());
         }
-        go_on(stream, text.as_bytes())?;
-        std::thread::sleep(PERIOD.saturating_sub(begun.elapsed()));
+        // Waits until there is room.
+        if !text.is_empty() && sender.send(std::mem::take(&mut text).into()).await.is_err() {
+            return;
+        }
+        sleep(PERIOD.saturating_sub(begun.elapsed())).await;
     }
-    Ok(())
 }
 
 fn push(text: &mut String, event: &str, data: &str) {

@@ -5,9 +5,11 @@
 //! does not fit is dropped and counted.
 
 mod event;
+mod keys;
 mod mqtt;
 mod multicast_dns;
 mod output;
+mod password;
 mod picture;
 mod remedy;
 mod secret;
@@ -25,14 +27,18 @@ use std::sync::Arc;
 use anyhow::Result;
 
 pub(crate) use self::event::Event;
+pub(crate) use self::keys::{Keys, token};
 use self::output::Output;
 pub(crate) use self::output::{OutputList, Reach};
+pub(crate) use self::password::Password;
 pub(crate) use self::picture::{FrameTap, SnapshotTap};
 pub(crate) use self::remedy::unresolved;
-pub(crate) use self::secret::{CREDENTIALS, Secret, check as check_secrets};
-pub(crate) use self::settings::{HttpConfig, MqttConfig, OutputConfig, SnapshotConfig, TOKEN_VARIABLE};
+pub(crate) use self::secret::{CREDENTIALS, Secret, check as check_secrets, small_file};
+pub(crate) use self::settings::{
+    HttpConfig, MqttConfig, OutputConfig, SnapshotConfig, TOKEN_VARIABLE, TlsConfig,
+};
 pub(crate) use self::tell::{TellMail, tell};
-pub(crate) use self::web::token;
+pub(crate) use self::web::check as check_web;
 
 /// Opens an output if the configuration asks for it; what is the same in the list is taken over.
 type Open = fn(&OutputConfig, &OutputList, &Reach) -> Result<Option<Arc<dyn Output>>>;

@@ -1,12 +1,14 @@
 //! Frames that leave the inference thread as pictures.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, Result};
 use image::codecs::jpeg::JpegEncoder;
 use resight_imaging::{FrameDecoder, with_huffman_tables};
+use tokio::sync::Notify;
+use tokio::time::timeout;
 
 use crate::frame::{Frame, FrameFormat};
 use crate::judge::Change;
@@ -131,7 +133,20 @@ struct Latest {
 pub(crate) struct FrameTap {
     wanted: AtomicBool,
     latest: Mutex<Latest>,
-    filled: Condvar,
+    filled: Notify,
+}
+
+/// Somebody who waits for a frame.
+struct Waiting<'a>(&'a FrameTap);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        let mut latest = lock(&self.0.latest);
+        latest.waiting -= 1;
+        if latest.waiting == 0 {
+            latest.seen = None;
+        }
+    }
 }
 
 impl FrameTap {
@@ -145,24 +160,22 @@ impl FrameTap {
         let mut latest = lock(&self.latest);
         latest.count += 1;
         latest.seen = Some(seen);
-        self.filled.notify_all();
+        self.filled.notify_waiters();
     }
 
     /// Waits for the next frame.
-    pub(crate) fn next(&self, wait: Duration) -> Option<Arc<Seen>> {
-        let mut latest = lock(&self.latest);
-        let before = latest.count;
-        latest.waiting += 1;
+    pub(crate) async fn next(&self, wait: Duration) -> Option<Arc<Seen>> {
+        let (before, filled, _waiting) = {
+            let mut latest = lock(&self.latest);
+            latest.waiting += 1;
+            // It counts from here, and not from when it is first waited for.
+            (latest.count, self.filled.notified(), Waiting(self))
+        };
         self.wanted.store(true, Ordering::SeqCst);
-        let same = |latest: &mut Latest| latest.count == before;
-        let (mut latest, _) =
-            self.filled.wait_timeout_while(latest, wait, same).unwrap_or_else(PoisonError::into_inner);
-        latest.waiting -= 1;
-        let seen = latest.seen.clone().filter(|_| latest.count != before);
-        if latest.waiting == 0 {
-            latest.seen = None;
-        }
-        seen
+        // In time or not, the count tells.
+        let _ = timeout(wait, filled).await;
+        let latest = lock(&self.latest);
+        latest.seen.clone().filter(|_| latest.count != before)
     }
 }
 
@@ -191,11 +204,14 @@ mod tests {
     #[test]
     fn all_who_wait_get_the_next_frame_and_nothing_is_kept() {
         let tap = Arc::new(FrameTap::default());
+        let runtime = || tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         tap.pass(&frame(1), &[]);
-        assert!(tap.next(Duration::from_millis(1)).is_none(), "an old frame");
+        assert!(runtime().block_on(tap.next(Duration::from_millis(1))).is_none(), "an old frame");
         // What was asked for in vain is not passed to a later one as if it were new.
         tap.pass(&frame(2), &[]);
-        let wait = |tap: Arc<FrameTap>| thread::spawn(move || tap.next(Duration::from_secs(30)).unwrap());
+        let wait = |tap: Arc<FrameTap>| {
+            thread::spawn(move || runtime().block_on(tap.next(Duration::from_mins(1))).unwrap())
+        };
         let waiting = [wait(tap.clone()), wait(tap.clone())];
         while lock(&tap.latest).waiting < 2 {
             thread::yield_now();

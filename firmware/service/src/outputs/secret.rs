@@ -4,14 +4,14 @@ use std::borrow::Cow;
 use std::ffi::OsString;
 use std::fmt;
 use std::fs;
-use std::hint::black_box;
 use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
+use subtle::ConstantTimeEq as _;
 
-use super::settings::OutputConfig;
+use super::settings::{OutputConfig, TlsConfig};
 
 /// Largest file of a secret or of certificates, in bytes.
 const MAX_FILE: u64 = 4 << 20;
@@ -60,12 +60,18 @@ fn located_in(path: &Path, credentials: Option<OsString>) -> Result<Cow<'_, Path
 /// # Errors
 /// A file that is missing, empty, too large or holds no token or certificate.
 pub(crate) fn check(config: &OutputConfig) -> Result<Vec<String>> {
-    let token = config.http.as_ref().and_then(|http| http.token_file.as_deref());
+    let http = config.http.as_ref();
+    let token = http.and_then(|http| http.token_file.as_deref());
+    let hash = http.and_then(|http| http.password_file.as_deref());
+    let key = http.and_then(|http| match &http.tls {
+        Some(TlsConfig::Files { key, .. }) => Some(key.as_path()),
+        _ => None,
+    });
     let mqtt = config.mqtt.as_ref();
     let password = mqtt.and_then(|mqtt| mqtt.password_file.as_deref());
     let authorities = mqtt.and_then(|mqtt| mqtt.ca_file.as_deref());
     let mut notes = vec![];
-    for (path, is_token) in [(token, true), (password, false)] {
+    for (path, is_token) in [(token, true), (hash, false), (key, false), (password, false)] {
         let Some(path) = path else { continue };
         if let Some(note) = unchecked(path) {
             notes.push(note);
@@ -120,7 +126,7 @@ fn unreadable_for_others(path: &Path) -> Option<String> {
 ///
 /// # Errors
 /// A file that is missing, unreadable or too large.
-pub(super) fn small_file(path: &Path) -> Result<Vec<u8>> {
+pub(crate) fn small_file(path: &Path) -> Result<Vec<u8>> {
     let path = &*located(path)?;
     let name = || path.display().to_string();
     let metadata = fs::metadata(path).with_context(name)?;
@@ -135,7 +141,7 @@ impl Secret {
     ///
     /// # Errors
     /// A file that cannot be read, is empty or no text.
-    pub(super) fn read(path: &Path) -> Result<Self> {
+    pub(crate) fn read(path: &Path) -> Result<Self> {
         let text = String::from_utf8(small_file(path)?).with_context(|| path.display().to_string())?;
         if text.trim().is_empty() {
             bail!("{}: empty", path.display());
@@ -166,10 +172,7 @@ impl Secret {
 
     /// Whether `other` is the same; the time this takes tells nothing but the length.
     pub(crate) fn matches(&self, other: &[u8]) -> bool {
-        let own = self.0.as_bytes();
-        let pairs = own.iter().zip(other);
-        let difference = pairs.fold(0, |difference, (own, other)| black_box(difference | (own ^ other)));
-        own.len() == other.len() && difference == 0
+        self.0.as_bytes().ct_eq(other).into()
     }
 }
 

@@ -1,19 +1,23 @@
 //! The page, the status and live events over HTTP.
 
+use std::fs::File;
+use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 
+use super::keys::Keys;
 use super::output::{Output, OutputList, Reach, find};
-use super::secret::Secret;
-use super::settings::{HttpConfig, OutputConfig, TOKEN_VARIABLE};
-use crate::http::{Access, Server};
+use super::password::Password;
+use super::settings::{HttpConfig, OutputConfig, TlsConfig};
+use crate::http::{Access, Identity, Server};
 use crate::live::Live;
 
 /// The HTTP server, and what it was made from.
 struct Web {
     config: HttpConfig,
-    token: Option<Secret>,
+    keys: Keys,
+    identity: Option<Identity>,
     access: Arc<Access>,
     server: Arc<Server>,
     live: Arc<Live>,
@@ -25,17 +29,47 @@ pub(super) fn open(
     reach: &Reach,
 ) -> Result<Option<Arc<dyn Output>>> {
     let Some(config) = &config.http else { return Ok(None) };
-    let (token, old) = (token(config)?, find::<Web>(old));
-    if let Some(same) = old.as_ref().filter(|old| old.config == *config && old.token == token) {
+    let (keys, identity, old) = (Keys::read(config)?, Identity::open(config)?, find::<Web>(old));
+    let is_same = |old: &&Arc<Web>| old.config == *config && old.keys == keys && old.identity == identity;
+    if let Some(same) = old.as_ref().filter(is_same) {
         return Ok(Some(same.clone()));
     }
-    let access = Arc::new(Access::new(config, token.clone()));
+    match &identity {
+        Some(identity) => log::info!("the certificate's SHA-256 is {}", identity.fingerprint()),
+        None if !config.address.ip().is_loopback() => {
+            log::warn!(
+                "others reach {} without encryption; `tls = true` in [output] adds it",
+                config.address
+            );
+        }
+        None => {}
+    }
+    let tls = identity.as_ref().map(Identity::server).transpose()?;
+    let access = Arc::new(Access::new(config, keys.clone(), tls));
     // The same address stays open, whatever else changes.
     let server = match old.filter(|old| old.config.address == config.address) {
         Some(old) => old.server.clone(),
         None => Arc::new(Server::start(config.address, access.clone(), reach.clone())?),
     };
-    Ok(Some(Arc::new(Web { config: config.clone(), token, access, server, live: reach.live.clone() })))
+    let (config, live) = (config.clone(), reach.live.clone());
+    Ok(Some(Arc::new(Web { config, keys, identity, access, server, live })))
+}
+
+/// Reads what the configuration names, as far as whoever checks may read it.
+///
+/// # Errors
+/// What is wrong with files that are there.
+pub(crate) fn check(config: &HttpConfig) -> Result<()> {
+    let is_readable = |path: &Path| File::open(path).is_ok();
+    if let Some(password) = config.password_file.as_deref().filter(|path| is_readable(path)) {
+        Password::read(password)?;
+    }
+    match &config.tls {
+        Some(TlsConfig::Files { certificate, key }) if is_readable(certificate) && is_readable(key) => {
+            Identity::open(config).map(drop)
+        }
+        _ => Ok(()),
+    }
 }
 
 impl Output for Web {
@@ -45,22 +79,5 @@ impl Output for Web {
 
     fn event(&self, line: &Arc<str>) {
         self.live.event(line.clone());
-    }
-}
-
-/// The token that requests must show, from its file or from the environment.
-///
-/// # Errors
-/// A file that cannot be read, and a token that is none.
-pub(crate) fn token(config: &HttpConfig) -> Result<Option<Secret>> {
-    match &config.token_file {
-        Some(path) => {
-            let secret = Secret::read(path)?;
-            Ok(Some(Secret::token(secret.text()).with_context(|| path.display().to_string())?))
-        }
-        None => std::env::var(TOKEN_VARIABLE)
-            .ok()
-            .map(|token| Secret::token(&token).context(TOKEN_VARIABLE))
-            .transpose(),
     }
 }

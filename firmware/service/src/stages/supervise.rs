@@ -23,6 +23,7 @@ use crate::notify::Notify;
 use crate::outputs::{self, FrameTap, Reach, SnapshotTap, TellMail};
 use crate::runtime::LinesInUse;
 use crate::status::StatusBoard;
+use crate::status_socket::StatusSocket;
 use crate::switches::Keeper;
 use crate::sync::Bell;
 use crate::telemetry::Telemetry;
@@ -56,6 +57,7 @@ pub(crate) fn run(path: &Path) -> Result<()> {
     let source = NewSource::open(&config.source, program.engine.wanted)?;
     let service = Service::new(&ending, lines.clone(), &program.rules.names);
     program.wire(lines.list(), inputs(&config.inputs, &[].into(), &service.judge.bell)?);
+    let _socket = StatusSocket::start(path, service.board.clone());
     let reach = service.outputs_reach();
     let opened = outputs::open(&config.output, &[].into(), &reach)?;
     service.run(path, config, program, source, opened)
@@ -409,6 +411,9 @@ fn summary(telemetry: &Telemetry) -> String {
 /// All mistakes of the configuration, or what is wrong with the model.
 pub(crate) fn check(path: &Path) -> Result<Option<PathBuf>> {
     let config = Config::load(path)?;
+    if let Some(http) = &config.output.http {
+        outputs::check_web(http)?;
+    }
     if !config.model.exists() {
         return Ok(Some(config.model));
     }

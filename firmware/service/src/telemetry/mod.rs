@@ -128,7 +128,7 @@ registry! {
         mqtt_dropped "Events dropped because the broker took none."
         mqtt_errors "Failures of the connection to the broker."
         http_requests "Requests over HTTP that were answered."
-        http_unauthorised "Requests over HTTP without the token, for a foreign host or by a foreign page."
+        http_unauthorised "Requests over HTTP without the token or the password, for a foreign host or by a foreign page."
         http_refused "Connections over HTTP that were one too many."
         http_missed "Events that a slow viewer over HTTP missed."
         http_switched "Switches of dry run and of rules over HTTP."
@@ -141,6 +141,7 @@ registry! {
         source_up "Whether the source is open and has given a frame."
         socket_readers "Readers of the socket."
         mqtt_connected "Whether the broker is connected."
+        http_connections "Connections over HTTP."
         viewers "Viewers over HTTP."
     }
     flags: Gauge {
