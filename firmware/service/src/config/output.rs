@@ -139,9 +139,10 @@ impl<'i> Reader<'i> {
                 self.mistake(&span, &section.key("tls"), cause);
                 None
             }
-            (_, Some(certificate), Some(key)) => {
-                Some(TlsConfig::Files { certificate: beside(folder, &certificate), key: beside(folder, &key) })
-            }
+            (_, Some(certificate), Some(key)) => Some(TlsConfig::Files {
+                certificate: beside(folder, &certificate),
+                key: beside(folder, &key),
+            }),
             (_, Some(_), None) => {
                 self.mistake(&span, &section.key("key_file"), "missing; a certificate needs its private key");
                 None
