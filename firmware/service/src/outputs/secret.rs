@@ -178,6 +178,7 @@ impl Secret {
 
 #[cfg(test)]
 mod tests {
+    use super::super::settings::HttpConfig;
     use super::*;
 
     #[test]
@@ -210,11 +211,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("token");
         let config = OutputConfig {
-            http: Some(super::super::settings::HttpConfig {
-                address: "127.0.0.1:1".parse().unwrap(),
+            http: Some(HttpConfig {
                 token_file: Some(path.clone()),
-                hosts: vec![],
-                switches: true,
+                ..HttpConfig::at("127.0.0.1:1".parse().unwrap())
             }),
             ..OutputConfig::default()
         };
