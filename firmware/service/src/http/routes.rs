@@ -7,8 +7,8 @@ use std::sync::Arc;
 use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Body;
 use hyper::header::{
-    ALLOW, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HOST, HeaderName, ORIGIN, RETRY_AFTER,
-    SET_COOKIE, TRANSFER_ENCODING, WWW_AUTHENTICATE,
+    ALLOW, AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HOST, HeaderName, ORIGIN,
+    RETRY_AFTER, SET_COOKIE, TRANSFER_ENCODING, WWW_AUTHENTICATE,
 };
 use hyper::{HeaderMap, Method, Request};
 use serde_json::{Value, json};
@@ -238,11 +238,13 @@ fn watch(path: &str, access: Arc<Access>, caller: &Caller) -> Answer {
         return text(503, format!("there are {VIEWERS} viewers already\n"));
     };
     caller.endless.set();
-    if path == "/events" {
+    let answer = if path == "/events" {
         endless("text/event-stream", Produced::by(|sender| stream(sender, viewer, access, context)))
     } else {
         endless(pictures::KIND, Produced::by(|sender| pictures(sender, viewer, access, context)))
-    }
+    };
+    // What would follow has the time of an answer with an end.
+    with(answer, CONNECTION, "close")
 }
 
 /// The next frame, and what the network saw in it.
