@@ -586,6 +586,12 @@ function seen(view, width, height) {
   return { region, inner };
 }
 
+// Each part of a frame that the network sees: its name if there are several, and what of it.
+function parts(view, width, height) {
+  const areas = view.regions?.length ? view.regions : [{ area: view.region }];
+  return areas.map(({ name, area }) => ({ name, inner: seen({ ...view, region: area }, width, height).inner }));
+}
+
 function drawPicture() {
   if (!picture || !state) return;
   const { image, top } = picture;
@@ -600,44 +606,53 @@ function drawPicture() {
   pen.rotate((view.rotate * Math.PI) / 180);
   pen.translate(-image.width / 2, -image.height / 2);
   pen.drawImage(image, 0, 0);
-  const { inner } = seen(view, image.width, image.height);
+  const seenParts = parts(view, image.width, image.height);
   // What the network does not see is darker, and there is a line between.
   pen.fillStyle = "rgb(0 0 0 / .45)";
   pen.beginPath();
   pen.rect(0, 0, image.width, image.height);
-  pen.rect(...inner);
+  for (const { inner } of seenParts) pen.rect(...inner);
   pen.fill("evenodd");
   const unit = width / 640;
-  const edge = [inner[0] + unit, inner[1] + unit, inner[2] - 2 * unit, inner[3] - 2 * unit];
-  pen.lineWidth = 2 * unit;
-  pen.strokeStyle = "rgb(0 0 0 / .7)";
-  pen.strokeRect(...edge);
-  pen.setLineDash([8 * unit, 6 * unit]);
-  pen.strokeStyle = "#fff";
-  pen.strokeRect(...edge);
-  pen.setLineDash([]);
   const turned = pen.getTransform();
-  const corners = [[inner[0], inner[1]], [inner[0] + inner[2], inner[1] + inner[3]]].map(([x, y]) => turned.transformPoint({ x, y }));
-  const [left, upper] = [Math.min(...corners.map(({ x }) => x)), Math.min(...corners.map(({ y }) => y))];
-  pen.setTransform(1, 0, 0, 1, 0, 0);
-  if (!top.length) return;
-  const label = `${top[0][0]}  ${percent(top[0][1])}`;
-  pen.font = `600 ${22 * unit}px system-ui, sans-serif`;
-  pen.textBaseline = "middle";
-  const box = [left + 10 * unit, upper + 10 * unit, pen.measureText(label).width + 20 * unit, 36 * unit];
-  pen.fillStyle = "rgb(0 0 0 / .78)";
-  pen.fillRect(...box);
-  pen.fillStyle = "#fff";
-  pen.fillText(label, box[0] + 10 * unit, box[1] + 18.5 * unit);
+  for (const { name, inner } of seenParts) {
+    pen.setTransform(turned);
+    const edge = [inner[0] + unit, inner[1] + unit, inner[2] - 2 * unit, inner[3] - 2 * unit];
+    pen.lineWidth = 2 * unit;
+    pen.strokeStyle = "rgb(0 0 0 / .7)";
+    pen.strokeRect(...edge);
+    pen.setLineDash([8 * unit, 6 * unit]);
+    pen.strokeStyle = "#fff";
+    pen.strokeRect(...edge);
+    pen.setLineDash([]);
+    const corners = [[inner[0], inner[1]], [inner[0] + inner[2], inner[1] + inner[3]]].map(([x, y]) => turned.transformPoint({ x, y }));
+    const [left, upper] = [Math.min(...corners.map(({ x }) => x)), Math.min(...corners.map(({ y }) => y))];
+    pen.setTransform(1, 0, 0, 1, 0, 0);
+    const region = name && figures.at(-1)?.regions?.find((other) => other.name === name);
+    let label = null;
+    if (name) label = region ? `${name}: ${region.label ?? region.class}  ${percent(region.probability)}` : name;
+    else if (top.length) label = `${top[0][0]}  ${percent(top[0][1])}`;
+    if (!label) continue;
+    pen.font = `600 ${(name ? 16 : 22) * unit}px system-ui, sans-serif`;
+    pen.textBaseline = "middle";
+    const box = [left + 10 * unit, upper + 10 * unit, pen.measureText(label).width + 20 * unit, 36 * unit];
+    pen.fillStyle = "rgb(0 0 0 / .78)";
+    pen.fillRect(...box);
+    pen.fillStyle = "#fff";
+    pen.fillText(label, box[0] + 10 * unit, box[1] + 18.5 * unit);
+  }
 }
 
 let labelled = 0;
 function showPicture() {
   const { image, top, frame } = picture;
   drawPicture();
-  const { inner } = seen(state.view, image.width, image.height);
+  const [{ inner }, ...more] = parts(state.view, image.width, image.height);
   const size = (w, h) => `${Math.round(w)} × ${Math.round(h)}`;
-  show($("caption"), `Frame ${frame}, ${size(image.width, image.height)}. The network sees the ${size(inner[2], inner[3])} within the dashed line.`);
+  const what = more.length ? `${more.length + 1} regions, each` : `${size(inner[2], inner[3])}`;
+  const cost = figures.at(-1)?.regions?.reduce((sum, { inference_ms }) => sum + inference_ms, 0);
+  const costs = cost ? ` All together cost ${cost.toFixed(1)} ms.` : "";
+  show($("caption"), `Frame ${frame}, ${size(image.width, image.height)}. The network sees the ${what} within the dashed line.${costs}`);
   // By rank: names of classes need not be unique.
   reconcile($("top"), top.map((_, rank) => rank), String, () =>
     element("li", {}, element("span"), element("div", { className: "bar", ariaHidden: "true" }, element("span")), element("span", { className: "percent" })));

@@ -23,9 +23,27 @@ impl Names {
         self.rules.get(rule).map(|facts| facts.name.as_str())
     }
 
-    /// The name of a class, or its number.
-    pub(crate) fn class(&self, class: usize) -> String {
-        self.labels.name(class).map_or_else(|| class.to_string(), str::to_owned)
+    /// The class of a score, and the region that it is of. The scores of all regions stand one behind
+    /// the other.
+    pub(crate) fn place(&self, score: usize) -> (usize, Option<&str>) {
+        let classes = self.labels.len();
+        if self.view.regions.is_empty() || classes == 0 {
+            return (score, None);
+        }
+        let region = self.view.regions.get(score / classes);
+        (score % classes, region.map(|region| region.name.as_str()))
+    }
+
+    /// The name of a score's class.
+    pub(crate) fn label(&self, score: usize) -> Option<&str> {
+        self.labels.name(self.place(score).0)
+    }
+
+    /// The name of a score's class, or its number; with its region if there are several.
+    pub(crate) fn class(&self, score: usize) -> String {
+        let (class, region) = self.place(score);
+        let name = self.labels.name(class).map_or_else(|| class.to_string(), str::to_owned);
+        region.map_or_else(|| name.clone(), |region| format!("{region}: {name}"))
     }
 }
 

@@ -8,7 +8,9 @@ use std::fmt::Write as _;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use resight_status::{FORMAT, Figures, Last, RuleStatus, SourceState, SourceStatus, State, Status, Times};
+use resight_status::{
+    FORMAT, Figures, Last, RegionFigures, RuleStatus, SourceState, SourceStatus, State, Status, Times,
+};
 use serde_json::json;
 
 use crate::judge::{Bars, Standing};
@@ -82,6 +84,9 @@ pub(crate) struct SourceReport {
 /// The likeliest class of a frame, its probability and the frame's number.
 pub(crate) type LastSeen = (usize, f32, u64);
 
+/// The likeliest class of a region as its score's number, its probability, and what it cost.
+pub(crate) type RegionSeen = (usize, f32, Duration);
+
 /// See the module.
 pub(crate) struct StatusBoard {
     pub(crate) start: Instant,
@@ -91,6 +96,8 @@ pub(crate) struct StatusBoard {
     inputs: Mutex<InputList>,
     source: Mutex<SourceReport>,
     last: Mutex<Option<LastSeen>>,
+    /// Empty where there are no regions.
+    regions: Mutex<Vec<RegionSeen>>,
 }
 
 impl StatusBoard {
@@ -103,6 +110,7 @@ impl StatusBoard {
             inputs: Mutex::new([].into()),
             source: Mutex::default(),
             last: Mutex::default(),
+            regions: Mutex::default(),
         }
     }
 
@@ -131,6 +139,26 @@ impl StatusBoard {
 
     pub(crate) fn set_last(&self, last: LastSeen) {
         *lock(&self.last) = Some(last);
+    }
+
+    /// Puts up what each region shows. Allocates nothing once it has held as many.
+    pub(crate) fn set_regions(&self, seen: impl Iterator<Item = RegionSeen>) {
+        let mut regions = lock(&self.regions);
+        regions.clear();
+        regions.extend(seen);
+    }
+
+    fn regions(&self, names: &SharedNames) -> Vec<RegionFigures> {
+        let seen = lock(&self.regions).clone();
+        let known = names.view.regions.iter().zip(seen);
+        let figures = known.map(|(region, (score, probability, took))| RegionFigures {
+            name: region.name.clone(),
+            class: names.place(score).0,
+            label: names.label(score).map(str::to_owned),
+            probability: probability.into(),
+            inference_ms: took.as_secs_f64() * 1e3,
+        });
+        figures.collect()
     }
 
     /// Changes what is known of the source.
@@ -164,9 +192,9 @@ impl StatusBoard {
         let counts = counters.chain(gauges).map(|(name, count)| (name.to_owned(), json!(count)));
         let last = *lock(&self.last);
         let names = self.names();
-        let last = last.map(|(class, probability, frame)| Last {
-            class,
-            name: names.labels.name(class).map(str::to_owned),
+        let last = last.map(|(score, probability, frame)| Last {
+            class: names.place(score).0,
+            name: names.label(score).map(str::to_owned),
             probability: probability.into(),
             frame,
         });
@@ -178,6 +206,7 @@ impl StatusBoard {
             uptime_s: self.now().as_secs_f64(),
             temperature_c: telemetry.temperature_celsius.value(),
             last,
+            regions: self.regions(&names),
             counts: counts.collect(),
         }
     }

@@ -100,6 +100,18 @@ pub struct View {
     /// How the region becomes as large as that where nothing is cut off: `squash` or `letterbox`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fit: Option<String>,
+    /// The parts that the network sees one by one, where there are several; `region` is the whole then.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub regions: Vec<RegionView>,
+}
+
+/// A part of each frame that is classified by itself.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct RegionView {
+    /// What it is called.
+    pub name: String,
+    /// Left, top, width and height, as shares of the frame.
+    pub area: [f64; 4],
 }
 
 /// How the source is doing.
@@ -190,6 +202,9 @@ pub struct Figures {
     /// What the last frame showed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last: Option<Last>,
+    /// What the last frame showed in each region, where there are several.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub regions: Vec<RegionFigures>,
     /// Everything that is counted, by name; of another version also what this one does not know.
     #[serde(flatten)]
     pub counts: Map<String, Value>,
@@ -221,6 +236,21 @@ pub struct Last {
     pub probability: f64,
     /// The frame's number.
     pub frame: u64,
+}
+
+/// What a region shows, and what that costs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RegionFigures {
+    /// What it is called.
+    pub name: String,
+    /// Index of its likeliest class.
+    pub class: usize,
+    /// What the model calls that.
+    pub label: Option<String>,
+    /// `0..=1`.
+    pub probability: f64,
+    /// Preprocessing and network, the last time that it was classified.
+    pub inference_ms: f64,
 }
 
 #[cfg(test)]

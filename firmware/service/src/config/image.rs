@@ -3,7 +3,8 @@
 use resight_imaging::{Orientation, Region, Rotation};
 use toml::de::DeValue;
 
-use super::reader::{Reader, Section, integer, number};
+use super::reader::{Reader, Section, integer};
+use super::region::{AREA, area};
 
 /// Which part of a frame the network sees, and how it is turned.
 #[derive(Debug, Clone, PartialEq)]
@@ -20,13 +21,7 @@ impl Default for ImageConfig {
 
 impl<'i> Reader<'i> {
     pub(super) fn image(&mut self, mut section: Section<'_, 'i>) -> ImageConfig {
-        let expected = "[left, top, width, height] as shares of the frame, 0 to 1, within it";
-        let region = self.optional(&mut section, "region", expected, |value| {
-            let share = |item: &toml::Spanned<DeValue<'_>>| number(item.get_ref()).map(|share| share as f32);
-            let shares = value.as_array()?.iter().map(share).collect::<Option<Vec<_>>>()?;
-            let &[left, top, width, height] = shares.as_slice() else { return None };
-            Region::new(left, top, width, height)
-        });
+        let region = self.optional(&mut section, "region", AREA, area);
         let rotation =
             self.optional(&mut section, "rotate", "degrees clockwise: 0, 90, 180 or 270", |value| {
                 match integer(value)? {

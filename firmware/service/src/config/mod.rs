@@ -6,6 +6,7 @@ mod line;
 mod output;
 mod pace;
 mod reader;
+mod region;
 mod rule;
 mod source;
 
@@ -23,6 +24,7 @@ use toml::de::{DeTable, DeValue};
 pub(crate) use self::image::ImageConfig;
 pub(crate) use self::reader::ConfigError;
 use self::reader::{MOST, Mistake, Reader, Section, integer, text};
+pub(crate) use self::region::RegionConfig;
 pub(crate) use self::rule::RuleConfig;
 use crate::judge::Rule;
 use crate::lines::{InputConfig, LineConfig};
@@ -47,6 +49,8 @@ pub(crate) struct Config {
     pub(crate) threads: ThreadSettings,
     pub(crate) source: SourceConfig,
     pub(crate) image: ImageConfig,
+    /// Without any, the network sees one part of each frame: that of `image`.
+    pub(crate) regions: Vec<RegionConfig>,
     pub(crate) pace: PaceConfig,
     /// Without a frame for so long, the lines go to their safe levels.
     pub(crate) stale: Duration,
@@ -127,7 +131,8 @@ impl Config {
                     );
                     mistakes.push(Mistake { place: place.clone(), cause });
                 }
-                rule.classes.extend(found.iter());
+                // The scores of the regions stand one behind the other.
+                rule.classes.extend(found.iter().map(|class| config.region * labels.len() + class));
             }
             rule.classes.sort_unstable();
             rule.classes.dedup();
@@ -204,10 +209,11 @@ impl<'i> Reader<'i> {
             Some(section) => self.pace(section, stale),
             None => PaceConfig::default(),
         };
+        let regions = self.regions(&mut top, image.region);
         let groups = self.groups(&mut top);
         let lines = self.lines(&mut top);
         let inputs = self.inputs(&mut top, folder);
-        let rules = self.rules(&mut top, (&lines, &inputs), &groups);
+        let rules = self.rules(&mut top, (&lines, &inputs, &regions), &groups);
         let output = match self.section(&mut top, "output", false) {
             Some(section) => self.output(section, folder, &rules),
             None => OutputConfig::default(),
@@ -221,6 +227,7 @@ impl<'i> Reader<'i> {
             threads,
             source: source?,
             image,
+            regions,
             pace,
             stale,
             dry_run,

@@ -6,6 +6,7 @@ use std::ops::Range;
 use toml::de::DeValue;
 
 use super::reader::{Place, Reader, Section, integer, milliseconds, number, patterns, text};
+use super::region::RegionConfig;
 use crate::judge::{Hours, MAX_FRAMES, Mode, Rule, Window};
 use crate::lines::{InputConfig, LineConfig};
 
@@ -20,9 +21,14 @@ const LONGEST_PATTERN: usize = 1000;
 pub(crate) struct RuleConfig {
     /// Without classes.
     pub(crate) rule: Rule,
+    /// Which region it is about; 0 where there are none.
+    pub(crate) region: usize,
     /// Patterns with the places where they stand, groups replaced by their members.
     pub(crate) patterns: Vec<(String, Place)>,
 }
+
+/// What rules name: lines, inputs and regions.
+pub(super) type Known<'k> = (&'k [LineConfig], &'k [InputConfig], &'k [RegionConfig]);
 
 /// Members of groups by the groups' names.
 pub(super) type Groups = HashMap<String, Vec<String>>;
@@ -32,19 +38,33 @@ fn class_patterns(value: &DeValue<'_>) -> Option<Vec<(String, Range<usize>)>> {
     patterns(value).filter(|list| list.iter().all(|(pattern, _)| pattern.len() <= LONGEST_PATTERN))
 }
 
+/// The same rule for each region.
+fn of_each(rule: &RuleConfig, regions: &[RegionConfig]) -> Vec<RuleConfig> {
+    let of = |(number, region): (usize, &RegionConfig)| {
+        let mut rule = RuleConfig { region: number, ..rule.clone() };
+        rule.rule.name = format!("{}/{}", rule.rule.name, region.name);
+        rule
+    };
+    regions.iter().enumerate().map(of).collect()
+}
+
 impl<'i> Reader<'i> {
     /// All rules. Those that follow too many patterns are left out: each is looked for in all classes.
     pub(super) fn rules(
         &mut self,
         top: &mut Section<'_, 'i>,
-        known: (&[LineConfig], &[InputConfig]),
+        known: Known<'_>,
         groups: &Groups,
     ) -> Vec<RuleConfig> {
         let (mut rules, mut names, mut count): (Vec<RuleConfig>, _, _) = (vec![], HashSet::new(), 0);
         for section in self.sections(top, "rule") {
             let span = section.span.clone();
-            let Some(rule) = self.rule(section, known, groups) else { continue };
-            count += rule.patterns.len();
+            let Some((rule, region)) = self.rule(section, known, groups) else { continue };
+            let own = match region {
+                None if !known.2.is_empty() => of_each(&rule, known.2),
+                _ => vec![rule],
+            };
+            count += own.iter().map(|rule| rule.patterns.len()).sum::<usize>();
             if count > MOST_PATTERNS {
                 let cause = format!(
                     "expected up to {MOST_PATTERNS} classes, patterns and members of groups in all rules"
@@ -52,10 +72,12 @@ impl<'i> Reader<'i> {
                 self.mistake(&span, "rule.classes", cause);
                 return rules;
             }
-            if !names.insert(rule.rule.name.clone()) {
-                self.mistake(&span, "rule.name", format!("there are two rules `{}`", rule.rule.name));
+            for rule in own {
+                if !names.insert(rule.rule.name.clone()) {
+                    self.mistake(&span, "rule.name", format!("there are two rules `{}`", rule.rule.name));
+                }
+                rules.push(rule);
             }
-            rules.push(rule);
         }
         rules
     }
@@ -103,9 +125,9 @@ impl<'i> Reader<'i> {
     pub(super) fn rule(
         &mut self,
         mut section: Section<'_, 'i>,
-        (lines, inputs): (&[LineConfig], &[InputConfig]),
+        (lines, inputs, regions): Known<'_>,
         groups: &Groups,
-    ) -> Option<RuleConfig> {
+    ) -> Option<(RuleConfig, Option<usize>)> {
         let name = self.required(&mut section, "name", "a name", text);
         let expected = "a list of class names, WordNet ids, patterns or groups (\"@name\")";
         let written = self.required(&mut section, "classes", expected, class_patterns).unwrap_or_default();
@@ -150,6 +172,10 @@ impl<'i> Reader<'i> {
             let name = text(value)?;
             inputs.iter().position(|input| input.name == name)
         });
+        let region = self.optional(&mut section, "region", "the name of a valid [[region]]", |value| {
+            let name = text(value)?;
+            regions.iter().position(|region| region.name == name)
+        });
         let hours = self.hours(&mut section);
         self.finish(&section);
         let mut resolved = vec![];
@@ -183,6 +209,6 @@ impl<'i> Reader<'i> {
             hours,
             lines: indices,
         };
-        Some(RuleConfig { rule, patterns: resolved })
+        Some((RuleConfig { rule, region: region.unwrap_or(0), patterns: resolved }, region))
     }
 }

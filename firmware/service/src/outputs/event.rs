@@ -31,8 +31,12 @@ impl Event {
             EventKind::Rule(change) => {
                 value["event"] = json!(if change.active { "active" } else { "inactive" });
                 value["rule"] = json!(self.names.rule(change.rule));
-                value["class"] = json!(change.class);
-                value["name"] = json!(self.names.labels.name(change.class));
+                let (class, region) = self.names.place(change.class);
+                value["class"] = json!(class);
+                value["name"] = json!(self.names.label(change.class));
+                if let Some(region) = region {
+                    value["region"] = json!(region);
+                }
                 value["score"] = json!(change.score);
                 value["latency_ms"] = json!(self.latency.as_secs_f64() * 1e3);
                 if self.dry_run {

@@ -87,7 +87,7 @@ impl SnapshotTap {
             pictures.take(Snapshot {
                 picture: picture.get_or_insert_with(|| Arc::new(Picture::of(frame))).clone(),
                 rule: rule.to_owned(),
-                class: names.labels.name(change.class).unwrap_or_default().to_owned(),
+                class: names.label(change.class).unwrap_or_default().to_owned(),
                 score: change.score,
                 wall: SystemTime::now(),
             });

@@ -9,13 +9,13 @@ use jiff::tz::TimeZone;
 use resight_imaging::{Fit, FrameDecoder, ImagingError, Region, Rotation};
 use resight_model_file::Activation;
 use resight_runtime::{Classifier, Model, RuntimeError, Target};
-use resight_status::{RuleFacts, View};
+use resight_status::{RegionView, RuleFacts, View};
 
 use super::capture::Looked;
 use super::mailbox::{FrameSlot, JudgeMail, Judgement, NewRules, Slot, Taken};
 use super::sight::Sight;
 use crate::camera::Wanted;
-use crate::config::Config;
+use crate::config::{Config, RegionConfig};
 use crate::frame::Frame;
 use crate::judge::{Finding, LineFacts, Mode, Observation, Rule, Rules, Triggers, local_zone};
 use crate::lines::{InputList, LineList};
@@ -147,12 +147,22 @@ impl Engine {
 fn sights(config: &Config, model: &Model) -> Result<Vec<Sight>> {
     let orientation = config.image.orientation;
     let sight = |region: Region| Sight::new(model, region, orientation, config.pace.on_change);
-    Ok(vec![sight(config.image.region)?])
+    Ok(areas(config).map(sight).collect::<Result<_, _>>()?)
+}
+
+/// The parts of a frame that the network sees: one at least.
+fn areas(config: &Config) -> impl Iterator<Item = Region> {
+    let only = config.regions.is_empty().then_some(config.image.region);
+    config.regions.iter().map(|region| region.area).chain(only)
 }
 
 /// What a camera's frames should hold for that.
 fn wanted(config: &Config, model: &Model) -> Wanted {
-    Wanted::new(model.preprocessing().resize_shorter, config.image.region)
+    let side = model.preprocessing().resize_shorter;
+    let larger =
+        |a: Wanted, b: Wanted| Wanted { width: a.width.max(b.width), height: a.height.max(b.height) };
+    let each = areas(config).map(|area| Wanted::new(side, area));
+    each.reduce(larger).unwrap_or(Wanted::new(side, config.image.region))
 }
 
 /// What the page shows of a rule's configuration.
@@ -162,7 +172,8 @@ fn facts(config: &Config, model: &Model, rule: &Rule) -> RuleFacts {
         Mode::Pulse(length) => ("pulse", Some(length.as_millis() as u64)),
         Mode::Toggle => ("toggle", None),
     };
-    let classes = rule.classes.iter().filter_map(|class| model.labels().name(*class));
+    let count = model.labels().len().max(1);
+    let classes = rule.classes.iter().filter_map(|score| model.labels().name(score % count));
     RuleFacts {
         name: rule.name.clone(),
         classes: classes.take(CLASSES).map(str::to_owned).collect(),
@@ -179,11 +190,12 @@ fn facts(config: &Config, model: &Model, rule: &Rule) -> RuleFacts {
 
 /// Which part of a frame the network sees.
 fn view(config: &Config, model: &Model) -> View {
-    let Region { left, top, width, height } = config.image.region;
+    let shares = |area: Region| [area.left, area.top, area.width, area.height].map(f64::from);
+    let region = |region: &RegionConfig| RegionView { name: region.name.clone(), area: shares(region.area) };
     let orientation = config.image.orientation;
     let preprocessing = model.preprocessing();
     View {
-        region: [left, top, width, height].map(f64::from),
+        region: shares(config.image.region),
         rotate: match orientation.rotation {
             Rotation::Upright => 0,
             Rotation::Clockwise => 90,
@@ -194,6 +206,7 @@ fn view(config: &Config, model: &Model) -> View {
         resize_shorter: preprocessing.resize_shorter,
         crop: preprocessing.crop,
         fit: (preprocessing.fit != Fit::Crop).then(|| preprocessing.fit.name().to_owned()),
+        regions: config.regions.iter().map(region).collect(),
     }
 }
 
@@ -325,9 +338,16 @@ impl<J: Judging> InferStage<J> {
             self.reach.snapshots.take(&judgement.snapshots, &self.frame, &engine.names);
         }
         self.reach.tap.pass(&self.frame, &self.scores);
-        let likelier = |best, class| if self.scores[class] > self.scores[best] { class } else { best };
-        let best = (0..self.scores.len()).fold(0, likelier);
-        board.set_last((best, self.scores.get(best).copied().unwrap_or_default(), self.frame.number));
+        let (best, probability) = likeliest(&self.scores);
+        board.set_last((best, probability, self.frame.number));
+        if !engine.names.view.regions.is_empty() {
+            let classes = engine.classifier.classes();
+            let parts = self.scores.chunks_exact(classes).zip(&engine.sights).enumerate();
+            board.set_regions(parts.map(|(number, (scores, sight))| {
+                let (class, probability) = likeliest(scores);
+                (number * classes + class, probability, sight.took)
+            }));
+        }
         if new == 0 {
             // The watchdog hears of inferences, and that nothing is amiss between them.
             board.telemetry.unchanged.one_more();
@@ -338,7 +358,9 @@ impl<J: Judging> InferStage<J> {
         board.telemetry.inferences.one_more();
         cool(&mut engine.pace, board.telemetry.temperature_celsius.value());
         if !std::mem::replace(&mut self.ready, true) {
-            log::info!("ready: first frame classified in {:.1} ms", took.as_secs_f64() * 1e3);
+            let regions = engine.sights.len();
+            let of = if regions > 1 { format!(", {regions} regions") } else { String::new() };
+            log::info!("ready: first frame classified in {:.1} ms{of}", took.as_secs_f64() * 1e3);
         }
         // Again with the next frame if systemd's queue was full: nothing else says it.
         self.told = self.told || self.reach.notify.send("READY=1");
@@ -395,6 +417,13 @@ impl<J: Judging> InferStage<J> {
             self.reach.notify.send(if self.ready { "WATCHDOG=1" } else { EXTEND_START });
         }
     }
+}
+
+/// The likeliest class, of equals the first, and its probability.
+fn likeliest(scores: &[f32]) -> (usize, f32) {
+    let likelier = |best, class| if scores[class] > scores[best] { class } else { best };
+    let best = (0..scores.len()).fold(0, likelier);
+    (best, scores.get(best).copied().unwrap_or_default())
 }
 
 /// Keeps the pace that the temperature asks for.

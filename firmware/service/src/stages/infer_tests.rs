@@ -219,6 +219,79 @@ fn a_still_scene_is_judged_and_seldom_classified() {
     assert!(!other.reach.board.prometheus().contains("unchanged"));
 }
 
+/// Rules of a region see that region alone, and so does what is told.
+#[test]
+fn regions_of_a_frame_are_classified_each_by_itself() {
+    let folder = tempfile::tempdir().unwrap();
+    model(folder.path());
+    let regions = "[[region]]\nname = \"left\"\narea = [0, 0, 0.5, 1]\n\
+        [[region]]\nname = \"right\"\narea = [0.5, 0, 0.5, 1]\n";
+    // Each half by itself, to compare with.
+    let alone = |area: &str| {
+        let image = format!("[image]\nregion = {area}\n");
+        let text = configuration(1, "rgb24", &image);
+        let mut jig = Jig::new(folder.path(), &text);
+        let mut scores = vec![];
+        let mut frame = Frame::new();
+        halves(&mut frame);
+        assert_eq!(jig.engine.classify(&frame, &mut scores).unwrap(), 1);
+        scores
+    };
+    let apart = [alone("[0, 0, 0.5, 1]"), alone("[0.5, 0, 0.5, 1]")].concat();
+    let mut jig = Jig::new(folder.path(), &configuration(1, "rgb24", regions));
+    let (mut scores, mut frame) = (vec![], Frame::new());
+    halves(&mut frame);
+    assert_eq!(jig.engine.classify(&frame, &mut scores).unwrap(), 2);
+    assert_eq!(scores, apart);
+    frame.number = 3;
+    jig.reach.frames.put(&mut frame);
+    jig.stage.next = Instant::now();
+    assert!(matches!(jig.step(), Step::Again));
+    let status = jig.reach.board.status();
+    let names: Vec<&str> = status.state.rules.iter().map(|rule| rule.facts.name.as_str()).collect();
+    assert_eq!(names, ["any/left", "any/right"]);
+    assert!(status.state.rules.iter().all(|rule| rule.facts.classes[0].starts_with("thing")));
+    let classes = apart.len() / 2;
+    for (number, region) in status.figures.regions.iter().enumerate() {
+        let scores = &apart[number * classes..(number + 1) * classes];
+        let (class, probability) = likeliest(scores);
+        assert_eq!((region.class, region.probability as f32), (class, probability), "{}", region.name);
+        assert!(region.inference_ms > 0.0 && region.label.is_some());
+    }
+    assert_eq!(status.figures.regions.len(), 2);
+    let mut told = 0;
+    while let Some(event) = jig.tell.pop() {
+        let event = event.json();
+        let region = event["rule"].as_str().unwrap().strip_prefix("any/").unwrap();
+        assert_eq!(event["region"], region, "{event}");
+        assert!(event["class"].as_u64().unwrap() < classes as u64, "{event}");
+        told += 1;
+    }
+    assert_eq!(told, 2);
+    // One frame was classified, and it allocates no more than one region does.
+    assert_eq!(jig.reach.board.telemetry.inferences.count(), 1);
+    let threads = jig.engine.classifier.threads();
+    let counts = threads.enter(|| {
+        (0..5).for_each(|_| drop(jig.engine.classify(&frame, &mut scores)));
+        halves(&mut frame);
+        (0..5).for_each(|_| drop(jig.engine.classify(&frame, &mut scores)));
+        allocation_counter::measure(|| (0..20).for_each(|_| drop(jig.engine.classify(&frame, &mut scores))))
+    });
+    assert_eq!(counts.count_total, 0);
+}
+
+/// A frame whose halves show different things.
+fn halves(frame: &mut Frame) {
+    let pixels = (0..48 * 64).flat_map(|pixel| {
+        let (x, y) = (pixel % 64, pixel / 64);
+        if x < 32 { [(x * 7) as u8, 20, (y * 5) as u8] } else { [200, (y * x) as u8, 90] }
+    });
+    let pixels: Vec<u8> = pixels.collect();
+    let format = (resight_imaging::PixelFormat::Rgb24, resight_imaging::Colours::default());
+    frame.fill(&pixels, format, (64, 48, 192));
+    frame.arrival = Instant::now();
+}
+
 #[test]
 fn a_pause_is_waited_for_and_no_longer_than_half_of_what_makes_lines_safe() {
     let folder = tempfile::tempdir().unwrap();
