@@ -160,6 +160,11 @@ fn what_cannot_be_taught_is_refused_with_file_and_remedy() {
     assert!(error.contains("broken.jpg") || error.contains("tiny.png"), "{error}");
     let notes = workshop.teach("other.resight.tar", &[])["notes"].to_string();
     assert!(notes.contains("broken.jpg") && notes.contains("tiny.png: 5 x 5 pixels"), "{notes}");
+    // The network.
+    let missing = workshop.command(&["teach", "none.onnx", "photographs", "-o", "x.resight.tar"]);
+    let output = { missing }.output().unwrap();
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(error.contains("none.onnx") && error.contains("fetch --list"), "{error}");
     // Two photographs.
     for number in 2..4 {
         fs::remove_file(photographs(&format!("discs/0{number}.png"))).unwrap();
@@ -169,9 +174,4 @@ fn what_cannot_be_taught_is_refused_with_file_and_remedy() {
     fs::remove_dir_all(photographs("discs")).unwrap();
     let error = workshop.refused(&[]);
     assert!(error.contains("there is one class, `stripes`"), "{error}");
-    // The network.
-    let missing = workshop.command(&["teach", "none.onnx", "photographs", "-o", "x.resight.tar"]);
-    let output = { missing }.output().unwrap();
-    let error = String::from_utf8(output.stderr).unwrap();
-    assert!(error.contains("none.onnx") && error.contains("fetch --list"), "{error}");
 }

@@ -8,12 +8,12 @@ use crate::figures::{ClassFigures, Figures, UnknownFigures};
 use crate::folds::folds;
 use crate::memory::Memory;
 use crate::random::Random;
-use crate::solver::{Examples, Weights, logits, softmax};
+use crate::solver::{Exactness, Examples, Weights, logits, softmax};
 use crate::statistics::{Share, lower_quantile};
 
 /// Strengths of regularisation that are tried, the strongest first: each starts from the last one's
 /// weights.
-const STRENGTHS: [f64; 7] = [3.0, 1.0, 0.3, 0.1, 0.03, 0.01, 0.003];
+const STRENGTHS: [f64; 6] = [1.0, 0.3, 0.1, 0.03, 0.01, 0.003];
 
 /// Parts of the photographs that the learning curve is made of.
 const PARTS: [f64; 2] = [0.25, 0.5];
@@ -114,7 +114,8 @@ pub fn learn(
     let steps = STRENGTHS.len() + PARTS.len() + 1;
     let mut tried = course.strengths(&|done| progress(done, steps));
     let chosen = (0..tried.len()).min_by(|&a, &b| tried[a].loss.total_cmp(&tried[b].loss)).unwrap_or(0);
-    let Tried { logits: held_out, temperature, loss } = tried.swap_remove(chosen);
+    let Tried { logits: held_out, .. } = tried.swap_remove(chosen);
+    let (temperature, loss) = course.calibrate(&held_out);
     let strength = STRENGTHS[chosen];
     let curve: Vec<Curve> = PARTS
         .iter()
@@ -124,7 +125,7 @@ pub fn learn(
             course.part(part, strength)
         })
         .collect();
-    let (scaled, scaling) = course.train(&course.all(), strength, &[], None);
+    let (scaled, scaling) = course.train(&course.all(), strength, Exactness::Kept);
     progress(steps, steps);
     let (mut weights, mut bias) = scaled.unscaled(&scaling);
     weights.iter_mut().chain(&mut bias).for_each(|value| *value /= temperature);
@@ -153,8 +154,21 @@ pub fn learn(
 /// Logits of held-out photographs at one strength.
 struct Tried {
     logits: Vec<Vec<f64>>,
-    temperature: f64,
+    /// At the temperature 1: what is held back too much would be mended by a low temperature in its
+    /// probabilities, but not in its decisions.
     loss: f64,
+}
+
+/// A fold, and what is learnt from all others.
+struct Fold {
+    photographs: Vec<usize>,
+    /// Their rows, without other views.
+    tested: Vec<usize>,
+    /// Rows that are learnt from.
+    rows: Vec<usize>,
+    scaling: Scaling,
+    /// At the last strength.
+    weights: Weights,
 }
 
 /// Accuracy with a part of the photographs.
@@ -179,9 +193,7 @@ impl<'a> Course<'a> {
         let count = lesson.names.len();
         if count < 2 {
             return Err(TeachError::Photographs(
-                "one class cannot be told from itself: give photographs of at least two, or with --normal of \
-                 good ones alone"
-                    .to_owned(),
+                "one class cannot be told from itself: give photographs of at least two".to_owned(),
             ));
         }
         let mut groups_of = vec![std::collections::BTreeSet::new(); count];
@@ -232,34 +244,23 @@ impl<'a> Course<'a> {
         photographs.iter().map(|&photograph| photograph * self.lesson.views).collect()
     }
 
-    /// Learns from photographs: at each of `before`, then at `strength`, each from the last one's
-    /// weights, and hands out each one's logits of `tested`.
-    fn train(
-        &self,
-        photographs: &[usize],
-        strength: f64,
-        before: &[f64],
-        mut each: Option<&mut dyn FnMut(&Weights, &Scaling)>,
-    ) -> (Weights, Scaling) {
+    /// Learns from photographs, as exactly as it is worth.
+    fn train(&self, photographs: &[usize], strength: f64, exactness: Exactness) -> (Weights, Scaling) {
         let rows = self.rows(photographs);
         let scaling = Scaling::of(self.lesson.features, &rows);
-        let count = self.lesson.names.len();
-        let mut weights = Weights::zero(count, self.lesson.features.columns());
-        for &strength in before.iter().chain([&strength]) {
-            let examples = Examples {
-                features: self.lesson.features,
-                rows: &rows,
-                classes: &self.row_classes,
-                count,
-                weights: &self.weights,
-                scaling: &scaling,
-            };
-            weights = examples.solve(strength, weights);
-            if let Some(each) = &mut each {
-                each(&weights, &scaling);
-            }
+        let start = Weights::zero(self.lesson.names.len(), self.lesson.features.columns());
+        (self.examples(&rows, &scaling).solve(strength, exactness, start), scaling)
+    }
+
+    fn examples<'b>(&'b self, rows: &'b [usize], scaling: &'b Scaling) -> Examples<'b> {
+        Examples {
+            features: self.lesson.features,
+            rows,
+            classes: &self.row_classes,
+            count: self.lesson.names.len(),
+            weights: &self.weights,
+            scaling,
         }
-        (weights, scaling)
     }
 
     /// Photographs inside and outside a fold.
@@ -267,53 +268,60 @@ impl<'a> Course<'a> {
         self.all().into_iter().partition(|&photograph| self.folds[photograph] == fold)
     }
 
-    /// Cross-validates each strength.
-    fn strengths(&self, progress: &(dyn Fn(usize) + Sync)) -> Vec<Tried> {
-        let [before @ .., last] = &STRENGTHS;
-        let done = std::sync::atomic::AtomicUsize::new(0);
-        // By fold: the photographs of it, and by strength their logits.
-        let folds: Vec<(Vec<usize>, Vec<Vec<Vec<f64>>>)> = (0..self.fold_count)
-            .into_par_iter()
-            .map(|fold| {
-                let (tested, learnt) = self.split(fold);
-                let mut found = vec![];
-                let mut each = |weights: &Weights, scaling: &Scaling| {
-                    found.push(logits(self.lesson.features, &self.bases(&tested), weights, scaling));
-                };
-                self.train(&learnt, *last, before, Some(&mut each));
-                let done = 1 + done.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-                progress(done * STRENGTHS.len() / self.fold_count);
-                (tested, found)
-            })
-            .collect();
-        (0..STRENGTHS.len())
-            .map(|strength| {
-                let mut logits = vec![vec![]; self.lesson.classes.len()];
-                for (tested, found) in &folds {
-                    for (&photograph, row) in tested.iter().zip(&found[strength]) {
-                        logits[photograph].clone_from(row);
-                    }
+    /// Cross-validates strengths, until weaker ones are worse.
+    fn strengths(&self, progress: &dyn Fn(usize)) -> Vec<Tried> {
+        let fold = |fold| {
+            let (tested, learnt) = self.split(fold);
+            let rows = self.rows(&learnt);
+            let scaling = Scaling::of(self.lesson.features, &rows);
+            let weights = Weights::zero(self.lesson.names.len(), self.lesson.features.columns());
+            Fold { tested: self.bases(&tested), photographs: tested, rows, scaling, weights }
+        };
+        let mut folds: Vec<Fold> = (0..self.fold_count).into_par_iter().map(fold).collect();
+        let mut tried: Vec<Tried> = vec![];
+        for strength in STRENGTHS {
+            progress(tried.len());
+            let found: Vec<Vec<Vec<f64>>> = folds
+                .par_iter_mut()
+                .map(|fold| {
+                    let start = std::mem::take(&mut fold.weights);
+                    let examples = self.examples(&fold.rows, &fold.scaling);
+                    fold.weights = examples.solve(strength, Exactness::Tested, start);
+                    logits(self.lesson.features, &fold.tested, &fold.weights, &fold.scaling)
+                })
+                .collect();
+            let mut logits = vec![vec![]; self.lesson.classes.len()];
+            for (fold, found) in folds.iter().zip(found) {
+                for (&photograph, row) in fold.photographs.iter().zip(found) {
+                    logits[photograph] = row;
                 }
-                let (temperature, loss) = self.calibrate(&logits);
-                Tried { logits, temperature, loss }
-            })
-            .collect()
+            }
+            let loss = self.loss(&logits, 1.0);
+            let is_worse = tried.last().is_some_and(|last| loss > last.loss);
+            tried.push(Tried { logits, loss });
+            if is_worse {
+                break;
+            }
+        }
+        tried
+    }
+
+    /// The mean negative logarithm of the right class's probability at a temperature.
+    fn loss(&self, logits: &[Vec<f64>], temperature: f64) -> f64 {
+        let (mut loss, mut total) = (0.0, 0.0);
+        for (row, &class) in logits.iter().zip(self.lesson.classes) {
+            let mut scaled: Vec<f64> = row.iter().map(|logit| logit / temperature).collect();
+            let right = scaled[class];
+            let weight = self.weights[class];
+            loss += weight * (softmax(&mut scaled) - right);
+            total += weight;
+        }
+        loss / total
     }
 
     /// The temperature at which probabilities of the logits are worth most, and the loss then.
     fn calibrate(&self, logits: &[Vec<f64>]) -> (f64, f64) {
-        let loss = |exponent: f64| {
-            let temperature = libm::exp(exponent);
-            let (mut loss, mut total) = (0.0, 0.0);
-            for (row, &class) in logits.iter().zip(self.lesson.classes) {
-                let mut scaled: Vec<f64> = row.iter().map(|logit| logit / temperature).collect();
-                let right = scaled[class];
-                let weight = self.weights[class];
-                loss += weight * (softmax(&mut scaled) - right);
-                total += weight;
-            }
-            loss / total
-        };
+        let loss = |exponent: f64| self.loss(logits, libm::exp(exponent));
         // The golden section: the loss has one minimum.
         let golden = (5.0_f64.sqrt() - 1.0) / 2.0;
         let (mut low, mut high) = (-3.0, 3.0);
@@ -332,7 +340,7 @@ impl<'a> Course<'a> {
             .map(|fold| {
                 let (tested, learnt) = self.split(fold);
                 let fewer = self.fewer(&learnt, part, fold as u64);
-                let (weights, scaling) = self.train(&fewer, strength, &[], None);
+                let (weights, scaling) = self.train(&fewer, strength, Exactness::Tested);
                 let rows = logits(self.lesson.features, &self.bases(&tested), &weights, &scaling);
                 let right = |(&photograph, row): (&usize, &Vec<f64>)| {
                     (photograph, best(row) == self.lesson.classes[photograph])

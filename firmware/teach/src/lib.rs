@@ -39,6 +39,6 @@ pub use head::{Rounded, UNKNOWN, golden, network};
 pub use learn::{HeldOut, Learnt, Lesson, Settings, learn};
 pub use memory::{Memory, NEAREST};
 pub use random::Random;
-pub use solver::{Examples, Weights, logits};
+pub use solver::{Exactness, Examples, Weights, logits};
 pub use statistics::{Share, auroc, lower_quantile};
 pub use views::Views;

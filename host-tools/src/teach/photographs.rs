@@ -100,7 +100,7 @@ impl Photographs {
         if let [(only, _)] = by_class.iter().collect::<Vec<_>>()[..] {
             bail!(
                 "{shown}: there is one class, `{}`: a network that tells things apart needs two, for example a \
-                 folder with photographs of the same place without it; for good parts alone use --normal",
+                 folder with photographs of the same place without it",
                 printable(only)
             );
         }
