@@ -437,18 +437,24 @@ impl<'a> Course<'a> {
         }
         let right: Vec<bool> =
             held_out.iter().zip(classes).map(|(held_out, &class)| held_out.best() == class).collect();
-        let accuracy = Share::of_others(&right, groups);
-        let share = |curve: &Curve| {
-            curve.right.iter().filter(|right| **right).count() as f64 / curve.right.len().max(1) as f64
-        };
-        let learning_curve: Vec<(f64, f64)> =
-            curve.iter().map(|curve| (curve.part, share(curve))).chain([(1.0, accuracy.value)]).collect();
+        let share =
+            |right: &[bool]| right.iter().filter(|right| **right).count() as f64 / right.len().max(1) as f64;
+        let learning_curve: Vec<(f64, f64)> = curve
+            .iter()
+            .map(|curve| (curve.part, share(&curve.right)))
+            .chain([(1.0, share(&right))])
+            .collect();
         let steepness = steepness(&learning_curve);
+        // In each fold this part of the photographs was learnt from.
+        let part = (self.fold_count - 1) as f64 / self.fold_count as f64;
+        let left = libm::pow(part, steepness);
+        let accuracy = Share::of_others(&right, groups, left);
         let class = |class: usize| {
             let own: Vec<usize> = (0..classes.len()).filter(|&one| classes[one] == class).collect();
             let recall = Share::of_others(
                 &own.iter().map(|&one| right[one]).collect::<Vec<_>>(),
                 &own.iter().map(|&one| groups[one]).collect::<Vec<_>>(),
+                left,
             );
             let taken: usize = confusion.iter().map(|row| row[class]).sum();
             let score = |one: usize| score(&held_out[one], class, unknown.as_ref());
