@@ -128,6 +128,18 @@ fn three_photographs_of_a_class_are_enough_and_the_figure_says_how_uncertain_it_
 }
 
 #[test]
+fn photographs_that_are_all_the_same_are_learnt_with_a_warning() {
+    let workshop = Workshop::new(5);
+    for number in 1..5 {
+        let mut copy = picture(0, 0);
+        copy.put_pixel(number, 0, image::Rgb([9; 3]));
+        copy.save(workshop.path(&format!("photographs/stripes/0{number}.png"))).unwrap();
+    }
+    let notes = workshop.teach("mine.resight.tar", &[])["notes"].to_string();
+    assert!(notes.contains("the 5 photographs of `stripes` are nearly the same"), "{notes}");
+}
+
+#[test]
 fn an_f32_network_is_quantised_on_the_photographs_first() {
     let workshop = Workshop::new(6);
     workshop.ok(&["synth", "tiny-basic", "-o", "net.onnx"]);

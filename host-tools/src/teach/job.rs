@@ -245,7 +245,8 @@ impl Job {
             remembered.save()?;
         }
         let digested = without(digested, &refused, &mut notes)?;
-        let usable = Usable::new(&digested, &remembered, &backbone, views);
+        let mut usable = Usable::new(&digested, &remembered, &backbone, views);
+        usable.part(&digested, &mut notes);
         let lesson = Lesson {
             features: &usable.features,
             views: views.count,
@@ -476,6 +477,30 @@ impl Usable {
         };
         let groups = groups(&thumbnails, &digested.classes, &digested.groups, similar);
         Self { features, groups }
+    }
+}
+
+impl Usable {
+    /// Parts the photographs of a class that are all nearly the same: it is learnt, but what its figures
+    /// say is too good.
+    fn part(&mut self, digested: &Digested, notes: &mut Vec<String>) {
+        for (class, name) in digested.names.iter().enumerate() {
+            let own: Vec<usize> =
+                (0..self.groups.len()).filter(|&index| digested.classes[index] == class).collect();
+            if own.iter().any(|&index| self.groups[index] != self.groups[own[0]]) {
+                continue;
+            }
+            notes.push(format!(
+                "the {} photographs of `{name}` are nearly the same or belong together: what its figures say is \
+                 too good; add photographs taken on other occasions",
+                own.len()
+            ));
+            let mut next = self.groups.iter().max().map_or(0, |group| group + 1);
+            for &index in &own[1..] {
+                self.groups[index] = next;
+                next += 1;
+            }
+        }
     }
 }
 
