@@ -9,7 +9,7 @@ use resight_imaging::{ImageView, Preprocessing, Preprocessor, RgbImage};
 use resight_model_file::{Activation, Labels};
 use resight_runtime::{Classifier, Model, Target, ThreadSettings, sigmoid, softmax};
 
-use crate::import::import;
+use crate::import::import_sized;
 use crate::preprocess;
 use crate::reference::Reference;
 
@@ -45,8 +45,17 @@ impl AnyModel {
     /// # Errors
     /// The file cannot be read or holds something else.
     pub fn load(path: &Path, target: &Target) -> Result<Self> {
+        Self::load_sized(path, target, None)
+    }
+
+    /// As [`load`](Self::load); `size` is the image's `[height, width]` where an `.onnx` file leaves
+    /// them open.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn load_sized(path: &Path, target: &Target, size: Option<[usize; 2]>) -> Result<Self> {
         if is_onnx(path) {
-            let imported = import(path)?;
+            let imported = import_sized(path, size)?;
             let preprocessing = preprocess::find(&imported, path)?
                 .preprocessing(&imported)
                 .with_context(|| path.display().to_string())?;

@@ -113,8 +113,10 @@ pub fn evaluate(
     // Only an int8 model's file says how its network wants images.
     let int8 = models.iter().find(|path| !is_onnx(path)).map(|path| Model::load(path)).transpose()?;
     let preprocessing = int8.as_ref().map(|model| model.preprocessing().clone());
+    // A network of any size gets the images of the first int8 model.
+    let size = preprocessing.as_ref().map(|preprocessing| preprocessing.crop.map(|side| side as usize));
     for (index, path) in models.iter().enumerate() {
-        let mut model = AnyModel::load(path, target)?;
+        let mut model = AnyModel::load_sized(path, target, size)?;
         if let Some(preprocessing) = &preprocessing {
             model.preprocess_like(preprocessing)?;
         }

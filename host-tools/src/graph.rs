@@ -80,6 +80,13 @@ pub enum Operator {
     /// or the reverse; or all of an image's values as channels, in the order of rows, columns and
     /// channels.
     View,
+    /// Rows and columns round the input that repeat others of it.
+    Pad {
+        /// `[top, left, bottom, right]`.
+        padding: [usize; 4],
+        /// Whether the border is a mirror, or else its own rows and columns are repeated.
+        reflects: bool,
+    },
     /// Each position repeated `[vertical, horizontal]` times.
     Upsample([usize; 2]),
     /// `weights * x + bias`, the logits.
@@ -94,7 +101,10 @@ pub enum Operator {
 impl Operator {
     /// Whether each of its results is one of its input's values, whatever that stands for.
     pub fn keeps_values(&self) -> bool {
-        matches!(self, Self::MaxPool { .. } | Self::Channels(_) | Self::View | Self::Upsample(_))
+        matches!(
+            self,
+            Self::MaxPool { .. } | Self::Channels(_) | Self::View | Self::Pad { .. } | Self::Upsample(_)
+        )
     }
 }
 

@@ -8,7 +8,7 @@ use std::path::Path;
 use proptest::prelude::*;
 use prost::Message as _;
 use resight::graph::{FloatGraph, Operator};
-use resight::import::{ImportError, Imported, import, import_proto};
+use resight::import::{ImportError, Imported, import, import_proto, import_proto_sized};
 use resight::synth::{Architecture, synth, write};
 use resight_model_file::Activation;
 use tract_onnx::pb::attribute_proto::AttributeType;
@@ -201,6 +201,7 @@ fn operators(graph: &FloatGraph) -> Vec<&'static str> {
         Operator::Concat => "concat",
         Operator::Channels(_) => "channels",
         Operator::View => "view",
+        Operator::Pad { .. } => "pad",
         Operator::Upsample(_) => "upsample",
     });
     names.collect()
@@ -543,6 +544,19 @@ fn windows_may_reach_over_the_border() {
         node("ReduceMean", "f", &["r_out"], vec![integers("axes", &[2])]),
     ];
     assert_eq!(written(rows, vec![]), ["input", "conv", "average", "linear"]);
+    for mode in ["reflect", "edge"] {
+        let bordered = vec![
+            node("Pad", "b", &["conv_out", "border"], vec![string("mode", mode)]),
+            node(
+                "AveragePool",
+                "f",
+                &["b_out"],
+                vec![integers("kernel_shape", &[3, 3]), integers("strides", &[2, 2])],
+            ),
+        ];
+        let found = written(bordered, vec![shape("border", &[0, 0, 1, 2, 0, 0, 3, 0])]);
+        assert_eq!(found, ["input", "conv", "pad", "conv", "average", "linear"]);
+    }
     let larger = vec![
         node(
             "MaxPool",
@@ -787,9 +801,9 @@ fn padding_folds_into_convolutions_and_pools() {
     let pad = |attributes, inputs: &[&str]| node("Pad", "pad", inputs, attributes);
     let eight = || shape("p", &[0, 0, 1, 1, 0, 0, 1, 1]);
     refused(
-        with_node(13, pad(vec![string("mode", "reflect")], &["conv_out", "p"]), vec![eight()]),
+        with_node(13, pad(vec![string("mode", "wrap")], &["conv_out", "p"]), vec![eight()]),
         "pad",
-        "reflect",
+        "wrap",
     );
     refused(
         with_node(13, pad(vec![], &["conv_out", "p", "v"]), vec![eight(), tensor("v", &[], &[1.0])]),
@@ -1546,6 +1560,23 @@ fn the_file_may_be_in_any_order_and_hold_what_is_not_needed() {
     let graph = accepted(proto);
     assert_eq!(graph.name, "hostile");
     assert_eq!(graph.nodes[1].name, "conv1");
+}
+
+#[test]
+fn height_and_width_may_be_open() {
+    let mut proto = with_node(13, node("Relu", "r", &["conv_out"], vec![]), vec![]);
+    for axis in [2, 3] {
+        set_dimension(graph(&mut proto), axis, DimensionValue::DimParam("side".into()));
+    }
+    let path = Path::new("folder/hostile.onnx");
+    let imported = import_proto_sized(proto.clone(), path, Some([6, 9])).unwrap();
+    assert_eq!(imported.graph.nodes[0].shape, [3, 6, 9]);
+    common::assert_equals_tract(&imported);
+    // What the file says counts.
+    set_dimension(graph(&mut proto), 3, DimensionValue::DimValue(7));
+    let imported = import_proto_sized(proto.clone(), path, Some([6, 9])).unwrap();
+    assert_eq!(imported.graph.nodes[0].shape, [3, 6, 7]);
+    file_refused(proto, "give open height and width by `--input HxW`");
 }
 
 #[test]

@@ -4,15 +4,18 @@
     python3 -m venv venv && venv/bin/pip install torch torchvision timm onnx onnxruntime
     venv/bin/python tests/corpus/corpus.py make FOLDER [NAME...]      ONNX files and pictures
     venv/bin/python tests/corpus/corpus.py run FOLDER --resight target/debug/resight > table.md
+    venv/bin/python tests/corpus/corpus.py imports FOLDER family      whether each is taken, at its own size
 
 By hand, not in the test command. Weights are seeded and realistic: initialised as for training, the
 statistics of batch normalisation from the pictures. `run` compares int8 with f32 by onnxruntime on
 the first 8 pictures: ours as `resight quantize` says, onnxruntime's own static quantisation
 (QDQ, per channel, percentile) beside it. A NAME is `timm/NAME` or `tv/NAME`, with `@SIZE` behind it
-for another size than 96; `family` stands for timm's ResNet family below 70 million weights.
+for another size than 96; `family` stands for timm's ResNet family. Networks of more than 70 million
+weights (100 million with `imports`) are left out.
 """
 
 import argparse
+import contextlib
 import json
 import pathlib
 import subprocess
@@ -131,22 +134,22 @@ def build(name, folder, size):
     return model.eval()
 
 
-def run(folder, resight, names, method):
+def run(folder, resight, names, method, count):
     files = sorted(folder.glob("*.onnx"))
     if names:
-        wanted = {f"{split(name)[0].replace('/', '-')}@{split(name)[1]}.onnx" for name in names}
-        files = [file for file in files if file.name in wanted]
+        wanted = [folder / f"{split(name)[0].replace('/', '-')}@{split(name)[1]}.onnx" for name in names]
+        files = [file for file in wanted if file in files]
     print("| network | outcome | resight, dB | onnxruntime int8, dB | difference |\n|---|---|---|---|---|", flush=True)
     converted, differences = 0, []
     for file in files:
         size = int(file.stem.rpartition("@")[2])
-        ours, outcome = quantised(resight, file, pictures(folder, size), folder, method)
+        ours, outcome = quantised(resight, file, pictures(folder, size), folder, method, count)
         if ours is None:
             print(f"| {file.stem} | {outcome} | | | |", flush=True)
             continue
         converted += 1
         try:
-            theirs = onnxruntime_int8(file, tensors(folder, size))
+            theirs = onnxruntime_int8(file, tensors(folder, size)[:count])
             differences.append(ours - theirs)
             print(f"| {file.stem} | {outcome} | {ours:.1f} | {theirs:.1f} | {ours - theirs:+.1f} |", flush=True)
         except Exception as error:
@@ -156,19 +159,61 @@ def run(folder, resight, names, method):
               f"{min(differences):+.1f} dB at worst.")
 
 
-def quantised(resight, file, images, folder, method):
+def quantised(resight, file, images, folder, method, count):
     labels = folder / "labels.txt"
     labels.write_text("".join(f"class {index}\n" for index in range(classes(file))))
     with tempfile.TemporaryDirectory() as temporary:
         output = pathlib.Path(temporary) / "model.resight.tar"
         command = [resight, "quantize", file, "--calibration", images, "--labels", labels, "-o", output, "--json",
-                   "--method", method, "--preprocess", "imagenet"]
+                   "--method", method, "--images", count, "--preprocess", "imagenet"]
         done = subprocess.run([str(part) for part in command], capture_output=True, text=True)
         if done.returncode:
             lines = [line for line in done.stderr.splitlines() if "rror" in line or "node" in line]
             cause = (lines or ["?"])[-1]
             return None, cause.replace(str(file), "").replace("|", "/")[:220]
         return json.loads(done.stdout)["report"]["logits_sqnr_db"], "converts"
+
+
+def imports(folder, resight, names):
+    """Whether the importer takes each network at its own input size; nothing is quantised."""
+    import torch
+
+    taken, tried = 0, 0
+    labels, output, path = folder / "one.txt", folder / "never.resight.tar", folder / "imported.onnx"
+    labels.write_text("a single label, which fits no network\n")
+    for full in names:
+        try:
+            name, _ = split(full)
+            kind, _, short = name.partition("/")
+            if kind == "tv":
+                import torchvision
+
+                model, size = torchvision.models.get_model(short, weights=None), 224
+            else:
+                import timm
+
+                with torch.device("meta"):
+                    count = sum(p.numel() for p in timm.create_model(short, pretrained=False).parameters())
+                if count > 100e6:
+                    print(f"| {full} | more than 100 million weights, not tried |", flush=True)
+                    continue
+                model = timm.create_model(short, pretrained=False)
+                size = model.pretrained_cfg.get("input_size", (3, 224, 224))[1]
+            with torch.no_grad():
+                torch.onnx.export(model.eval(), (torch.zeros(1, 3, size, size),), path, input_names=["input"],
+                                  dynamic_axes={"input": {0: "batch"}}, dynamo=False, opset_version=17)
+        except Exception as error:
+            print(f"| {full} | not exported: {repr(error)[:120]} |", flush=True)
+            continue
+        command = [resight, "quantize", path, "--calibration", pictures(folder, 96), "--labels", labels, "-o", output]
+        done = subprocess.run([str(part) for part in command], capture_output=True, text=True)
+        # What comes after the import is that one label is too few.
+        fits = "label" in done.stderr and "node `" not in done.stderr
+        tried, taken = tried + 1, taken + fits
+        cause = "" if fits else done.stderr.strip().splitlines()[-1].replace(str(path), "").replace("|", "/")[:220]
+        print(f"| {full} at {size} | {'taken' if fits else cause} |", flush=True)
+        path.unlink()
+    print(f"\n{taken} of {tried} taken.")
 
 
 def classes(file):
@@ -203,28 +248,33 @@ def onnxruntime_int8(file, images):
 
     with tempfile.TemporaryDirectory() as temporary:
         prepared, int8 = pathlib.Path(temporary) / "prepared.onnx", pathlib.Path(temporary) / "int8.onnx"
-        quant_pre_process(str(file), str(prepared))
-        quantize_static(prepared, int8, Reader(), quant_format=QuantFormat.QDQ, per_channel=True,
-                        activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
-                        calibrate_method=CalibrationMethod.Percentile)
+        # It prints its progress.
+        with contextlib.redirect_stdout(sys.stderr):
+            quant_pre_process(str(file), str(prepared))
+            quantize_static(prepared, int8, Reader(), quant_format=QuantFormat.QDQ, per_channel=True,
+                            activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
+                            calibrate_method=CalibrationMethod.Percentile)
         real, found = logits(file), logits(int8)
     return 10 * numpy.log10((real**2).sum() / ((real - found) ** 2).sum())
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["make", "run"])
+    parser.add_argument("what", choices=["make", "run", "imports"])
     parser.add_argument("folder", type=pathlib.Path)
     parser.add_argument("names", nargs="*")
     parser.add_argument("--resight", default="target/debug/resight")
     parser.add_argument("--method", default="mse")
+    parser.add_argument("--pictures", type=int, default=32, help="to calibrate on, for both")
     arguments = parser.parse_args()
     names = [n for name in arguments.names for n in (family() if name == "family" else [name])]
     arguments.folder.mkdir(parents=True, exist_ok=True)
     if arguments.what == "make":
         make(arguments.folder, names or DEFAULT)
+    elif arguments.what == "imports":
+        imports(arguments.folder, arguments.resight, names or DEFAULT)
     else:
-        run(arguments.folder, arguments.resight, names, arguments.method)
+        run(arguments.folder, arguments.resight, names, arguments.method, arguments.pictures)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@
 mod common;
 
 use resight_fixtures::Random;
-use resight_runtime::layers::{Add, AveragePool, Channels, Concat, Multiply, Table, Upsample, View};
+use resight_runtime::layers::{Add, AveragePool, Channels, Concat, Multiply, Pad, Table, Upsample, View};
 use resight_runtime::{Layers, Quantisation, Target};
 use tract_nnef::internal::*;
 
@@ -165,6 +165,25 @@ fn channels_are_chosen_and_shapes_changed() {
             input().chunks(3).flat_map(|pixel| order.iter().map(|&c| pixel[c]).collect::<Vec<_>>()).collect();
         assert_eq!(found, expected);
     }
+    for (reflects, padding) in [(true, [2, 1, 0, 6]), (false, [1, 9, 12, 0])] {
+        let found = run(&graph(|model, image| {
+            model.wire_node("pad", Pad { padding, reflects }, &[image]).unwrap()[0]
+        }));
+        let width = 7 + padding[1] + padding[3];
+        assert_eq!(found.len(), (9 + padding[0] + padding[2]) * width * 3);
+        let source = |at: usize, before: usize, length: i64| {
+            let at = at as i64 - before as i64;
+            match (reflects, at) {
+                (true, at) if at < 0 => -at,
+                (true, at) if at >= length => 2 * (length - 1) - at,
+                _ => at.clamp(0, length - 1),
+            }
+        };
+        for (index, value) in found.iter().enumerate() {
+            let (y, x) = (source(index / 3 / width, padding[0], 9), source(index / 3 % width, padding[1], 7));
+            assert_eq!(*value, input()[(y * 7 + x) as usize * 3 + index % 3], "{reflects} {index}");
+        }
+    }
     let layer = View { shape: [1, 1, 9 * 7 * 3] };
     let found = run(&graph(|model, image| model.wire_node("view", layer, &[image]).unwrap()[0]));
     assert_eq!(found, input());
@@ -287,6 +306,12 @@ fn what_does_not_fit_is_refused() {
         (
             refusal(&|model, image| model.wire_node("channels", Channels { order: vec![3] }, &[image])),
             "a choice of 1 channels does not fit an input of 3",
+        ),
+        (
+            refusal(&|model, image| {
+                model.wire_node("pad", Pad { padding: [9, 0, 0, 0], reflects: true }, &[image])
+            }),
+            "a border of [9, 0, 0, 0] does not fit an image of 9 x 7",
         ),
         (
             refusal(&|model, image| model.wire_node("view", View { shape: [1, 2, 3] }, &[image])),

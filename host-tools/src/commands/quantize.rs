@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
-use resight::import::{Imported, import};
+use resight::import::{Imported, import_sized};
 use resight::label_files::{LabelFile, LabelFormat};
 use resight::quantise::{Method, Options, Rounding, check, quantise};
 use resight::readable::ReadableImages;
@@ -53,6 +53,9 @@ pub(crate) struct Arguments {
     /// Calibrate on this many images, the first by name, instead of all.
     #[arg(long, value_name = "N")]
     images: Option<usize>,
+    /// Height and width of the network's image, such as 224x224, where the file leaves them open.
+    #[arg(long, value_name = "HxW", value_parser = size)]
+    input: Option<[usize; 2]>,
     #[command(flatten)]
     pictures: PictureArguments,
     /// What makes probabilities of the logits: softmax, where one class is right for an image, or
@@ -81,6 +84,7 @@ impl Arguments {
             percentile,
             rounding: None,
             images: None,
+            input: None,
             activation: None,
             pictures: PictureArguments::default(),
             strict: false,
@@ -143,7 +147,16 @@ impl Arguments {
         let passed_over = folder.passed_over();
         let mut images = folder.files;
         images.truncate(self.images.unwrap_or(usize::MAX));
-        let mut imported = import(&self.model)?;
+        let mut imported = import_sized(&self.model, self.input)?;
+        if let (Some(input), Some(node)) = (self.input, imported.graph.nodes.first()) {
+            ensure!(
+                node.shape[1..] == input,
+                "{}: its image is of {}x{}, whatever --input says; leave that out, or export with open height and width",
+                self.model.display(),
+                node.shape[1],
+                node.shape[2]
+            );
+        }
         if let Some(activation) = self.activation {
             ensure!(
                 !imported.is_binary,
@@ -204,5 +217,14 @@ impl Arguments {
             took(start)
         ))?;
         Ok(())
+    }
+}
+
+/// Height and width, such as `224x224`.
+fn size(text: &str) -> Result<[usize; 2], String> {
+    let sides = text.split_once(['x', 'X']).map(|(height, width)| [height.parse(), width.parse()]);
+    match sides {
+        Some([Ok(height), Ok(width)]) if height > 0 && width > 0 => Ok([height, width]),
+        _ => Err("expected height and width, such as 224x224".into()),
     }
 }

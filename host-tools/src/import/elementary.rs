@@ -26,9 +26,13 @@ pub(super) struct Elementary {
 }
 
 /// Reads the nodes that the output depends on.
-pub(super) fn elementary(proto: ModelProto, path: &Path) -> Result<Elementary, ImportError> {
+pub(super) fn elementary(
+    proto: ModelProto,
+    path: &Path,
+    size: Option<[usize; 2]>,
+) -> Result<Elementary, ImportError> {
     let refuse = |cause: String| ImportError::File { path: path.into(), cause };
-    let mut model = Model::new(proto).map_err(refuse)?;
+    let mut model = Model::new(proto, size).map_err(refuse)?;
     let order = order(&model, path)?;
     let mut importer = Importer::new(&mut model, &order, path.parent().unwrap_or(Path::new("")));
     for &index in &order {

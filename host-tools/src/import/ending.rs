@@ -85,9 +85,7 @@ fn is_image(nodes: &[Folding], mut index: usize) -> bool {
     loop {
         match nodes[index].node.operator {
             Operator::Input => return true,
-            Operator::MaxPool { .. } | Operator::Channels(_) | Operator::View | Operator::Upsample(_) => {
-                index = nodes[index].node.inputs[0]
-            }
+            _ if nodes[index].node.operator.keeps_values() => index = nodes[index].node.inputs[0],
             _ => return false,
         }
     }

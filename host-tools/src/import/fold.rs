@@ -72,6 +72,7 @@ pub(super) fn fold(operations: Vec<Operation>, name: String, output: usize) -> R
             Kind::Concat => Step::New(Operator::Concat),
             Kind::Channels(order) => Step::New(Operator::Channels(order)),
             Kind::View => Step::New(Operator::View),
+            Kind::Pad { padding, reflects } => Step::New(Operator::Pad { padding, reflects }),
             Kind::Upsample(factor) => Step::New(Operator::Upsample(factor)),
             Kind::Select { stride, before, .. } => {
                 let channels = shapes[operation.inputs[0]][0];

@@ -4,16 +4,24 @@
 //! int8 network cannot hold is an error; nothing is left in float in silence.
 //!
 //! Opset 7 to 26 is read, NCHW or NHWC, with a symbolic or a fixed batch:
-//! - `Conv` (two dimensions, any groups, strides, dilations, padding), `Gemm`, `MatMul`;
+//! - `Conv` (two dimensions, any groups, strides, dilations, padding; over the channels of one
+//!   position too), `Gemm`, `MatMul`, also of a flattened image;
 //! - `BatchNormalization` in inference; `Add`, `Sub`, `Mul`, `Div` with constants per channel;
-//! - `Relu`, and `Clip` where it is the same; `Add` and `Sum` of two results;
-//! - `MaxPool`, `GlobalAveragePool`, `AveragePool`, `ReduceMean` over the image;
-//! - `Pad` with zeros before a convolution; `Slice` of every n-th position and `Pad` of channels
-//!   (the shortcuts of the CIFAR networks);
-//! - `Flatten`, `Reshape`, `Squeeze`, `Unsqueeze` of 1x1 images, with the computations of shapes
-//!   that exporters write for them;
-//! - `Identity`, `Dropout`, `Cast` between floats, `Constant`; a final `Softmax` or
-//!   `Sigmoid` is left out.
+//! - `Relu`, `Clip`, `LeakyRelu`, `PRelu`, `Sigmoid`, `HardSigmoid`, `HardSwish`, `Tanh`, `Elu`, `Selu`,
+//!   `Gelu`, `Softplus`, `Mish`, `Swish` and other functions of one value, also where they are written
+//!   in parts (`x * sigmoid(x)`, `x * (1 + erf(x / sqrt(2))) / 2`);
+//! - `Add` and `Sum` of two results; `Mul` of two results of one shape, or with a gate for each
+//!   channel or position;
+//! - `Concat`, `Split`, `Slice` and `Gather` of channels; their division into groups by `Reshape`,
+//!   with `Transpose` (shuffles), `ReduceSum` and a `Softmax` of two groups;
+//! - `MaxPool`, `AveragePool`, `GlobalAveragePool`, `GlobalMaxPool`, `ReduceMean` and `ReduceMax` over
+//!   the image, in any place, `ceil_mode` included; `Resize` to the nearest by whole factors;
+//! - `Pad` with zeros before a convolution, by reflection or with the edge; `Slice` of every n-th
+//!   position and `Pad` of channels (the shortcuts of the CIFAR networks);
+//! - `Flatten`, `Reshape`, `Squeeze`, `Unsqueeze`, `Expand`, with the computations of shapes that
+//!   exporters write for them;
+//! - `Identity`, `Dropout`, `Cast` between floats, `Constant`; a final `Softmax` or `Sigmoid` is left
+//!   out.
 //!
 //! The steps:
 //! 1. `file`: bytes to a protobuf of bounded size;
@@ -83,8 +91,17 @@ pub struct Imported {
 /// [`ImportError`], for anything that is not a float residual network in ONNX: the message
 /// names the file, the node, the operator, the cause and the remedy.
 pub fn import(path: &Path) -> Result<Imported, ImportError> {
+    import_sized(path, None)
+}
+
+/// Reads an ONNX file that may leave height and width of the image open: they are those of `size`
+/// then.
+///
+/// # Errors
+/// As [`import`].
+pub fn import_sized(path: &Path, size: Option<[usize; 2]>) -> Result<Imported, ImportError> {
     let proto = file::read(path)?;
-    import_proto(proto, path)
+    import_proto_sized(proto, path, size)
 }
 
 /// Imports a model that is already in memory; `path` is the name in errors and the place
@@ -93,9 +110,21 @@ pub fn import(path: &Path) -> Result<Imported, ImportError> {
 /// # Errors
 /// As [`import`].
 pub fn import_proto(proto: ModelProto, path: &Path) -> Result<Imported, ImportError> {
+    import_proto_sized(proto, path, None)
+}
+
+/// As [`import_proto`], with the size of [`import_sized`].
+///
+/// # Errors
+/// As [`import`].
+pub fn import_proto_sized(
+    proto: ModelProto,
+    path: &Path,
+    size: Option<[usize; 2]>,
+) -> Result<Imported, ImportError> {
     let pair = |entry: &StringStringEntryProto| (entry.key.clone(), entry.value.clone());
     let metadata = proto.metadata_props.iter().map(pair).collect();
-    let elementary = elementary::elementary(proto, path)?;
+    let elementary = elementary::elementary(proto, path, size)?;
     let mut graph =
         fold::fold(elementary.operations, elementary.name, elementary.output).map_err(|refusal| {
             ImportError::Node {

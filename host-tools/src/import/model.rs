@@ -47,7 +47,8 @@ pub(super) struct Model {
 }
 
 impl Model {
-    pub(super) fn new(mut proto: ModelProto) -> Result<Model, String> {
+    /// `size` is the image's `[height, width]` where the file leaves them open.
+    pub(super) fn new(mut proto: ModelProto, size: Option<[usize; 2]>) -> Result<Model, String> {
         let opset = operator_set(&proto)?;
         if let Some(function) = proto.functions.first() {
             let name = printable(function.name.as_deref().unwrap_or(""));
@@ -64,7 +65,7 @@ impl Model {
                 return Err(format!("two initialisers have the name `{}`", printable(&tensor.name)));
             }
         }
-        let Image { name: input, shape, layout, grey_levels } = image(&graph, &initialisers)?;
+        let Image { name: input, shape, layout, grey_levels } = image(&graph, &initialisers, size)?;
         let output = last_output(&graph)?;
         let tensors = std::mem::take(&mut graph.initializer);
         let ir_version = proto.ir_version;
@@ -232,7 +233,11 @@ struct Image {
 
 /// Reads the input. It is `[N, height, width, channels]` where only the last dimension can be the
 /// channels of an image.
-fn image(graph: &GraphProto, initialisers: &HashMap<String, usize>) -> Result<Image, String> {
+fn image(
+    graph: &GraphProto,
+    initialisers: &HashMap<String, usize>,
+    size: Option<[usize; 2]>,
+) -> Result<Image, String> {
     let inputs: Vec<_> = graph.input.iter().filter(|i| !initialisers.contains_key(&i.name)).collect();
     let [input] = inputs.as_slice() else {
         return Err(format!("the network has {} inputs; only one image is supported", inputs.len()));
@@ -246,16 +251,22 @@ fn image(graph: &GraphProto, initialisers: &HashMap<String, usize>) -> Result<Im
         let found = DataType::try_from(tensor.elem_type).map_or("an unknown type", |t| t.as_str_name());
         return Err(format!("the input `{name}` has the type {found}; export the model with an f32 input"));
     }
-    let dims: Vec<Option<i64>> = tensor
+    let mut dims: Vec<Option<i64>> = tensor
         .shape
         .iter()
         .flat_map(|shape| &shape.dim)
         .map(|d| match d.value {
-            Some(DimensionValue::DimValue(value)) => Some(value),
+            // Some exporters write -1 for what is open.
+            Some(DimensionValue::DimValue(value)) if value > 0 => Some(value),
             _ => None,
         })
         .collect();
-    let remedy = "export it as [N, channels, height, width] with fixed channels, height and width";
+    let remedy = "export it as [N, channels, height, width] with fixed channels, height and width, or give open height and width by `--input HxW`";
+    if let (Some([height, width]), [_, first, second, third]) = (size, dims.as_mut_slice()) {
+        let (rows, columns) = if first.is_some() { (second, third) } else { (first, second) };
+        rows.get_or_insert(height as i64);
+        columns.get_or_insert(width as i64);
+    }
     let &[_, Some(first), Some(second), Some(third)] = dims.as_slice() else {
         return Err(format!("the input `{name}` has the dimensions {}; {remedy}", shown(&dims)));
     };

@@ -66,6 +66,11 @@ pub(super) enum Kind {
     Channels(Vec<usize>),
     /// The same values under another shape, see [`Operator::View`](crate::graph::Operator::View).
     View,
+    /// Rows and columns round it that repeat others.
+    Pad {
+        padding: [usize; 4],
+        reflects: bool,
+    },
     /// Each position repeated.
     Upsample([usize; 2]),
     /// Every stride-th position, with zero channels before and after.

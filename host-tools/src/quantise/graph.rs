@@ -247,6 +247,7 @@ impl<'a> QuantisationGraph<'a> {
             | Operator::Concat
             | Operator::Channels(_)
             | Operator::View
+            | Operator::Pad { .. }
             | Operator::Upsample(_) => {}
             Operator::Linear { .. } => {
                 if !matches!(self.float.nodes[node.inputs[0]].operator, Operator::GlobalAverage) {

@@ -2,7 +2,7 @@
 
 use resight_runtime::Quantisation;
 use resight_runtime::layers::{
-    Add, AveragePool, Channels, Concat, Convolution, GlobalAverage, Linear, MaxPool, Multiply, Table,
+    Add, AveragePool, Channels, Concat, Convolution, GlobalAverage, Linear, MaxPool, Multiply, Pad, Table,
     Upsample, View,
 };
 use tract_onnx::prelude::tract_ndarray::{Array2, Array4};
@@ -82,6 +82,7 @@ pub fn lower(graph: &QuantisationGraph<'_>) -> Result<TypedModel, QuantiseError>
                 Box::new(Concat { output: int8(graph, id)? })
             }
             Operator::Channels(order) => Box::new(Channels { order: order.clone() }),
+            Operator::Pad { padding, reflects } => Box::new(Pad { padding: *padding, reflects: *reflects }),
             Operator::View => Box::new(View { shape: nhwc(node.shape) }),
             Operator::Upsample(factor) => Box::new(Upsample { factor: *factor }),
         };

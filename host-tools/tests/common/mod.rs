@@ -57,6 +57,10 @@ pub fn evaluate(graph: &FloatGraph, image: &[f32]) -> Vec<Vec<f32>> {
                 let (x, [_, h, w]) = input(0);
                 order.iter().flat_map(|channel| x[channel * h * w..(channel + 1) * h * w].to_vec()).collect()
             }
+            Operator::Pad { padding, reflects } => {
+                let (x, shape) = input(0);
+                pad(x, shape, node.shape, *padding, *reflects)
+            }
             Operator::View => view(input(0).0, input(0).1, node.shape),
             Operator::Upsample([vertical, horizontal]) => {
                 let (x, [c, h, w]) = input(0);
@@ -156,6 +160,24 @@ fn average_pool(
         *value /= counted as f32;
     }
     out
+}
+
+fn pad(
+    x: &[f32],
+    [_, h, w]: [usize; 3],
+    [c, oh, ow]: [usize; 3],
+    padding: [usize; 4],
+    reflects: bool,
+) -> Vec<f32> {
+    let source = |at: usize, before: usize, length: usize| {
+        let (at, last) = (at as i64 - before as i64, length as i64 - 1);
+        (if reflects { last - (last - at.abs()).abs() } else { at.clamp(0, last) }) as usize
+    };
+    let at = |index: usize| {
+        let (y, column) = (source(index / ow % oh, padding[0], h), source(index % ow, padding[1], w));
+        x[(index / (oh * ow) * h + y) * w + column]
+    };
+    (0..c * oh * ow).map(at).collect()
 }
 
 /// Rows, columns and channels keep their order.

@@ -9,6 +9,7 @@ mod global_average;
 mod linear;
 mod max_pool;
 mod multiply;
+mod pad;
 mod table;
 mod unknown;
 mod upsample;
@@ -28,6 +29,7 @@ pub use self::global_average::GlobalAverage;
 pub use self::linear::Linear;
 pub use self::max_pool::MaxPool;
 pub use self::multiply::Multiply;
+pub use self::pad::Pad;
 pub use self::table::Table;
 pub use self::unknown::Unknown;
 pub use self::upsample::Upsample;
@@ -63,6 +65,7 @@ impl Default for Layers {
             .with::<AveragePool>()
             .with::<Channels>()
             .with::<View>()
+            .with::<Pad>()
     }
 }
 

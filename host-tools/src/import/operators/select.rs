@@ -18,8 +18,11 @@ const MAX_SELECTION: usize = 1 << 24;
 pub(super) fn pad(importer: &mut Importer<'_>, node: &NodeProto, attributes: &Attributes<'_>) -> Outcome {
     let data = importer.data(node, 0)?;
     let mode = attributes.string("mode")?.unwrap_or_else(|| "constant".into());
-    if mode != "constant" {
-        return Err(format!("its mode is `{}`; only constant zeros are supported", printable(&mode)));
+    if !["constant", "reflect", "edge"].contains(&mode.as_str()) {
+        return Err(format!(
+            "its mode is `{}`; only zeros, reflection and the edge's values are supported",
+            printable(&mode)
+        ));
     }
     let value = if importer.opset < 11 {
         attributes.float("value")?
@@ -61,10 +64,23 @@ pub(super) fn pad(importer: &mut Importer<'_>, node: &NodeProto, attributes: &At
         return Err(format!("it pads {}: {pads:?}", shown_layout(&data.layout)));
     }
     let mut data = data;
+    let border = [vertical[0], horizontal[0], vertical[1], horizontal[1]];
+    if mode != "constant" {
+        let ([count, height, width], reflects) = (data.shape, mode == "reflect");
+        let fits = !reflects
+            || (vertical.iter().all(|&rows| rows < height)
+                && horizontal.iter().all(|&columns| columns < width));
+        if channels != [0, 0] || data.padding != [0; 4] || !fits {
+            return Err(format!("its padding {pads:?} in the mode `{mode}` does not fit {:?}", data.dims()));
+        }
+        let shape = [count, height + vertical[0] + vertical[1], width + horizontal[0] + horizontal[1]];
+        let kind = Kind::Pad { padding: border, reflects };
+        return importer.value_of(node, kind, vec![data.operation], shape, &data.layout);
+    }
     if channels != [0, 0] {
         data = select(importer, node, &data, [1, 1], channels)?;
     }
-    for (side, amount) in [vertical[0], horizontal[0], vertical[1], horizontal[1]].into_iter().enumerate() {
+    for (side, amount) in border.into_iter().enumerate() {
         data.padding[side] += amount;
     }
     data.checked()?;

@@ -29,6 +29,8 @@ use crate::quantise::moments::{GroupMoments, LayerMoments, gather, matrix};
 const DAMPING: f64 = 0.01;
 /// Elements of the moments that are gathered at a time: 48 million are 384 MB.
 const ELEMENTS_AT_ONCE: usize = 48 << 20;
+/// Elements of the moments of a layer that is rounded by them; 1 GB.
+const LARGEST_ELEMENTS: usize = 128 << 20;
 /// Samples that were held out whose outputs are computed at a time.
 const HELD_OUT_AT_ONCE: usize = 256;
 /// Rows that are rounded while a line of the factor is in the cache.
@@ -60,6 +62,11 @@ fn stages(graph: &QuantisationGraph<'_>) -> Vec<Vec<NodeId>> {
     for id in graph.layers().filter(|&id| matches!(graph.node(id).operator, Operator::Convolution(_))) {
         let matrix = graph.matrix(id);
         let more = matrix.columns * matrix.columns * matrix.groups;
+        // A flattened image of 25,088 values would take 5 GB.
+        if more > LARGEST_ELEMENTS {
+            log::info!("{}: too wide to be rounded by its moments", graph.annotations[id].name);
+            continue;
+        }
         match stages.last_mut() {
             Some(stage) if elements + more <= ELEMENTS_AT_ONCE => {
                 stage.push(id);

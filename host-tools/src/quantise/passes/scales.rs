@@ -28,7 +28,11 @@ pub fn run(graph: &mut QuantisationGraph<'_>, calibration: &Calibration<'_>) -> 
         match &node.operator {
             Operator::Input => {}
             Operator::Convolution(layer) => convolution(graph, calibration, id, layer)?,
-            Operator::MaxPool { .. } | Operator::Channels(_) | Operator::View | Operator::Upsample(_) => {
+            Operator::MaxPool { .. }
+            | Operator::Channels(_)
+            | Operator::View
+            | Operator::Pad { .. }
+            | Operator::Upsample(_) => {
                 let encoding = graph.encoding(node.inputs[0])?.of_channels(&node.operator);
                 graph.annotations[id].encoding = Some(encoding);
             }
