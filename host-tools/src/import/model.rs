@@ -257,7 +257,7 @@ fn image(
         .flat_map(|shape| &shape.dim)
         .map(|d| match d.value {
             // Some exporters write -1 for what is open.
-            Some(DimensionValue::DimValue(value)) if value > 0 => Some(value),
+            Some(DimensionValue::DimValue(value)) if value != -1 => Some(value),
             _ => None,
         })
         .collect();
