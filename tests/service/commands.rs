@@ -122,7 +122,7 @@ impl Drop for Camera {
 fn by_ffmpeg(port: u16, user: &str) -> String {
     format!(
         "kind = \"command\"\nstream = \"y4m\"\ncommand = [\"ffmpeg\", \"-loglevel\", \"error\", \
-         \"-rtsp_transport\", \"tcp\", \"-i\", \"rtsp://{user}127.0.0.1:{port}/cam\", \"-an\", \"-vf\", \
+         \"-fpsprobesize\", \"0\", \"-rtsp_transport\", \"tcp\", \"-i\", \"rtsp://{user}127.0.0.1:{port}/cam\", \"-an\", \"-vf\", \
          \"scale=32:32\", \"-pix_fmt\", \"yuv420p\", \"-f\", \"yuv4mpegpipe\", \"-\"]"
     )
 }

@@ -252,6 +252,28 @@ fn safe(file: &Path) -> Result<()> {
     Ok(printed?)
 }
 
+/// Checks a configuration and says what it found, and what may be amiss on this machine only.
+fn check(file: &Path) -> Result<()> {
+    match stages::check(file)? {
+        None => print_line(format_args!("{}: valid", file.display()))?,
+        Some(model) => print_line(format_args!(
+            "{}: valid, but for the classes, because the model {} is missing",
+            file.display(),
+            model.display()
+        ))?,
+    }
+    let Config { source, output, .. } = Config::load(file)?;
+    let mut notes = outputs::check_secrets(&output)?;
+    notes.extend(source::missing_program(&source).map(|program| {
+        format!("source.command: there is no program {program} on this machine; the board needs it")
+    }));
+    notes.extend(output.mqtt.and_then(|mqtt| outputs::unresolved(&mqtt.host, mqtt.port)));
+    for note in notes {
+        complain(format_args!("note: {note}"));
+    }
+    Ok(())
+}
+
 impl Classify {
     fn run(self) -> Result<()> {
         let (model, mut classifier, passed) = tested(&self.model, self.threads)?;
@@ -281,31 +303,7 @@ impl Cli {
     fn run(self) -> Result<()> {
         match self.command {
             Some(Command::Run { file }) => stages::run(&file),
-            Some(Command::Check { file }) => {
-                match stages::check(&file)? {
-                    None => print_line(format_args!("{}: valid", file.display()))?,
-                    Some(model) => print_line(format_args!(
-                        "{}: valid, but for the classes, because the model {} is missing",
-                        file.display(),
-                        model.display()
-                    ))?,
-                }
-                let config = Config::load(&file)?;
-                if let Some(program) = source::missing_program(&config.source) {
-                    complain(format_args!(
-                        "note: source.command: there is no program {program} on this machine; the board needs it"
-                    ));
-                }
-                let output = config.output;
-                for note in outputs::check_secrets(&output)? {
-                    complain(format_args!("note: {note}"));
-                }
-                let broker = output.mqtt;
-                if let Some(note) = broker.and_then(|mqtt| outputs::unresolved(&mqtt.host, mqtt.port)) {
-                    complain(format_args!("note: {note}"));
-                }
-                Ok(())
-            }
+            Some(Command::Check { file }) => check(&file),
             Some(Command::Safe { file }) => safe(&file),
             Some(Command::Config { .. }) => {
                 print(format_args!("{}", config::DEFAULT))?;

@@ -29,6 +29,18 @@ pub(super) fn area(value: &DeValue<'_>) -> Option<Region> {
 }
 
 impl<'i> Reader<'i> {
+    /// The region that a rule names.
+    pub(super) fn region(
+        &mut self,
+        section: &mut Section<'_, 'i>,
+        regions: &[RegionConfig],
+    ) -> Option<usize> {
+        self.optional(section, "region", "the name of a valid [[region]]", |value| {
+            let name = text(value)?;
+            regions.iter().position(|region| region.name == name)
+        })
+    }
+
     /// All regions. `whole` is the one of [image], which must be the whole frame beside them.
     pub(super) fn regions(&mut self, top: &mut Section<'_, 'i>, whole: Region) -> Vec<RegionConfig> {
         let (mut regions, mut names): (Vec<RegionConfig>, _) = (vec![], HashSet::new());

@@ -172,10 +172,7 @@ impl<'i> Reader<'i> {
             let name = text(value)?;
             inputs.iter().position(|input| input.name == name)
         });
-        let region = self.optional(&mut section, "region", "the name of a valid [[region]]", |value| {
-            let name = text(value)?;
-            regions.iter().position(|region| region.name == name)
-        });
+        let region = self.region(&mut section, regions);
         let hours = self.hours(&mut section);
         self.finish(&section);
         let mut resolved = vec![];

@@ -176,8 +176,8 @@ impl<'i> Reader<'i> {
 /// itself may hold a password.
 fn over_the_network(path: &str) -> Option<String> {
     let (scheme, _) = path.split_once("://")?;
-    let decode = "`stream = \"y4m\"` and `command = [\"ffmpeg\", \"-loglevel\", \"error\", \"-i\", \"ADDRESS\", \
-        \"-an\", \"-vf\", \"scale=640:-2\", \"-pix_fmt\", \"yuv420p\", \"-f\", \"yuv4mpegpipe\", \"-\"]`";
+    let decode = "`stream = \"y4m\"` and `command = [\"ffmpeg\", \"-loglevel\", \"error\", \"-fpsprobesize\", \"0\", \
+        \"-i\", \"ADDRESS\", \"-an\", \"-vf\", \"scale=640:-2\", \"-pix_fmt\", \"yuv420p\", \"-f\", \"yuv4mpegpipe\", \"-\"]`";
     let how = match scheme.to_ascii_lowercase().as_str() {
         "http" | "https" => format!(
             "`stream = \"mjpeg\"` and `command = [\"curl\", \"-fsSN\", \"ADDRESS\"]`, or where it is no series of \
@@ -252,7 +252,7 @@ mod tests {
         let found = path("mjpeg", "rtsp://user:secret@10.0.0.7/stream1");
         assert!(found.starts_with("5: source.path: an address in the network, not a file"), "{found}");
         let expected = "write `kind = \"command\"`, `stream = \"y4m\"` and `command = [\"ffmpeg\", \"-loglevel\", \
-            \"error\", \"-rtsp_transport\", \"tcp\", \"-i\", \"ADDRESS\"";
+            \"error\", \"-fpsprobesize\", \"0\", \"-rtsp_transport\", \"tcp\", \"-i\", \"ADDRESS\"";
         assert!(found.contains(expected) && !found.contains("secret"), "{found}");
         let found = path("mjpeg", "http://10.0.0.7:8080/video");
         let expected = "`stream = \"mjpeg\"` and `command = [\"curl\", \"-fsSN\", \"ADDRESS\"]`";

@@ -83,7 +83,7 @@ mod tests {
         assert_eq!(said.text(), "line 15 | line 16 | line 17 | line 18 | line 19 | the \u{fffd}end");
         // A line without end, of a program that writes frames there.
         let mut count = 0;
-        said.push(&[b'x'; 1 << 20], |_| count += 1);
+        said.push(&vec![b'x'; 1 << 20], |_| count += 1);
         assert_eq!(count, (1 << 20) / LONGEST);
         assert!(said.text().len() < LINES * 300, "{}", said.text().len());
     }
