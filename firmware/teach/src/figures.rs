@@ -61,6 +61,8 @@ pub struct ClassFigures {
 pub struct UnknownFigures {
     /// Taught pictures that are compared with.
     pub pictures: usize,
+    /// How many of the nearest of them count.
+    pub nearest: usize,
     /// The mean cosine to the nearest of them below which a picture is unknown.
     pub threshold: f64,
     /// How fast the probability changes around the threshold.

@@ -12,7 +12,7 @@ use crate::backbone::Backbone;
 use crate::error::TeachError;
 use crate::features::Features;
 use crate::learn::Learnt;
-use crate::memory::{Memory, NEAREST};
+use crate::memory::Memory;
 
 /// The name of the class of what was not taught.
 pub const UNKNOWN: &str = "unknown";
@@ -120,7 +120,7 @@ pub fn network(backbone: &Backbone, learnt: &Learnt, rounded: &Rounded) -> Resul
         let products = wire("products", Box::new(linear(rows, &memory.bias(), scale)?), &[average])?;
         let unknown = Unknown {
             zero_point: backbone.zero(),
-            nearest: NEAREST,
+            nearest: memory.nearest,
             threshold: figures.threshold as f32,
             slope: figures.slope as f32,
         };

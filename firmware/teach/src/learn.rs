@@ -6,7 +6,7 @@ use crate::error::TeachError;
 use crate::features::{Features, Scaling};
 use crate::figures::{ClassFigures, Figures, UnknownFigures};
 use crate::folds::folds;
-use crate::memory::Memory;
+use crate::memory::{Memory, nearest_of};
 use crate::random::Random;
 use crate::solver::{Exactness, Examples, Weights, logits, softmax};
 use crate::statistics::{Share, lower_quantile};
@@ -381,7 +381,10 @@ impl<'a> Course<'a> {
     fn memory(&self) -> Option<Memory> {
         self.settings.unknown?;
         let Lesson { features, zero, limit, .. } = *self.lesson;
-        Some(Memory::new(features, &self.bases(&self.all()), self.settings.memory, zero, limit))
+        let count = |class| self.lesson.classes.iter().filter(|other| **other == class).count();
+        let nearest = nearest_of((0..self.lesson.names.len()).map(count).min().unwrap_or(0));
+        let rows = self.bases(&self.all());
+        Some(Memory::new(features, &rows, self.settings.memory, nearest, zero, limit))
     }
 
     /// Finds how familiar each photograph is with all others but those of its group, and the threshold.
@@ -417,7 +420,14 @@ impl<'a> Course<'a> {
         let rejected = known.iter().filter(|&&value| value < threshold).count() as f64 / known.len() as f64;
         // A picture of median familiarity is unknown with a probability of 0.1 %.
         let slope = 7.0 / (median - threshold).max(0.005);
-        Some(UnknownFigures { pictures: memory.len(), threshold, slope, rejected, median })
+        Some(UnknownFigures {
+            pictures: memory.len(),
+            nearest: memory.nearest,
+            threshold,
+            slope,
+            rejected,
+            median,
+        })
     }
 
     fn figures(

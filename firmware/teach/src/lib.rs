@@ -37,7 +37,7 @@ pub use figures::{ClassFigures, Figures, UnknownFigures};
 pub use folds::folds;
 pub use head::{Rounded, UNKNOWN, golden, network};
 pub use learn::{HeldOut, Learnt, Lesson, Settings, learn};
-pub use memory::{Memory, NEAREST};
+pub use memory::{Memory, NEAREST, nearest_of};
 pub use random::Random;
 pub use solver::{Exactness, Examples, Weights, logits};
 pub use statistics::{Share, auroc, lower_quantile};

@@ -274,7 +274,7 @@ impl Arguments {
         if let Some(unknown) = figures.unknown {
             print_line(format_args!(
                 "`unknown`: what is less like the {} nearest taught pictures than {:.3}; {} % of the photographs are",
-                resight_teach::NEAREST,
+                unknown.nearest,
                 unknown.threshold,
                 percent(unknown.rejected)
             ))?;
