@@ -85,7 +85,8 @@ fn convolution(
         if !(scale.is_finite() && scale < f64::from(f32::MAX) / 4.0) {
             return Err(LayerFault::NoScale.of(graph.node(id)));
         }
-        let output = with_whole_residual(f64::from(scale as f32), zero_point, residual);
+        let output =
+            with_whole_residual(f64::from(scale as f32), zero_point, residual, convolution.ceiling.is_some());
         // What the output covers ends at the ceiling, but for half a step.
         if convolution.ceiling.is_some_and(|ceiling| output.scale * 254.5 > f64::from(ceiling)) {
             return Err(LayerFault::NoScale.of(graph.node(id)));
@@ -111,13 +112,19 @@ fn convolution(
 }
 
 /// The output's scale is moved by at most half a Q8 step, so that the residual's multiplier is a
-/// whole number and the residual path adds no error of its own.
-fn with_whole_residual(wanted: f64, zero_point: i32, residual: Option<Quantisation>) -> Output {
+/// whole number and the residual path adds no error of its own; below a ceiling only downwards.
+fn with_whole_residual(
+    wanted: f64,
+    zero_point: i32,
+    residual: Option<Quantisation>,
+    has_ceiling: bool,
+) -> Output {
     let Some(residual) = residual else {
         return Output { scale: wanted, zero_point, residual_multiplier: None };
     };
     let residual_scale = f64::from(residual.scale);
-    let multiplier = (residual_scale * Q8 / wanted).round();
+    let multiplier = residual_scale * Q8 / wanted;
+    let multiplier = if has_ceiling { multiplier.ceil() } else { multiplier.round() };
     let multiplier = multiplier.clamp(1.0, f64::from(MAX_RESIDUAL_MULTIPLIER));
     let scale = residual_scale * Q8 / multiplier;
     Output { scale, zero_point, residual_multiplier: Some(multiplier as i32) }
