@@ -7,6 +7,7 @@ pub(crate) mod demo;
 pub(crate) mod deploy;
 pub(crate) mod evaluate;
 pub(crate) mod fetch;
+mod gate;
 pub(crate) mod inspect;
 pub(crate) mod keygen;
 mod pictures;

@@ -1,5 +1,5 @@
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
@@ -15,6 +15,7 @@ use resight_imaging::ImageFolder;
 use resight_model_file::{Activation, Labels};
 use serde_json::json;
 
+use super::gate::Gate;
 use super::pictures::{PictureArguments, warn_of_better};
 use super::{Bars, megabytes, print_json, took};
 
@@ -47,6 +48,10 @@ pub(crate) struct Arguments {
     /// so that its output changes least [default: nearest, gptq with `--method best`].
     #[arg(long, value_name = "ROUNDING")]
     rounding: Option<Rounding>,
+    /// Scale channels so that those of a tensor use its int8 range alike; what reads them takes the
+    /// scale out again, at no cost for the board.
+    #[arg(long)]
+    equalize: bool,
     /// With `--method percentile`: the share of values kept at either end, percent.
     #[arg(long, default_value_t = 99.99, value_name = "PERCENT")]
     percentile: f64,
@@ -63,6 +68,8 @@ pub(crate) struct Arguments {
     /// what the network ends in, or softmax].
     #[arg(long, value_name = "ACTIVATION")]
     activation: Option<Activation>,
+    #[command(flatten)]
+    gate: Gate,
     /// End with an error at a picture that cannot be read, instead of passing it over.
     #[arg(long)]
     strict: bool,
@@ -86,6 +93,8 @@ impl Arguments {
             images: None,
             input: None,
             activation: None,
+            equalize: false,
+            gate: Gate::default(),
             pictures: PictureArguments::default(),
             strict: false,
             json: false,
@@ -172,6 +181,7 @@ impl Arguments {
         let preprocessing = self.pictures.preprocessing(&imported, &self.model).with_context(named)?;
         let mut options = Options::new(method, preprocessing);
         options.rounding = self.rounding.unwrap_or(options.rounding);
+        options.equalise = self.equalize;
         check(&imported.graph, &options.preprocessing).with_context(named)?;
         for passed_over in passed_over {
             log::info!("{}: passed over {passed_over}", self.calibration.display());
@@ -191,7 +201,8 @@ impl Arguments {
         for fault in &quantised.faults {
             log::warn!("{}: {fault}", self.calibration.display());
         }
-        save(&self.output, &self.model, &labels, &options, &quantised)?;
+        let save = |file: &Path| save(file, &self.model, &labels, &options, &quantised);
+        let passed = self.gate.run(&self.model, &self.output, self.strict, &quantised.report, &save)?;
         let bytes = fs::metadata(&self.output).map_or(0, |metadata| metadata.len());
         let report = &quantised.report;
         if self.json {
@@ -201,6 +212,7 @@ impl Arguments {
                 "seconds": start.elapsed().as_secs_f64(),
                 "centred_sqnr_db": quantised.centred_sqnr_db,
                 "calibration_faults": quantised.faults,
+                "evaluation": passed,
                 "report": report,
             }));
         }

@@ -1,5 +1,6 @@
 //! Runs the f32 network over the calibration images and gathers statistics of every tensor.
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -8,6 +9,7 @@ use resight_base::files::FileError;
 use resight_imaging::{ImageView, Preprocessor, decode};
 use resight_model_file::sha256_of_file;
 
+use super::equalise::{Factors, factors};
 use super::error::QuantiseError;
 use super::graph::nhwc;
 use super::options::{Options, Progress, Rounding};
@@ -35,6 +37,8 @@ pub struct Calibration<'a> {
     pub statistics: Vec<Option<TensorStatistics>>,
     /// What the images are like.
     pub pictures: PictureStatistics,
+    /// The f32 network's logits for each image, in the order that was given.
+    pub logits: Vec<Vec<f32>>,
 }
 
 impl<'a> Calibration<'a> {
@@ -49,13 +53,25 @@ impl<'a> Calibration<'a> {
         progress: Progress<'a>,
     ) -> Result<Self, QuantiseError> {
         let reference = ObservedReference::new(imported)?;
-        let Gathered { statistics, pictures } =
-            gather(&imported.graph, &reference, images, options, progress)?;
         let digests: Vec<String> =
             images.par_iter().map(|path| sha256_of_file(path)).collect::<Result<_, FileError>>()?;
         let mut by_content: Vec<usize> = (0..images.len()).collect();
         by_content.sort_by(|&a, &b| digests[a].cmp(&digests[b]));
-        Ok(Self { images, by_content, options, progress, reference, statistics, pictures })
+        let reference = if options.equalise {
+            let step = (images.len() / EQUALISING_IMAGES).max(1);
+            let chosen: Vec<usize> =
+                by_content.iter().copied().step_by(step).take(EQUALISING_IMAGES).collect();
+            let load = |index: usize| load(&images[index], options);
+            let factors = factors(&imported.graph, &reference, &chosen, &load)?;
+            ObservedReference { factors, ..reference }
+        } else {
+            reference
+        };
+        let Gathered { statistics, pictures, mut logits } =
+            gather(&imported.graph, &reference, images, options, progress)?;
+        logits.sort_by_key(|&(index, _)| index);
+        let logits = logits.into_iter().map(|(_, logits)| logits).collect();
+        Ok(Self { images, by_content, options, progress, reference, statistics, pictures, logits })
     }
 
     /// The images in the order that decides which of them the network is compared on: that of
@@ -83,6 +99,8 @@ impl<'a> Calibration<'a> {
     }
 }
 
+/// Images that say how large channels are.
+const EQUALISING_IMAGES: usize = 32;
 /// One of so many images is held out, the last of each run of them.
 const HELD_OUT_EVERY: usize = 5;
 
@@ -98,6 +116,8 @@ pub struct ObservedReference {
     reference: Reference,
     /// Position of each node among the observed tensors.
     positions: Vec<Option<usize>>,
+    /// What the channels of each node are multiplied by.
+    pub factors: Factors,
 }
 
 impl ObservedReference {
@@ -110,7 +130,8 @@ impl ObservedReference {
             positions[id] = Some(tensors.len());
             tensors.push(node.tensor.clone());
         }
-        Ok(Self { reference: Reference::new(imported, &tensors)?, positions })
+        let factors = vec![vec![]; nodes.len()];
+        Ok(Self { reference: Reference::new(imported, &tensors)?, positions, factors })
     }
 
     /// Runs the network on a normalised image, `[channels][height][width]`.
@@ -118,25 +139,33 @@ impl ObservedReference {
     /// # Errors
     /// Where tract fails.
     pub fn run<'a>(&'a self, image: &'a [f32]) -> Result<FloatValues<'a>, QuantiseError> {
-        Ok(FloatValues { image, positions: &self.positions, observation: self.reference.run(image)? })
+        Ok(FloatValues { image, reference: self, observation: self.reference.run(image)? })
     }
 }
 
 /// What the f32 network made of one image.
 pub struct FloatValues<'a> {
     image: &'a [f32],
-    positions: &'a [Option<usize>],
+    reference: &'a ObservedReference,
     observation: Observation,
 }
 
 impl FloatValues<'_> {
     /// The output of a node, `[channels][height][width]`. `None` for one that is not observed.
-    pub fn tensor(&self, id: NodeId) -> Option<&[f32]> {
+    pub fn tensor(&self, id: NodeId) -> Option<Cow<'_, [f32]>> {
         // The first node is the input.
-        match self.positions[id] {
-            None => (id == 0).then_some(self.image),
-            Some(position) => Some(self.observation.tensor(position)),
+        let values = match self.reference.positions[id] {
+            None if id == 0 => self.image,
+            None => return None,
+            Some(position) => self.observation.tensor(position),
+        };
+        let factors = &self.reference.factors[id];
+        if factors.is_empty() {
+            return Some(Cow::Borrowed(values));
         }
+        let planes = values.chunks(values.len().div_ceil(factors.len()).max(1)).zip(factors);
+        let scaled = planes.flat_map(|(plane, factor)| plane.iter().map(|value| value * *factor as f32));
+        Some(Cow::Owned(scaled.collect()))
     }
 
     /// The logits, `[classes]`.
@@ -168,6 +197,8 @@ fn load(path: &Path, options: &Options) -> Result<InputImage, QuantiseError> {
 struct Gathered {
     statistics: Vec<Option<TensorStatistics>>,
     pictures: PictureStatistics,
+    /// Each with its image's index.
+    logits: Vec<(usize, Vec<f32>)>,
 }
 
 fn gather(
@@ -183,7 +214,7 @@ fn gather(
         let observed = |id: usize| id == 0 || reference.positions[id].is_some();
         let empty = |id: usize| observed(id).then(|| TensorStatistics::new(graph.nodes[id].shape[0]));
         let statistics = (0..graph.nodes.len()).map(empty).collect();
-        Gathered { statistics, pictures: PictureStatistics::new(classes) }
+        Gathered { statistics, pictures: PictureStatistics::new(classes), logits: vec![] }
     };
     progress("calibrating", 0, images.len());
     images
@@ -194,7 +225,7 @@ fn gather(
             let values = reference.run(&image.float)?;
             for (id, statistics) in gathered.statistics.iter_mut().enumerate() {
                 if let (Some(statistics), Some(tensor)) = (statistics, values.tensor(id))
-                    && !statistics.add(tensor)
+                    && !statistics.add(&tensor)
                 {
                     return Err(QuantiseError::NotFinite {
                         tensor: graph.nodes[id].tensor.clone(),
@@ -204,6 +235,7 @@ fn gather(
             }
             progress("calibrating", done.fetch_add(1, Ordering::Relaxed) + 1, images.len());
             gathered.pictures.add(index, &image.quantised, nhwc(graph.nodes[0].shape), values.logits());
+            gathered.logits.push((index, values.logits().to_vec()));
             Ok(gathered)
         })
         .try_reduce(empty, |mut all, more| {
@@ -213,6 +245,7 @@ fn gather(
                 }
             }
             all.pictures.merge(more.pictures);
+            all.logits.extend(more.logits);
             Ok(all)
         })
 }

@@ -3,10 +3,12 @@
 
 use rayon::prelude::*;
 
+use super::product::{Panels, TILE_COLUMNS, TILE_ROWS, sums};
+
 /// Columns that are factorised before the rest of the matrix is updated.
-const BLOCK: usize = 64;
-/// Rows of the rest that share what is loaded of a block.
-const TILE: usize = 4;
+const BLOCK: usize = 128;
+/// Rows of the rest that are updated by one task.
+const TASK_ROWS: usize = 8 * TILE_ROWS;
 
 /// Replaces the lower triangle of `matrix` (`[size][size]`, symmetric, of which only that triangle
 /// is read) by `L` with `matrix = L * transpose(L)`. What lies above the diagonal is not touched.
@@ -18,13 +20,15 @@ pub fn factorise(matrix: &mut [f64], size: usize) -> bool {
         if !diagonal(upper, size, start, end) {
             return false;
         }
-        let upper = &*upper;
-        lower.par_chunks_mut(size).for_each(|row| panel(upper, row, size, start, end));
-        let transposed = transposed_panel(lower, size, start, end);
-        lower
-            .par_chunks_mut(TILE * size)
-            .enumerate()
-            .for_each(|(tile, rows)| update(rows, &transposed, size, start..end, tile * TILE));
+        let columns = columns(upper, size, start, end);
+        lower.par_chunks_mut(size).for_each(|row| panel(&columns, &mut row[start..end]));
+        let (depth, below) = (end - start, lower.len() / size);
+        let value = |column: usize, row: usize| lower[row * size + start + column];
+        let left = Panels::new(depth, below, TILE_ROWS, value);
+        let right = Panels::new(depth, below, TILE_COLUMNS, value);
+        lower.par_chunks_mut(TASK_ROWS * size).enumerate().for_each(|(task, rows)| {
+            update(rows, (&left, &right), size, end, task * TASK_ROWS);
+        });
     }
     true
 }
@@ -50,51 +54,39 @@ fn diagonal(matrix: &mut [f64], size: usize, start: usize, end: usize) -> bool {
     true
 }
 
-/// One row below the block.
-fn panel(upper: &[f64], row: &mut [f64], size: usize, start: usize, end: usize) {
-    for column in start..end {
-        let factor = &upper[column * size + start..=column * size + column];
-        let mut value = row[column];
-        for (known, factor) in row[start..column].iter().zip(factor) {
-            value -= known * factor;
-        }
-        row[column] = value / factor[column - start];
+/// The columns of the block on the diagonal, from the diagonal down.
+fn columns(matrix: &[f64], size: usize, start: usize, end: usize) -> Vec<Vec<f64>> {
+    let column = |column: usize| (column..end).map(|row| matrix[row * size + column]).collect();
+    (start..end).map(column).collect()
+}
+
+/// One row below the block, the part of it in the block's columns.
+fn panel(columns: &[Vec<f64>], mut row: &mut [f64]) {
+    for column in columns {
+        let Some((first, rest)) = row.split_first_mut() else { return };
+        *first /= column[0];
+        let known = *first;
+        rest.iter_mut().zip(&column[1..]).for_each(|(value, factor)| *value -= known * factor);
+        row = rest;
     }
 }
 
-/// The columns `start..end` of the rows below, column by column.
-fn transposed_panel(lower: &[f64], size: usize, start: usize, end: usize) -> Vec<f64> {
-    let rows = lower.len() / size;
-    let mut transposed = vec![0.0; (end - start) * rows];
-    transposed.par_chunks_mut(rows.max(1)).enumerate().for_each(|(column, values)| {
-        for (value, row) in values.iter_mut().zip(lower.chunks_exact(size)) {
-            *value = row[start + column];
-        }
-    });
-    transposed
-}
-
-/// Takes the block's share off `rows`, the first of which is `first` rows below the block.
-fn update(rows: &mut [f64], transposed: &[f64], size: usize, block: std::ops::Range<usize>, first: usize) {
-    let below = transposed.len() / block.len();
+/// Takes the block's share off `rows`, the first of which is `first` rows below the block, which
+/// ends at the column `end`.
+fn update(rows: &mut [f64], (left, right): (&Panels, &Panels), size: usize, end: usize, first: usize) {
     let count = rows.len() / size;
-    for column in (0..first + count).step_by(TILE) {
-        let width = TILE.min(below - column);
-        let mut sums = [[0.0; TILE]; TILE];
-        for others in transposed.chunks_exact(below) {
-            let mut other = [0.0; TILE];
-            other[..width].copy_from_slice(&others[column..column + width]);
-            for (index, sums) in sums.iter_mut().enumerate().take(count) {
-                let factor = others[first + index];
-                for (sum, other) in sums.iter_mut().zip(other) {
-                    *sum += factor * other;
-                }
+    for column in (0..first + count).step_by(TILE_COLUMNS) {
+        for (tile, rows) in rows.chunks_mut(TILE_ROWS * size).enumerate() {
+            let first = first + tile * TILE_ROWS;
+            if column >= first + TILE_ROWS {
+                continue;
             }
-        }
-        for (index, (row, sums)) in rows.chunks_exact_mut(size).zip(sums).enumerate() {
-            let width = width.min(first + index + 1 - column);
-            for (value, sum) in row[block.end + column..].iter_mut().zip(sums).take(width) {
-                *value -= sum;
+            let sums = sums(left.panel(first / TILE_ROWS), right.panel(column / TILE_COLUMNS));
+            for (index, (row, sums)) in rows.chunks_exact_mut(size).zip(sums).enumerate() {
+                let width = (first + index + 1).saturating_sub(column).min(TILE_COLUMNS);
+                for (value, sum) in row[end + column..].iter_mut().zip(sums).take(width) {
+                    *value -= sum;
+                }
             }
         }
     }
@@ -119,7 +111,7 @@ mod tests {
 
     #[test]
     fn the_factor_times_its_transpose_is_the_matrix() {
-        for size in [1, 2, 5, 63, 64, 65, 130, 197] {
+        for size in [1, 2, 5, 63, 127, 128, 129, 150, 300] {
             let original = matrix(size);
             let mut factor = original.clone();
             assert!(factorise(&mut factor, size), "{size}");
@@ -147,7 +139,7 @@ mod tests {
 
     #[test]
     fn threads_change_no_bit() {
-        let size = 150;
+        let size = 290;
         let run = |threads: usize| {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
             pool.install(|| {

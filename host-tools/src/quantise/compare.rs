@@ -109,7 +109,7 @@ fn compare_image(
         {
             let (scale, zero_point) = (f64::from(quantisation.scale), f64::from(quantisation.zero_point));
             let channels = graph.float.nodes[id].shape[0];
-            layers[id] = Some(tensor_noise(float, output, channels, scale, zero_point));
+            layers[id] = Some(tensor_noise(&float, output, channels, scale, zero_point));
         }
     })?;
     let logits = Classes::logits(outputs)?.to_vec();

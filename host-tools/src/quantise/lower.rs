@@ -18,19 +18,36 @@ use crate::graph::{FloatConvolution, NodeId, Operator};
 /// # Errors
 /// A node that a pass has left without an annotation, or that tract refuses.
 pub fn lower(graph: &QuantisationGraph<'_>) -> Result<TypedModel, QuantiseError> {
+    let last = graph.float.nodes.len().checked_sub(1).ok_or(QuantiseError::Empty)?;
+    lower_part(graph, 0, &[last])
+}
+
+/// Builds the graph between the node `from`, whose int8 output is the input, and the nodes `to`, in
+/// ascending order, which are its outputs. None of them may depend on a node before `from`.
+///
+/// # Errors
+/// A node that a pass has left without an annotation, or that tract refuses.
+pub fn lower_part(
+    graph: &QuantisationGraph<'_>,
+    from: NodeId,
+    to: &[NodeId],
+) -> Result<TypedModel, QuantiseError> {
     let mut model = TypedModel::default();
+    let last = to.last().copied().ok_or(QuantiseError::Empty)?;
     let mut outlets: Vec<OutletId> = vec![];
-    for (id, node) in graph.float.nodes.iter().enumerate() {
+    for (id, node) in graph.float.nodes.iter().enumerate().take(last + 1).skip(from) {
         let name = graph.annotations[id].name.as_str();
-        let mut inputs: Vec<OutletId> = node.inputs.iter().map(|&input| outlets[input]).collect();
+        if id == from {
+            let [height, width, channels] = nhwc(node.shape);
+            let fact = DatumType::I8.fact([1, height, width, channels]);
+            outlets.push(model.add_source(name, fact).map_err(|error| LayerFault::graph(&error).of(node))?);
+            continue;
+        }
+        let outlet = |&input: &NodeId| input.checked_sub(from).map(|input| outlets[input]);
+        let inputs: Option<Vec<OutletId>> = node.inputs.iter().map(outlet).collect();
+        let mut inputs = inputs.ok_or_else(|| LayerFault::PassOrder("input").of(node))?;
         let operator: Box<dyn TypedOp> = match &node.operator {
-            Operator::Input => {
-                let [height, width, channels] = nhwc(node.shape);
-                let fact = DatumType::I8.fact([1, height, width, channels]);
-                outlets
-                    .push(model.add_source(name, fact).map_err(|error| LayerFault::graph(&error).of(node))?);
-                continue;
-            }
+            Operator::Input => return Err(LayerFault::PassOrder("input").of(node)),
             Operator::Convolution(layer) => Box::new(convolution(graph, id, layer)?),
             Operator::MaxPool { kernel, stride, padding } => {
                 Box::new(MaxPool { kernel: *kernel, stride: *stride, padding: *padding })
@@ -89,8 +106,8 @@ pub fn lower(graph: &QuantisationGraph<'_>) -> Result<TypedModel, QuantiseError>
         let wired = model.wire_node(name, operator, &inputs);
         outlets.push(wired.map_err(|error| LayerFault::graph(&error).of(node))?[0]);
     }
-    let output = outlets.last().ok_or(QuantiseError::Empty)?;
-    model.select_output_outlets(&[*output]).map_err(QuantiseError::tract)?;
+    let outputs: Vec<OutletId> = to.iter().filter_map(|id| outlets.get(id - from).copied()).collect();
+    model.select_output_outlets(&outputs).map_err(QuantiseError::tract)?;
     Ok(model)
 }
 

@@ -14,6 +14,7 @@
 pub mod calibrate;
 pub mod cholesky;
 pub mod compare;
+pub mod equalise;
 pub mod error;
 pub mod graph;
 pub mod lower;
@@ -23,9 +24,11 @@ pub mod options;
 pub mod passes;
 pub mod patches;
 pub mod pictures;
+pub mod product;
 pub mod range;
 pub mod report;
 pub mod statistics;
+pub mod walk;
 
 use std::path::PathBuf;
 
@@ -107,10 +110,12 @@ pub fn quantise(
     options: &Options,
     progress: Progress<'_>,
 ) -> Result<Quantised, QuantiseError> {
-    check_channels(&imported.graph, options.preprocessing.channels)?;
+    check(&imported.graph, &options.preprocessing)?;
     let target = Target::of_this_machine()?;
-    let mut graph = QuantisationGraph::new(&imported.graph, &options.preprocessing)?;
     let calibration = Calibration::new(imported, images, options, progress)?;
+    let scaled = equalise::scaled(&imported.graph, &calibration.reference.factors);
+    let float = scaled.as_ref().unwrap_or(&imported.graph);
+    let mut graph = QuantisationGraph::new(float, &options.preprocessing)?;
     for pass in passes(options) {
         pass(&mut graph, &calibration)?;
     }

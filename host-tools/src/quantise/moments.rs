@@ -1,36 +1,32 @@
-//! Second moments of what layers read, gathered from the int8 network.
+//! Second moments of what layers read in the int8 network, and samples of what they should give.
 //!
 //! The inputs are int8, so all sums are integers, and exact in the floating point that they are
 //! kept in: the result depends neither on the threads nor on the order of the images, and its
 //! size not on how many there are.
 
-use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rayon::prelude::*;
-use resight_kernels::Sequential;
-use resight_runtime::{Layers, Program, Target};
-use tract_onnx::prelude::TypedModel;
 use tract_onnx::prelude::tract_ndarray::{ArrayView2, s};
 
 use super::calibrate::{Calibration, is_held_out};
-use super::compare::nodes_of_steps;
 use super::error::QuantiseError;
 use super::graph::QuantisationGraph;
 use super::patches::Patches;
+use super::walk::Walk;
 use crate::graph::NodeId;
 
 /// Positions that are sampled of a layer: so many for each column, within these bounds.
-const SAMPLES_PER_COLUMN: usize = 2;
-const SAMPLES: std::ops::RangeInclusive<usize> = 4096..=16384;
+const SAMPLES_PER_COLUMN: usize = 4;
+const SAMPLES: std::ops::RangeInclusive<usize> = 4096..=12288;
 /// Positions that are sampled of the images that are held out.
 const HELD_OUT_SAMPLES: usize = 1024;
-/// Images that are run before their samples are added to the sums.
-const IMAGES_AT_ONCE: usize = 8;
 /// Samples whose products are summed in `f32`: `1024 * 128 * 128 = 2^24` is exact.
 const EXACT_SAMPLES: usize = 1024;
 /// Columns of a tile of products.
 const TILE: usize = 256;
+/// Parts of a step of a layer's output in which its f32 output is kept.
+pub const TARGET_PARTS: f64 = 64.0;
 
 /// What was gathered of one group of a layer.
 #[derive(Debug)]
@@ -39,6 +35,8 @@ pub struct GroupMoments {
     pub products: Vec<f64>,
     /// Sums of `q`, `[column]`.
     pub sums: Vec<f64>,
+    /// Inputs of the images that count, `[sample][column]`.
+    pub inputs: Vec<i8>,
     /// Inputs of the images that were held out, `[sample][column]`.
     pub held_out: Vec<i8>,
 }
@@ -52,92 +50,60 @@ pub struct LayerMoments {
     pub samples: f64,
     /// By group.
     pub groups: Vec<GroupMoments>,
+    /// What is added to the output of the images that count, `[sample][row]`; empty without one.
+    pub residual: Vec<i8>,
+    /// The same of the images that were held out.
+    pub held_out_residual: Vec<i8>,
 }
 
-/// One layer while its moments are gathered.
-struct Plan {
-    id: NodeId,
-    input: NodeId,
+/// The f32 outputs of a layer in [`TARGET_PARTS`] of a step, `[sample][row]`.
+#[derive(Debug, Default, Clone)]
+pub struct Targets {
+    /// Of the images that count.
+    pub used: Vec<i16>,
+    /// Of the images that were held out.
+    pub held_out: Vec<i16>,
+}
+
+/// Which positions of a layer are sampled.
+pub struct Plan {
+    /// The layer.
+    pub id: NodeId,
     groups: usize,
     patches: Patches,
+    images: usize,
     samples_per_image: usize,
     held_out_per_image: usize,
 }
 
-/// Gathers the moments of `layers`, those of them that are convolutions, from `model`, the int8
-/// network so far. `done` counts the images that were run, for the progress of `total`.
-///
-/// # Errors
-/// Images that cannot be read, networks that cannot be run.
-pub fn gather(
-    graph: &QuantisationGraph<'_>,
-    calibration: &Calibration<'_>,
-    (model, target): (&TypedModel, &Target),
-    layers: &[NodeId],
-    (done, total): (&AtomicUsize, usize),
-) -> Result<Vec<LayerMoments>, QuantiseError> {
-    let images: Vec<&Path> =
-        calibration.by_content.iter().map(|&index| calibration.images[index].as_path()).collect();
-    let held_out = |index: usize| is_held_out(index, images.len());
-    let count = (0..images.len()).filter(|&index| held_out(index)).count();
-    let plans: Vec<Plan> = layers
-        .iter()
-        .map(|&id| Plan::new(graph, id, images.len() - count, count))
-        .filter_map(Result::transpose)
-        .collect::<Result<_, _>>()?;
-    let mut moments: Vec<LayerMoments> = plans.iter().map(LayerMoments::empty).collect();
-    let indices: Vec<usize> = (0..images.len()).collect();
-    for chunk in indices.chunks(IMAGES_AT_ONCE) {
-        let samples: Vec<Vec<Samples>> = chunk
-            .par_iter()
-            .map_init(
-                || Program::compile(model, &Layers::default(), target),
-                |program, &index| {
-                    let program =
-                        program.as_mut().map_err(|error| QuantiseError::Graph(error.to_string()))?;
-                    let image = calibration.load(images[index])?;
-                    let samples = sample(graph, program, &image.quantised, &plans, index, held_out(index))?;
-                    let done = done.fetch_add(1, Ordering::Relaxed) + 1;
-                    (calibration.progress)("rounding", done, total);
-                    Ok(samples)
-                },
-            )
-            .collect::<Result<_, QuantiseError>>()?;
-        moments.par_iter_mut().enumerate().for_each(|(layer, moments)| {
-            let of_images = |wanted: bool| {
-                let images = chunk.iter().zip(&samples);
-                images.filter(move |&(&index, _)| held_out(index) == wanted).map(move |(_, all)| &all[layer])
-            };
-            moments.add(&of_images(false).collect::<Vec<_>>());
-            of_images(true).for_each(|samples| moments.hold_out(samples));
-        });
-    }
-    Ok(moments)
-}
-
 impl Plan {
-    fn new(
+    /// Of a layer, when so many images are looked at. `None` for what is no convolution.
+    ///
+    /// # Errors
+    /// A layer whose scales were not chosen.
+    pub fn new(
         graph: &QuantisationGraph<'_>,
         id: NodeId,
         images: usize,
-        held_out: usize,
     ) -> Result<Option<Self>, QuantiseError> {
         let Some(patches) = Patches::new(graph, id)? else { return Ok(None) };
+        let held_out = (0..images).filter(|&index| is_held_out(index, images)).count();
         let wanted = (patches.depth() * SAMPLES_PER_COLUMN).clamp(*SAMPLES.start(), *SAMPLES.end());
         let per_image =
             |wanted: usize, images: usize| wanted.div_ceil(images.max(1)).clamp(1, patches.positions());
         Ok(Some(Self {
             id,
-            input: graph.input(id),
             groups: graph.matrix(id).groups,
-            samples_per_image: per_image(wanted, images),
+            images,
+            samples_per_image: per_image(wanted, images - held_out),
             held_out_per_image: per_image(HELD_OUT_SAMPLES, held_out),
             patches,
         }))
     }
 
     /// Positions that are sampled of an image: evenly spread, from another start in each.
-    fn positions(&self, index: usize, held_out: bool) -> impl Iterator<Item = usize> + use<> {
+    fn positions(&self, index: usize) -> impl Iterator<Item = usize> + use<> {
+        let held_out = is_held_out(index, self.images);
         let count = if held_out { self.held_out_per_image } else { self.samples_per_image };
         let positions = self.patches.positions();
         // The fraction of the golden ratio spreads the starts evenly, however many there are.
@@ -145,76 +111,111 @@ impl Plan {
         let at = move |k: usize| ((k as f64 + start) * positions as f64 / count as f64) as usize;
         (0..count).map(move |k| at(k).min(positions - 1))
     }
-}
 
-/// A layer's inputs in one image: by group, `[sample][column]`.
-type Samples = Vec<Vec<i8>>;
-
-/// Runs the network on an image and takes the samples of every layer.
-fn sample(
-    graph: &QuantisationGraph<'_>,
-    program: &mut Program,
-    image: &[i8],
-    plans: &[Plan],
-    index: usize,
-    held_out: bool,
-) -> Result<Vec<Samples>, QuantiseError> {
-    let nodes = nodes_of_steps(graph, program);
-    let mut samples: Vec<Samples> = vec![vec![]; plans.len()];
-    let mut look = |id: NodeId, output: &[i8]| {
-        for (plan, samples) in plans.iter().zip(&mut samples).filter(|(plan, _)| plan.input == id) {
-            for group in 0..plan.groups {
-                let mut patches = Vec::with_capacity(plan.samples_per_image * plan.patches.depth());
-                for position in plan.positions(index, held_out) {
-                    plan.patches.append(output, group, position, &mut patches);
+    /// Gathers the moments where the walk is.
+    ///
+    /// # Errors
+    /// Networks that cannot be run.
+    pub fn gather(&self, graph: &QuantisationGraph<'_>, walk: &Walk) -> Result<LayerMoments, QuantiseError> {
+        let node = graph.node(self.id);
+        let rows = node.shape[0];
+        // By group, and what is added.
+        let samples: Vec<(Vec<Vec<i8>>, Vec<i8>)> = walk.look(graph, &node.inputs, |index, tensors| {
+            let of_group = |group: usize| {
+                let mut patches = Vec::with_capacity(self.samples_per_image * self.patches.depth());
+                for position in self.positions(index) {
+                    self.patches.append(tensors[0], group, position, &mut patches);
                 }
-                samples.push(patches);
-            }
-        }
-    };
-    // The first node is the image.
-    look(0, image);
-    program.run_observed(&Sequential, image, |step, output| {
-        if let (Some(id), Ok(output)) = (nodes[step], output.slice()) {
-            look(id, output);
-        }
-    })?;
-    Ok(samples)
+                patches
+            };
+            let residual = tensors.get(1).map_or_else(Vec::new, |tensor| {
+                let of = |position: usize| &tensor[position * rows..(position + 1) * rows];
+                self.positions(index).flat_map(of).copied().collect()
+            });
+            ((0..self.groups).map(of_group).collect(), residual)
+        })?;
+        let chosen = |held_out: bool| {
+            let all = samples.iter().enumerate();
+            all.filter(move |&(index, _)| is_held_out(index, self.images) == held_out).map(|(_, all)| all)
+        };
+        let residual = |held_out| chosen(held_out).flat_map(|(_, residual)| residual).copied().collect();
+        let group = |group: usize| {
+            let inputs =
+                |held_out| chosen(held_out).flat_map(|(groups, _)| &groups[group]).copied().collect();
+            GroupMoments::new(self.patches.depth(), inputs(false), inputs(true))
+        };
+        let groups: Vec<GroupMoments> = (0..self.groups).map(group).collect();
+        let samples = groups.first().map_or(0, |group| group.inputs.len() / self.patches.depth());
+        Ok(LayerMoments {
+            id: self.id,
+            samples: samples as f64,
+            residual: residual(false),
+            held_out_residual: residual(true),
+            groups,
+        })
+    }
 }
 
-impl LayerMoments {
-    fn empty(plan: &Plan) -> Self {
-        let columns = plan.patches.depth();
-        let group = |_| GroupMoments {
-            products: vec![0.0; columns * columns],
-            sums: vec![0.0; columns],
-            held_out: vec![],
+/// What f32 gives at the positions of all plans, by plan.
+///
+/// # Errors
+/// Images that cannot be read, networks that cannot be run.
+pub fn targets(
+    graph: &QuantisationGraph<'_>,
+    calibration: &Calibration<'_>,
+    plans: &[Plan],
+    images: &[usize],
+) -> Result<Vec<Targets>, QuantiseError> {
+    let scales: Vec<f64> = plans
+        .iter()
+        .map(|plan| {
+            let output = graph.known(plan.id, graph.annotations[plan.id].output, "output scale")?;
+            Ok(output.scale / TARGET_PARTS)
+        })
+        .collect::<Result<_, QuantiseError>>()?;
+    let done = AtomicUsize::new(0);
+    let of_image = |(index, &image): (usize, &usize)| {
+        let image = calibration.load(&calibration.images[image])?;
+        let values = calibration.reference.run(&image.float)?;
+        let of_plan = |(plan, scale): (&Plan, &f64)| {
+            let positions = plan.patches.positions();
+            let tensor = values.tensor(plan.id).unwrap_or_default();
+            let step = |value: &f32| (f64::from(*value) / scale).round() as i16;
+            let of = |position: usize| tensor.iter().skip(position).step_by(positions).map(step);
+            plan.positions(index).flat_map(of).collect()
         };
-        Self { id: plan.id, samples: 0.0, groups: (0..plan.groups).map(group).collect() }
-    }
-
-    fn add(&mut self, images: &[&Samples]) {
-        self.groups.par_iter_mut().enumerate().for_each(|(group, moments)| {
-            let inputs: Vec<i8> = images.iter().flat_map(|samples| &samples[group]).copied().collect();
-            for inputs in inputs.chunks(EXACT_SAMPLES * moments.sums.len()) {
-                moments.add(inputs);
-            }
-        });
-        let columns = self.groups.first().map_or(1, |group| group.sums.len());
-        let samples = images.iter().filter_map(|samples| samples.first());
-        self.samples += samples.map(|inputs| (inputs.len() / columns) as f64).sum::<f64>();
-    }
-
-    fn hold_out(&mut self, samples: &Samples) {
-        for (group, inputs) in self.groups.iter_mut().zip(samples) {
-            group.held_out.extend_from_slice(inputs);
+        let all: Vec<Vec<i16>> = plans.iter().zip(&scales).map(of_plan).collect();
+        let done = done.fetch_add(1, Ordering::Relaxed) + 1;
+        (calibration.progress)("sampling f32", done, images.len());
+        Ok(all)
+    };
+    let all: Vec<Vec<Vec<i16>>> =
+        images.par_iter().enumerate().map(of_image).collect::<Result<_, QuantiseError>>()?;
+    let mut targets = vec![Targets::default(); plans.len()];
+    for (index, image) in all.into_iter().enumerate() {
+        for (targets, samples) in targets.iter_mut().zip(image) {
+            let held_out = is_held_out(index, images.len());
+            let all = if held_out { &mut targets.held_out } else { &mut targets.used };
+            all.extend(samples);
         }
     }
+    Ok(targets)
 }
 
 impl GroupMoments {
+    /// Of inputs, `[sample][column]`.
+    pub fn new(columns: usize, inputs: Vec<i8>, held_out: Vec<i8>) -> Self {
+        let (products, sums) = (vec![0.0; columns * columns], vec![0.0; columns]);
+        let mut moments = Self { products, sums, inputs: vec![], held_out };
+        for inputs in inputs.chunks(EXACT_SAMPLES * columns) {
+            moments.add(inputs);
+        }
+        moments.inputs = inputs;
+        moments
+    }
+
     /// Adds samples, `[sample][column]`, at most so many that their sums are exact in `f32`.
-    pub(super) fn add(&mut self, inputs: &[i8]) {
+    fn add(&mut self, inputs: &[i8]) {
         let columns = self.sums.len();
         for inputs in inputs.chunks_exact(columns) {
             self.sums.iter_mut().zip(inputs).for_each(|(sum, &q)| *sum += f64::from(q));
@@ -238,8 +239,7 @@ impl GroupMoments {
 }
 
 /// A slice as a matrix of so many columns.
-#[expect(clippy::missing_panics_doc, reason = "the slice is cut to rows * columns values")]
-pub fn matrix<T>(values: &[T], columns: usize) -> ArrayView2<'_, T> {
+fn matrix<T>(values: &[T], columns: usize) -> ArrayView2<'_, T> {
     let columns = columns.max(1);
     let rows = values.len() / columns;
     ArrayView2::from_shape((rows, columns), &values[..rows * columns]).expect("rows * columns values")
@@ -250,39 +250,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn products_and_sums_are_exact_whatever_the_grouping() {
+    fn products_and_sums_are_exact() {
         let columns = 300;
         let input = |sample: usize, column: usize| ((sample * 7919 + column * 104_729) % 256) as i32 - 128;
-        let samples: Vec<i8> = (0..200 * columns).map(|at| input(at / columns, at % columns) as i8).collect();
-        let empty = || LayerMoments {
-            id: 0,
-            samples: 0.0,
-            groups: vec![GroupMoments {
-                products: vec![0.0; columns * columns],
-                sums: vec![0.0; columns],
-                held_out: vec![],
-            }],
-        };
-        let (first, second) = samples.split_at(50 * columns);
-        let (first, second) = (vec![first.to_vec()], vec![second.to_vec()]);
-        let (mut once, mut twice) = (empty(), empty());
-        once.add(&[&first, &second]);
-        twice.add(&[&second]);
-        twice.add(&[&first]);
-        assert_eq!(once.samples, 200.0);
-        let group = &once.groups[0];
+        let samples: Vec<i8> =
+            (0..1300 * columns).map(|at| input(at / columns, at % columns) as i8).collect();
+        let group = GroupMoments::new(columns, samples, vec![]);
         for (row, column) in [(0, 0), (17, 3), (299, 0), (299, 299), (270, 260)] {
-            let product: i64 = (0..200).map(|n| i64::from(input(n, row) * input(n, column))).sum();
+            let product: i64 = (0..1300).map(|n| i64::from(input(n, row) * input(n, column))).sum();
             assert_eq!(group.products[row * columns + column], product as f64, "{row} {column}");
         }
-        assert!(group.products == twice.groups[0].products && group.sums == twice.groups[0].sums);
+        let sum: i32 = (0..1300).map(|n| input(n, 17)).sum();
+        assert_eq!(group.sums[17], f64::from(sum));
     }
 
     #[test]
     fn the_extremes_stay_exact() {
-        let mut group = GroupMoments { products: vec![0.0], sums: vec![0.0], held_out: vec![] };
-        group.add(&[-128; EXACT_SAMPLES]);
-        group.add(&[127; EXACT_SAMPLES - 1]);
+        let mut inputs = vec![-128; EXACT_SAMPLES];
+        inputs.extend([127; EXACT_SAMPLES - 1]);
+        let group = GroupMoments::new(1, inputs, vec![]);
         assert_eq!(group.products, [f64::from(1024 * 128 * 128 + 1023 * 127 * 127)]);
         assert_eq!(group.sums, [f64::from(-1024 * 128 + 1023 * 127)]);
     }

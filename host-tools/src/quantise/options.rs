@@ -14,6 +14,8 @@ pub struct Options {
     pub method: Method,
     /// How weights are rounded.
     pub rounding: Rounding,
+    /// Whether channels are scaled so that those of a tensor use its range alike.
+    pub equalise: bool,
     /// How images become the network's input.
     pub preprocessing: Preprocessing,
 }
@@ -22,7 +24,7 @@ impl Options {
     /// What a method means where nothing else is said.
     pub fn new(method: Method, preprocessing: Preprocessing) -> Self {
         let rounding = if method == Method::Best { Rounding::Gptq } else { Rounding::Nearest };
-        Self { method, rounding, preprocessing }
+        Self { method, rounding, equalise: false, preprocessing }
     }
 }
 

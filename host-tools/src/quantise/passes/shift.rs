@@ -74,12 +74,12 @@ fn errors(
             || Program::compile(&model, &Layers::default(), &target),
             |program, index| {
                 let program = program.as_mut().map_err(|error| QuantiseError::Graph(error.to_string()))?;
-                let image = calibration.load(&calibration.images[calibration.by_content[index]])?;
-                let values = calibration.reference.run(&image.float)?;
+                let image = calibration.by_content[index];
+                let float = &calibration.logits[image];
+                let image = calibration.load(&calibration.images[image])?;
                 let outputs = program.run(&Sequential, &image.quantised)?;
                 let logits = Classes::logits(outputs)?;
-                let errors: Vec<i128> = values
-                    .logits()
+                let errors: Vec<i128> = float
                     .iter()
                     .zip(logits)
                     .map(|(&float, &logit)| {
