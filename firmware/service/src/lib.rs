@@ -88,8 +88,11 @@ enum Command {
     /// Print a configuration.
     Config {
         /// The commented default.
-        #[arg(long, required = true)]
+        #[arg(long, required_unless_present = "schema")]
         default: bool,
+        /// The JSON schema of configurations, for editors: put `#:schema FILE` into the first line.
+        #[arg(long, conflicts_with = "default")]
+        schema: bool,
     },
     /// Classify one image.
     Classify(Classify),
@@ -305,6 +308,10 @@ impl Cli {
             Some(Command::Run { file }) => stages::run(&file),
             Some(Command::Check { file }) => check(&file),
             Some(Command::Safe { file }) => safe(&file),
+            Some(Command::Config { schema: true, .. }) => {
+                print(format_args!("{:#}\n", config::schema()))?;
+                Ok(())
+            }
             Some(Command::Config { .. }) => {
                 print(format_args!("{}", config::DEFAULT))?;
                 Ok(())

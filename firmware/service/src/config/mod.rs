@@ -8,6 +8,7 @@ mod pace;
 mod reader;
 mod region;
 mod rule;
+mod schema;
 mod source;
 
 use std::collections::HashMap;
@@ -26,6 +27,7 @@ pub(crate) use self::reader::ConfigError;
 use self::reader::{MOST, Mistake, Reader, Section, integer, text};
 pub(crate) use self::region::RegionConfig;
 pub(crate) use self::rule::RuleConfig;
+pub(crate) use self::schema::schema;
 use crate::judge::Rule;
 use crate::lines::{InputConfig, LineConfig};
 use crate::outputs::OutputConfig;

@@ -99,8 +99,18 @@ impl<'t, 'i> Section<'t, 'i> {
     }
 }
 
+/// A key that was asked for, whether it is there or not.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Known {
+    pub(super) section: String,
+    pub(super) key: &'static str,
+    pub(super) expected: String,
+}
+
 pub(super) struct Reader<'i> {
     pub(super) text: &'i str,
+    /// All keys that are asked for, if somebody wants to know them.
+    pub(super) catalogue: Option<Vec<Known>>,
     /// The first [`MOST`].
     pub(super) mistakes: Vec<Mistake>,
     /// Where each line but the first begins.
@@ -110,7 +120,7 @@ pub(super) struct Reader<'i> {
 impl<'i> Reader<'i> {
     pub(super) fn new(text: &'i str) -> Self {
         let lines = text.match_indices('\n').map(|(position, _)| position + 1).collect();
-        Self { text, mistakes: vec![], lines }
+        Self { text, catalogue: None, mistakes: vec![], lines }
     }
 
     pub(super) fn place(&self, span: &Range<usize>, key: &str) -> Place {
@@ -133,6 +143,7 @@ impl<'i> Reader<'i> {
         expected: &str,
         read: impl FnOnce(&DeValue<'i>) -> Option<T>,
     ) -> Option<T> {
+        self.note(section, key, expected);
         let value = section.take(key)?;
         let result = read(value.get_ref());
         if result.is_none() {
@@ -145,6 +156,13 @@ impl<'i> Reader<'i> {
         result
     }
 
+    fn note(&mut self, section: &Section<'_, 'i>, key: &'static str, expected: &str) {
+        if let Some(catalogue) = &mut self.catalogue {
+            let (section, expected) = (section.name.clone(), expected.to_owned());
+            catalogue.push(Known { section, key, expected });
+        }
+    }
+
     pub(super) fn required<T>(
         &mut self,
         section: &mut Section<'_, 'i>,
@@ -154,6 +172,7 @@ impl<'i> Reader<'i> {
     ) -> Option<T> {
         if !section.entries.iter().any(|(name, ..)| *name == key) {
             section.known.push(key);
+            self.note(section, key, expected);
             self.mistake(&section.span.clone(), &section.key(key), format!("missing; expected {expected}"));
             return None;
         }
