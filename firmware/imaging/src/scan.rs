@@ -117,10 +117,10 @@ pub(crate) fn prepare(jpeg: &[u8], into: &mut Vec<u8>) -> Result<(), Incomplete>
                 match (kind, content) {
                     (markers::HUFFMAN | markers::ARITHMETIC, _) => has_tables = true,
                     (markers::INTERVAL, &[high, low, ..]) => {
-                        interval = u64::from(u16::from_be_bytes([high, low]))
+                        interval = u64::from(u16::from_be_bytes([high, low]));
                     }
                     (kind, _) if markers::is_frame(kind) => {
-                        frame = Frame::parse(kind, content).ok_or(Incomplete::CutOff)?
+                        frame = Frame::parse(kind, content).ok_or(Incomplete::CutOff)?;
                     }
                     (markers::SCAN, _) if !has_tables => into.extend_from_slice(HUFFMAN_TABLES),
                     _ => {}
