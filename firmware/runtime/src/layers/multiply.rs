@@ -181,7 +181,7 @@ struct Packed {
 
 impl Packed {
     /// Element by element; both have the same length.
-    #[inline(always)]
+    #[inline]
     fn elements(&self, output: &mut [i8], a: &[i8], b: impl Iterator<Item = i32>) {
         let Multiply { zero_points: [zero, _], multiplier, shift, output: Quantisation { zero_point, .. } } =
             self.layer;
