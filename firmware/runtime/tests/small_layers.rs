@@ -71,6 +71,9 @@ fn real(q: i8, of: Quantisation) -> f64 {
     f64::from(of.scale) * f64::from(i32::from(q) - of.zero_point)
 }
 
+/// What makes a gate of an image, and which of its values belongs to a position of the image.
+type Gate<'a> = (&'a dyn Fn(&mut TypedModel, OutletId) -> OutletId, fn(usize) -> usize);
+
 #[test]
 fn products_are_the_nearest_numbers() {
     let (a, gate) = (quantisation(0.02, -5), quantisation(1.0 / 255.0, -128));
@@ -94,8 +97,7 @@ fn products_are_the_nearest_numbers() {
         model.wire_node("gate", Channels { order: vec![1] }, &[image]).unwrap()[0]
     };
     let of_both = |model: &mut TypedModel, image| model.wire_node("gate", table(4), &[image]).unwrap()[0];
-    type Gate<'a> = &'a dyn Fn(&mut TypedModel, OutletId) -> OutletId;
-    let gates: [(Gate<'_>, fn(usize) -> usize); 3] =
+    let gates: [Gate<'_>; 3] =
         [(&of_channels, |at| at % 3), (&of_positions, |at| at / 3), (&of_both, |at| at)];
     for (wire, at) in gates {
         let values = run(&graph(|model, image| wire(model, image)));
@@ -265,6 +267,7 @@ fn pixels_are_repeated() {
     }
 }
 
+#[expect(clippy::too_many_lines, reason = "a table of refusals")]
 #[test]
 fn what_does_not_fit_is_refused() {
     let refusal = |wire: &dyn Fn(&mut TypedModel, OutletId) -> TractResult<TVec<OutletId>>| {

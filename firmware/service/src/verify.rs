@@ -152,7 +152,8 @@ fn number_of(release: &Path) -> Result<Option<u64>> {
     let path = release.join(NUMBER);
     match fs::symlink_metadata(&path) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-        other => drop(other.with_context(|| path.display().to_string())?),
+        Err(error) => return Err(error).with_context(|| path.display().to_string()),
+        Ok(_) => {}
     }
     let text = small(&path)?;
     let number = text.trim_end().parse().ok();

@@ -40,7 +40,9 @@ impl Rounded {
         for &row in rows {
             mean.iter_mut().zip(features.row(row)).for_each(|(sum, &value)| *sum += f64::from(value));
         }
-        mean.iter_mut().for_each(|sum| *sum /= rows.len().max(1) as f64);
+        for sum in &mut mean {
+            *sum /= rows.len().max(1) as f64;
+        }
         let mut rounded = Self { weights: vec![], bias: vec![], scale: vec![] };
         for (row, bias) in learnt.weights.chunks_exact(columns).zip(&learnt.bias) {
             let largest = row.iter().fold(0.0, |largest: f64, weight| largest.max(weight.abs()));

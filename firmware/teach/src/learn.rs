@@ -134,7 +134,9 @@ pub fn learn(
     let mut held_out: Vec<HeldOut> = held_out
         .into_iter()
         .map(|mut logits| {
-            logits.iter_mut().for_each(|logit| *logit /= temperature);
+            for logit in &mut logits {
+                *logit /= temperature;
+            }
             softmax(&mut logits);
             HeldOut { probabilities: logits, familiarity: None }
         })

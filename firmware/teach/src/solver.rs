@@ -132,7 +132,9 @@ pub(crate) fn softmax(logits: &mut [f64]) -> f64 {
         *logit = libm::exp(*logit - largest);
         sum += *logit;
     }
-    logits.iter_mut().for_each(|value| *value /= sum);
+    for value in logits.iter_mut() {
+        *value /= sum;
+    }
     largest + libm::log(sum)
 }
 
@@ -256,7 +258,9 @@ fn descent(gradient: &[f64], pairs: &[(Vec<f64>, Vec<f64>, f64)]) -> Vec<f64> {
     }
     if let Some((_, bent, inverse)) = pairs.last() {
         let scale = 1.0 / (inverse * dot(bent, bent));
-        direction.iter_mut().for_each(|value| *value *= scale);
+        for value in &mut direction {
+            *value *= scale;
+        }
     }
     for (factor, (moved, bent, inverse)) in factors.iter().zip(pairs) {
         let back = inverse * dot(bent, &direction);

@@ -142,7 +142,7 @@ fn property(known: &Known, shown: Option<&Shown>) -> Value {
     property.into()
 }
 
-fn table(properties: Map<String, Value>) -> Value {
+fn table(properties: &Map<String, Value>) -> Value {
     json!({ "type": "object", "properties": properties, "additionalProperties": false })
 }
 
@@ -160,7 +160,7 @@ pub(crate) fn schema() -> Value {
     for name in nested {
         let Some((outer, inner)) = name.split_once('.') else { continue };
         let Some(properties) = sections.remove(name) else { continue };
-        sections.entry(outer).or_default().insert(inner.to_owned(), table(properties));
+        sections.entry(outer).or_default().insert(inner.to_owned(), table(&properties));
     }
     for (name, kind) in FREE {
         let values = if kind.is_empty() { json!({}) } else { json!({ "type": kind }) };
@@ -171,7 +171,7 @@ pub(crate) fn schema() -> Value {
         }
     }
     for (name, properties) in sections {
-        let table = table(properties);
+        let table = table(&properties);
         let value = if SEVERAL.contains(&name) { json!({ "type": "array", "items": table }) } else { table };
         top.insert(name.to_owned(), value);
     }

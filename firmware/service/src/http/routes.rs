@@ -59,6 +59,7 @@ struct Head {
 
 impl Head {
     /// Reads a header. An error is the answer to one that could be understood in two ways.
+    #[expect(clippy::result_large_err, reason = "made once for a request that is refused")]
     fn read<B>(request: &Request<B>) -> Result<Self, Answer> {
         let malformed = || text(400, "not HTTP/1\n");
         let header = request.headers();
