@@ -325,11 +325,6 @@ impl<'a> Importer<'a> {
         self.push(&node, kind, inputs, shape, &NCHW).map(|data| data.operation)
     }
 
-    /// A node with the same name and operator, without the rest.
-    pub(super) fn bare(&self, node: &NodeProto) -> NodeProto {
-        named_like(node)
-    }
-
     /// Whether a `Gather` takes a list: a single number would drop the dimension.
     pub(super) fn gathers_list(&mut self, node: &NodeProto) -> bool {
         matches!(self.input(node, 1), Ok(Value::Integer(indices)) if indices.dims.len() == 1)
@@ -552,8 +547,8 @@ impl<'a> Importer<'a> {
     }
 }
 
-/// A node with the same name and operator.
-fn named_like(node: &NodeProto) -> NodeProto {
+/// A node with the same name and operator, without the rest.
+pub(super) fn named_like(node: &NodeProto) -> NodeProto {
     NodeProto { name: node_name(node), op_type: node.op_type.clone(), ..Default::default() }
 }
 

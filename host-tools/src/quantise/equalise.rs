@@ -87,7 +87,9 @@ impl Channels {
     fn relative(mut self) -> Self {
         for values in [&mut self.squares, &mut self.largest] {
             let most = values.iter().fold(f64::MIN_POSITIVE, |most, value| most.max(*value));
-            values.iter_mut().for_each(|value| *value /= most);
+            for value in values.iter_mut() {
+                *value /= most;
+            }
         }
         self
     }
@@ -176,7 +178,9 @@ pub fn scaled(float: &FloatGraph, factors: &Factors) -> Option<FloatGraph> {
             let first = row / (rows / groups) * channels;
             for (channel, weights) in weights.chunks_exact_mut(taps).enumerate() {
                 let by = out / factor(inputs[0], first + channel);
-                weights.iter_mut().for_each(|weight| *weight = (f64::from(*weight) * by) as f32);
+                for weight in weights {
+                    *weight = (f64::from(*weight) * by) as f32;
+                }
             }
         }
     }

@@ -210,7 +210,6 @@ impl<'a> QuantisationGraph<'a> {
     fn check(&self, id: NodeId) -> Result<(), LayerFault> {
         let node = &self.float.nodes[id];
         match &node.operator {
-            Operator::Input => {}
             Operator::Convolution(convolution) => {
                 self.convolution_shape(id, convolution).validate()?;
                 match (convolution.residual, node.inputs.get(1)) {
@@ -243,7 +242,8 @@ impl<'a> QuantisationGraph<'a> {
                 }
             }
             Operator::View if self.is_image(node.inputs[0]) => return Err(LayerFault::ImageReshaped),
-            Operator::Table(_)
+            Operator::Input
+            | Operator::Table(_)
             | Operator::Concat
             | Operator::Channels(_)
             | Operator::View

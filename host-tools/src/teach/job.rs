@@ -495,10 +495,9 @@ impl Usable {
                  too good; add photographs taken on other occasions",
                 own.len()
             ));
-            let mut next = self.groups.iter().max().map_or(0, |group| group + 1);
-            for &index in &own[1..] {
-                self.groups[index] = next;
-                next += 1;
+            let unused = self.groups.iter().max().map_or(0, |group| group + 1)..;
+            for (&index, group) in own.iter().skip(1).zip(unused) {
+                self.groups[index] = group;
             }
         }
     }

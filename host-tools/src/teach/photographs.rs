@@ -240,7 +240,9 @@ fn listed(folder: &Path, list: &Path, separator: char) -> Result<ByClass> {
         by_class.entry(class).or_default().push(path);
     }
     ensure!(!by_class.is_empty(), "{file}: no photographs in it: lines `file class` are expected");
-    by_class.values_mut().for_each(|files| files.sort());
+    for files in by_class.values_mut() {
+        files.sort();
+    }
     Ok(by_class)
 }
 

@@ -53,7 +53,7 @@ pub(super) fn mat_mul(importer: &mut Importer<'_>, node: &NodeProto, _: &Attribu
 }
 
 /// A flattened image, in the order that the runtime has its values in: rows, columns, channels.
-fn rows_first(importer: &mut Importer<'_>, node: &NodeProto, data: Data) -> Result<Data, String> {
+fn rows_first(importer: &mut Importer<'_>, node: &NodeProto, data: &Data) -> Result<Data, String> {
     let features = data.shape.iter().product();
     let tensor = importer.operations[data.operation].tensor.clone();
     let copy = importer.add_transpose(tensor, vec![0, 2, 3, 1]);
@@ -104,7 +104,7 @@ fn linear(
 fn features(importer: &mut Importer<'_>, node: &NodeProto) -> Result<(Data, usize), String> {
     let data = importer.plain(node, 0)?;
     if data.layout == [Axis::Batch, Axis::Features] {
-        let data = rows_first(importer, node, data)?;
+        let data = rows_first(importer, node, &data)?;
         let features = data.shape[0];
         return Ok((data, features));
     }

@@ -7,7 +7,7 @@ use crate::import::array::normalise_axes;
 use crate::import::attributes::Attributes;
 use crate::import::constants::{SliceArguments, slice_arguments};
 use crate::import::error::printable;
-use crate::import::importer::Importer;
+use crate::import::importer::{Importer, named_like};
 use crate::import::limits::MAX_DIMENSION;
 use crate::import::operation::Kind;
 use crate::import::value::{Axis, Data, NCHW, Outcome, Value, shown_layout};
@@ -274,7 +274,7 @@ pub(super) fn split(importer: &mut Importer<'_>, node: &NodeProto, attributes: &
     let mut result = None;
     for (position, &count) in sizes.iter().enumerate() {
         let name = node.output[position].clone();
-        let own = NodeProto { output: vec![name], ..importer.bare(node) };
+        let own = NodeProto { output: vec![name], ..named_like(node) };
         let chosen: Vec<usize> = (first..first + count).collect();
         let value = part(importer, &own, &data, along, &chosen)?;
         if position == 0 {
@@ -371,15 +371,11 @@ pub(super) fn reduce_sum(
     let mut sum: Option<(usize, String)> = None;
     for group in 0..groups {
         let order: Vec<usize> = (group * inner..(group + 1) * inner).collect();
-        let (operation, name) = match importer.is_part(data.operation, &order) {
-            Some(source) => {
-                let name = importer.operations[source].tensor.clone();
-                (source, name)
-            }
-            None => {
-                let name = importer.add_group(&tensor, axis, group);
-                (importer.step(node, Kind::Channels(order), vec![data.operation], shape, &name)?, name)
-            }
+        let (operation, name) = if let Some(source) = importer.is_part(data.operation, &order) {
+            (source, importer.operations[source].tensor.clone())
+        } else {
+            let name = importer.add_group(&tensor, axis, group);
+            (importer.step(node, Kind::Channels(order), vec![data.operation], shape, &name)?, name)
         };
         sum = Some(match sum {
             None => (operation, name),
