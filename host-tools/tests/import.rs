@@ -286,7 +286,7 @@ fn functions_may_be_written_in_parts() {
         node("Mul", "m", &["conv_out", "a_out"], vec![]),
         node("Mul", "f", &["m_out", "half"], vec![]),
     ];
-    let constants = vec![number("root", 1.414_213_5), number("one", 1.0), number("half", 0.5)];
+    let constants = vec![number("root", std::f32::consts::SQRT_2), number("one", 1.0), number("half", 0.5)];
     assert_eq!(written(gelu, constants), table);
     let by_tanh = vec![
         node("Pow", "p", &["conv_out", "three"], vec![]),
@@ -533,9 +533,9 @@ fn windows_may_reach_over_the_border() {
     let (ceil, pads, counts) =
         (integer("ceil_mode", 1), integers("pads", &[1; 4]), integer("count_include_pad", 1));
     let mean = ["input", "conv", "mean", "average", "linear"];
-    assert_eq!(pool("MaxPool", &[ceil.clone()]), ["input", "conv", "max", "average", "linear"]);
-    assert_eq!(pool("AveragePool", &[ceil.clone()]), mean);
-    assert_eq!(pool("AveragePool", &[pads.clone()]), mean);
+    assert_eq!(pool("MaxPool", std::slice::from_ref(&ceil)), ["input", "conv", "max", "average", "linear"]);
+    assert_eq!(pool("AveragePool", std::slice::from_ref(&ceil)), mean);
+    assert_eq!(pool("AveragePool", std::slice::from_ref(&pads)), mean);
     assert_eq!(pool("AveragePool", &[pads, counts.clone()]), ["input", "conv", "conv", "average", "linear"]);
     assert_eq!(pool("AveragePool", &[ceil, counts]), mean);
     // Rows first, then columns.

@@ -162,7 +162,6 @@ fn quantised(name: &str, proto: ModelProto, least: f64) -> Quantised {
     let quantised = quantise(&imported, &images, &options, &|_, _, _| ())
         .unwrap_or_else(|error| panic!("{name}: {error}"));
     let report = &quantised.report;
-    println!("{name}: {:.1} dB", report.logits_sqnr_db);
     assert_eq!(report.int8_mac_coverage_percent, 100.0, "{name}");
     assert!(report.logits_sqnr_db > least, "{name}: {:.1} dB", report.logits_sqnr_db);
     // The same through a file, by the reference kernels.

@@ -67,6 +67,7 @@ self-test, does not become ready or is too slow, the old one runs on.
 
 If the configuration names a public key, it must have signed the model and the resightd, or all of
 the release (--key).")]
+#[expect(clippy::struct_excessive_bools, reason = "independent switches of a command line")]
 pub(crate) struct Arguments {
     /// The board, as ssh knows it: USER@HOST or a name of ~/.ssh/config.
     board: String,

@@ -134,17 +134,13 @@ impl Arguments {
         Ok(labels)
     }
 
-    pub(crate) fn run(self) -> Result<()> {
-        let start = Instant::now();
+    /// What the options alone can be refused for.
+    fn method(&self) -> Result<Method> {
         ensure!(self.images != Some(0), "--images must be at least 1");
         ensure!(
             self.percentile > 50.0 && self.percentile <= 100.0,
             "--percentile must be above 50 and at most 100"
         );
-        let method = match self.method {
-            Method::Percentile(_) => Method::Percentile(self.percentile),
-            other => other,
-        };
         ensure!(
             !self.output.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("onnx")),
             "{}: a model file is no ONNX file; name it {}",
@@ -152,10 +148,14 @@ impl Arguments {
             self.output.with_extension("resight.tar").display()
         );
         check_writable(&self.output)?;
-        let folder = ImageFolder::read(&self.calibration)?;
-        let passed_over = folder.passed_over();
-        let mut images = folder.files;
-        images.truncate(self.images.unwrap_or(usize::MAX));
+        Ok(match self.method {
+            Method::Percentile(_) => Method::Percentile(self.percentile),
+            other => other,
+        })
+    }
+
+    /// The network, as the options want it.
+    fn imported(&self) -> Result<Imported> {
         let mut imported = import_sized(&self.model, self.input)?;
         if let (Some(input), Some(node)) = (self.input, imported.graph.nodes.first()) {
             ensure!(
@@ -175,6 +175,17 @@ impl Arguments {
             );
             imported.activation = activation;
         }
+        Ok(imported)
+    }
+
+    pub(crate) fn run(self) -> Result<()> {
+        let start = Instant::now();
+        let method = self.method()?;
+        let folder = ImageFolder::read(&self.calibration)?;
+        let passed_over = folder.passed_over();
+        let mut images = folder.files;
+        images.truncate(self.images.unwrap_or(usize::MAX));
+        let imported = self.imported()?;
         // Before the calibration, which takes its time.
         let labels = self.labels_of(&imported)?;
         let named = || self.model.display().to_string();

@@ -37,6 +37,7 @@ both). 40 photographs a class are a good beginning; docs/guides/teach.md says ho
 network stays as it is but for its last layer; what it was taught from and how well it works by
 cross-validation is in the model file. Features are kept in a folder beside the output (--cache), so
 that a second run with a few new photographs is quick.")]
+#[expect(clippy::struct_excessive_bools, reason = "independent switches of a command line")]
 pub(crate) struct Arguments {
     /// The network: an f32 ONNX file, which is quantised on the photographs first, an int8 model file, or
     /// the name of a recipe of `resight fetch`.
