@@ -1,24 +1,22 @@
 //! Runs the f32 network over the calibration images and gathers statistics of every tensor.
 
-use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rayon::prelude::*;
 use resight_base::files::FileError;
-use resight_imaging::{ImageView, Preprocessor, decode};
 use resight_model_file::sha256_of_file;
 
-use super::equalise::{Factors, factors};
+use super::equalise::factors;
 use super::error::QuantiseError;
 use super::graph::nhwc;
+use super::observed::{InputImage, ObservedReference, load};
 use super::options::{Options, Progress, Rounding};
 use super::pictures::PictureStatistics;
 use super::statistics::TensorStatistics;
 
-use crate::graph::{FloatGraph, NodeId, Operator};
+use crate::graph::{FloatGraph, NodeId};
 use crate::import::Imported;
-use crate::reference::{Observation, Reference};
 
 /// What the passes may look at: the images, what f32 made of them, the options.
 pub struct Calibration<'a> {
@@ -63,7 +61,7 @@ impl<'a> Calibration<'a> {
                 by_content.iter().copied().step_by(step).take(EQUALISING_IMAGES).collect();
             let load = |index: usize| load(&images[index], options);
             let factors = factors(&imported.graph, &reference, &chosen, &load)?;
-            ObservedReference { factors, ..reference }
+            reference.with_factors(factors)
         } else {
             reference
         };
@@ -110,89 +108,6 @@ pub fn is_held_out(index: usize, count: usize) -> bool {
     count >= HELD_OUT_EVERY && index % HELD_OUT_EVERY == HELD_OUT_EVERY - 1
 }
 
-/// The f32 network with the output of every node whose float value matters: all but the input
-/// and the logits.
-pub struct ObservedReference {
-    reference: Reference,
-    /// Position of each node among the observed tensors.
-    positions: Vec<Option<usize>>,
-    /// What the channels of each node are multiplied by.
-    pub factors: Factors,
-}
-
-impl ObservedReference {
-    fn new(imported: &Imported) -> Result<Self, QuantiseError> {
-        let nodes = &imported.graph.nodes;
-        let matters = |operator: &Operator| !matches!(operator, Operator::Input | Operator::Linear { .. });
-        let mut tensors = vec![];
-        let mut positions = vec![None; nodes.len()];
-        for (id, node) in nodes.iter().enumerate().filter(|(_, node)| matters(&node.operator)) {
-            positions[id] = Some(tensors.len());
-            tensors.push(node.tensor.clone());
-        }
-        let factors = vec![vec![]; nodes.len()];
-        Ok(Self { reference: Reference::new(imported, &tensors)?, positions, factors })
-    }
-
-    /// Runs the network on a normalised image, `[channels][height][width]`.
-    ///
-    /// # Errors
-    /// Where tract fails.
-    pub fn run<'a>(&'a self, image: &'a [f32]) -> Result<FloatValues<'a>, QuantiseError> {
-        Ok(FloatValues { image, reference: self, observation: self.reference.run(image)? })
-    }
-}
-
-/// What the f32 network made of one image.
-pub struct FloatValues<'a> {
-    image: &'a [f32],
-    reference: &'a ObservedReference,
-    observation: Observation,
-}
-
-impl FloatValues<'_> {
-    /// The output of a node, `[channels][height][width]`. `None` for one that is not observed.
-    pub fn tensor(&self, id: NodeId) -> Option<Cow<'_, [f32]>> {
-        // The first node is the input.
-        let values = match self.reference.positions[id] {
-            None if id == 0 => self.image,
-            None => return None,
-            Some(position) => self.observation.tensor(position),
-        };
-        let factors = &self.reference.factors[id];
-        if factors.is_empty() {
-            return Some(Cow::Borrowed(values));
-        }
-        let planes = values.chunks(values.len().div_ceil(factors.len()).max(1)).zip(factors);
-        let scaled = planes.flat_map(|(plane, factor)| plane.iter().map(|value| value * *factor as f32));
-        Some(Cow::Owned(scaled.collect()))
-    }
-
-    /// The logits, `[classes]`.
-    pub fn logits(&self) -> &[f32] {
-        self.observation.logits()
-    }
-}
-
-/// One image as the networks take it.
-pub struct InputImage {
-    /// Normalised, `[channels][height][width]`.
-    pub float: Vec<f32>,
-    /// Grey levels - 128, `[height][width][channels]`.
-    pub quantised: Vec<i8>,
-}
-
-fn load(path: &Path, options: &Options) -> Result<InputImage, QuantiseError> {
-    let image = decode(path)?;
-    let mut preprocessor = Preprocessor::new(&options.preprocessing)?;
-    let mut float = vec![0.0; preprocessor.input_len()];
-    let mut quantised = vec![0; preprocessor.input_len()];
-    let view = ImageView::of(&image)?;
-    preprocessor.normalise(&view, &mut float)?;
-    preprocessor.quantise(&view, &mut quantised)?;
-    Ok(InputImage { float, quantised })
-}
-
 /// What one run over the images gives.
 struct Gathered {
     statistics: Vec<Option<TensorStatistics>>,
@@ -211,7 +126,7 @@ fn gather(
     let done = AtomicUsize::new(0);
     let classes = graph.nodes.last().map_or(0, |node| node.shape[0]);
     let empty = || {
-        let observed = |id: usize| id == 0 || reference.positions[id].is_some();
+        let observed = |id: usize| id == 0 || reference.observes(id);
         let empty = |id: usize| observed(id).then(|| TensorStatistics::new(graph.nodes[id].shape[0]));
         let statistics = (0..graph.nodes.len()).map(empty).collect();
         Gathered { statistics, pictures: PictureStatistics::new(classes), logits: vec![] }

@@ -10,15 +10,12 @@ use std::collections::HashMap;
 
 use rayon::prelude::*;
 
-use super::calibrate::{InputImage, ObservedReference};
 use super::error::QuantiseError;
+use super::observed::{Factors, InputImage, ObservedReference};
 use crate::graph::{FloatGraph, Node, NodeId, Operator};
 
 /// The largest factor.
 const LIMIT: f64 = 16.0;
-
-/// By node, one for each channel; none where all are 1.
-pub type Factors = Vec<Vec<f64>>;
 
 /// Which nodes share their factors: a number for each, 0 for those whose channels stay as they are.
 fn classes(float: &FloatGraph) -> Vec<usize> {

@@ -20,6 +20,7 @@ pub mod graph;
 pub mod lower;
 pub mod moments;
 pub mod noise;
+pub mod observed;
 pub mod options;
 pub mod passes;
 pub mod patches;

@@ -4,17 +4,17 @@
 //! 50, 101 and 152 with bottlenecks and the stride on the 3x3 convolution (v1.5). The weights
 //! are the same for the same seed on every machine.
 
+mod protobuf;
+mod random;
+
 use std::path::Path;
 
 use prost::Message as _;
 use resight_base::files::{FileError, write_atomically};
-use tract_onnx::pb::attribute_proto::AttributeType;
-use tract_onnx::pb::tensor_proto::DataType;
-use tract_onnx::pb::tensor_shape_proto::{Dimension, dimension};
-use tract_onnx::pb::{
-    AttributeProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto, TensorShapeProto,
-    TypeProto, ValueInfoProto, type_proto,
-};
+use tract_onnx::pb::{AttributeProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, type_proto};
+
+use self::protobuf::{float, float_tensor, integer, integer_tensor, integers, value_info};
+use self::random::Random;
 
 /// A network that can be made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -208,7 +208,7 @@ pub fn synth(architecture: Architecture, seed: u64) -> ModelProto {
 /// Makes a network of any design.
 pub fn build(design: &Design, seed: u64) -> ModelProto {
     let mut builder = Builder {
-        random: Random { state: seed, spare: None },
+        random: Random::new(seed),
         normalise: design.batch_normalisation || design.preactivation,
         graph: GraphProto { name: design.name.clone(), ..Default::default() },
     };
@@ -580,117 +580,9 @@ impl Builder {
     }
 }
 
-/// Pseudo-random numbers that are the same on every machine.
-struct Random {
-    state: u64,
-    /// The second of the last pair of normal numbers.
-    spare: Option<f64>,
-}
-
-impl Random {
-    /// `SplitMix64`: Steele, Lea, Flood 2014, "Fast splittable pseudorandom number generators".
-    fn next(&mut self) -> u64 {
-        self.state = self.state.wrapping_add(0x9e3779b97f4a7c15);
-        let mut z = self.state;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58476d1ce4e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d049bb133111eb);
-        z ^ (z >> 31)
-    }
-
-    /// Uniform in (0, 1], in steps of 2^-53.
-    fn uniform(&mut self) -> f64 {
-        ((self.next() >> 11) + 1) as f64 / (1u64 << 53) as f64
-    }
-
-    /// Normal with mean 0 and deviation 1: Box and Muller 1958. `libm` is software, so that the
-    /// result does not depend on the system's mathematical library.
-    fn normal(&mut self) -> f64 {
-        if let Some(spare) = self.spare.take() {
-            return spare;
-        }
-        let radius = libm::sqrt(-2.0 * libm::log(self.uniform()));
-        let angle = 2.0 * std::f64::consts::PI * self.uniform();
-        self.spare = Some(radius * libm::sin(angle));
-        radius * libm::cos(angle)
-    }
-}
-
-fn attribute(name: &str, r#type: AttributeType) -> AttributeProto {
-    AttributeProto { name: name.into(), r#type: r#type as i32, ..Default::default() }
-}
-
-fn integer(name: &str, i: i64) -> AttributeProto {
-    AttributeProto { i, ..attribute(name, AttributeType::Int) }
-}
-
-fn integers(name: &str, ints: &[i64]) -> AttributeProto {
-    AttributeProto { ints: ints.to_vec(), ..attribute(name, AttributeType::Ints) }
-}
-
-fn float(name: &str, f: f32) -> AttributeProto {
-    AttributeProto { f, ..attribute(name, AttributeType::Float) }
-}
-
-fn float_tensor(name: &str, dims: &[usize], values: &[f32]) -> TensorProto {
-    TensorProto {
-        name: name.into(),
-        dims: dims.iter().map(|&d| d as i64).collect(),
-        data_type: DataType::Float as i32,
-        raw_data: values.iter().flat_map(|v| v.to_le_bytes()).collect(),
-        ..Default::default()
-    }
-}
-
-fn integer_tensor(name: &str, values: &[i64]) -> TensorProto {
-    TensorProto {
-        name: name.into(),
-        dims: vec![values.len() as i64],
-        data_type: DataType::Int64 as i32,
-        int64_data: values.to_vec(),
-        ..Default::default()
-    }
-}
-
-/// A float tensor whose dimension `None` is the symbolic batch `N`.
-fn value_info(name: &str, dims: &[Option<i64>]) -> ValueInfoProto {
-    let dim = dims.iter().map(|d| Dimension {
-        value: Some(d.map_or(dimension::Value::DimParam("N".into()), dimension::Value::DimValue)),
-        ..Default::default()
-    });
-    ValueInfoProto {
-        name: name.into(),
-        r#type: Some(TypeProto {
-            value: Some(type_proto::Value::TensorType(type_proto::Tensor {
-                elem_type: DataType::Float as i32,
-                shape: Some(TensorShapeProto { dim: dim.collect() }),
-            })),
-            ..Default::default()
-        }),
-        ..Default::default()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// The first numbers of `SplitMix64` for the seed 1234567, as its authors publish them.
-    #[test]
-    fn the_generator_is_splitmix64() {
-        let mut random = Random { state: 1234567, spare: None };
-        let numbers = [random.next(), random.next(), random.next()];
-        assert_eq!(numbers, [6457827717110365317, 3203168211198807973, 9817491932198370423]);
-    }
-
-    #[test]
-    fn normal_numbers_have_mean_0_and_deviation_1() {
-        let mut random = Random { state: 1, spare: None };
-        let numbers: Vec<f64> = (0..100_000).map(|_| random.normal()).collect();
-        let mean = numbers.iter().sum::<f64>() / 1e5;
-        let variance = numbers.iter().map(|n| n * n).sum::<f64>() / 1e5;
-        assert!(mean.abs() < 0.01, "{mean}");
-        assert!((variance - 1.0).abs() < 0.02, "{variance}");
-    }
 
     #[test]
     fn a_seed_gives_the_same_bytes() {
