@@ -43,6 +43,7 @@ fn a_signal_leaves_the_lines_safe_and_systemd_is_told_everything() {
         let manager = Manager::listen(&workshop);
         let mut service = Manager::start(&workshop);
         service.expect_log("virtual line lamp: active", 0);
+        manager.expect("WATCHDOG=1", 1);
         service.signal(signal);
         assert!(service.finish());
         wait_for("the last line", || {
