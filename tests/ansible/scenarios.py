@@ -10,7 +10,6 @@ import argparse
 import functools
 import hashlib
 import http.server
-import io
 import json
 import os
 import re
@@ -18,13 +17,15 @@ import shutil
 import struct
 import subprocess
 import sys
-import tarfile
 import threading
 import time
 import urllib.parse
 import urllib.request
 import zlib
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from miscalculating import miscalculating  # noqa: E402
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
@@ -256,12 +257,12 @@ class Site:
         run(tool, "quantize", "net.onnx", "--calibration", "pictures", "--labels", "labels.txt",
             "-o", "unsigned.resight.tar", **at)
         run(tool, "keygen", "--output", "site", **at)
-        miscalculating(self.folder / "unsigned.resight.tar", self.folder / "wrong.resight.tar")
-        for name, source in (("model", "unsigned"), ("bad/model", "wrong")):
-            path = self.folder / f"{name}.resight.tar"
-            path.parent.mkdir(exist_ok=True)
-            shutil.copy(self.folder / f"{source}.resight.tar", path)
-            run(tool, "sign", path, "--key", "site.key", **at)
+        signed = self.folder / "model.resight.tar"
+        shutil.copy(self.folder / "unsigned.resight.tar", signed)
+        run(tool, "sign", signed, "--key", "site.key", **at)
+        (self.folder / "bad").mkdir()
+        (self.folder / "bad/model.resight.tar").write_bytes(
+            miscalculating(signed.read_bytes(), self.folder / "site.key"))
         (self.folder / "other").mkdir()
         run(tool, "keygen", "--output", "other/site", **at)
         shutil.copy(self.folder / "unsigned.resight.tar", self.folder / "other/model.resight.tar")
@@ -335,29 +336,6 @@ def png(path, width, height, data):
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows))
                      + chunk(b"IEND", b""))
-
-
-def miscalculating(source, target):
-    """A whole model file whose golden vector is not what the network computes."""
-    with tarfile.open(source) as archive:
-        members = [(member, archive.extractfile(member).read()) for member in archive]
-    name = "golden/0.logits.bin"
-    logits = next(content for member, content in members if member.name == name)
-    altered = bytes([logits[0] ^ 0x40]) + logits[1:]
-    manifest = next(content for member, content in members if member.name == "manifest.json").decode()
-
-    def digest(content):
-        return hashlib.sha256(content).hexdigest()
-
-    manifest = manifest.replace(digest(logits), digest(altered))
-    own = json.loads(manifest)["sha256"]
-    manifest = manifest.replace(own, digest(manifest.replace(own, "").encode()))
-    replaced = {name: altered, "manifest.json": manifest.encode()}
-    with tarfile.open(target, "w", format=tarfile.USTAR_FORMAT) as archive:
-        for member, content in members:
-            content = replaced.get(member.name, content)
-            member.size = len(content)
-            archive.addfile(member, io.BytesIO(content))
 
 
 # Scenarios build on each other, in this order.

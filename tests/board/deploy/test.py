@@ -6,13 +6,11 @@ Called by tests/board/deploy/run; README.md says how it works.
 
 import argparse
 import hashlib
-import json
 import queue
 import shutil
 import socket
 import subprocess
 import sys
-import tarfile
 import tempfile
 import threading
 import time
@@ -23,6 +21,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from harness import Network, Result, finish, run  # noqa: E402
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+from miscalculating import miscalculating  # noqa: E402
 
 HERE = Path(__file__).resolve().parent
 GUIDE = HERE.parent.parent.parent / "docs" / "guides" / "raspberry-pi-usb.md"
@@ -309,24 +310,6 @@ lines = ["lamp"]
         return state["runs"] == sha256(self.binary) and state["model"] == sha256(self.model)
 
 
-def miscalculating(model):
-    """The model with another golden result, its manifest in order."""
-    data = bytearray(model.read_bytes())
-    with tarfile.open(model) as archive:
-        member = archive.getmember("golden/0.logits.bin")
-        manifest = archive.getmember("manifest.json")
-    place = slice(member.offset_data, member.offset_data + member.size)
-    before = hashlib.sha256(data[place]).hexdigest().encode()
-    data[member.offset_data + 1] ^= 0x10
-    after = hashlib.sha256(data[place]).hexdigest().encode()
-    text = slice(manifest.offset_data, manifest.offset_data + manifest.size)
-    listing = bytes(data[text]).replace(before, after)
-    # Its own sha256 is over itself with that field empty.
-    own = json.loads(listing)["sha256"].encode()
-    data[text] = listing.replace(own, hashlib.sha256(listing.replace(own, b"")).hexdigest().encode())
-    return bytes(data)
-
-
 class Test:
     """Everything that is made once."""
 
@@ -349,7 +332,9 @@ class Test:
         self.silent = version("silent", second, self.program("silent", "pause()"))
         # The same without the help of a release that works.
         self.alone = version("alone", second, self.program("alone", "pause()", "return 0"))
-        self.miscalculating = version("miscalculating", miscalculating(network.first), binary)
+        self.miscalculating = version("miscalculating", first, binary)
+        signed = self.miscalculating.model.read_bytes()
+        self.miscalculating.model.write_bytes(miscalculating(signed, folder / "team.key"))
         self.foreign_class = version("foreign-class", second, binary, class_name="a class that no model has")
         self.truncated = version("truncated", second, binary)
         self.truncated.model.write_bytes(self.truncated.model.read_bytes()[:-3000])
