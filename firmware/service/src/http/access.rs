@@ -100,7 +100,8 @@ impl Access {
                 Verdict::Welcome
             }
             Ok(false) => {
-                attempts.was_wrong(address, now);
+                let (Shown::Typed(given) | Shown::Authorization(given)) = shown;
+                attempts.was_wrong(address, given, now);
                 Verdict::Unknown
             }
             Err(wait) => Verdict::Barred(wait),
@@ -246,7 +247,9 @@ mod tests {
         let (mut attempts, stranger) = (Attempts::default(), "10.0.0.1".parse().unwrap());
         let mut typed = |text: &str| access.admit(&Shown::Typed(text.as_bytes()), stranger, &mut attempts);
         assert_eq!(typed("open sesame"), Verdict::Welcome);
-        assert!((0..10).all(|_| typed("wrong") == Verdict::Unknown));
+        // The same again is no other guess.
+        assert!((0..3).all(|_| typed("old one") == Verdict::Unknown));
+        assert!((1..10).all(|index| typed(&format!("wrong {index}")) == Verdict::Unknown));
         // Not even the right one is looked at, or guessing would go on.
         assert!(matches!(typed("open sesame"), Verdict::Barred(wait) if wait > Duration::from_secs(30)));
     }

@@ -1,5 +1,6 @@
 //! How often wrong tokens and passwords may be tried.
 
+use std::hash::{BuildHasher as _, RandomState};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
@@ -35,6 +36,9 @@ impl Count {
 pub(super) struct Attempts {
     wrong: Vec<(IpAddr, Count)>,
     passwords: Option<Count>,
+    /// Of what was shown last and was wrong, by address; it says nothing of the secret.
+    last: Vec<(IpAddr, u64)>,
+    hasher: RandomState,
 }
 
 impl Attempts {
@@ -45,9 +49,18 @@ impl Attempts {
         count.left(now).filter(|_| count.count >= MOST)
     }
 
-    /// `address` was wrong.
-    pub(super) fn was_wrong(&mut self, address: IpAddr, now: Instant) {
-        let owner = owner(address);
+    /// `address` was wrong by showing this. The same again is no other guess: a monitor with an old
+    /// token must not keep out those who share its address.
+    pub(super) fn was_wrong(&mut self, address: IpAddr, shown: &[u8], now: Instant) {
+        let (owner, digest) = (owner(address), self.hasher.hash_one(shown));
+        let before = self.last.iter().position(|(other, _)| *other == owner).map(|at| self.last.remove(at));
+        if before.is_none() && self.last.len() == KEPT {
+            self.last.remove(0);
+        }
+        self.last.push((owner, digest));
+        if before == Some((owner, digest)) {
+            return;
+        }
         match self.wrong.iter_mut().find(|(other, _)| *other == owner) {
             Some((_, count)) if count.left(now).is_some() => count.count += 1,
             Some((_, count)) => *count = Count { count: 1, begun: now },
@@ -93,7 +106,7 @@ mod tests {
         for second in 0..u64::from(MOST) {
             let now = start + Duration::from_secs(second);
             assert_eq!(attempts.barred(one, now), None, "{second}");
-            attempts.was_wrong(one, now);
+            attempts.was_wrong(one, &[second as u8], now);
         }
         let now = start + Duration::from_secs(20);
         assert_eq!(attempts.barred(one, now), Some(Duration::from_secs(40)));
@@ -110,9 +123,12 @@ mod tests {
     fn who_is_right_has_all_attempts_again() {
         let (mut attempts, now) = (Attempts::default(), Instant::now());
         let address = "2001:db8::1".parse().unwrap();
-        (1..MOST).for_each(|_| attempts.was_wrong(address, now));
+        (1..MOST).for_each(|guess| attempts.was_wrong(address, &guess.to_le_bytes(), now));
         attempts.was_right("2001:db8::2".parse().unwrap());
-        attempts.was_wrong(address, now);
+        attempts.was_wrong(address, b"one more", now);
+        // The same again is no other guess.
+        (0..MOST).for_each(|_| attempts.was_wrong("2001:db9::3".parse().unwrap(), b"old", now));
+        assert_eq!(attempts.barred("2001:db9::3".parse().unwrap(), now), None);
         assert_eq!(attempts.barred(address, now), None);
     }
 
@@ -124,8 +140,8 @@ mod tests {
         assert_eq!(attempts.take_password(later), Err(Duration::from_secs(50)));
         assert_eq!(attempts.take_password(start + WINDOW), Ok(()));
         for host in 0..2 * KEPT as u32 {
-            attempts.was_wrong(std::net::Ipv4Addr::from_bits(host).into(), start);
+            attempts.was_wrong(std::net::Ipv4Addr::from_bits(host).into(), b"", start);
         }
-        assert_eq!(attempts.wrong.len(), KEPT);
+        assert_eq!((attempts.wrong.len(), attempts.last.len()), (KEPT, KEPT));
     }
 }
