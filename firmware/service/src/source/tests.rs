@@ -142,14 +142,14 @@ fn y4m_frames_come_and_a_short_one_is_corrupt() {
     let mut frame = Frame::new();
     assert_eq!(source.next(&mut frame, WAIT).unwrap(), Next::Frame);
     assert_eq!((frame.bytes.as_slice(), frame.height), (&[16; 4][..], 4));
-    for wrong in [
-        "RIFF W5 H3",
-        "YUV4MPEG2 W0 H3",
-        "YUV4MPEG2 W16384 H16384",
-        "YUV4MPEG2 W5 H3 C420p10",
-        "YUV4MPEG2 Wx H3",
+    for (wrong, cause) in [
+        ("RIFF W5 H3", "not Y4M: it does not begin with YUV4MPEG2"),
+        ("YUV4MPEG2 W0 H3", "Y4M frames of 0 x 3"),
+        ("YUV4MPEG2 W16384 H16384", "Y4M frames of 402653184 bytes; up to 67108864 can be read"),
+        ("YUV4MPEG2 W5 H3 C420p10", "Y4M colours `420p10`; expected 420, 422, 444 or mono with 8 bits"),
+        ("YUV4MPEG2 Wx H3", "width `x`"),
     ] {
-        assert!(Y4mHeader::parse(wrong.as_bytes()).is_err(), "{wrong}");
+        assert_eq!(Y4mHeader::parse(wrong.as_bytes()).err().unwrap(), cause);
     }
     let header = Y4mHeader::parse(b"YUV4MPEG2 W4 H4 C422 XCOLORRANGE=FULL").unwrap();
     assert_eq!((header.bytes(), header.colours.range), (32, Range::Full));
@@ -172,7 +172,8 @@ fn a_file_repeats_and_an_empty_one_does_not_spin() {
         .collect();
     assert_eq!(values, [1, 4, 1, 4, 1]);
     fs::write(&path, []).unwrap();
-    assert!(open(&repeated).unwrap().0.next(&mut frame, WAIT).is_err());
+    let error = open(&repeated).unwrap().0.next(&mut frame, WAIT).unwrap_err().to_string();
+    assert!(error.ends_with("a.rgb: there is no frame in it"), "{error}");
 }
 
 /// Whatever the pieces in which the bytes come.
@@ -275,7 +276,9 @@ fn a_folder_and_a_glob_give_images_and_skip_broken_ones() {
     let mut source =
         open(&config(SourceKind::Images { watch: false }, &folder.path().join("2*.png"))).unwrap().0;
     assert_eq!(drain(&mut *source), [Some(20)]);
-    assert!(open(&config(SourceKind::Images { watch: false }, &folder.path().join("*.gif"))).is_err());
+    let missing = config(SourceKind::Images { watch: false }, &folder.path().join("*.gif"));
+    let error = open(&missing).err().unwrap().to_string();
+    assert!(error.contains("*.gif: no file fits this path"), "{error}");
     // Nothing but rubbish, again and again, is an error in the end.
     let only = SourceConfig {
         repeat: true,
@@ -283,7 +286,8 @@ fn a_folder_and_a_glob_give_images_and_skip_broken_ones() {
     };
     let (mut source, mut frame) = (open(&only).unwrap().0, Frame::new());
     assert!(matches!(source.next(&mut frame, WAIT).unwrap(), Next::Corrupt(_)));
-    assert!(source.next(&mut frame, WAIT).is_err());
+    let error = source.next(&mut frame, WAIT).unwrap_err().to_string();
+    assert!(error.ends_with("15.png: none of the files is an image that can be decoded"), "{error}");
     // One good image among them is enough.
     let both = SourceConfig { repeat: true, ..config(SourceKind::Images { watch: false }, folder.path()) };
     let mut source = open(&both).unwrap().0;
