@@ -9,8 +9,9 @@ use anyhow::{Context as _, Result, bail, ensure};
 use resight_status::{SOCKET, Status, ask, ask_socket};
 
 use crate::config::Config;
-use crate::outputs::{self, HttpConfig, Secret};
+use crate::http::{HttpConfig, token};
 use crate::runtime;
+use crate::secret::Secret;
 
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -43,7 +44,7 @@ impl Way {
             )
         };
         let http = config.output.http.as_ref().filter(|http| http.tls.is_none()).with_context(nobody)?;
-        Ok(Self::Http(reachable(http), outputs::token(http)?))
+        Ok(Self::Http(reachable(http), token(http)?))
     }
 
     fn status(&self) -> Result<Status> {

@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result};
 use resight_base::console::complain;
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 
-use crate::outputs::Password;
+use crate::http::Password;
 
 /// Shows what is typed again when it is dropped.
 struct Hidden(Termios);

@@ -8,9 +8,9 @@ use toml::de::DeValue;
 
 use super::reader::{Reader, Section, integer, patterns, text};
 use super::rule::RuleConfig;
-use crate::outputs::{
-    CREDENTIALS, HttpConfig, MqttConfig, OutputConfig, SnapshotConfig, TOKEN_VARIABLE, TlsConfig,
-};
+use crate::http::{HttpConfig, TOKEN_VARIABLE, TlsConfig};
+use crate::outputs::{MqttConfig, OutputConfig, SnapshotConfig};
+use crate::secret::CREDENTIALS;
 
 /// Scheme, host and port of `mqtt://host:1883` or `mqtts://host:8883`.
 fn broker(value: &DeValue<'_>) -> Option<(bool, String, u16)> {

@@ -11,9 +11,12 @@ use rustls::ServerConfig;
 use tokio::sync::Notify;
 
 use super::attempts::Attempts;
+use super::keys::Keys;
 use super::places::Places;
 use super::sessions::Sessions;
-use crate::outputs::{HttpConfig, Keys, Reach, Secret};
+use super::settings::HttpConfig;
+use crate::reach::Reach;
+use crate::secret::Secret;
 use crate::sync::lock;
 
 /// Who is answered.
@@ -179,8 +182,8 @@ impl Context {
 
 #[cfg(test)]
 mod tests {
+    use super::super::password::Password;
     use super::*;
-    use crate::outputs::Password;
 
     fn access(address: &str, hosts: &[&str], keys: Keys) -> Access {
         let hosts = hosts.iter().map(|host| (*host).to_owned()).collect();

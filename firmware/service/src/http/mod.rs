@@ -6,14 +6,17 @@
 mod access;
 mod attempts;
 mod connection;
+mod keys;
 mod limits;
 mod page;
+mod password;
 mod patience;
 mod pictures;
 mod places;
 mod response;
 mod routes;
 mod sessions;
+mod settings;
 mod stream;
 mod tls;
 
@@ -34,9 +37,12 @@ use tokio::time::{sleep, timeout};
 pub(crate) use self::access::Access;
 use self::access::Context;
 use self::connection::converse;
+pub(crate) use self::keys::{Keys, token};
 use self::limits::ANSWER_TIME;
+pub(crate) use self::password::Password;
+pub(crate) use self::settings::{HttpConfig, TOKEN_VARIABLE, TlsConfig};
 pub(crate) use self::tls::Identity;
-use crate::outputs::Reach;
+use crate::reach::Reach;
 use crate::sync::lock;
 use crate::threads::{Role, caught, spawn};
 

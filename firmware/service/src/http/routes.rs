@@ -24,7 +24,7 @@ use super::sessions::cookie;
 use super::stream::{classes, stream};
 use crate::judge::{Switch, SwitchError};
 use crate::live::VIEWERS;
-use crate::outputs::Reach;
+use crate::reach::Reach;
 use crate::sync::lock;
 
 /// What is there for those who may have it, and the page.

@@ -13,8 +13,9 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use sha2::{Digest as _, Sha256};
 
-use crate::outputs::{HttpConfig, Secret, TlsConfig, small_file};
+use super::settings::{HttpConfig, TlsConfig};
 use crate::runtime;
+use crate::secret::{Secret, small_file};
 
 /// Names of our own files.
 const CERTIFICATE: &str = "http_certificate.pem";

@@ -4,21 +4,17 @@
 //! named in [`KINDS`]. Nothing here holds up a stage or another output: every queue is bounded, what
 //! does not fit is dropped and counted.
 
+mod check;
 mod event;
-mod keys;
 mod mqtt;
 mod multicast_dns;
 mod output;
-mod password;
-mod picture;
 mod remedy;
-mod secret;
 mod settings;
 mod snapshots;
 mod socket;
 mod stdout;
 mod tell;
-mod wake;
 mod web;
 mod worker;
 
@@ -26,19 +22,15 @@ use std::sync::Arc;
 
 use anyhow::Result;
 
+pub(crate) use self::check::check as check_secrets;
 pub(crate) use self::event::Event;
-pub(crate) use self::keys::{Keys, token};
 use self::output::Output;
-pub(crate) use self::output::{OutputList, Reach};
-pub(crate) use self::password::Password;
-pub(crate) use self::picture::{FrameTap, SnapshotTap};
+pub(crate) use self::output::OutputList;
 pub(crate) use self::remedy::unresolved;
-pub(crate) use self::secret::{CREDENTIALS, Secret, check as check_secrets, small_file};
-pub(crate) use self::settings::{
-    HttpConfig, MqttConfig, OutputConfig, SnapshotConfig, TOKEN_VARIABLE, TlsConfig,
-};
+pub(crate) use self::settings::{MqttConfig, OutputConfig, SnapshotConfig};
 pub(crate) use self::tell::{TellMail, tell};
 pub(crate) use self::web::check as check_web;
+use crate::reach::Reach;
 
 /// Opens an output if the configuration asks for it; what is the same in the list is taken over.
 type Open = fn(&OutputConfig, &OutputList, &Reach) -> Result<Option<Arc<dyn Output>>>;

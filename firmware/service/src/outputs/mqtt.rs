@@ -26,15 +26,16 @@ use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme
 use serde_json::json;
 
 use super::multicast_dns::{is_multicast_name, resolve};
-use super::output::{Output, OutputList, Reach, find};
+use super::output::{Output, OutputList, find};
 use super::remedy::remedy;
-use super::secret::{Secret, small_file};
 use super::settings::{MqttConfig, OutputConfig};
-use super::wake::Wake;
 use crate::names::Names;
+use crate::reach::Reach;
+use crate::secret::{Secret, small_file};
 use crate::sync::{Bell, lock};
 use crate::telemetry::Telemetry;
 use crate::threads::{Role, spawn};
+use crate::wake::Wake;
 
 /// Events that may wait for the broker; then the oldest go.
 const EVENTS: usize = 256;

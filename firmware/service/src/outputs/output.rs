@@ -1,15 +1,10 @@
-//! What an output is, and what it reaches.
+//! What an output is.
 
 use std::any::Any;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::picture::{FrameTap, SnapshotTap};
-use super::wake::Wake;
-use crate::judge::{Switch, SwitchError};
-use crate::live::Live;
-use crate::status::StatusBoard;
-use crate::telemetry::Telemetry;
+use crate::reach::Reach;
 
 /// Events that may wait for a slow reader.
 pub(super) const EVENTS: usize = 256;
@@ -36,25 +31,6 @@ pub(crate) trait Output: Any + Send + Sync {
 
 /// All outputs of a configuration.
 pub(crate) type OutputList = Arc<[Arc<dyn Output>]>;
-
-/// Switches something, or says why not.
-pub(crate) type SwitchBy = dyn Fn(&Switch) -> Result<(), SwitchError> + Send + Sync;
-
-/// What outputs reach of the service.
-#[derive(Clone)]
-pub(crate) struct Reach {
-    pub(crate) board: Arc<StatusBoard>,
-    pub(crate) telemetry: Arc<Telemetry>,
-    pub(crate) live: Arc<Live>,
-    pub(crate) tap: Arc<FrameTap>,
-    pub(crate) snapshots: Arc<SnapshotTap>,
-    /// Wakes the thread that looks after the outputs.
-    pub(crate) wake: Arc<Wake>,
-    /// Switches something, and keeps it for after a restart.
-    pub(crate) switch: Arc<SwitchBy>,
-    /// Whether the service ends.
-    pub(crate) stopping: Arc<dyn Fn() -> bool + Send + Sync>,
-}
 
 /// The output of this kind, if there is one.
 pub(super) fn find<T: Output>(outputs: &OutputList) -> Option<Arc<T>> {

@@ -9,11 +9,12 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result, bail};
 
-use super::output::{Output, OutputList, Reach, find};
-use super::picture::{Pictures, Snapshot, SnapshotTap};
+use super::output::{Output, OutputList, find};
 use super::settings::{OutputConfig, SnapshotConfig};
 use super::worker::Worker;
+use crate::picture::{Pictures, Snapshot, SnapshotTap};
 use crate::queue::Queue;
+use crate::reach::Reach;
 use crate::telemetry::Telemetry;
 
 /// What all names begin with. Other files in the folder are left alone.
@@ -254,9 +255,9 @@ fn utc(time: SystemTime) -> String {
 mod tests {
     use std::time::Duration;
 
-    use super::super::picture::Picture;
     use super::*;
     use crate::frame::Frame;
+    use crate::picture::Picture;
 
     fn snapshot(class: &str) -> Snapshot {
         let frame = Frame {

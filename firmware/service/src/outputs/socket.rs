@@ -13,11 +13,12 @@ use anyhow::{Context as _, Result, bail};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, socket_with};
 
-use super::output::{Output, OutputList, Reach, find};
+use super::output::{Output, OutputList, find};
 use super::settings::OutputConfig;
-use super::wake::Wake;
+use crate::reach::Reach;
 use crate::sync::lock;
 use crate::telemetry::Telemetry;
+use crate::wake::Wake;
 
 /// Readers at the same time.
 const READERS: usize = 16;

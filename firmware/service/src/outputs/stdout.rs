@@ -6,10 +6,11 @@ use std::time::Instant;
 
 use anyhow::Result;
 
-use super::output::{EVENTS, Output, OutputList, Reach, find};
+use super::output::{EVENTS, Output, OutputList, find};
 use super::settings::OutputConfig;
 use super::worker::Worker;
 use crate::queue::Queue;
+use crate::reach::Reach;
 use crate::telemetry::Telemetry;
 
 /// A thread that writes, and what may wait for it.

@@ -4,10 +4,11 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use super::event::Event;
-use super::output::{EVENTS, OutputList, Reach};
-use super::wake::Wake;
+use super::output::{EVENTS, OutputList};
 use crate::queue::{Popped, Queue};
+use crate::reach::Reach;
 use crate::sync::lock;
+use crate::wake::Wake;
 
 /// How long the last events may take.
 const FLUSH: Duration = Duration::from_secs(1);

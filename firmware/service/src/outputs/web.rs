@@ -6,12 +6,11 @@ use std::sync::Arc;
 
 use anyhow::Result;
 
-use super::keys::Keys;
-use super::output::{Output, OutputList, Reach, find};
-use super::password::Password;
-use super::settings::{HttpConfig, OutputConfig, TlsConfig};
-use crate::http::{Access, Identity, Server};
+use super::output::{Output, OutputList, find};
+use super::settings::OutputConfig;
+use crate::http::{Access, HttpConfig, Identity, Keys, Password, Server, TlsConfig};
 use crate::live::Live;
+use crate::reach::Reach;
 
 /// The HTTP server, and what it was made from.
 struct Web {

@@ -21,8 +21,8 @@ use crate::judge::{Finding, LineFacts, Mode, Observation, Rule, Rules, Triggers,
 use crate::lines::{InputList, LineList};
 use crate::names::{Names, SharedNames};
 use crate::notify::Notify;
-use crate::outputs::{FrameTap, SnapshotTap};
 use crate::pace::Pace;
+use crate::picture::{FrameTap, SnapshotTap};
 use crate::status::StatusBoard;
 
 /// How often systemd is told that all is well though no frame comes.
@@ -115,10 +115,10 @@ impl Engine {
         let image = frame.image(&mut self.decoder)?;
         let classes = self.classifier.classes();
         scores.resize(classes * self.sights.len(), 0.0);
-        let (head, mut new) = (self.classifier.head(), 0);
+        let (head, threads, mut new) = (self.classifier.head(), self.classifier.threads(), 0);
         for (sight, scores) in self.sights.iter_mut().zip(scores.chunks_exact_mut(classes)) {
             let begin = Instant::now();
-            let Some(input) = sight.look(&image, must)? else { continue };
+            let Some(input) = sight.look(&*threads, &image, must)? else { continue };
             scores.copy_from_slice(self.classifier.logits(input)?);
             head.probabilities(scores);
             sight.classified(begin.elapsed());

@@ -10,7 +10,7 @@ use argon2::{Algorithm, Argon2, Params, PasswordHasher as _, PasswordVerifier as
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
-use super::secret::Secret;
+use crate::secret::Secret;
 use crate::sync::lock;
 
 /// Least characters of a password.

@@ -11,8 +11,6 @@ use std::path::Path;
 use anyhow::{Context as _, Result, bail};
 use subtle::ConstantTimeEq as _;
 
-use super::settings::{OutputConfig, TlsConfig};
-
 /// Largest file of a secret or of certificates, in bytes.
 const MAX_FILE: u64 = 4 << 20;
 
@@ -55,45 +53,8 @@ fn located_in(path: &Path, credentials: Option<OsString>) -> Result<Cow<'_, Path
     }
 }
 
-/// Reads the files that a configuration names, as the service will. Gives what is to be noted of them.
-///
-/// # Errors
-/// A file that is missing, empty, too large or holds no token or certificate.
-pub(crate) fn check(config: &OutputConfig) -> Result<Vec<String>> {
-    let http = config.http.as_ref();
-    let token = http.and_then(|http| http.token_file.as_deref());
-    let hash = http.and_then(|http| http.password_file.as_deref());
-    let key = http.and_then(|http| match &http.tls {
-        Some(TlsConfig::Files { key, .. }) => Some(key.as_path()),
-        _ => None,
-    });
-    let mqtt = config.mqtt.as_ref();
-    let password = mqtt.and_then(|mqtt| mqtt.password_file.as_deref());
-    let authorities = mqtt.and_then(|mqtt| mqtt.ca_file.as_deref());
-    let mut notes = vec![];
-    for (path, is_token) in [(token, true), (hash, false), (key, false), (password, false)] {
-        let Some(path) = path else { continue };
-        if let Some(note) = unchecked(path) {
-            notes.push(note);
-            continue;
-        }
-        let secret = Secret::read(path)?;
-        if is_token {
-            Secret::token(secret.text()).with_context(|| path.display().to_string())?;
-        }
-        notes.extend(unreadable_for_others(path));
-    }
-    if let Some(path) = authorities {
-        match unchecked(path) {
-            Some(note) => notes.push(note),
-            None => drop(small_file(path)?),
-        }
-    }
-    Ok(notes)
-}
-
 /// What there is to say of a file that cannot be looked at here.
-fn unchecked(path: &Path) -> Option<String> {
+pub(crate) fn unchecked(path: &Path) -> Option<String> {
     if let Ok(name) = path.strip_prefix(CREDENTIALS)
         && located(path).is_err()
     {
@@ -110,7 +71,7 @@ fn unchecked(path: &Path) -> Option<String> {
 }
 
 /// Says so of a file that only root can read: the packaged service is somebody else.
-fn unreadable_for_others(path: &Path) -> Option<String> {
+pub(crate) fn unreadable_for_others(path: &Path) -> Option<String> {
     let metadata = fs::metadata(located(path).ok()?).ok()?;
     let only_root = metadata.uid() == 0 && metadata.mode() & 0o044 == 0;
     (only_root && !path.starts_with(CREDENTIALS)).then(|| {
@@ -178,7 +139,6 @@ impl Secret {
 
 #[cfg(test)]
 mod tests {
-    use super::super::settings::HttpConfig;
     use super::*;
 
     #[test]
@@ -204,25 +164,6 @@ mod tests {
         assert!(error.contains("$CREDENTIALS_DIRECTORY/resight-token: systemd has given"), "{error}");
         let plain = Path::new("/etc/resight/token");
         assert_eq!(&*located_in(plain, None).unwrap(), plain);
-    }
-
-    #[test]
-    fn the_files_of_secrets_are_read_before_the_service_needs_them() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("token");
-        let config = OutputConfig {
-            http: Some(HttpConfig {
-                token_file: Some(path.clone()),
-                ..HttpConfig::at("127.0.0.1:1".parse().unwrap())
-            }),
-            ..OutputConfig::default()
-        };
-        let error = format!("{:#}", check(&config).unwrap_err());
-        assert!(error.contains("token") && error.contains("No such file"), "{error}");
-        fs::write(&path, "short").unwrap();
-        assert!(format!("{:#}", check(&config).unwrap_err()).contains("needs 16 or more"));
-        fs::write(&path, "0123456789abcdef\n").unwrap();
-        assert_eq!(check(&config).unwrap(), Vec::<String>::new());
     }
 
     #[test]

@@ -23,12 +23,12 @@ const QUALITY: u8 = 85;
 pub(crate) struct Picture(Frame);
 
 impl Picture {
-    pub(super) fn of(frame: &Frame) -> Self {
+    pub(crate) fn of(frame: &Frame) -> Self {
         Self(Frame { bytes: frame.bytes.clone(), ..*frame })
     }
 
     /// The frame's number.
-    pub(super) fn number(&self) -> u64 {
+    pub(crate) fn number(&self) -> u64 {
         self.0.number
     }
 
@@ -49,16 +49,16 @@ impl Picture {
 }
 
 /// A picture, and why it was taken.
-pub(super) struct Snapshot {
-    pub(super) picture: Arc<Picture>,
-    pub(super) rule: String,
-    pub(super) class: String,
-    pub(super) score: f32,
-    pub(super) wall: SystemTime,
+pub(crate) struct Snapshot {
+    pub(crate) picture: Arc<Picture>,
+    pub(crate) rule: String,
+    pub(crate) class: String,
+    pub(crate) score: f32,
+    pub(crate) wall: SystemTime,
 }
 
 /// Who takes snapshots.
-pub(super) trait Pictures: Send + Sync {
+pub(crate) trait Pictures: Send + Sync {
     /// Whether a rule's frames are wanted.
     fn wants(&self, rule: &str) -> bool;
 
@@ -71,7 +71,7 @@ pub(super) trait Pictures: Send + Sync {
 pub(crate) struct SnapshotTap(Mutex<Option<Weak<dyn Pictures>>>);
 
 impl SnapshotTap {
-    pub(super) fn give_to(&self, pictures: Weak<dyn Pictures>) {
+    pub(crate) fn give_to(&self, pictures: Weak<dyn Pictures>) {
         *lock(&self.0) = Some(pictures);
     }
 

@@ -45,7 +45,7 @@ impl Wake {
     }
 
     /// Wakes it also when `descriptor` can be read anew or be written again, until that is closed.
-    pub(super) fn watch(&self, descriptor: impl AsFd) {
+    pub(crate) fn watch(&self, descriptor: impl AsFd) {
         let flags =
             epoll::EventFlags::IN | epoll::EventFlags::OUT | epoll::EventFlags::RDHUP | epoll::EventFlags::ET;
         if let Some(descriptors) = &self.0
@@ -56,7 +56,7 @@ impl Wake {
     }
 
     /// Waits for any of these, or until `deadline`.
-    pub(super) fn wait(&self, deadline: Option<Instant>) {
+    pub(crate) fn wait(&self, deadline: Option<Instant>) {
         let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
         let Some(Descriptors { counter, all }) = &self.0 else {
             std::thread::sleep(left.map_or(FALLBACK, |left| left.min(FALLBACK)));

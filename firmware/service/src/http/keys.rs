@@ -5,8 +5,8 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result};
 
 use super::password::Password;
-use super::secret::Secret;
 use super::settings::{HttpConfig, TOKEN_VARIABLE};
+use crate::secret::Secret;
 
 /// What requests must show: one of them, if there are any.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -18,7 +18,7 @@ pub(crate) struct Keys {
 impl Keys {
     /// # Errors
     /// Files that cannot be read, and what is no token or no password.
-    pub(super) fn read(config: &HttpConfig) -> Result<Self> {
+    pub(crate) fn read(config: &HttpConfig) -> Result<Self> {
         let password = config.password_file.as_deref().map(Password::read).transpose()?;
         Ok(Self { token: token(config)?, password: password.map(Arc::new) })
     }
