@@ -36,6 +36,7 @@ mod arena;
 mod caches;
 mod classifier;
 mod error;
+mod fixed_point;
 mod heads;
 mod layer;
 pub mod layers;

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use resight_kernels::KernelError;
 use tract_nnef::internal::*;
 
+use crate::quantisation::Quantisation;
+
 /// Writes a constant as a `.dat` member named after its node, whatever its size.
 ///
 /// # Errors
@@ -53,6 +55,20 @@ pub fn integer<T: TryFrom<i64>>(
 ) -> TractResult<T> {
     let value: i64 = invocation.named_arg_as(builder, name)?;
     T::try_from(value).map_err(|_| format_err!("`{name}` is {value}, out of range"))
+}
+
+/// What the steps of a layer's output are worth: its arguments `scale` and `zero_point`.
+///
+/// # Errors
+/// Other types.
+pub fn quantisation(
+    builder: &mut ModelBuilder<'_>,
+    invocation: &ResolvedInvocation<'_>,
+) -> TractResult<Quantisation> {
+    Ok(Quantisation {
+        scale: invocation.named_arg_as(builder, "scale")?,
+        zero_point: integer(builder, invocation, "zero_point")?,
+    })
 }
 
 /// `N` numbers that are not negative.

@@ -5,9 +5,10 @@ use tract_nnef::ast::Parameter;
 use tract_nnef::internal::*;
 use tract_nnef::ser::ints;
 
+use crate::fixed_point::half;
 use crate::layer;
 use crate::layer::{Description, Layer, PackedLayer};
-use crate::nnef::{input, integer, integers};
+use crate::nnef::{input, integer, integers, quantisation};
 use crate::quantisation::Quantisation;
 use crate::target::Target;
 use crate::tensors::{Inputs, Output, TensorFact};
@@ -69,14 +70,10 @@ impl Add {
         Ok(layer.unwrap_or_else(|| of_shift(0)))
     }
 
-    fn half(&self) -> i64 {
-        if self.shift == 0 { 0 } else { 1 << (self.shift - 1) }
-    }
-
     /// Whether no sum leaves 32 bits.
     fn is_narrow(&self) -> bool {
         let terms = 128 * (self.multiplier[0] + self.multiplier[1]) as i64;
-        terms + self.bias.abs() + self.half() <= i64::from(i32::MAX)
+        terms + self.bias.abs() + half(self.shift) <= i64::from(i32::MAX)
     }
 }
 
@@ -108,7 +105,7 @@ impl Layer for Add {
     fn pack(&self, _: &Target, inputs: &[TensorFact]) -> TractResult<Box<dyn PackedLayer>> {
         self.output(inputs)?;
         let multiplier = self.multiplier.map(|multiplier| multiplier as i64);
-        let bias = self.bias + self.half();
+        let bias = self.bias + half(self.shift);
         Ok(Box::new(Packed { multiplier, bias, shift: self.shift, is_narrow: self.is_narrow() }))
     }
 
@@ -148,10 +145,7 @@ impl Layer for Add {
             multiplier: integers(builder, invocation, "multiplier")?,
             bias: integer(builder, invocation, "bias")?,
             shift: integer(builder, invocation, "shift")?,
-            output: Quantisation {
-                scale: invocation.named_arg_as(builder, "scale")?,
-                zero_point: integer(builder, invocation, "zero_point")?,
-            },
+            output: quantisation(builder, invocation)?,
         };
         let inputs = tvec!(invocation.named_arg_as(builder, "a")?, invocation.named_arg_as(builder, "b")?);
         Ok((layer, inputs))

@@ -5,15 +5,17 @@ use tract_nnef::ast::Parameter;
 use tract_nnef::internal::*;
 use tract_nnef::ser::ints;
 
+use super::max_pool::pool_shape;
+use crate::fixed_point::{fixed_point, half};
 use crate::layer;
 use crate::layer::{Description, Layer, PackedLayer};
-use crate::nnef::{input, integer, integers, kernel_error};
+use crate::nnef::{input, integer, integers, quantisation};
 use crate::quantisation::Quantisation;
 use crate::target::Target;
 use crate::tensors::{Inputs, Output, TensorFact};
 
 /// Largest multiplier.
-const MAX_MULTIPLIER: i64 = 1 << 31;
+const MAX_MULTIPLIER: u32 = 1 << 31;
 
 /// Largest shift.
 const MAX_SHIFT: u32 = 30;
@@ -61,32 +63,18 @@ impl AveragePool {
     /// Scales that are not positive, or so different that no multiplier holds them.
     pub fn rescale(input: Quantisation, output: Quantisation) -> TractResult<(i64, u32)> {
         let ratio = f64::from(input.scale) / f64::from(output.scale);
-        ensure!(
-            ratio.is_finite() && ratio > 0.0 && ratio <= MAX_MULTIPLIER as f64,
-            "no average of scale {} has the scale {}",
-            input.scale,
-            output.scale
-        );
-        let scaled = |shift: u32| ratio * f64::from(1u32 << shift);
-        let fits = |shift: &u32| scaled(*shift) <= MAX_MULTIPLIER as f64;
-        let shift = (0..=MAX_SHIFT).take_while(fits).last().unwrap_or(0);
-        Ok((scaled(shift).round_ties_even() as i64, shift))
+        let (multiplier, shift) = fixed_point(ratio, MAX_MULTIPLIER, MAX_SHIFT)
+            .with_context(|| format!("no average of scale {} has the scale {}", input.scale, output.scale))?;
+        Ok((i64::from(multiplier), shift))
     }
 
     fn shape(&self, inputs: &[TensorFact]) -> TractResult<PoolShape> {
-        ensure!(inputs.len() == 1, "a pool takes one input, found {}", inputs.len());
-        let shape = PoolShape {
-            input: inputs[0].image()?,
-            kernel: self.kernel,
-            stride: self.stride,
-            padding: self.padding,
-        };
-        shape.validate().map_err(kernel_error)?;
+        let shape = pool_shape(inputs, self.kernel, self.stride, self.padding)?;
         let int8 = -128..=127;
         ensure!(
             int8.contains(&self.input_zero_point)
                 && int8.contains(&self.output.zero_point)
-                && (0..=MAX_MULTIPLIER).contains(&self.multiplier)
+                && (0..=i64::from(MAX_MULTIPLIER)).contains(&self.multiplier)
                 && self.shift <= MAX_SHIFT
                 && self.kernel[0] * self.kernel[1] <= MAX_AREA,
             "an average over {:?} with zero points {} and {}, multiplier {} and shift {} does not fit its arithmetic",
@@ -169,10 +157,7 @@ impl Layer for AveragePool {
             input_zero_point: integer(builder, invocation, "input_zero_point")?,
             multiplier: integer(builder, invocation, "multiplier")?,
             shift: integer(builder, invocation, "shift")?,
-            output: Quantisation {
-                scale: invocation.named_arg_as(builder, "scale")?,
-                zero_point: integer(builder, invocation, "zero_point")?,
-            },
+            output: quantisation(builder, invocation)?,
         };
         Ok((layer, tvec!(invocation.named_arg_as(builder, "input")?)))
     }
@@ -211,8 +196,7 @@ impl Packed {
 
     /// The average of a sum over `n` positions of an image.
     fn average(&self, sum: i64, factor: i64) -> i8 {
-        let half = if self.layer.shift == 0 { 0 } else { 1 << (self.layer.shift - 1) };
-        let scaled = (sum * factor + half) >> self.layer.shift;
+        let scaled = (sum * factor + half(self.layer.shift)) >> self.layer.shift;
         (scaled + i64::from(self.layer.output.zero_point)).clamp(-128, 127) as i8
     }
 }

@@ -7,7 +7,7 @@ use tract_nnef::ser::array;
 
 use crate::layer;
 use crate::layer::{Description, Layer, PackedLayer};
-use crate::nnef::{input, integer};
+use crate::nnef::{input, quantisation};
 use crate::quantisation::Quantisation;
 use crate::target::Target;
 use crate::tensors::{Inputs, Output, TensorFact};
@@ -78,10 +78,7 @@ impl Layer for Concat {
         builder: &mut ModelBuilder<'_>,
         invocation: &ResolvedInvocation<'_>,
     ) -> TractResult<(Self, TVec<OutletId>)> {
-        let output = Quantisation {
-            scale: invocation.named_arg_as(builder, "scale")?,
-            zero_point: integer(builder, invocation, "zero_point")?,
-        };
+        let output = quantisation(builder, invocation)?;
         Ok((Self { output }, invocation.named_arg_as(builder, "inputs")?))
     }
 }

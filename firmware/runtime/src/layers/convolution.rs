@@ -11,7 +11,7 @@ use tract_nnef::ser::{array, ints};
 
 use crate::layer;
 use crate::layer::{Description, Layer, PackedLayer};
-use crate::nnef::{input, integer, integers, kernel_error, slice, tensor, variable};
+use crate::nnef::{input, integer, integers, kernel_error, quantisation, slice, tensor, variable};
 use crate::quantisation::Quantisation;
 use crate::target::Target;
 use crate::tensors::{Inputs, Output, TensorFact};
@@ -200,10 +200,7 @@ impl Layer for Convolution {
             padding: integers(builder, invocation, "padding")?,
             dilation: integers(builder, invocation, "dilation")?,
             groups: integer(builder, invocation, "groups")?,
-            output: Quantisation {
-                scale: invocation.named_arg_as(builder, "scale")?,
-                zero_point: integer(builder, invocation, "zero_point")?,
-            },
+            output: quantisation(builder, invocation)?,
         };
         Ok((layer, inputs))
     }

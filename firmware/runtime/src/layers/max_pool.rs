@@ -24,17 +24,25 @@ pub struct MaxPool {
 
 layer!(MaxPool, "ResightMaxPool");
 
+/// The shape of a pool over such inputs.
+///
+/// # Errors
+/// Other than one image, and windows that do not fit it.
+pub(super) fn pool_shape(
+    inputs: &[TensorFact],
+    kernel: [usize; 2],
+    stride: [usize; 2],
+    padding: [usize; 4],
+) -> TractResult<PoolShape> {
+    ensure!(inputs.len() == 1, "a pool takes one input, found {}", inputs.len());
+    let shape = PoolShape { input: inputs[0].image()?, kernel, stride, padding };
+    shape.validate().map_err(kernel_error)?;
+    Ok(shape)
+}
+
 impl MaxPool {
     fn shape(&self, inputs: &[TensorFact]) -> TractResult<PoolShape> {
-        ensure!(inputs.len() == 1, "a pool takes one input, found {}", inputs.len());
-        let shape = PoolShape {
-            input: inputs[0].image()?,
-            kernel: self.kernel,
-            stride: self.stride,
-            padding: self.padding,
-        };
-        shape.validate().map_err(kernel_error)?;
-        Ok(shape)
+        pool_shape(inputs, self.kernel, self.stride, self.padding)
     }
 }
 

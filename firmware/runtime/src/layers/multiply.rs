@@ -6,15 +6,16 @@ use tract_nnef::ast::Parameter;
 use tract_nnef::internal::*;
 use tract_nnef::ser::array;
 
+use crate::fixed_point::{fixed_point, half};
 use crate::layer;
 use crate::layer::{Description, Layer, PackedLayer};
-use crate::nnef::{input, integer};
+use crate::nnef::{input, integer, quantisation};
 use crate::quantisation::Quantisation;
 use crate::target::Target;
 use crate::tensors::{Inputs, Output, TensorFact};
 
 /// Largest multiplier: with it a product of two 9-bit numbers fits 32 bits.
-const MAX_MULTIPLIER: i32 = 1 << 14;
+const MAX_MULTIPLIER: u32 = 1 << 14;
 
 /// Largest shift: with it the half still fits beside the product.
 const MAX_SHIFT: u32 = 22;
@@ -56,17 +57,10 @@ impl Multiply {
     /// Scales that are not positive, or so different that no multiplier holds them.
     pub fn new(a: Quantisation, b: Quantisation, output: Quantisation) -> TractResult<Self> {
         let ratio = f64::from(a.scale) * f64::from(b.scale) / f64::from(output.scale);
-        ensure!(
-            ratio.is_finite() && ratio > 0.0 && ratio <= f64::from(MAX_MULTIPLIER),
-            "no product of scales {} and {} has the scale {}",
-            a.scale,
-            b.scale,
-            output.scale
-        );
-        let scaled = |shift: u32| ratio * f64::from(1u32 << shift);
-        let fits = |shift: &u32| scaled(*shift) <= f64::from(MAX_MULTIPLIER);
-        let shift = (0..=MAX_SHIFT).take_while(fits).last().unwrap_or(0);
-        let multiplier = scaled(shift).round_ties_even() as i32;
+        let (multiplier, shift) = fixed_point(ratio, MAX_MULTIPLIER, MAX_SHIFT).with_context(|| {
+            format!("no product of scales {} and {} has the scale {}", a.scale, b.scale, output.scale)
+        })?;
+        let multiplier = multiplier as i32;
         Ok(Self { zero_points: [a.zero_point, b.zero_point], multiplier, shift, output })
     }
 
@@ -76,7 +70,7 @@ impl Multiply {
         let int8 = -128..=127;
         ensure!(
             self.zero_points.iter().chain([&self.output.zero_point]).all(|zero| int8.contains(zero))
-                && (0..=MAX_MULTIPLIER).contains(&self.multiplier)
+                && (0..=MAX_MULTIPLIER as i32).contains(&self.multiplier)
                 && self.shift <= MAX_SHIFT,
             "a product with zero points {:?} and {}, multiplier {} and shift {} does not fit its arithmetic",
             self.zero_points,
@@ -118,8 +112,8 @@ impl Layer for Multiply {
     }
 
     fn pack(&self, _: &Target, inputs: &[TensorFact]) -> TractResult<Box<dyn PackedLayer>> {
-        let half = if self.shift == 0 { 0 } else { 1 << (self.shift - 1) };
-        Ok(Box::new(Packed { layer: self.clone(), half, second: self.second(inputs)? }))
+        let second = self.second(inputs)?;
+        Ok(Box::new(Packed { layer: self.clone(), half: half(self.shift) as i32, second }))
     }
 
     fn nnef_name() -> &'static str {
@@ -162,10 +156,7 @@ impl Layer for Multiply {
             zero_points: [narrow(first), narrow(second)],
             multiplier: integer(builder, invocation, "multiplier")?,
             shift: integer(builder, invocation, "shift")?,
-            output: Quantisation {
-                scale: invocation.named_arg_as(builder, "scale")?,
-                zero_point: integer(builder, invocation, "zero_point")?,
-            },
+            output: quantisation(builder, invocation)?,
         };
         let inputs = tvec!(invocation.named_arg_as(builder, "a")?, invocation.named_arg_as(builder, "b")?);
         Ok((layer, inputs))

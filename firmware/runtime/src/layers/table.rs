@@ -8,7 +8,7 @@ use tract_nnef::internal::*;
 
 use crate::layer;
 use crate::layer::{Description, Layer, PackedLayer};
-use crate::nnef::{input, integer, slice, tensor, variable};
+use crate::nnef::{input, quantisation, slice, tensor, variable};
 use crate::quantisation::Quantisation;
 use crate::target::Target;
 use crate::tensors::{Inputs, Output, TensorFact};
@@ -93,10 +93,7 @@ impl Layer for Table {
     ) -> TractResult<(Self, TVec<OutletId>)> {
         let layer = Self {
             table: tensor(builder, invocation, "table", DatumType::I8)?,
-            output: Quantisation {
-                scale: invocation.named_arg_as(builder, "scale")?,
-                zero_point: integer(builder, invocation, "zero_point")?,
-            },
+            output: quantisation(builder, invocation)?,
         };
         Ok((layer, tvec!(invocation.named_arg_as(builder, "input")?)))
     }
