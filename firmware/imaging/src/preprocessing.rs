@@ -6,6 +6,7 @@
 //! that a step of the input is exactly one grey level and nothing is lost, with mean and
 //! standard deviation folded into the first convolution.
 
+use resight_kernels::{Parallel, Sequential};
 use serde::{Deserialize, Serialize};
 
 use crate::bayer::Demosaic;
@@ -260,8 +261,11 @@ impl Preprocessor {
     }
 
     /// Resizes and crops: RGB bytes, `[height, width, 3]`.
-    #[expect(clippy::missing_panics_doc, reason = "the buffer is made for its size")]
     pub fn crop(&mut self, image: &ImageView<'_>) -> &[u8] {
+        self.crop_on(&Sequential, image)
+    }
+
+    fn crop_on(&mut self, parallel: &dyn Parallel, image: &ImageView<'_>) -> &[u8] {
         let size = image.size();
         let mut preprocessing = self.preprocessing.clone();
         if matches!(self.orientation.rotation, Rotation::Clockwise | Rotation::Counterclockwise) {
@@ -277,9 +281,9 @@ impl Preprocessor {
             Some(mosaic) => {
                 self.demosaic.rgb(&mosaic, &mut self.demosaiced);
                 let image = ImageView::rgb(&self.demosaiced, size).expect("a buffer made for this size");
-                self.resizer.resize(&image, crop, target);
+                self.resizer.resize(parallel, &image, crop, target);
             }
-            None => self.resizer.resize(image, crop, target),
+            None => self.resizer.resize(parallel, image, crop, target),
         }
         if is_boxed {
             letterbox(&self.inner, crop.size, pixels, input, preprocessing.background());
@@ -314,8 +318,21 @@ impl Preprocessor {
     /// # Errors
     /// An `output` whose length is not [`input_len`](Self::input_len).
     pub fn quantise(&mut self, image: &ImageView<'_>, output: &mut [i8]) -> Result<(), ImagingError> {
+        self.quantise_on(&Sequential, image, output)
+    }
+
+    /// The same by several threads: each converts and resizes a band of rows.
+    ///
+    /// # Errors
+    /// An `output` whose length is not [`input_len`](Self::input_len).
+    pub fn quantise_on(
+        &mut self,
+        parallel: &dyn Parallel,
+        image: &ImageView<'_>,
+        output: &mut [i8],
+    ) -> Result<(), ImagingError> {
         self.expect_len(output.len())?;
-        self.crop(image);
+        self.crop_on(parallel, image);
         let channels = self.preprocessing.channels;
         if self.plain && channels == Channels::Rgb {
             for (output, &value) in output.iter_mut().zip(&self.pixels) {

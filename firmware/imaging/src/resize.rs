@@ -10,6 +10,16 @@
 //! Only the columns and rows that the crop needs are computed. Everything is integer but the
 //! weights, which use nothing but exactly specified f64 operations: the result is the same on
 //! every machine.
+//!
+//! Threads share the rows of the crop in bands. Each resizes the columns of the rows that its own
+//! band needs; those between two bands, one to a few, are done twice.
+
+use std::array;
+use std::ops::Range;
+use std::sync::Mutex;
+
+use resight_base::sync::lock;
+use resight_kernels::Parallel;
 
 use crate::pixels::{ImageView, Scratch};
 
@@ -38,6 +48,9 @@ const TAPS: usize = 4;
 
 /// Output pixels of a row that are made at a time.
 const PIXELS: usize = 4;
+
+/// More bands than this are not made: rows between two of them are resized twice.
+const MAX_BANDS: usize = 8;
 
 /// The weights of one axis.
 #[derive(Debug, Clone, Default)]
@@ -93,17 +106,19 @@ impl Axis {
         true
     }
 
-    /// The first input pixel and the weights of each output pixel.
-    fn iter(&self) -> impl Iterator<Item = (usize, &[i32])> {
-        self.firsts.iter().copied().zip(self.weights.chunks_exact(self.stride.max(1)))
+    /// The first input pixel and the weights of each output pixel of a range.
+    fn pixels(&self, outputs: Range<usize>) -> impl Iterator<Item = (usize, &[i32])> {
+        let stride = self.stride.max(1);
+        let weights = self.weights[outputs.start * stride..outputs.end * stride].chunks_exact(stride);
+        self.firsts[outputs].iter().copied().zip(weights)
     }
 
-    /// The range of input pixels that any output pixel needs.
-    fn input_range(&self) -> (usize, usize) {
-        let first = self.firsts.first().map_or(0, |first| *first);
+    /// The range of input pixels that a range of output pixels needs.
+    fn needed(&self, outputs: Range<usize>) -> (usize, usize) {
+        let first = self.firsts[outputs.clone()].first().map_or(0, |first| *first);
         let length =
             |weights: &[i32]| weights.iter().rposition(|weight| *weight != 0).map_or(0, |last| last + 1);
-        let end = self.iter().map(|(first, weights)| first + length(weights)).max().unwrap_or(0);
+        let end = self.pixels(outputs).map(|(first, weights)| first + length(weights)).max().unwrap_or(0);
         (first, end)
     }
 }
@@ -119,13 +134,9 @@ pub(crate) struct Crop {
     pub(crate) size: [u32; 2],
 }
 
-/// Resizes images, and keeps weights and buffers from call to call.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Resizer {
-    rows: Axis,
-    columns: Axis,
-    /// Of `columns`, each weight four times: once for each byte of a pixel.
-    spread: Vec<i32>,
+/// What one band of rows needs, kept from call to call.
+#[derive(Debug, Default)]
+struct Band {
     /// A row of the source as far as it is needed: `[columns][4]`.
     row: Vec<u8>,
     scratch: Scratch,
@@ -136,13 +147,66 @@ pub(crate) struct Resizer {
     flat: Vec<u8>,
 }
 
+/// Buffers only: a copy makes its own.
+#[derive(Debug, Default)]
+struct Bands(Vec<Mutex<Band>>);
+
+impl Clone for Bands {
+    fn clone(&self) -> Self {
+        Self::default()
+    }
+}
+
+/// The weights of both axes.
+#[derive(Debug, Clone, Default)]
+struct Axes {
+    rows: Axis,
+    columns: Axis,
+    /// Of `columns`, each weight four times: once for each byte of a pixel.
+    spread: Vec<i32>,
+}
+
+/// Resizes images, and keeps weights and buffers from call to call.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Resizer {
+    axes: Axes,
+    bands: Bands,
+}
+
 impl Resizer {
-    /// Writes `crop` of the resized `source`, which is no Bayer image, to `output`.
+    /// Writes `crop` of the resized `source`, which is no Bayer image, to `output`, in bands of rows
+    /// that `parallel` runs. The bytes do not depend on how many there are.
     ///
     /// `output` is `[crop.size[0], crop.size[1], 3]`, RGB bytes without gaps; no side is zero.
     /// Panics where it has another length.
-    pub(crate) fn resize(&mut self, source: &ImageView<'_>, crop: Crop, output: &mut [u8]) {
-        let size = source.size();
+    pub(crate) fn resize(
+        &mut self,
+        parallel: &dyn Parallel,
+        source: &ImageView<'_>,
+        crop: Crop,
+        output: &mut [u8],
+    ) {
+        let [height, width] = crop.size.map(|side| side as usize);
+        assert_eq!(output.len(), height * width * 3);
+        self.axes.prepare(source.size(), crop);
+        let rows = height.div_ceil(parallel.threads().clamp(1, MAX_BANDS));
+        let parts = height.div_ceil(rows);
+        if self.bands.0.len() < parts {
+            self.bands.0.resize_with(parts, Mutex::default);
+        }
+        // Whoever runs a band takes its rows, so that none is done twice.
+        let mut rest = output.chunks_mut(rows * width * 3);
+        let outputs: [_; MAX_BANDS] = array::from_fn(|_| Mutex::new(rest.next()));
+        parallel.run(parts, &|part| {
+            let Some(output) = lock(&outputs[part]).take() else { return };
+            let rows = part * rows..part * rows + output.len() / (width * 3);
+            lock(&self.bands.0[part]).resize(&self.axes, source, rows, output);
+        });
+    }
+}
+
+impl Axes {
+    fn prepare(&mut self, size: [u32; 2], crop: Crop) {
         let part = |axis: usize| Part {
             input: size[axis],
             output: crop.resized[axis],
@@ -159,27 +223,31 @@ impl Resizer {
             self.spread.clear();
             self.spread.extend(self.columns.weights.iter().flat_map(|&weight| [weight; 4]));
         }
-        let width = crop.size[1] as usize;
-        assert_eq!(output.len(), crop.size[0] as usize * width * 3);
+    }
+}
 
-        let (first_row, end_row) = self.rows.input_range();
-        let (first_column, end_column) = self.columns.input_range();
+impl Band {
+    /// Writes `rows` of the crop, RGB bytes without gaps, to `output`.
+    fn resize(&mut self, axes: &Axes, source: &ImageView<'_>, rows: Range<usize>, output: &mut [u8]) {
+        let width = output.len() / rows.len() / 3;
+        let (first_row, end_row) = axes.rows.needed(rows.clone());
+        let (first_column, end_column) = axes.columns.needed(0..axes.columns.firsts.len());
         let columns = (end_column - first_column) * 4;
         // Taps of weight zero may lie beyond the pixels that count.
-        self.row.resize(columns + self.columns.stride * 4, 0);
+        self.row.resize(columns + axes.columns.stride * 4, 0);
         let stride = (width * 4).next_multiple_of(LANES);
         self.narrowed.resize((end_row - first_row) * stride, 0);
         self.flat.resize(stride, 0);
         for (row, narrowed) in (first_row..end_row).zip(self.narrowed.chunks_exact_mut(stride)) {
             source.rgbx(row, first_column..end_column, &mut self.scratch, &mut self.row[..columns]);
-            let weights = self.spread.chunks_exact(self.columns.stride * 4 * PIXELS);
-            let firsts = self.columns.firsts.chunks_exact(PIXELS);
+            let weights = axes.spread.chunks_exact(axes.columns.stride * 4 * PIXELS);
+            let firsts = axes.columns.firsts.chunks_exact(PIXELS);
             for ((firsts, weights), output) in firsts.zip(weights).zip(narrowed.chunks_exact_mut(4 * PIXELS))
             {
                 narrow(&self.row, first_column, firsts, weights, output);
             }
         }
-        for ((first, weights), output) in self.rows.iter().zip(output.chunks_exact_mut(width * 3)) {
+        for ((first, weights), output) in axes.rows.pixels(rows).zip(output.chunks_exact_mut(width * 3)) {
             flatten(&self.narrowed[(first - first_row) * stride..], stride, weights, &mut self.flat);
             for (output, pixel) in output.chunks_exact_mut(3).zip(self.flat.chunks_exact(4)) {
                 output.copy_from_slice(&pixel[..3]);
@@ -235,7 +303,46 @@ fn to_byte(accumulator: i32) -> u8 {
 
 #[cfg(test)]
 mod tests {
+    use resight_kernels::Sequential;
+
     use super::*;
+
+    /// So many threads, of which the last one is first, and does everything twice.
+    struct Backwards(usize);
+
+    impl Parallel for Backwards {
+        fn threads(&self) -> usize {
+            self.0
+        }
+
+        fn run(&self, parts: usize, task: &(dyn Fn(usize) + Sync)) {
+            for part in (0..parts).rev() {
+                task(part);
+                task(part);
+            }
+        }
+    }
+
+    #[test]
+    fn the_bytes_do_not_depend_on_the_threads() {
+        let source: Vec<u8> = (0..97 * 61 * 3).map(|index| (index * index / 7 % 251) as u8).collect();
+        let view = ImageView::rgb(&source, [97, 61]).unwrap();
+        for (resized, origin, size) in [
+            ([40, 53], [4, 10], [32, 32]),
+            ([200, 120], [0, 0], [200, 120]),
+            ([9, 9], [1, 2], [5, 7]),
+            ([97, 61], [96, 0], [1, 61]),
+        ] {
+            let crop = Crop { resized, origin, size };
+            let mut whole = vec![0; size[0] as usize * size[1] as usize * 3];
+            Resizer::default().resize(&Sequential, &view, crop, &mut whole);
+            for threads in [2, 3, 4, 5, 8, 64] {
+                let (mut resizer, mut output) = (Resizer::default(), vec![0; whole.len()]);
+                resizer.resize(&Backwards(threads), &view, crop, &mut output);
+                assert!(output == whole, "{crop:?}, {threads} threads");
+            }
+        }
+    }
 
     /// Where the buffers lie and how large they are: a new allocation changes it.
     fn buffers(resizer: &Resizer) -> impl PartialEq + std::fmt::Debug + use<> {
@@ -244,9 +351,13 @@ mod tests {
             let weights = (axis.weights.as_ptr(), axis.weights.capacity());
             (taps, weights, axis.unrounded.as_ptr(), axis.unrounded.capacity())
         };
-        let narrowed = (resizer.narrowed.as_ptr(), resizer.flat.as_ptr(), resizer.spread.as_ptr());
-        let row = (resizer.row.as_ptr(), resizer.row.capacity());
-        (axis(&resizer.rows), axis(&resizer.columns), row, narrowed)
+        let band = |band: &Mutex<Band>| {
+            let Band { row, narrowed, flat, .. } = &*lock(band);
+            (row.as_ptr(), row.capacity(), narrowed.as_ptr(), flat.as_ptr())
+        };
+        let bands: Vec<_> = resizer.bands.0.iter().map(band).collect();
+        let Axes { rows, columns, spread } = &resizer.axes;
+        (axis(rows), axis(columns), spread.as_ptr(), bands)
     }
 
     #[test]
@@ -255,14 +366,14 @@ mod tests {
         let (source, mut output) = (vec![7; 60 * 80 * 3], vec![0; 32 * 32 * 3]);
         let mut resizer = Resizer::default();
         let view = |[height, width]: [u32; 2]| ImageView::rgb(&source, [height, width]).unwrap();
-        resizer.resize(&view([60, 80]), crop, &mut output);
+        resizer.resize(&Backwards(3), &view([60, 80]), crop, &mut output);
         let warm = buffers(&resizer);
-        resizer.resize(&view([60, 80]), crop, &mut output);
+        resizer.resize(&Backwards(3), &view([60, 80]), crop, &mut output);
         assert_eq!(buffers(&resizer), warm);
         // Nor for a smaller image, whose weights are other ones.
         let smaller = Crop { resized: [40, 40], origin: [4, 4], size: [32, 32] };
-        resizer.resize(&view([50, 50]), smaller, &mut output);
-        resizer.resize(&view([60, 80]), crop, &mut output);
+        resizer.resize(&Backwards(3), &view([50, 50]), smaller, &mut output);
+        resizer.resize(&Backwards(3), &view([60, 80]), crop, &mut output);
         assert_eq!(buffers(&resizer), warm);
     }
 
@@ -271,8 +382,9 @@ mod tests {
         for (input, output) in [(300, 224), (224, 300), (1, 9), (9, 1), (1080, 256), (7, 7)] {
             let mut axis = Axis::default();
             axis.prepare(Part { input, output, start: 0, length: output }, TAPS);
-            assert!(axis.input_range().1 <= input as usize);
-            for (_, weights) in axis.iter() {
+            let all = 0..axis.firsts.len();
+            assert!(axis.needed(all.clone()).1 <= input as usize);
+            for (_, weights) in axis.pixels(all) {
                 let error = weights.iter().sum::<i32>() - (1 << WEIGHT_BITS);
                 assert!(error.unsigned_abs() as usize <= weights.len(), "{input} to {output}");
             }

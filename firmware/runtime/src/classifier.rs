@@ -67,7 +67,7 @@ impl Classifier {
         &self.program
     }
 
-    /// The threads that compute, for [`ThreadPool::enter`].
+    /// The threads that compute, for [`ThreadPool::enter`] and [`Preprocessor::quantise_on`].
     pub fn threads(&self) -> Arc<ThreadPool> {
         self.pool.clone()
     }
@@ -82,9 +82,11 @@ impl Classifier {
     /// # Errors
     /// None on an image that [`ImageView`] accepted, unless the network itself is broken.
     pub fn classify(&mut self, image: &ImageView<'_>) -> Result<&[f32], RuntimeError> {
-        self.preprocessor.quantise(image, &mut self.input)?;
-        let Self { program, pool, input, .. } = self;
-        pool.install(|| Classes::logits(program.run(&**pool, input)?))
+        let Self { program, pool, input, preprocessor, .. } = self;
+        pool.install(|| {
+            preprocessor.quantise_on(&**pool, image, input)?;
+            Classes::logits(program.run(&**pool, input)?)
+        })
     }
 
     /// The logits of an input that a [`Preprocessor`] for the same model has quantised: where one is kept

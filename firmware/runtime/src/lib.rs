@@ -58,7 +58,7 @@ pub use model::{Model, ModelParts};
 pub use plan::plan;
 pub use program::{Outputs, Program, StepInfo};
 pub use quantisation::Quantisation;
-pub use resight_kernels::{CacheSizes, Isa};
+pub use resight_kernels::{CacheSizes, Isa, Parallel, Sequential};
 pub use target::{ISA_VARIABLE, Target, isa_from_environment};
 pub use tensors::{Element, Inputs, Output, TensorFact, TensorView, Value};
 pub use threads::{ThreadError, ThreadPool, ThreadSettings};

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use resight_imaging::{ImageView, ImagingError, Orientation, Preprocessor, Region};
-use resight_runtime::Model;
+use resight_runtime::{Model, Parallel, Sequential};
 
 use crate::change::Change;
 
@@ -50,8 +50,15 @@ impl Sight {
     }
 
     /// Looks at a frame. The input for the network, if it is to be classified; `must` demands that.
-    pub(super) fn look(&mut self, image: &ImageView<'_>, must: bool) -> Result<Option<&[i8]>, ImagingError> {
-        self.preprocessor.quantise(&image.region(self.region), &mut self.input)?;
+    pub(super) fn look(
+        &mut self,
+        parallel: &dyn Parallel,
+        image: &ImageView<'_>,
+        must: bool,
+    ) -> Result<Option<&[i8]>, ImagingError> {
+        // Most frames go no further where a change is waited for: no reason to wake all threads.
+        let parallel: &dyn Parallel = if self.watch.is_some() { &Sequential } else { parallel };
+        self.preprocessor.quantise_on(parallel, &image.region(self.region), &mut self.input)?;
         if let Some(watch) = &mut self.watch {
             let is_new = watch.change.look(&self.input);
             let is_due = watch.last.is_none_or(|last| last.elapsed() >= watch.refresh);
