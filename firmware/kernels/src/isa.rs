@@ -18,7 +18,7 @@ use crate::{CacheSizes, ConvolutionParameters, KernelError};
 #[cfg(any(target_arch = "aarch64", target_arch = "x86_64"))]
 use crate::convolution::tiled::{self, is_available};
 #[cfg(target_arch = "aarch64")]
-use crate::neon::{self, NeonDot, NeonI8mm, NeonMlal};
+use crate::neon::{self, NeonDot, NeonDotInOrder, NeonI8mm, NeonMlal};
 #[cfg(target_arch = "x86_64")]
 use crate::x86::{X86Avx2, X86AvxVnni, X86Vnni};
 
@@ -88,7 +88,13 @@ instruction_sets! {
         "neon_mlal_winograd_4x4", WINOGRAD, on!("aarch64", neon::pack_winograd);
         "neon_mlal_depthwise", DEPTHWISE, on!("aarch64", depthwise::pack);
     ]
-    /// NEON with `sdot` (Cortex-A55, A76, A78AE).
+    /// NEON with `sdot`, for cores that take instructions in their order (Cortex-A55): whoever knows the
+    /// core has to choose it.
+    NeonDotInOrder: "neon_dot_in_order", on!("aarch64", is_available::<NeonDotInOrder>), || Vectors::BASELINE, [
+        "neon_dot_in_order_6x16", ALL, on!("aarch64", tiled::pack::<NeonDotInOrder>);
+        "neon_dot_in_order_depthwise", DEPTHWISE, on!("aarch64", depthwise::pack);
+    ]
+    /// NEON with `sdot` (Cortex-A76, A78AE).
     NeonDot: "neon_dot", on!("aarch64", is_available::<NeonDot>), || Vectors::BASELINE, [
         "neon_dot_6x16", ALL, on!("aarch64", tiled::pack::<NeonDot>);
         "neon_dot_depthwise", DEPTHWISE, on!("aarch64", depthwise::pack);

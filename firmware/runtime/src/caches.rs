@@ -3,17 +3,15 @@
 //! Linux lists them in sysfs when the device tree or the firmware describes them, which that of
 //! many Arm boards does not. Those are known by the part number of their cores.
 
-use std::fs;
 use std::path::Path;
 
 use resight_kernels::CacheSizes;
 
-use crate::threads;
+use crate::part::{Part, text};
 
-/// The caches of the fastest core that this process may use.
-pub(crate) fn cache_sizes() -> CacheSizes {
-    let cpu = Path::new(threads::CPUS).join(format!("cpu{}", threads::fastest_core()));
-    listed(&cpu).or_else(|| known(midr(&cpu)?)).unwrap_or_default()
+/// The data caches of a core whose folder this is.
+pub(crate) fn cache_sizes(cpu: &Path) -> CacheSizes {
+    listed(cpu).or_else(|| known(Part::of(cpu)?)).unwrap_or_default()
 }
 
 /// What `cache/` below `cpu` lists, when that includes the first two levels.
@@ -41,43 +39,29 @@ fn listed(cpu: &Path) -> Option<CacheSizes> {
     Some(CacheSizes { l1d: l1d?, l2, l2_cores, l3 })
 }
 
-/// The main identification register of a core.
-fn midr(cpu: &Path) -> Option<u64> {
-    let text = text(&cpu.join("regs/identification/midr_el1"))?;
-    u64::from_str_radix(text.trim_start_matches("0x"), 16).ok()
-}
-
 /// The caches of the boards that have these cores; where boards differ, the smallest.
-fn known(midr: u64) -> Option<CacheSizes> {
-    const ARM: u64 = 0x41;
-    if midr >> 24 & 0xff != ARM {
-        return None;
-    }
+fn known(part: Part) -> Option<CacheSizes> {
     let kib = |l1d: usize, l2: usize, l2_cores, l3: usize| CacheSizes {
         l1d: l1d << 10,
         l2: l2 << 10,
         l2_cores,
         l3: l3 << 10,
     };
-    Some(match midr >> 4 & 0xfff {
-        // Cortex-A53: Raspberry Pi 3 and Zero 2.
-        0xd03 => kib(32, 512, 4, 0),
-        // Cortex-A55: RK3566 has no second level of its own, RK3588 has 128 KiB.
-        0xd05 => kib(32, 128, 1, 512),
-        // Cortex-A57: Jetson Nano.
-        0xd07 => kib(32, 2048, 4, 0),
-        // Cortex-A72: Raspberry Pi 4.
-        0xd08 => kib(32, 1024, 4, 0),
-        // Cortex-A76: Raspberry Pi 5 and RK3588.
-        0xd0b => kib(64, 512, 1, 2048),
-        // Cortex-A78 and A78AE: Jetson Orin.
-        0xd41 | 0xd42 => kib(64, 256, 1, 2048),
+    Some(match part {
+        // Raspberry Pi 3 and Zero 2.
+        Part::CORTEX_A53 => kib(32, 512, 4, 0),
+        // RK3566 has no second level of its own, RK3588 has 128 KiB.
+        Part::CORTEX_A55 => kib(32, 128, 1, 512),
+        // Jetson Nano.
+        Part::CORTEX_A57 => kib(32, 2048, 4, 0),
+        // Raspberry Pi 4.
+        Part::CORTEX_A72 => kib(32, 1024, 4, 0),
+        // Raspberry Pi 5 and RK3588.
+        Part::CORTEX_A76 => kib(64, 512, 1, 2048),
+        // Jetson Orin.
+        Part::CORTEX_A78 | Part::CORTEX_A78AE => kib(64, 256, 1, 2048),
         _ => return None,
     })
-}
-
-fn text(path: &Path) -> Option<String> {
-    Some(fs::read_to_string(path).ok()?.trim().to_owned())
 }
 
 /// `32K` or `2M`, between a kibibyte and a gibibyte.
@@ -104,6 +88,8 @@ fn count(list: &str) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     /// A CPU's folder with caches of `(level, type, size, shared_cpu_list)`.
@@ -149,16 +135,14 @@ mod tests {
     }
 
     #[test]
-    fn a_core_is_known_by_its_register() {
+    fn a_core_without_a_list_is_known_by_its_part_number() {
         let folder = cpu(&[]);
+        assert_eq!(cache_sizes(folder.path()), CacheSizes::default());
         let registers = folder.path().join("regs/identification");
         fs::create_dir_all(&registers).unwrap();
         fs::write(registers.join("midr_el1"), "0x00000000410fd083\n").unwrap();
-        let sizes = known(midr(folder.path()).unwrap()).unwrap();
-        assert_eq!(sizes, CacheSizes { l1d: 32 << 10, l2: 1 << 20, l2_cores: 4, l3: 0 });
-        // An Arm core nobody has listed, and a part number of another implementer.
-        assert_eq!(known(0x410f_fff0), None);
-        assert_eq!(known(0x510f_d083), None);
+        let expected = CacheSizes { l1d: 32 << 10, l2: 1 << 20, l2_cores: 4, l3: 0 };
+        assert_eq!(cache_sizes(folder.path()), expected);
     }
 
     #[test]

@@ -42,6 +42,7 @@ mod layer;
 pub mod layers;
 mod model;
 pub mod nnef;
+mod part;
 mod plan;
 mod program;
 mod quantisation;

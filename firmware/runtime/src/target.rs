@@ -1,11 +1,14 @@
 //! What a network is packed for.
 
 use std::env;
+use std::path::{Path, PathBuf};
 
 use resight_kernels::{CacheSizes, Isa};
 
 use crate::caches::cache_sizes;
 use crate::error::RuntimeError;
+use crate::part::Part;
+use crate::threads;
 
 /// The environment variable that forces an instruction set.
 pub const ISA_VARIABLE: &str = "RESIGHT_ISA";
@@ -37,7 +40,7 @@ impl Target {
     /// # Errors
     /// A name that is unknown or that this CPU cannot run; there is no silent fallback.
     pub fn of_this_machine() -> Result<Self, RuntimeError> {
-        Ok(Self { isa: isa_from_environment()?, caches: cache_sizes(), threads: 1 })
+        Ok(Self { isa: isa_from_environment()?, caches: cache_sizes(&fastest_core()), threads: 1 })
     }
 
     /// With another instruction set.
@@ -53,11 +56,44 @@ impl Target {
     }
 }
 
-/// The instruction set that `RESIGHT_ISA` names, or the best one of this CPU.
+/// The instruction set that `RESIGHT_ISA` names, or the best one of this CPU's fastest core.
 ///
 /// # Errors
 /// A name that is unknown or that this CPU cannot run; there is no silent fallback.
 pub fn isa_from_environment() -> Result<Isa, RuntimeError> {
     let name = env::var(ISA_VARIABLE).ok().filter(|name| !name.is_empty());
-    Ok(Isa::select(name.as_deref())?)
+    let isa = Isa::select(name.as_deref())?;
+    Ok(if name.is_none() { suited(isa, &fastest_core()) } else { isa })
+}
+
+/// The same instructions in the order that suits a core whose folder this is.
+fn suited(isa: Isa, cpu: &Path) -> Isa {
+    let in_order = isa == Isa::NeonDot && Part::of(cpu).is_some_and(Part::takes_dot_in_order);
+    if in_order { Isa::NeonDotInOrder } else { isa }
+}
+
+/// Where Linux describes the fastest core that this process may use.
+fn fastest_core() -> PathBuf {
+    Path::new(threads::CPUS).join(format!("cpu{}", threads::fastest_core()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn an_in_order_core_gets_the_order_that_suits_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let registers = folder.path().join("regs/identification");
+        fs::create_dir_all(&registers).unwrap();
+        let suited_to = |register: &str, isa| {
+            fs::write(registers.join("midr_el1"), register).unwrap();
+            suited(isa, folder.path())
+        };
+        assert_eq!(suited_to("0x412fd050", Isa::NeonDot), Isa::NeonDotInOrder);
+        assert_eq!(suited_to("0x412fd050", Isa::NeonMlal), Isa::NeonMlal);
+        assert_eq!(suited_to("0x414fd0b1", Isa::NeonDot), Isa::NeonDot);
+    }
 }

@@ -3,6 +3,7 @@
 mod blocks;
 mod detect;
 mod dot;
+mod dot_in_order;
 mod epilogue;
 mod i8mm;
 mod kernel_6x16;
@@ -11,6 +12,7 @@ mod panel;
 mod winograd;
 
 pub(crate) use dot::NeonDot;
+pub(crate) use dot_in_order::NeonDotInOrder;
 pub(crate) use i8mm::NeonI8mm;
 pub(crate) use mlal::NeonMlal;
 pub(crate) use winograd::pack as pack_winograd;
