@@ -5,6 +5,13 @@
 //! Buchsbaum, "A spatial processor model for object colour perception", 1980), the tone curve
 //! is sRGB's (IEC 61966-2-1). That is enough to classify, not to print.
 
+use std::sync::Mutex;
+
+use resight_base::sync::lock;
+use resight_kernels::Parallel;
+
+use crate::bands::{MAX_BANDS, Pieces};
+
 /// Bits that values are brought to before they are scaled.
 const BITS: u32 = 12;
 
@@ -146,31 +153,77 @@ pub(crate) struct Mosaic<'a> {
     pub(crate) depth: BayerDepth,
 }
 
-/// Demosaics, and keeps its buffers.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Demosaic {
+/// What one band of rows needs, kept from call to call.
+#[derive(Debug, Default)]
+struct Band {
     /// Two rows of values.
     rows: [Vec<u16>; 2],
+    /// Of red, green and blue.
+    sums: [u64; 3],
+}
+
+/// Demosaics, and keeps its buffers.
+#[derive(Debug, Default)]
+pub(crate) struct Demosaic {
+    bands: Vec<Mutex<Band>>,
     /// Linear pixels, `[height][width][3]`.
     linear: Vec<u16>,
     /// The tone curve.
     curve: Vec<u8>,
 }
 
+impl Clone for Demosaic {
+    /// Buffers only: a copy makes its own.
+    fn clone(&self) -> Self {
+        Self::default()
+    }
+}
+
 impl Demosaic {
-    /// Writes `[height][width][3]`, each side as many pixels as there are blocks.
-    pub(crate) fn rgb(&mut self, mosaic: &Mosaic<'_>, rgb: &mut Vec<u8>) {
+    /// Writes `[height][width][3]`, each side as many pixels as there are blocks, in bands of rows that
+    /// `parallel` runs. The bytes do not depend on how many there are.
+    pub(crate) fn rgb(&mut self, parallel: &dyn Parallel, mosaic: &Mosaic<'_>, rgb: &mut Vec<u8>) {
         if self.curve.is_empty() {
             self.curve = curve();
         }
         let [height, width] = mosaic.blocks.map(|side| side as usize);
+        self.linear.resize(height * width * 3, 0);
+        rgb.resize(self.linear.len(), 0);
+        let rows = height.div_ceil(parallel.threads().clamp(1, MAX_BANDS)).max(1);
+        let parts = height.div_ceil(rows);
+        if self.bands.len() < parts {
+            self.bands.resize_with(parts, Mutex::default);
+        }
+        let Self { bands, linear, curve } = self;
+        let pieces = Pieces::new(linear.chunks_mut(rows * width * 3));
+        parallel.run(parts, &|part| {
+            let Some(linear) = pieces.take(part) else { return };
+            lock(&bands[part]).unpack(mosaic, part * rows, linear);
+        });
+        let mut sums = [0; 3];
+        for band in &bands[..parts] {
+            sums.iter_mut().zip(lock(band).sums).for_each(|(sum, part)| *sum += part);
+        }
+        let gains = sums.map(|sum| gain(sums[1], sum));
+        let pieces = Pieces::new(rgb.chunks_mut(rows * width * 3));
+        parallel.run(parts, &|part| {
+            let Some(rgb) = pieces.take(part) else { return };
+            develop(&linear[part * rows * width * 3..], gains, curve, rgb);
+        });
+    }
+}
+
+impl Band {
+    /// Makes linear pixels of the rows from `first` on, and their sums.
+    fn unpack(&mut self, mosaic: &Mosaic<'_>, first: usize, linear: &mut [u16]) {
+        let width = mosaic.blocks[1] as usize;
         let [red, green, other_green, blue] = mosaic.order.places();
         let [upper, lower] = &mut self.rows;
         upper.resize(2 * width, 0);
         lower.resize(2 * width, 0);
-        self.linear.resize(height * width * 3, 0);
         let mut sums = [0u64; 3];
-        for (row, output) in self.linear.chunks_exact_mut(width * 3).enumerate() {
+        for (row, output) in linear.chunks_exact_mut(width * 3).enumerate() {
+            let row = first + row;
             mosaic.depth.unpack(&mosaic.bytes[2 * row * mosaic.stride..], mosaic.left, upper);
             mosaic.depth.unpack(&mosaic.bytes[(2 * row + 1) * mosaic.stride..], mosaic.left, lower);
             let blocks = upper.chunks_exact(2).zip(lower.chunks_exact(2));
@@ -183,13 +236,16 @@ impl Demosaic {
                 }
             }
         }
-        let gains = sums.map(|sum| gain(sums[1], sum));
-        rgb.resize(self.linear.len(), 0);
-        for (output, pixel) in rgb.chunks_exact_mut(3).zip(self.linear.chunks_exact(3)) {
-            for ((output, &value), gain) in output.iter_mut().zip(pixel).zip(gains) {
-                let balanced = (u32::from(value) * gain) >> GAIN_BITS;
-                *output = self.curve[(balanced as usize).min(LEVELS - 1)];
-            }
+        self.sums = sums;
+    }
+}
+
+/// Balances linear pixels and bends them by the curve.
+fn develop(linear: &[u16], gains: [u32; 3], curve: &[u8], rgb: &mut [u8]) {
+    for (output, pixel) in rgb.chunks_exact_mut(3).zip(linear.chunks_exact(3)) {
+        for ((output, &value), gain) in output.iter_mut().zip(pixel).zip(gains) {
+            let balanced = (u32::from(value) * gain) >> GAIN_BITS;
+            *output = curve[(balanced as usize).min(LEVELS - 1)];
         }
     }
 }
@@ -213,4 +269,27 @@ fn curve() -> Vec<u8> {
         libm::round(255.0 * encoded) as u8
     };
     (0..LEVELS).map(level).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use resight_kernels::Sequential;
+
+    use super::*;
+    use crate::bands::tests::Backwards;
+
+    #[test]
+    fn the_bytes_do_not_depend_on_the_threads() {
+        let bytes: Vec<u8> = (0..26 * 14).map(|index: usize| (index * index / 3 % 251) as u8).collect();
+        let depth = BayerDepth::from_name("8").unwrap();
+        let mosaic =
+            Mosaic { bytes: &bytes, stride: 14, left: 0, blocks: [13, 7], order: BayerOrder::Grbg, depth };
+        let (mut whole, mut found) = (vec![], vec![]);
+        Demosaic::default().rgb(&Sequential, &mosaic, &mut whole);
+        assert_eq!(whole.len(), 13 * 7 * 3);
+        for threads in [2, 3, 8, 64] {
+            Demosaic::default().rgb(&Backwards(threads), &mosaic, &mut found);
+            assert_eq!(found, whole, "{threads} threads");
+        }
+    }
 }

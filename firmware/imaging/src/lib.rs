@@ -4,6 +4,7 @@
 //! and resizing, cropping and normalising as torchvision does it ([`Preprocessor`]), byte for
 //! byte the same on every machine.
 
+mod bands;
 mod bayer;
 mod channels;
 mod colours;

@@ -7,6 +7,7 @@
 use std::ops::Range as Columns;
 
 use image::RgbImage;
+use resight_kernels::Sequential;
 
 use crate::bayer::{self, BayerDepth, BayerOrder};
 use crate::colours::Colours;
@@ -431,7 +432,7 @@ impl<'a> ImageView<'a> {
         let mut demosaiced = vec![];
         let image = match self.bayer() {
             Some(mosaic) => {
-                bayer::Demosaic::default().rgb(&mosaic, &mut demosaiced);
+                bayer::Demosaic::default().rgb(&Sequential, &mosaic, &mut demosaiced);
                 ImageView::rgb(&demosaiced, [height, width]).expect("a buffer made for this size")
             }
             None => *self,

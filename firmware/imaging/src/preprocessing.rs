@@ -279,7 +279,7 @@ impl Preprocessor {
         target.resize(crop.size[0] as usize * crop.size[1] as usize * 3, 0);
         match image.bayer() {
             Some(mosaic) => {
-                self.demosaic.rgb(&mosaic, &mut self.demosaiced);
+                self.demosaic.rgb(parallel, &mosaic, &mut self.demosaiced);
                 let image = ImageView::rgb(&self.demosaiced, size).expect("a buffer made for this size");
                 self.resizer.resize(parallel, &image, crop, target);
             }

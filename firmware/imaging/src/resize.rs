@@ -14,13 +14,13 @@
 //! Threads share the rows of the crop in bands. Each resizes the columns of the rows that its own
 //! band needs; those between two bands, one to a few, are done twice.
 
-use std::array;
 use std::ops::Range;
 use std::sync::Mutex;
 
 use resight_base::sync::lock;
 use resight_kernels::Parallel;
 
+use crate::bands::{MAX_BANDS, Pieces};
 use crate::pixels::{ImageView, Scratch};
 
 /// Fractional bits of a weight.
@@ -48,9 +48,6 @@ const TAPS: usize = 4;
 
 /// Output pixels of a row that are made at a time.
 const PIXELS: usize = 4;
-
-/// More bands than this are not made: rows between two of them are resized twice.
-const MAX_BANDS: usize = 8;
 
 /// The weights of one axis.
 #[derive(Debug, Clone, Default)]
@@ -194,11 +191,9 @@ impl Resizer {
         if self.bands.0.len() < parts {
             self.bands.0.resize_with(parts, Mutex::default);
         }
-        // Whoever runs a band takes its rows, so that none is done twice.
-        let mut rest = output.chunks_mut(rows * width * 3);
-        let outputs: [_; MAX_BANDS] = array::from_fn(|_| Mutex::new(rest.next()));
+        let pieces = Pieces::new(output.chunks_mut(rows * width * 3));
         parallel.run(parts, &|part| {
-            let Some(output) = lock(&outputs[part]).take() else { return };
+            let Some(output) = pieces.take(part) else { return };
             let rows = part * rows..part * rows + output.len() / (width * 3);
             lock(&self.bands.0[part]).resize(&self.axes, source, rows, output);
         });
@@ -306,22 +301,7 @@ mod tests {
     use resight_kernels::Sequential;
 
     use super::*;
-
-    /// So many threads, of which the last one is first, and does everything twice.
-    struct Backwards(usize);
-
-    impl Parallel for Backwards {
-        fn threads(&self) -> usize {
-            self.0
-        }
-
-        fn run(&self, parts: usize, task: &(dyn Fn(usize) + Sync)) {
-            for part in (0..parts).rev() {
-                task(part);
-                task(part);
-            }
-        }
-    }
+    use crate::bands::tests::Backwards;
 
     #[test]
     fn the_bytes_do_not_depend_on_the_threads() {
