@@ -9,13 +9,13 @@ use resight_imaging::{ImageView, Preprocessing, Preprocessor, RgbImage};
 use resight_model_file::{Activation, Labels};
 use resight_runtime::{Classifier, Model, Target, ThreadSettings, sigmoid, softmax};
 
-use crate::import::import_sized;
+use crate::import::import_any;
 use crate::preprocess;
 use crate::reference::Reference;
 
 /// A network that turns a photograph into logits.
 pub enum AnyModel {
-    /// f32, run by tract.
+    /// f32, run by tract; of a quantised ONNX file with its roundings.
     Float(Box<FloatModel>),
     /// int8, run by our kernels.
     Int8(Arc<Model>, Box<Classifier>),
@@ -55,7 +55,7 @@ impl AnyModel {
     /// As [`load`](Self::load).
     pub fn load_sized(path: &Path, target: &Target, size: Option<[usize; 2]>) -> Result<Self> {
         if is_onnx(path) {
-            let imported = import_sized(path, size)?;
+            let (imported, _) = import_any(path, size)?;
             let preprocessing = preprocess::find(&imported, path)?
                 .preprocessing(&imported)
                 .with_context(|| path.display().to_string())?;

@@ -2,9 +2,12 @@
 
 pub mod cards;
 pub mod classifier;
+pub mod comparison;
+pub mod convert;
 pub mod coverage;
 pub mod decisions;
 pub mod evaluate;
+pub mod export;
 pub mod fetch;
 pub mod function;
 pub mod graph;

@@ -28,10 +28,16 @@ enum Command {
     Fetch(commands::fetch::Arguments),
     /// Turn an f32 ONNX network into an int8 model file.
     Quantize(commands::quantize::Arguments),
+    /// Turn an ONNX network that is quantised already into a model file.
+    Convert(commands::convert::Arguments),
     /// Teach a network classes of your own from folders of photographs.
     Teach(commands::teach::Arguments),
     /// Compare models on a folder of labelled images.
     Evaluate(commands::evaluate::Arguments),
+    /// Compare two networks with each other, layer by layer.
+    Compare(commands::compare::Arguments),
+    /// Write a model file's network as a standard ONNX file.
+    Export(commands::export::Arguments),
     /// Classify images.
     Classify(commands::classify::Arguments),
     /// Show a model's layers, sizes, scales and kernels.
@@ -68,8 +74,11 @@ fn main() -> ExitCode {
         Command::Demo(arguments) => arguments.run(),
         Command::Fetch(arguments) => arguments.run(),
         Command::Quantize(arguments) => arguments.run(),
+        Command::Convert(arguments) => arguments.run(),
         Command::Teach(arguments) => arguments.run(),
         Command::Evaluate(arguments) => arguments.run(),
+        Command::Compare(arguments) => arguments.run(),
+        Command::Export(arguments) => arguments.run(),
         Command::Classify(arguments) => arguments.run(),
         Command::Inspect(arguments) => arguments.run(),
         Command::Bench(arguments) => arguments.run(),

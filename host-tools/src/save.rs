@@ -3,9 +3,13 @@
 use std::path::Path;
 
 use anyhow::{Result, ensure};
-use resight_model_file::{Calibration, Labels, Provenance, Task, sha256_of_file};
+use resight_imaging::Preprocessing;
+use resight_model_file::{Activation, Calibration, Golden, Labels, Provenance, Task, sha256_of_file};
 use resight_runtime::{Layers, ModelParts};
+use serde_json::Value;
+use tract_onnx::prelude::TypedModel;
 
+use crate::convert::Converted;
 use crate::quantise::{Options, Quantised};
 
 /// Writes `quantised`, which came from the ONNX file `source`, to `output`.
@@ -20,34 +24,84 @@ pub fn save(
     options: &Options,
     quantised: &Quantised,
 ) -> Result<()> {
-    let classes = quantised.golden.first().map_or(0, |golden| golden.logits().map_or(0, <[f32]>::len));
-    ensure!(
-        labels.len() == classes,
-        "{}: the network has {classes} classes, there are {} labels",
-        source.display(),
-        labels.len()
-    );
-    let provenance = Provenance {
-        source: source.file_name().unwrap_or_default().to_string_lossy().into_owned(),
-        source_sha256: sha256_of_file(source)?,
-        calibration: Some(Calibration {
-            images: quantised.report.images,
-            sha256: quantised.calibration_sha256.clone(),
-            method: quantised.report.method.to_owned(),
-        }),
-        tool: concat!("resight ", env!("CARGO_PKG_VERSION")).to_owned(),
+    let calibration = Calibration {
+        images: quantised.report.images,
+        sha256: quantised.calibration_sha256.clone(),
+        method: quantised.report.method.to_owned(),
     };
-    let parts = ModelParts {
-        name: &source.file_stem().unwrap_or_default().to_string_lossy(),
-        layers: &Layers::default(),
+    let network = Network {
         graph: &quantised.model,
-        task: Task::Classes { activation: quantised.activation },
-        labels,
-        preprocessing: &options.preprocessing,
-        provenance: &provenance,
-        report: &serde_json::to_value(&quantised.report)?,
+        report: serde_json::to_value(&quantised.report)?,
         golden: &quantised.golden,
+        activation: quantised.activation,
+        calibration: Some(calibration),
     };
-    parts.write(output)?;
-    Ok(())
+    network.save(output, source, labels, &options.preprocessing)
+}
+
+/// Writes `converted`, which came from the quantised ONNX file `source`, to `output`.
+///
+/// # Errors
+/// As [`save`].
+pub fn save_converted(
+    output: &Path,
+    source: &Path,
+    labels: &Labels,
+    preprocessing: &Preprocessing,
+    converted: &Converted,
+) -> Result<()> {
+    let network = Network {
+        graph: &converted.model,
+        report: serde_json::to_value(&converted.report)?,
+        golden: &converted.golden,
+        activation: converted.activation,
+        calibration: None,
+    };
+    network.save(output, source, labels, preprocessing)
+}
+
+/// A network on its way into a model file.
+struct Network<'a> {
+    graph: &'a TypedModel,
+    report: Value,
+    golden: &'a [Golden],
+    activation: Activation,
+    calibration: Option<Calibration>,
+}
+
+impl Network<'_> {
+    fn save(
+        self,
+        output: &Path,
+        source: &Path,
+        labels: &Labels,
+        preprocessing: &Preprocessing,
+    ) -> Result<()> {
+        let classes = self.golden.first().map_or(0, |golden| golden.logits().map_or(0, <[f32]>::len));
+        ensure!(
+            labels.len() == classes,
+            "{}: the network has {classes} classes, there are {} labels",
+            source.display(),
+            labels.len()
+        );
+        let provenance = Provenance {
+            source: source.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+            source_sha256: sha256_of_file(source)?,
+            calibration: self.calibration,
+            tool: concat!("resight ", env!("CARGO_PKG_VERSION")).to_owned(),
+        };
+        let parts = ModelParts {
+            name: &source.file_stem().unwrap_or_default().to_string_lossy(),
+            layers: &Layers::default(),
+            graph: self.graph,
+            task: Task::Classes { activation: self.activation },
+            labels,
+            preprocessing,
+            provenance: &provenance,
+            report: &self.report,
+            golden: self.golden,
+        };
+        parts.write(output)?;
+        Ok(())
+    }
 }

@@ -1602,7 +1602,7 @@ fn unsupported_nodes_are_named() {
     refused(one("Transpose"), "odd", "NCHW");
     refused(one("Gather"), "odd", "missing");
     for operator in ["QLinearConv", "QuantizeLinear", "DequantizeLinear", "ConvInteger", "QLinearAdd"] {
-        refused(one(operator), "odd", "already quantised; export the f32 model");
+        refused(one(operator), "odd", "quantised already; `resight convert` takes such files");
     }
     let mut foreign = one("FusedConv");
     graph(&mut foreign).node[1].domain = "com.microsoft".into();
@@ -1694,7 +1694,7 @@ fn unusable_weights_are_named() {
         "conv",
         "empty",
     );
-    refused(with(|t| t.data_type = DataType::Int8 as i32), "conv", "already quantised");
+    refused(with(|t| t.data_type = DataType::Int8 as i32), "conv", "quantised already");
     refused(with(|t| t.data_type = DataType::String as i32), "conv", "STRING");
     refused(with(|t| t.data_type = 99), "conv", "number 99");
     refused(with(|t| t.segment = Some(Segment::default())), "conv", "segments");

@@ -2,14 +2,18 @@
 
 pub(crate) mod bench;
 pub(crate) mod classify;
+pub(crate) mod compare;
 pub(crate) mod completions;
+pub(crate) mod convert;
 pub(crate) mod demo;
 pub(crate) mod deploy;
 pub(crate) mod evaluate;
+pub(crate) mod export;
 pub(crate) mod fetch;
 mod gate;
 pub(crate) mod inspect;
 pub(crate) mod keygen;
+mod network;
 mod pictures;
 pub(crate) mod quantize;
 pub(crate) mod sign;

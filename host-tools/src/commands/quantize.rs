@@ -4,18 +4,17 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
-use resight::import::{Imported, import_sized};
-use resight::label_files::{LabelFile, LabelFormat};
+use resight::import::import_sized;
 use resight::quantise::{Method, Options, Rounding, check, quantise};
 use resight::readable::ReadableImages;
 use resight::save::save;
 use resight_base::console::print_line;
-use resight_base::files::check_writable;
 use resight_imaging::ImageFolder;
-use resight_model_file::{Activation, Labels};
+use resight_model_file::Activation;
 use serde_json::json;
 
 use super::gate::Gate;
+use super::network::{self, check_output};
 use super::pictures::{PictureArguments, warn_of_better};
 use super::{Bars, megabytes, print_json, took};
 
@@ -59,7 +58,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "N")]
     images: Option<usize>,
     /// Height and width of the network's image, such as 224x224, where the file leaves them open.
-    #[arg(long, value_name = "HxW", value_parser = size)]
+    #[arg(long, value_name = "HxW", value_parser = network::size)]
     input: Option<[usize; 2]>,
     #[command(flatten)]
     pictures: PictureArguments,
@@ -106,34 +105,6 @@ impl Arguments {
         Self { pictures: self.pictures.resized(pixels), ..self }
     }
 
-    /// The names of the network's classes. Where it has one output, one name is enough: the other
-    /// class is everything else.
-    fn labels_of(&self, imported: &Imported) -> Result<Labels> {
-        let file = LabelFile::read(&self.labels)?;
-        let labels = &file.labels;
-        if file.format != LabelFormat::Lines {
-            log::info!("{}: {} names, understood as {}", self.labels.display(), labels.len(), file.format);
-        }
-        if let (true, 1, Some(name)) = (imported.is_binary, labels.len(), labels.name(0)) {
-            let both = format!("not {name}\n{}", labels.to_text());
-            return Ok(Labels::parse(&self.labels.display().to_string(), both.as_bytes())?);
-        }
-        let classes = imported.graph.nodes.last().map_or(0, |node| node.shape[0]);
-        ensure!(
-            !imported.is_binary || labels.len() == classes,
-            "{}: {} labels, but {} has one output: two classes, the one of output 0 first, or the name of the \
-             second alone; one line per class is expected, in their order",
-            self.labels.display(),
-            labels.len(),
-            self.model.display()
-        );
-        let (labels, note) = file.for_classes(classes, &self.model.display().to_string())?;
-        if let Some(note) = note {
-            log::warn!("{note}");
-        }
-        Ok(labels)
-    }
-
     /// What the options alone can be refused for.
     fn method(&self) -> Result<Method> {
         ensure!(self.images != Some(0), "--images must be at least 1");
@@ -141,41 +112,11 @@ impl Arguments {
             self.percentile > 50.0 && self.percentile <= 100.0,
             "--percentile must be above 50 and at most 100"
         );
-        ensure!(
-            !self.output.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("onnx")),
-            "{}: a model file is no ONNX file; name it {}",
-            self.output.display(),
-            self.output.with_extension("resight.tar").display()
-        );
-        check_writable(&self.output)?;
+        check_output(&self.output)?;
         Ok(match self.method {
             Method::Percentile(_) => Method::Percentile(self.percentile),
             other => other,
         })
-    }
-
-    /// The network, as the options want it.
-    fn imported(&self) -> Result<Imported> {
-        let mut imported = import_sized(&self.model, self.input)?;
-        if let (Some(input), Some(node)) = (self.input, imported.graph.nodes.first()) {
-            ensure!(
-                node.shape[1..] == input,
-                "{}: its image is of {}x{}, whatever --input says; leave that out, or export with open height and width",
-                self.model.display(),
-                node.shape[1],
-                node.shape[2]
-            );
-        }
-        if let Some(activation) = self.activation {
-            ensure!(
-                !imported.is_binary,
-                "{}: --activation is for several outputs; this network has one, whose sigmoid is the probability \
-                 of the second of two classes",
-                self.model.display()
-            );
-            imported.activation = activation;
-        }
-        Ok(imported)
     }
 
     pub(crate) fn run(self) -> Result<()> {
@@ -185,9 +126,10 @@ impl Arguments {
         let passed_over = folder.passed_over();
         let mut images = folder.files;
         images.truncate(self.images.unwrap_or(usize::MAX));
-        let imported = self.imported()?;
+        let imported = import_sized(&self.model, self.input)?;
+        let imported = network::as_wanted(imported, &self.model, self.input, self.activation)?;
         // Before the calibration, which takes its time.
-        let labels = self.labels_of(&imported)?;
+        let labels = network::labels(&self.labels, &self.model, &imported)?;
         let named = || self.model.display().to_string();
         let preprocessing = self.pictures.preprocessing(&imported, &self.model).with_context(named)?;
         let mut options = Options::new(method, preprocessing);
@@ -240,14 +182,5 @@ impl Arguments {
             took(start)
         ))?;
         Ok(())
-    }
-}
-
-/// Height and width, such as `224x224`.
-fn size(text: &str) -> Result<[usize; 2], String> {
-    let sides = text.split_once(['x', 'X']).map(|(height, width)| [height.parse(), width.parse()]);
-    match sides {
-        Some([Ok(height), Ok(width)]) if height > 0 && width > 0 => Ok([height, width]),
-        _ => Err("expected height and width, such as 224x224".into()),
     }
 }

@@ -17,13 +17,28 @@ use super::tensor;
 
 /// Gives a network of one output a first one that is always zero. Says whether it is one.
 pub(super) fn two_classes(graph: &mut FloatGraph, proto: &mut ModelProto) -> bool {
-    let Some(last) = graph.nodes.last_mut() else { return false };
-    let Operator::Linear { weights, bias } = &mut last.operator else { return false };
+    let Some((last, before)) = graph.nodes.split_last_mut() else { return false };
+    // In a quantised file the logit may be rounded.
+    let layer = match last.operator {
+        Operator::Table(_) => last.inputs.first().and_then(|&input| before.get_mut(input)),
+        _ => None,
+    };
+    let (weights, bias, shape) = match layer.map(|layer| (&mut layer.operator, &mut layer.shape)) {
+        Some((Operator::Convolution(layer), shape)) => (&mut layer.weights, &mut layer.bias, Some(shape)),
+        Some(_) => return false,
+        None => match &mut last.operator {
+            Operator::Linear { weights, bias } => (weights, bias, None),
+            _ => return false,
+        },
+    };
     let ([_], Some(reference)) = (bias.as_slice(), proto.graph.as_mut()) else { return false };
     let mut doubled = vec![0.0; weights.len()];
     doubled.append(weights);
     *weights = doubled;
     bias.insert(0, 0.0);
+    if let Some(shape) = shape {
+        shape[0] = 2;
+    }
     last.shape[0] = 2;
     let names = reference.node.iter().flat_map(|node| &node.output);
     let taken: HashSet<&String> = names.chain(reference.initializer.iter().map(|t| &t.name)).collect();

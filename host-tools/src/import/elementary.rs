@@ -25,16 +25,19 @@ pub(super) struct Elementary {
     pub(super) activation: Option<Activation>,
 }
 
-/// Reads the nodes that the output depends on.
+/// Reads the nodes that the output depends on. `rounds` says whether marks of what a quantised file
+/// rounds are among them.
 pub(super) fn elementary(
     proto: ModelProto,
     path: &Path,
     size: Option<[usize; 2]>,
+    rounds: bool,
 ) -> Result<Elementary, ImportError> {
     let refuse = |cause: String| ImportError::File { path: path.into(), cause };
     let mut model = Model::new(proto, size).map_err(refuse)?;
     let order = order(&model, path)?;
     let mut importer = Importer::new(&mut model, &order, path.parent().unwrap_or(Path::new("")));
+    importer.rounds = rounds;
     for &index in &order {
         let node = &model.graph.node[index];
         operators::read(&mut importer, node).map_err(|cause| node_error(path, node, cause))?;

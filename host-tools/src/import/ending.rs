@@ -29,25 +29,10 @@ pub(super) fn finish(nodes: &mut Vec<Folding>) -> Result<(), Refusal> {
     let linear = nodes.len() - 1;
     let features = nodes[linear].node.inputs[0];
     if !ends_in_average(nodes, features) {
-        let before = &nodes[features];
         if is_image(nodes, features) {
             return Err(nodes[linear].refusal("it takes the image itself; put a convolution before it"));
         }
-        let widening = Folding {
-            node: Node {
-                name: format!("{}_input", nodes[linear].node.name),
-                operator: Operator::GlobalAverage,
-                inputs: vec![features],
-                tensor: before.node.tensor.clone(),
-                shape: before.node.shape,
-            },
-            last: before.last,
-            selection: false,
-            absorbed: false,
-            operator: before.operator.clone(),
-        };
-        nodes.insert(linear, widening);
-        nodes[linear + 1].node.inputs = vec![linear];
+        widen(nodes);
     }
     // What lies behind the last image is the head; averages before it belong to gates and the like,
     // often over large images.
@@ -69,6 +54,64 @@ pub(super) fn finish(nodes: &mut Vec<Folding>) -> Result<(), Refusal> {
         }
     }
     Ok(())
+}
+
+/// Ends the `nodes` of a quantised file, which stay as the file has them. Averages over the image are
+/// rounded to 8 bits like any other result. Where the file rounds its logits too, nothing follows them;
+/// else they are those of a linear layer, before which the numbers are widened.
+pub(super) fn finish_rounded(nodes: &mut Vec<Folding>) -> Result<(), Refusal> {
+    let Some(last) = nodes.last() else {
+        return Err(Refusal { node: "(none)".into(), operator: "input".into(), cause: CAUSE.into() });
+    };
+    let is_rounded = matches!(last.node.operator, Operator::Table(_));
+    if is_rounded && last.node.shape[1..] != [1, 1] {
+        return Err(last.refusal(CAUSE));
+    }
+    let mut kept = None;
+    if !is_rounded {
+        linear_last(nodes)?;
+        // An average that is not rounded before it has 16 bits, as in every network.
+        let features = nodes.last().and_then(|last| last.node.inputs.first().copied());
+        kept = features.filter(|&features| ends_in_average(nodes, features));
+    }
+    for index in 0..nodes.len() {
+        if kept != Some(index) && matches!(nodes[index].node.operator, Operator::GlobalAverage) {
+            let [_, height, width] = nodes[nodes[index].node.inputs[0]].node.shape;
+            nodes[index].node.operator = Operator::AveragePool {
+                kernel: [height, width],
+                stride: [1, 1],
+                padding: [0; 4],
+                counts_padding: false,
+            };
+        }
+    }
+    if !is_rounded && kept.is_none() {
+        widen(nodes);
+    }
+    Ok(())
+}
+
+/// Puts an average over one position, which only widens the numbers, before the last node, the linear
+/// layer.
+fn widen(nodes: &mut Vec<Folding>) {
+    let linear = nodes.len() - 1;
+    let features = nodes[linear].node.inputs[0];
+    let before = &nodes[features];
+    let widening = Folding {
+        node: Node {
+            name: format!("{}_input", nodes[linear].node.name),
+            operator: Operator::GlobalAverage,
+            inputs: vec![features],
+            tensor: before.node.tensor.clone(),
+            shape: before.node.shape,
+        },
+        last: before.last,
+        selection: false,
+        absorbed: false,
+        operator: before.operator.clone(),
+    };
+    nodes.insert(linear, widening);
+    nodes[linear + 1].node.inputs = vec![linear];
 }
 
 /// Whether the node is the average that the last one, the linear layer, alone uses.

@@ -21,8 +21,14 @@ enum Step {
     Into(usize),
 }
 
-/// Folds `operations`; the result of the operation `output` is the network's.
-pub(super) fn fold(operations: Vec<Operation>, name: String, output: usize) -> Result<FloatGraph, Refusal> {
+/// Folds `operations`; the result of the operation `output` is the network's. `rounds` says that they
+/// are those of a quantised file.
+pub(super) fn fold(
+    operations: Vec<Operation>,
+    name: String,
+    output: usize,
+    rounds: bool,
+) -> Result<FloatGraph, Refusal> {
     let uses = uses(&operations, output);
     let shapes: Vec<[usize; 3]> = operations.iter().map(|o| o.shape).collect();
     let mut nodes: Vec<Folding> = Vec::new();
@@ -67,6 +73,7 @@ pub(super) fn fold(operations: Vec<Operation>, name: String, output: usize) -> R
             Kind::AveragePool { kernel, stride, padding, counts_padding } => {
                 Step::New(Operator::AveragePool { kernel, stride, padding, counts_padding })
             }
+            Kind::Rounding => Step::New(Operator::Table(Function::Argument)),
             Kind::Function(function) => Step::New(Operator::Table(function)),
             Kind::Multiply => Step::New(Operator::Multiply),
             Kind::Concat => Step::New(Operator::Concat),
@@ -103,7 +110,7 @@ pub(super) fn fold(operations: Vec<Operation>, name: String, output: usize) -> R
             }
         }
     }
-    finish(nodes, name)
+    finish(nodes, name, rounds)
 }
 
 /// How often each operation's result is needed for the output; 0 for one that is not.
@@ -268,7 +275,7 @@ fn select(inputs: usize, outputs: usize, before: usize, stride: [usize; 2]) -> F
 }
 
 /// Orders the nodes, ends them with an average and a linear layer, and checks the result.
-fn finish(mut nodes: Vec<Folding>, name: String) -> Result<FloatGraph, Refusal> {
+fn finish(mut nodes: Vec<Folding>, name: String, rounds: bool) -> Result<FloatGraph, Refusal> {
     // An absorbed addition moves its convolution behind the other operand.
     let mut order: Vec<usize> = (0..nodes.len()).filter(|&index| !nodes[index].absorbed).collect();
     order.sort_by_key(|&index| nodes[index].last);
@@ -283,7 +290,11 @@ fn finish(mut nodes: Vec<Folding>, name: String) -> Result<FloatGraph, Refusal> 
             *input = place[*input];
         }
     }
-    ending::finish(&mut nodes)?;
+    if rounds {
+        ending::finish_rounded(&mut nodes)?;
+    } else {
+        ending::finish(&mut nodes)?;
+    }
     let mut names: HashSet<String> = HashSet::new();
     // The last number that was appended to a name, so that many equal names take no longer.
     let mut numbers: HashMap<String, usize> = HashMap::new();

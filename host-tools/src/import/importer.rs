@@ -25,6 +25,8 @@ const MAX_CHAIN: usize = 16;
 pub(super) struct Importer<'a> {
     /// Version of the standard operators.
     pub(super) opset: i64,
+    /// Whether the file is quantised, so that nodes may mark what it rounds.
+    pub(super) rounds: bool,
     /// Index into `tensors` by name.
     initialisers: HashMap<String, usize>,
     tensors: Vec<TensorProto>,
@@ -78,6 +80,7 @@ impl<'a> Importer<'a> {
         let data = Data { operation: 0, shape: model.shape, padding: [0; 4], layout: model.layout.to_vec() };
         Importer {
             opset: model.opset,
+            rounds: false,
             initialisers: std::mem::take(&mut model.initialisers),
             tensors: std::mem::take(&mut model.tensors),
             folder,

@@ -48,6 +48,7 @@ mod operation;
 mod operators;
 mod order;
 mod preparation;
+mod quantised;
 mod tensor;
 mod value;
 mod window;
@@ -63,6 +64,7 @@ pub use error::ImportError;
 pub use limits::{MAX_ACTIVATIONS, MAX_DIMENSION, MAX_ELEMENTS, MAX_FILE_BYTES, MAX_WEIGHTS};
 pub use model::OPERATOR_SETS;
 pub use preparation::Preparation;
+pub use quantised::{FileQuantisation, is_quantised};
 
 /// A network that was read from an ONNX file.
 #[derive(Debug, Clone)]
@@ -122,11 +124,68 @@ pub fn import_proto_sized(
     path: &Path,
     size: Option<[usize; 2]>,
 ) -> Result<Imported, ImportError> {
+    import_float(proto, path, size, false)
+}
+
+/// Reads an ONNX file that is quantised already, with the size of [`import_sized`]: as the float network
+/// whose constants are the real numbers that the file means, and what the file rounds. The reference
+/// engine's form rounds as the file does.
+///
+/// # Errors
+/// As [`import`]; a file that is not quantised, and scales, zero points and types that cannot be used.
+pub fn import_quantised(
+    path: &Path,
+    size: Option<[usize; 2]>,
+) -> Result<(Imported, FileQuantisation), ImportError> {
+    import_quantised_proto(file::read(path)?, path, size)
+}
+
+/// As [`import_quantised`], of a model that is already in memory.
+///
+/// # Errors
+/// As [`import_quantised`].
+pub fn import_quantised_proto(
+    proto: ModelProto,
+    path: &Path,
+    size: Option<[usize; 2]>,
+) -> Result<(Imported, FileQuantisation), ImportError> {
+    if !is_quantised(&proto) {
+        let cause = "the network is not quantised; `resight quantize` makes an int8 network of it".into();
+        return Err(ImportError::File { path: path.into(), cause });
+    }
+    let (proto, quantisation) = quantised::dequantise(proto, path)?;
+    let mut imported = import_float(proto, path, size, true)?;
+    quantised::with_rounding(&mut imported.proto, &quantisation.tensors);
+    Ok((imported, quantisation))
+}
+
+/// Reads a file of either kind: a quantised one as a network of floats that rounds as it does.
+///
+/// # Errors
+/// As [`import`] and [`import_quantised`].
+pub fn import_any(
+    path: &Path,
+    size: Option<[usize; 2]>,
+) -> Result<(Imported, Option<FileQuantisation>), ImportError> {
+    let proto = file::read(path)?;
+    if is_quantised(&proto) {
+        let (imported, quantisation) = import_quantised_proto(proto, path, size)?;
+        return Ok((imported, Some(quantisation)));
+    }
+    Ok((import_proto_sized(proto, path, size)?, None))
+}
+
+fn import_float(
+    proto: ModelProto,
+    path: &Path,
+    size: Option<[usize; 2]>,
+    rounds: bool,
+) -> Result<Imported, ImportError> {
     let pair = |entry: &StringStringEntryProto| (entry.key.clone(), entry.value.clone());
     let metadata = proto.metadata_props.iter().map(pair).collect();
-    let elementary = elementary::elementary(proto, path, size)?;
+    let elementary = elementary::elementary(proto, path, size, rounds)?;
     let mut graph =
-        fold::fold(elementary.operations, elementary.name, elementary.output).map_err(|refusal| {
+        fold::fold(elementary.operations, elementary.name, elementary.output, rounds).map_err(|refusal| {
             ImportError::Node {
                 path: path.into(),
                 node: refusal.node,

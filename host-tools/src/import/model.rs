@@ -15,6 +15,7 @@ use tract_onnx::pb::{
 
 use super::error::{is_standard, printable, shown};
 use super::limits::check_activation;
+use super::quantised::Width;
 use super::tensor::{self, Constant};
 use super::value::{Axis, NCHW, NHWC};
 
@@ -221,6 +222,15 @@ fn operator_set(proto: &ModelProto) -> Result<i64, String> {
         None if proto.graph.is_none() => Err("not an ONNX file: it holds no graph".into()),
         None => Err("it names no ONNX operator set; export it again with opset 13".into()),
     }
+}
+
+/// The type of an input of 8-bit numbers. An image of them is one of grey levels from here on, which
+/// an int8 number is one of less 128.
+pub(super) fn image_of_integers(input: &mut ValueInfoProto) -> Option<Width> {
+    let Some(TypeValue::TensorType(tensor)) = input.r#type.as_mut()?.value.as_mut() else { return None };
+    let width = Width::of(tensor.elem_type).filter(|&width| width != Width::Int32)?;
+    tensor.elem_type = DataType::Uint8 as i32;
+    Some(width)
 }
 
 /// The only input.

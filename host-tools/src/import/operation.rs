@@ -37,6 +37,8 @@ pub(super) enum Kind {
         offset: Vec<f64>,
     },
     Relu,
+    /// What a quantised file rounds to 8 bits; nothing is folded across it.
+    Rounding,
     Add,
     MaxPool {
         kernel: [usize; 2],

@@ -62,7 +62,7 @@ pub(super) fn read(tensor: &TensorProto) -> Result<Constant, String> {
         }
         DataType::Int8 | DataType::Uint8 | DataType::Int4 | DataType::Uint4 => {
             return Err(format!(
-                "has the type {}: the file is already quantised; export the f32 model",
+                "has the type {}: the file is quantised already; `resight convert` takes such files, or export the f32 model",
                 data_type.as_str_name()
             ));
         }
@@ -74,6 +74,25 @@ pub(super) fn read(tensor: &TensorProto) -> Result<Constant, String> {
             ));
         }
     })
+}
+
+/// Reads the integers of a tensor of 8 or 32 bits whose data is in the protobuf.
+pub(super) fn read_integers(tensor: &TensorProto) -> Result<Array<i64>, String> {
+    let narrow = match DataType::try_from(tensor.data_type) {
+        Ok(DataType::Int8) => |byte: [u8; 1]| i32::from(byte[0].cast_signed()),
+        Ok(DataType::Uint8) => |byte: [u8; 1]| i32::from(byte[0]),
+        _ => {
+            let Constant::Integer(array) = read(tensor)? else { return Err("holds no integers".into()) };
+            let data = array.known().unwrap_or_default();
+            return Ok(Array { dims: array.dims, data });
+        }
+    };
+    if tensor.segment.is_some() {
+        return Err("is stored in segments, which is not supported; export it in one piece".into());
+    }
+    let dims = dimensions(tensor)?;
+    let data = values(&dims, elements(&dims)?, &tensor.raw_data, &tensor.int32_data, narrow)?;
+    Ok(Array { dims, data: data.into_iter().map(i64::from).collect() })
 }
 
 /// The dimensions of a tensor, none of them negative.

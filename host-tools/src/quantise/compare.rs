@@ -132,7 +132,10 @@ fn tensor_noise(float: &[f32], quantised: &[i8], channels: usize, scale: f64, ze
 }
 
 /// A golden vector on seeded noise: reaches saturation that photographs do not.
-fn noise_golden(model: &TypedModel, target: &Target) -> Result<Golden, QuantiseError> {
+///
+/// # Errors
+/// A network that cannot be run.
+pub fn noise_golden(model: &TypedModel, target: &Target) -> Result<Golden, QuantiseError> {
     let mut program = Program::compile(model, &Layers::default(), target)?;
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
     let input: Vec<i8> = (0..program.input_shape().iter().product())

@@ -104,7 +104,7 @@ impl LayerFault {
         QuantiseError::Layer { layer: node.name.clone(), fault: self }
     }
 
-    pub(super) fn graph(error: &TractError) -> Self {
+    pub(crate) fn graph(error: &TractError) -> Self {
         Self::Graph(format!("{error:#}"))
     }
 }

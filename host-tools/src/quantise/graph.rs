@@ -39,7 +39,8 @@ pub enum Encoding {
 }
 
 impl Encoding {
-    fn image(preprocessing: &Preprocessing) -> Self {
+    /// That of the image that `preprocessing` makes.
+    pub fn image(preprocessing: &Preprocessing) -> Self {
         let channels = 0..preprocessing.channels.count();
         let deviation = |c: usize| f64::from(preprocessing.standard_deviation[c]);
         Self::Image {
@@ -385,7 +386,8 @@ pub fn nhwc([channels, height, width]: [usize; 3]) -> [usize; 3] {
     [height, width, channels]
 }
 
-fn unique_names(graph: &FloatGraph) -> Vec<String> {
+/// The name of each node in NNEF and in the model file: safe, and different for each.
+pub fn unique_names(graph: &FloatGraph) -> Vec<String> {
     let mut seen: HashMap<String, usize> = HashMap::new();
     let clean = |c: char| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '_' };
     graph

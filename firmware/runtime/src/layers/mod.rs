@@ -5,6 +5,7 @@ mod average_pool;
 mod channels;
 mod concat;
 mod convolution;
+mod dequantise;
 mod global_average;
 mod linear;
 mod max_pool;
@@ -25,6 +26,7 @@ pub use self::average_pool::AveragePool;
 pub use self::channels::Channels;
 pub use self::concat::Concat;
 pub use self::convolution::Convolution;
+pub use self::dequantise::Dequantise;
 pub use self::global_average::GlobalAverage;
 pub use self::linear::Linear;
 pub use self::max_pool::MaxPool;
@@ -66,6 +68,7 @@ impl Default for Layers {
             .with::<Channels>()
             .with::<View>()
             .with::<Pad>()
+            .with::<Dequantise>()
     }
 }
 

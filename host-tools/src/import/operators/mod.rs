@@ -16,7 +16,9 @@ use super::attributes::Attributes;
 use super::constants;
 use super::error::{is_standard, printable};
 use super::importer::Importer;
-use super::value::Outcome;
+use super::operation::Kind;
+use super::quantised::{MARK, is_quantised_operator};
+use super::value::{Data, Outcome, Value};
 
 /// Reads a node that works on results of the network. The message of a refusal goes on after the
 /// node's name: `its weights are missing`.
@@ -93,8 +95,15 @@ pub(super) fn read(importer: &mut Importer<'_>, node: &NodeProto) -> Result<(), 
             printable(&attribute.name)
         ));
     }
-    if is_quantised(&node.op_type) {
-        return Err("the file is already quantised; export the f32 model".into());
+    if is_quantised_operator(&node.op_type, &node.domain) {
+        return Err(
+            "the file is quantised already; `resight convert` takes such files, or export the f32 model"
+                .into(),
+        );
+    }
+    if node.op_type == MARK {
+        let value = rounding(importer, node)?;
+        return importer.define(node, value);
     }
     if !is_standard(&node.domain) {
         return Err(format!(
@@ -107,13 +116,19 @@ pub(super) fn read(importer: &mut Importer<'_>, node: &NodeProto) -> Result<(), 
     importer.define(node, value)
 }
 
-/// Whether the operator computes on quantised numbers.
-fn is_quantised(operator: &str) -> bool {
-    operator.starts_with("QLinear")
-        || matches!(
-            operator,
-            "QuantizeLinear" | "DequantizeLinear" | "DynamicQuantizeLinear" | "ConvInteger" | "MatMulInteger"
-        )
+/// The rounding of a result, as a quantised file says. It does not touch probabilities, which are
+/// left out.
+fn rounding(importer: &mut Importer<'_>, node: &NodeProto) -> Outcome {
+    if !importer.rounds {
+        return Err(unsupported(&node.op_type).into());
+    }
+    if let value @ Value::Probabilities(_) = importer.input(node, 0)? {
+        return Ok(value);
+    }
+    let data = importer.data(node, 0)?;
+    // Zeros round it stay zeros.
+    let rounded = importer.push(node, Kind::Rounding, vec![data.operation], data.shape, &data.layout)?;
+    Ok(Value::Data(Data { padding: data.padding, ..rounded }))
 }
 
 /// What an operator that is not supported is for, and what to do.

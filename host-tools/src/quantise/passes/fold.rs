@@ -31,7 +31,7 @@ pub fn run(graph: &mut QuantisationGraph<'_>, _: &Calibration<'_>) -> Result<(),
 }
 
 /// The residual of a convolution: how its second input is encoded.
-pub(super) fn residual(
+pub(crate) fn residual(
     graph: &QuantisationGraph<'_>,
     id: NodeId,
 ) -> Result<Option<Quantisation>, QuantiseError> {
@@ -50,7 +50,7 @@ pub(super) fn residual(
 
 /// The integers of a convolution. `None` where an accumulator could overflow or a multiplier does
 /// not fit: a larger output scale is needed.
-pub(super) fn convolution(
+pub(crate) fn convolution(
     graph: &QuantisationGraph<'_>,
     id: NodeId,
     output: &Output,
@@ -83,7 +83,7 @@ pub(super) fn convolution(
 }
 
 /// The integers of the last layer, which fit by the fractional bits of its input.
-pub(super) fn linear(
+pub(crate) fn linear(
     graph: &QuantisationGraph<'_>,
     id: NodeId,
     scales: &[f64],
@@ -98,7 +98,11 @@ pub(super) fn linear(
 }
 
 /// What the input's zero point adds to each row's accumulator.
-fn input_zeros(graph: &QuantisationGraph<'_>, id: NodeId, weights: &[i8]) -> Result<Vec<f64>, QuantiseError> {
+pub(crate) fn input_zeros(
+    graph: &QuantisationGraph<'_>,
+    id: NodeId,
+    weights: &[i8],
+) -> Result<Vec<f64>, QuantiseError> {
     let matrix = graph.matrix(id);
     let encoding = graph.encoding(graph.input(id))?;
     let zero = |(row, weights): (usize, &[i8])| {

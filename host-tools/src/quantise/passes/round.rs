@@ -17,7 +17,7 @@ pub fn run(graph: &mut QuantisationGraph<'_>, _: &Calibration<'_>) -> Result<(),
 }
 
 /// Each weight of `[row][column]` in steps of its row's scale, at most 127.
-pub(super) fn nearest(rows: &[f64], scales: &[f64]) -> Vec<i8> {
+pub(crate) fn nearest(rows: &[f64], scales: &[f64]) -> Vec<i8> {
     let columns = rows.len() / scales.len().max(1);
     let rows = rows.chunks_exact(columns.max(1)).zip(scales);
     rows.flat_map(|(row, scale)| row.iter().map(move |weight| step(*weight, *scale))).collect()

@@ -113,7 +113,7 @@ fn convolution(
 
 /// The output's scale is moved by at most half a Q8 step, so that the residual's multiplier is a
 /// whole number and the residual path adds no error of its own; below a ceiling only downwards.
-fn with_whole_residual(
+pub(crate) fn with_whole_residual(
     wanted: f64,
     zero_point: i32,
     residual: Option<Quantisation>,
@@ -128,6 +128,12 @@ fn with_whole_residual(
     let multiplier = multiplier.clamp(1.0, f64::from(MAX_RESIDUAL_MULTIPLIER));
     let scale = residual_scale * Q8 / multiplier;
     Output { scale, zero_point, residual_multiplier: Some(multiplier as i32) }
+}
+
+/// The least scale of a row of weights whose output reaches so far: with a smaller one its bias would
+/// overflow.
+pub(crate) fn least_scale(reach: f64) -> f64 {
+    (reach / BIAS_LIMIT).max(LEAST_SCALE)
 }
 
 fn linear(graph: &mut QuantisationGraph<'_>, id: NodeId) -> Result<(), QuantiseError> {

@@ -1,0 +1,191 @@
+//! Networks that others have quantised: their integers as a network of ours, without calibration.
+//!
+//! 1. [`import_quantised`](crate::import::import_quantised) reads the file as a network of floats in which the
+//!    roundings of the file are nodes;
+//! 2. [`structure`] makes of these nodes what they are here: the scale and zero point of the layer before;
+//! 3. [`annotate`](mod@annotate) takes the integers of weights and biases from the file, where
+//!    [`quantise`](mod@crate::quantise) would choose them;
+//! 4. [`lower`](mod@crate::quantise::lower) builds the int8 graph from the same annotations.
+//!
+//! A result is rounded where the file rounds it, once, and nowhere else: a sum behind a rounded
+//! convolution is a sum of its own, and logits that the file rounds are rounded. What differs from
+//! ONNX's definition is listed in `docs/arithmetic.md`.
+
+pub mod annotate;
+pub mod structure;
+
+use resight_imaging::Preprocessing;
+use resight_model_file::{Activation, Golden};
+use resight_runtime::layers::Dequantise;
+use resight_runtime::{Quantisation, RuntimeError, Target};
+use serde::Serialize;
+use tract_onnx::tract_core::internal::*;
+
+use crate::coverage::int8_mac_coverage_percent;
+use crate::graph::Operator;
+use crate::import::{FileQuantisation, Imported};
+use crate::quantise::compare::noise_golden;
+use crate::quantise::graph::{Encoding, QuantisationGraph};
+use crate::quantise::lower::lower;
+use crate::quantise::{LayerFault, QuantiseError};
+
+/// Why a quantised network cannot be converted.
+#[derive(Debug, thiserror::Error)]
+pub enum ConvertError {
+    /// One layer does not fit the int8 arithmetic.
+    #[error("node `{node}`: {fault}")]
+    Node {
+        /// The layer.
+        node: String,
+        /// Why.
+        fault: ConvertFault,
+    },
+    /// See [`QuantiseError`].
+    #[error(transparent)]
+    Quantise(#[from] QuantiseError),
+    /// See [`RuntimeError`].
+    #[error(transparent)]
+    Runtime(#[from] RuntimeError),
+}
+
+/// What is wrong with a layer of a quantised network.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ConvertFault {
+    /// A float operation whose result is nowhere rounded.
+    #[error(
+        "its result stays in floats, which makes it a float island inside of a quantised network: no QuantizeLinear \
+         follows; quantise it too, or give the f32 file to `resight quantize`"
+    )]
+    Island,
+    /// A layer takes the image as it is.
+    #[error(
+        "it takes the image in floats; put a QuantizeLinear between, as the tools do that quantise inputs too"
+    )]
+    FloatImage,
+    /// Weights of floats that are no multiples of one step.
+    #[error(
+        "its weights are floats: the file quantises what is around it, but not them; quantise it too, or give the f32 \
+         file to `resight quantize`"
+    )]
+    FloatWeights,
+    /// Weights of an output that are no multiples of one step, although the file's are.
+    #[error(
+        "the weights of its output {0} are no multiples of one step; quantise per tensor or per output channel, and \
+         fold normalisation into the weights before"
+    )]
+    Uneven(usize),
+    /// Logits of another shape than one number for each class.
+    #[error("the network must end in one number for each class, this one has {0:?}")]
+    Logits([usize; 3]),
+}
+
+impl ConvertFault {
+    pub(crate) fn of(self, node: &str) -> ConvertError {
+        ConvertError::Node { node: node.into(), fault: self }
+    }
+}
+
+/// A converted network and what goes into its model file.
+#[derive(Debug)]
+pub struct Converted {
+    /// The int8 graph.
+    pub model: TypedModel,
+    /// What became of the file's numbers.
+    pub report: ConversionReport,
+    /// An input and the logits that every machine must give for it.
+    pub golden: Vec<Golden>,
+    /// What makes probabilities of the logits.
+    pub activation: Activation,
+}
+
+/// The report that travels with a converted model.
+#[derive(Debug, Clone, Serialize)]
+pub struct ConversionReport {
+    /// In place of a method of calibration.
+    pub method: &'static str,
+    /// Share of multiply-accumulate operations done on int8 weights in integers, percent.
+    pub int8_mac_coverage_percent: f64,
+    /// The layers whose outputs are int8, and the linear layer.
+    pub layers: Vec<ConvertedLayer>,
+}
+
+/// One layer of a converted network.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ConvertedLayer {
+    /// The layer's name.
+    pub name: String,
+    /// Output scale; 1 for logits that are real numbers.
+    pub scale: f32,
+    /// Output zero point; 0 for logits that are real numbers.
+    pub zero_point: i32,
+    /// Weights that int8 numbers of one step for each output cannot hold, so that they are the nearest
+    /// that it can: where the distance to the file's zero point is above 127.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub changed_weights: usize,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "the shape that serde wants")]
+fn is_zero(count: &usize) -> bool {
+    *count == 0
+}
+
+/// Makes the int8 network of a quantised file.
+///
+/// # Errors
+/// A node that stays in floats, weights and accumulators that the arithmetic cannot hold.
+pub fn convert(
+    imported: &Imported,
+    quantisation: &FileQuantisation,
+    preprocessing: &Preprocessing,
+) -> Result<Converted, ConvertError> {
+    let image = Encoding::image(preprocessing);
+    let rounded = structure::structure(&imported.graph, quantisation, &image)?;
+    let mut graph = QuantisationGraph::new(&rounded.graph, preprocessing)?;
+    let changed = annotate::annotate(&mut graph, &rounded, quantisation)?;
+    let mut model = lower(&graph)?;
+    if let (Some(last), Some(Encoding::Tensor(quantisation))) =
+        (rounded.graph.nodes.last(), graph.annotations.last().and_then(|last| last.encoding.clone()))
+    {
+        if last.shape[1..] != [1, 1] {
+            return Err(ConvertFault::Logits(last.shape).of(&last.name));
+        }
+        dequantise(&mut model, &last.name, quantisation)?;
+    }
+    let target = Target::of_this_machine()?;
+    let golden = vec![noise_golden(&model, &target)?];
+    let report = ConversionReport {
+        method: "converted",
+        int8_mac_coverage_percent: int8_mac_coverage_percent(&model)?,
+        layers: layers(&graph, &changed),
+    };
+    Ok(Converted { model, report, golden, activation: imported.activation })
+}
+
+/// Makes real numbers of the logits.
+fn dequantise(model: &mut TypedModel, name: &str, quantisation: Quantisation) -> Result<(), ConvertError> {
+    let refused =
+        |error: TractError| QuantiseError::Layer { layer: name.into(), fault: LayerFault::graph(&error) };
+    let outlets = model.output_outlets().map_err(refused)?.to_vec();
+    let wired = model.wire_node(format!("{name}.logits"), Dequantise { input: quantisation }, &outlets);
+    let wired = wired.map_err(refused)?;
+    model.select_output_outlets(&wired).map_err(refused)?;
+    Ok(())
+}
+
+fn layers(graph: &QuantisationGraph<'_>, changed: &[usize]) -> Vec<ConvertedLayer> {
+    let layer = |id: usize| {
+        let annotation = &graph.annotations[id];
+        let is_logits = matches!(graph.node(id).operator, Operator::Linear { .. });
+        let output = annotation.encoding.as_ref().and_then(Encoding::tensor).filter(|_| !is_logits);
+        let Quantisation { scale, zero_point } = output.unwrap_or(Quantisation { scale: 1.0, zero_point: 0 });
+        let name = annotation.name.clone();
+        ConvertedLayer { name, scale, zero_point, changed_weights: changed[id] }
+    };
+    let told = |id: &usize| {
+        let is_image = matches!(graph.node(*id).operator, Operator::Input);
+        let is_linear = matches!(graph.node(*id).operator, Operator::Linear { .. });
+        let encoding = graph.annotations[*id].encoding.as_ref();
+        !is_image && (is_linear || encoding.is_some_and(|encoding| encoding.tensor().is_some()))
+    };
+    (0..graph.annotations.len()).filter(told).map(layer).collect()
+}

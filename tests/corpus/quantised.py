@@ -1,0 +1,219 @@
+#!/usr/bin/env python3
+"""Networks that other tools have quantised: converted, and compared with onnxruntime on the same file.
+
+    python3 -m venv venv && venv/bin/pip install numpy pillow onnx onnxruntime
+    venv/bin/python tests/corpus/quantised.py make FOLDER F32.onnx [F32.onnx...] --pictures PHOTOS
+    venv/bin/python tests/corpus/quantised.py run FOLDER --resight target/debug/resight > table.md
+
+By hand, not in the test command. `make` quantises each network with onnxruntime, in the forms QDQ and
+QOperator, with uint8 and int8 activations, weights per tensor and per channel, and with NNCF where that is
+installed. The networks take ImageNet's normalisation, in NCHW. Pictures are resized and
+cut by Pillow to the network's size, so that nothing else differs. `run` converts each file and prints, over
+the pictures that were not calibrated on, how often the best class is onnxruntime's, and the signal to
+noise ratio of the logits against it; beside it the same of onnxruntime without its optimisations, which computes the
+same file in floats between the roundings: what two right readings of a file differ by.
+"""
+
+import argparse
+import contextlib
+import json
+import logging
+import pathlib
+import subprocess
+import sys
+import tempfile
+
+FORMS = {
+    "qdq-u8s8-channel": ("QDQ", "QUInt8", "QInt8", True, {}),
+    "qdq-u8s8-tensor": ("QDQ", "QUInt8", "QInt8", False, {}),
+    "qdq-s8s8-channel": ("QDQ", "QInt8", "QInt8", True, {}),
+    "qdq-s8s8-symmetric": ("QDQ", "QInt8", "QInt8", True, {"ActivationSymmetric": True}),
+    "qdq-u8u8-symmetric": ("QDQ", "QUInt8", "QUInt8", False, {"WeightSymmetric": True}),
+    "qdq-u8u8-asymmetric": ("QDQ", "QUInt8", "QUInt8", False, {}),
+    "operators-u8s8-channel": ("QOperator", "QUInt8", "QInt8", True, {}),
+    "operators-u8u8-symmetric": ("QOperator", "QUInt8", "QUInt8", False, {"WeightSymmetric": True}),
+    "operators-s8s8-channel": ("QOperator", "QInt8", "QInt8", True, {}),
+}
+CALIBRATED = 32
+
+
+def prepared_pictures(photos, folder, size, count):
+    """PNG files of the network's size, calibration first."""
+    from PIL import Image
+
+    target = folder / f"pictures{size}"
+    if not target.exists():
+        target.mkdir(parents=True)
+        files = sorted(file for file in photos.rglob("*") if file.suffix.lower() in (".jpg", ".jpeg", ".png"))
+        step = max(1, len(files) // (count + CALIBRATED))
+        for index, file in enumerate(files[::step][: count + CALIBRATED]):
+            image = Image.open(file).convert("RGB")
+            width, height = image.size
+            shorter = round(size * 8 / 7)
+            scale = shorter / min(width, height)
+            image = image.resize((max(size, round(width * scale)), max(size, round(height * scale))), Image.BILINEAR)
+            left, top = (image.width - size) // 2, (image.height - size) // 2
+            image = image.crop((left, top, left + size, top + size))
+            # A colour profile would be applied by one reader and not by the other.
+            Image.frombytes("RGB", image.size, image.tobytes()).save(target / f"{index:04}.png")
+    return sorted(target.glob("*.png"))
+
+
+def tensor(file):
+    import numpy
+    from PIL import Image
+
+    mean, deviation = numpy.float32([0.485, 0.456, 0.406]), numpy.float32([0.229, 0.224, 0.225])
+    grey = numpy.asarray(Image.open(file).convert("RGB"), dtype=numpy.float32) / 255
+    return ((grey - mean) / deviation).transpose(2, 0, 1)[None].astype(numpy.float32)
+
+
+def size_of(file):
+    import onnx
+
+    graph = onnx.load(file, load_external_data=False).graph
+    known = {tensor.name for tensor in graph.initializer}
+    image = next(value for value in graph.input if value.name not in known)
+    return image.name, image.type.tensor_type.shape.dim[-1].dim_value
+
+
+def make(folder, networks, photos, count, forms):
+    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    for network in networks:
+        name, size = size_of(network)
+        images = prepared_pictures(photos, folder, size, count)[:CALIBRATED]
+
+        class Reader(CalibrationDataReader):
+            def __init__(self):
+                self.images = iter(images)
+
+            def get_next(self):
+                file = next(self.images, None)
+                return None if file is None else {name: tensor(file)}
+
+        prepared = folder / "prepared.tmp"
+        with contextlib.redirect_stdout(sys.stderr):
+            quant_pre_process(str(network), str(prepared))
+        for form in forms:
+            if form == "nncf":
+                make_nncf(network, folder / f"{network.stem}-nncf@{size}.onnx", name, images)
+                continue
+            kind, activations, weights, per_channel, extra = FORMS[form]
+            output = folder / f"{network.stem}-{form}@{size}.onnx"
+            if output.exists():
+                continue
+            try:
+                with contextlib.redirect_stdout(sys.stderr):
+                    quantize_static(prepared, output, Reader(), quant_format=QuantFormat[kind], per_channel=per_channel,
+                                    activation_type=QuantType[activations], weight_type=QuantType[weights],
+                                    extra_options=extra)
+                print("made", output.name, flush=True)
+            except Exception as error:  # One form must not stop the others.
+                print("not made", output.name, repr(error)[:200], flush=True)
+        prepared.unlink()
+
+
+def make_nncf(network, output, name, images):
+    """By NNCF's post-training quantisation of ONNX files."""
+    if output.exists():
+        return
+    try:
+        import nncf
+        import onnx
+
+        logging.getLogger("nncf").setLevel(logging.ERROR)
+        data = nncf.Dataset(images, lambda file: {name: tensor(file)})
+        with contextlib.redirect_stdout(sys.stderr):
+            onnx.save(nncf.quantize(onnx.load(network), data, subset_size=len(images)), output)
+        print("made", output.name, flush=True)
+    except Exception as error:
+        print("not made", output.name, repr(error)[:200], flush=True)
+
+
+def resight_logits(resight, model, files, *more):
+    import numpy
+
+    command = [resight, "classify", model, *files, "--json", "--top", "1000000", *more]
+    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=True)
+    rows = []
+    for picture in json.loads(done.stdout):
+        row = numpy.zeros(len(picture["classes"]))
+        for entry in picture["classes"]:
+            row[entry["class"]] = entry["logit"]
+        rows.append(row)
+    return numpy.stack(rows)
+
+
+def onnxruntime_logits(file, pictures, level):
+    import numpy
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = level
+    session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+    name = session.get_inputs()[0].name
+    logits = [session.run(None, {name: tensor(picture)})[0].ravel() for picture in pictures]
+    return numpy.stack(logits).astype(numpy.float64)
+
+
+def decibel(real, found):
+    import numpy
+
+    noise = ((real - found) ** 2).sum()
+    return 200.0 if noise == 0 else 10 * numpy.log10((real**2).sum() / noise)
+
+
+def run(folder, resight, count, names):
+    import numpy
+    import onnxruntime
+
+    print("| file | same best class, % | SQNR, dB | onnxruntime against itself, % | dB |")
+    print("|---|---|---|---|---|", flush=True)
+    for file in sorted(folder.glob("*@*.onnx")):
+        if names and not any(name in file.stem for name in names):
+            continue
+        size = int(file.stem.rpartition("@")[2])
+        pictures = sorted((folder / f"pictures{size}").glob("*.png"))[CALIBRATED:][:count]
+        real = onnxruntime_logits(file, pictures, onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL)
+        plain = onnxruntime_logits(file, pictures, onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL)
+        labels = folder / "labels.txt"
+        labels.write_text("".join(f"class {index}\n" for index in range(real.shape[1])))
+        with tempfile.TemporaryDirectory() as temporary:
+            output = pathlib.Path(temporary) / "model.resight.tar"
+            command = [resight, "convert", file, "--labels", labels, "-o", output, "--preprocess", "imagenet",
+                       "--resize", size]
+            done = subprocess.run([str(part) for part in command], capture_output=True, text=True)
+            if done.returncode:
+                print(f"| {file.stem} | {done.stderr.strip().splitlines()[-1].replace('|', '/')} | | | |", flush=True)
+                continue
+            ours = resight_logits(resight, output, pictures)
+        # Equal logits of two classes are no difference.
+        best = ours[numpy.arange(len(ours)), real.argmax(1)] == ours.max(1)
+        same, exactly = 100 * best.mean(), 100 * (plain.argmax(1) == real.argmax(1)).mean()
+        print(f"| {file.stem} | {same:.1f} | {decibel(real, ours):.1f} | {exactly:.1f} | {decibel(real, plain):.1f} |",
+              flush=True)
+
+
+def main():
+    logging.disable(logging.WARNING)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["make", "run"])
+    parser.add_argument("folder", type=pathlib.Path)
+    parser.add_argument("names", nargs="*")
+    parser.add_argument("--pictures", type=pathlib.Path, help="folder of photographs, for make")
+    parser.add_argument("--count", type=int, default=200, help="pictures to compare on")
+    parser.add_argument("--forms", nargs="*", default=[*FORMS, "nncf"])
+    parser.add_argument("--resight", default="target/debug/resight")
+    arguments = parser.parse_args()
+    arguments.folder.mkdir(parents=True, exist_ok=True)
+    if arguments.what == "make":
+        networks = [pathlib.Path(name) for name in arguments.names]
+        make(arguments.folder, networks, arguments.pictures, arguments.count, arguments.forms)
+    else:
+        run(arguments.folder, arguments.resight, arguments.count, arguments.names)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
