@@ -16,15 +16,23 @@ use crate::source;
 /// Longest wait for a frame.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Writes so many frames to a file, as the source gives them, and describes the last one.
+/// Writes so many frames to a file, as the source gives them, and describes the last one. The source is
+/// that of the first camera, or of the one of this name.
 ///
 /// # Errors
-/// A configuration or model that the service would refuse, a source that cannot be opened, gives
+/// A configuration or model that the service would refuse, a name that no camera has, a source that cannot be opened, gives
 /// a corrupt frame or none for ten seconds, and a file that cannot be written.
-pub(crate) fn capture(path: &Path, frames: usize, output: &Path) -> Result<String> {
+pub(crate) fn capture(path: &Path, camera: Option<&str>, frames: usize, output: &Path) -> Result<String> {
     let config = Config::load(path)?;
+    let model = config.model.clone();
+    let found = config.cameras.iter().find(|known| camera.is_none() || known.name.as_deref() == camera);
+    let config = found.with_context(|| {
+        let names: Vec<&str> = config.cameras.iter().filter_map(|camera| camera.name.as_deref()).collect();
+        let there = if names.is_empty() { "none has a name".to_owned() } else { names.join(", ") };
+        format!("{}: there is no camera `{}`: {there}", path.display(), camera.unwrap_or_default())
+    })?;
     // A camera's format and size are chosen for the network.
-    let model = Model::load(&config.model)?;
+    let model = Model::load(&model)?;
     let wanted = Wanted::new(model.preprocessing().resize_shorter, config.image.region);
     let name = &config.source.path;
     let (mut source, _) = source::open(&config.source, wanted)?;

@@ -90,7 +90,10 @@ pub(crate) fn health(file: &Path, seconds: u64, least: f64) -> Result<String> {
     thread::sleep(Duration::from_secs(seconds));
     let after = way.status()?;
     let elapsed = start.elapsed().as_secs_f64();
-    ensure!(!after.figures.stale, "the service has no frames; is the source there? see its log");
+    let stale = after.figures.camera_figures.iter().filter(|camera| camera.stale);
+    let stale: Vec<&str> = stale.map(|camera| camera.name.as_str()).collect();
+    let of = if stale.is_empty() { String::new() } else { format!(" of {}", stale.join(", ")) };
+    ensure!(!after.figures.stale, "the service has no frames{of}; is the source there? see its log");
     // With `on_change` in [pace], a frame that shows nothing new is judged by the scores of the last one.
     let count = |status: &Status| {
         let classified = status.count("inferences").context("the answer has no `inferences`")?;

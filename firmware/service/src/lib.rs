@@ -143,6 +143,9 @@ enum Command {
     Capture {
         /// The configuration.
         file: PathBuf,
+        /// The camera, if the configuration has several; the first otherwise.
+        #[arg(long, value_name = "NAME")]
+        camera: Option<String>,
         /// How many.
         #[arg(long, default_value_t = 1, value_name = "N")]
         frames: usize,
@@ -269,11 +272,14 @@ fn check(file: &Path) -> Result<()> {
             model.display()
         ))?,
     }
-    let Config { source, output, .. } = Config::load(file)?;
+    let Config { cameras, output, .. } = Config::load(file)?;
     let mut notes = outputs::check_secrets(&output)?;
-    notes.extend(source::missing_program(&source).map(|program| {
-        format!("source.command: there is no program {program} on this machine; the board needs it")
-    }));
+    for camera in &cameras {
+        let named = camera.name.as_ref().map_or_else(String::new, |name| format!("camera {name}: "));
+        notes.extend(source::missing_program(&camera.source).map(|program| {
+            format!("{named}source.command: there is no program {program} on this machine; the board needs it")
+        }));
+    }
     notes.extend(output.mqtt.and_then(|mqtt| outputs::unresolved(&mqtt.host, mqtt.port)));
     for note in notes {
         complain(format_args!("note: {note}"));
@@ -337,8 +343,9 @@ impl Cli {
                 print(format_args!("{}", lines::list(json)))?;
                 Ok(())
             }
-            Some(Command::Capture { file, frames, output }) => {
-                print_line(format_args!("{}", capture::capture(&file, frames, &output)?))?;
+            Some(Command::Capture { file, camera, frames, output }) => {
+                let done = capture::capture(&file, camera.as_deref(), frames, &output)?;
+                print_line(format_args!("{done}"))?;
                 Ok(())
             }
             Some(Command::Doctor) => {

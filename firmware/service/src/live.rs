@@ -44,6 +44,8 @@ pub(crate) fn top(probabilities: &[f32]) -> Top {
 /// What a frame showed.
 #[derive(Debug, Clone)]
 pub(crate) struct Sample {
+    /// The number of its camera.
+    pub(crate) camera: usize,
     /// Since the start of the service.
     pub(crate) at: Duration,
     /// The frame's number.
@@ -93,6 +95,7 @@ impl Live {
     /// Takes what a frame showed if somebody watches. Allocates nothing once the list is full.
     pub(crate) fn frame(
         &self,
+        camera: usize,
         at: Duration,
         frame: u64,
         probabilities: &[f32],
@@ -108,7 +111,7 @@ impl Live {
         standings.clear();
         standings.extend(rules);
         samples.count += 1;
-        samples.kept.push_back(Sample { at, frame, top, rules: standings });
+        samples.kept.push_back(Sample { camera, at, frame, top, rules: standings });
     }
 
     /// Takes an event's line.
@@ -174,7 +177,7 @@ mod tests {
     }
 
     fn pass(live: &Live, frame: u64) {
-        live.frame(Duration::from_millis(frame), frame, &[0.1, 0.7, 0.2], [standing(0.7); 3].into_iter());
+        live.frame(0, Duration::from_millis(frame), frame, &[0.1, 0.7, 0.2], [standing(0.7); 3].into_iter());
     }
 
     #[test]

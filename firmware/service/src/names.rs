@@ -1,13 +1,16 @@
 //! What the running program is called and consists of, for whoever shows it.
 
+use std::fmt;
 use std::sync::Arc;
 
 use resight_model_file::Labels;
 use resight_status::{RuleFacts, View};
 
-/// Names of the model, its classes and the rules. A reload makes new ones.
+/// Names of the model, its classes, and a camera's rules. A reload makes new ones.
 #[derive(Debug)]
 pub(crate) struct Names {
+    /// Of the camera, where there are several.
+    pub(crate) camera: Option<String>,
     pub(crate) model: String,
     /// Of the kernels.
     pub(crate) isa: &'static str,
@@ -18,6 +21,11 @@ pub(crate) struct Names {
 }
 
 impl Names {
+    /// What messages of the camera begin with, where there are several.
+    pub(crate) fn prefix(&self) -> Prefix<'_> {
+        Prefix(self.camera.as_deref())
+    }
+
     /// The name of a rule; a number that none has shows as nothing.
     pub(crate) fn rule(&self, rule: usize) -> Option<&str> {
         self.rules.get(rule).map(|facts| facts.name.as_str())
@@ -44,6 +52,16 @@ impl Names {
         let (class, region) = self.place(score);
         let name = self.labels.name(class).map_or_else(|| class.to_string(), str::to_owned);
         region.map_or_else(|| name.clone(), |region| format!("{region}: {name}"))
+    }
+}
+
+/// What messages of a camera begin with: its name, if it has one.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Prefix<'n>(pub(crate) Option<&'n str>);
+
+impl fmt::Display for Prefix<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.map_or(Ok(()), |camera| write!(f, "{camera}: "))
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::judge::{Switch, SwitchError};
 use crate::live::Live;
-use crate::picture::{FrameTap, SnapshotTap};
+use crate::picture::SnapshotTap;
 use crate::status::StatusBoard;
 use crate::telemetry::Telemetry;
 use crate::wake::Wake;
@@ -18,7 +18,6 @@ pub(crate) struct Reach {
     pub(crate) board: Arc<StatusBoard>,
     pub(crate) telemetry: Arc<Telemetry>,
     pub(crate) live: Arc<Live>,
-    pub(crate) tap: Arc<FrameTap>,
     pub(crate) snapshots: Arc<SnapshotTap>,
     /// Wakes the thread that looks after the outputs.
     pub(crate) wake: Arc<Wake>,

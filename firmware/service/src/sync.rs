@@ -12,7 +12,6 @@ use rustix::thread::futex;
 
 /// Locks a mutex that others hold for a moment only; `None` if it is not free within `wait`. A panic
 /// hook may run on the very thread that holds it, and must not wait for itself.
-#[cfg_attr(not(any(target_arch = "aarch64", target_arch = "arm")), allow(dead_code))]
 pub(crate) fn lock_within<T>(mutex: &Mutex<T>, wait: Duration) -> Option<MutexGuard<'_, T>> {
     let deadline = Instant::now() + wait;
     loop {

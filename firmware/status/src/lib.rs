@@ -79,9 +79,24 @@ pub struct State {
     pub lines: BTreeMap<String, Option<bool>>,
     /// Whether each input is active; `None` while it is unknown.
     pub inputs: BTreeMap<String, Option<bool>>,
+    /// Each camera, where there are several; `view` is the first one's then, and `source` the one that is
+    /// worst off.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub cameras: Vec<CameraState>,
     /// Whether the reader may switch dry run and rules; only where that is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub switches: Option<bool>,
+}
+
+/// What changes now and then of one of several cameras.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CameraState {
+    /// What it is called.
+    pub name: String,
+    /// Which part of a frame of it the network sees.
+    pub view: View,
+    /// How its source is doing.
+    pub source: SourceStatus,
 }
 
 /// Which part of a frame the network sees.
@@ -172,6 +187,9 @@ pub struct RuleStatus {
     #[serde(flatten)]
     /// As it is configured.
     pub facts: RuleFacts,
+    /// The camera that it is about, where there are several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub camera: Option<String>,
     /// Whether it may act.
     pub armed: bool,
     /// Whether somebody has disarmed it.
@@ -187,7 +205,8 @@ pub struct RuleStatus {
 /// What changes with each frame.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Figures {
-    /// Whether no frame was classified for too long, or none yet.
+    /// Whether no frame was classified for too long, or none yet; of several cameras, whether that is so
+    /// of any.
     pub stale: bool,
     /// From a frame's arrival until the lines show it.
     pub latency: Times,
@@ -205,7 +224,34 @@ pub struct Figures {
     /// What the last frame showed in each region, where there are several.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub regions: Vec<RegionFigures>,
+    /// Each camera, where there are several; the other figures are those of all of them together then.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub camera_figures: Vec<CameraFigures>,
     /// Everything that is counted, by name; of another version also what this one does not know.
+    #[serde(flatten)]
+    pub counts: Map<String, Value>,
+}
+
+/// What changes with each frame of one of several cameras.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CameraFigures {
+    /// What it is called.
+    pub name: String,
+    /// Whether no frame of it was classified for too long, or none yet.
+    pub stale: bool,
+    /// From a frame's arrival until the lines show it.
+    pub latency: Times,
+    /// From the decision of the rules until the last line that changed is written.
+    pub line_write: Times,
+    /// Preprocessing and network.
+    pub inference: Times,
+    /// What its last frame showed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last: Option<Last>,
+    /// What that showed in each region, where there are several.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub regions: Vec<RegionFigures>,
+    /// What is counted of it, by name.
     #[serde(flatten)]
     pub counts: Map<String, Value>,
 }

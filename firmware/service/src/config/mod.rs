@@ -10,6 +10,7 @@ mod region;
 mod rule;
 mod schema;
 mod source;
+mod viewpoint;
 
 use std::collections::HashMap;
 use std::fs;
@@ -22,17 +23,15 @@ use resight_runtime::{Model, RuntimeError, ThreadSettings};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-pub(crate) use self::image::ImageConfig;
 pub(crate) use self::reader::ConfigError;
 use self::reader::{MOST, Mistake, Reader, Section, integer, text};
 pub(crate) use self::region::RegionConfig;
 pub(crate) use self::rule::RuleConfig;
 pub(crate) use self::schema::schema;
+pub(crate) use self::viewpoint::ViewpointConfig;
 use crate::judge::Rule;
 use crate::lines::{InputConfig, LineConfig};
 use crate::outputs::OutputConfig;
-use crate::pace::PaceConfig;
-use crate::source::SourceConfig;
 
 /// What `resightd config --default` prints.
 pub(crate) const DEFAULT: &str = include_str!("../default.toml");
@@ -49,13 +48,8 @@ pub(crate) struct Config {
     /// Whose signature the model must have.
     pub(crate) public_key: Option<PathBuf>,
     pub(crate) threads: ThreadSettings,
-    pub(crate) source: SourceConfig,
-    pub(crate) image: ImageConfig,
-    /// Without any, the network sees one part of each frame: that of `image`.
-    pub(crate) regions: Vec<RegionConfig>,
-    pub(crate) pace: PaceConfig,
-    /// Without a frame for so long, the lines go to their safe levels.
-    pub(crate) stale: Duration,
+    /// One at least.
+    pub(crate) cameras: Vec<ViewpointConfig>,
     /// Whether the lines stay at their safe levels, whatever the rules say.
     pub(crate) dry_run: bool,
     pub(crate) lines: Vec<LineConfig>,
@@ -112,15 +106,15 @@ impl Config {
         Model::load_signed(&self.model, key.as_ref())
     }
 
-    /// The rules for a network's labels.
+    /// The rules of each camera for a network's labels.
     ///
     /// # Errors
     /// Patterns that name no class.
-    pub(crate) fn rules(&self, file: &Path, labels: &Labels) -> Result<Vec<Rule>, ConfigError> {
+    pub(crate) fn rules(&self, file: &Path, labels: &Labels) -> Result<Vec<Vec<Rule>>, ConfigError> {
         let mut mistakes = vec![];
         // Rules often share groups, and a search looks at every class.
         let mut known: HashMap<&str, Vec<usize>> = HashMap::new();
-        let mut rules: Vec<Rule> = vec![];
+        let mut rules: Vec<Vec<Rule>> = vec![vec![]; self.cameras.len()];
         for config in &self.rules {
             let mut rule = config.rule.clone();
             for (pattern, place) in &config.patterns {
@@ -138,7 +132,7 @@ impl Config {
             }
             rule.classes.sort_unstable();
             rule.classes.dedup();
-            rules.push(rule);
+            rules[config.camera].push(rule);
         }
         if mistakes.is_empty() {
             return Ok(rules);
@@ -195,11 +189,6 @@ impl<'i> Reader<'i> {
 
     fn config(&mut self, mut top: Section<'_, 'i>, folder: &Path) -> Option<Config> {
         let model = self.section(&mut top, "model", true).and_then(|section| self.model(section, folder));
-        let source = self.section(&mut top, "source", true).and_then(|section| self.source(section, folder));
-        let image = match self.section(&mut top, "image", false) {
-            Some(section) => self.image(section),
-            None => ImageConfig::default(),
-        };
         let (mut stale, mut dry_run) = (Duration::from_secs(2), false);
         if let Some(mut section) = self.section(&mut top, "safety", false) {
             stale = self.duration(&mut section, "stale_ms", 1).unwrap_or(stale);
@@ -207,31 +196,26 @@ impl<'i> Reader<'i> {
             dry_run = dry.unwrap_or(dry_run);
             self.finish(&section);
         }
-        let pace = match self.section(&mut top, "pace", false) {
-            Some(section) => self.pace(section, stale),
-            None => PaceConfig::default(),
-        };
-        let regions = self.regions(&mut top, image.region);
+        let (known, cameras) = self.cameras(&mut top, folder, stale);
         let groups = self.groups(&mut top);
         let lines = self.lines(&mut top);
         let inputs = self.inputs(&mut top, folder);
-        let rules = self.rules(&mut top, (&lines, &inputs, &regions), &groups);
+        let rules = self.rules(&mut top, (&lines, &inputs, &known), &groups);
         let output = match self.section(&mut top, "output", false) {
             Some(section) => self.output(section, folder, &rules),
             None => OutputConfig::default(),
         };
         self.finish(&top);
         let (model, public_key, threads) = model?;
+        if cameras.is_empty() || cameras.len() < known.len() {
+            return None;
+        }
         Some(Config {
             text: self.text.to_owned(),
             model,
             public_key,
             threads,
-            source: source?,
-            image,
-            regions,
-            pace,
-            stale,
+            cameras,
             dry_run,
             lines,
             inputs,
@@ -297,8 +281,8 @@ mod tests {
     #[test]
     fn the_least_is_a_model_and_a_source() {
         let config = Config::parse(LEAST, Path::new("x")).unwrap();
-        assert_eq!((config.source.path.as_str(), config.public_key), ("x/a.mjpeg", None));
-        assert_eq!(config.stale, Duration::from_secs(2));
+        assert_eq!((config.cameras[0].source.path.as_str(), config.public_key), ("x/a.mjpeg", None));
+        assert_eq!(config.cameras[0].stale, Duration::from_secs(2));
         assert!(config.output == OutputConfig::default());
     }
 
@@ -474,9 +458,9 @@ mod tests {
             );
             Config::parse(&text, Path::new("")).unwrap().rules(Path::new("f.toml"), &labels)
         };
-        assert_eq!(rule("\"*cat\"").unwrap()[0].classes, [0, 1]);
-        assert_eq!(rule("\"n00000003\", \"Tabby_cat\"").unwrap()[0].classes, [0, 2]);
-        assert_eq!(rule("\"@pets\", \"dog\"").unwrap()[0].classes, [0, 1, 2]);
+        assert_eq!(rule("\"*cat\"").unwrap()[0][0].classes, [0, 1]);
+        assert_eq!(rule("\"n00000003\", \"Tabby_cat\"").unwrap()[0][0].classes, [0, 2]);
+        assert_eq!(rule("\"@pets\", \"dog\"").unwrap()[0][0].classes, [0, 1, 2]);
         let error = rule("\"dog\", \"cow\"").unwrap_err().to_string();
         assert!(error.starts_with("f.toml:10: rule.classes: no class of the model fits `cow`"), "{error}");
     }

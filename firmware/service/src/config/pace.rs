@@ -64,7 +64,7 @@ mod tests {
         let text =
             format!("[model]\nfile = \"m\"\n[source]\nkind = \"mjpeg\"\npath = \"a\"\n[pace]\n{pace}\n");
         let config = Config::parse(&text, Path::new(""));
-        config.map(|config| config.pace).map_err(|mistakes| mistakes[0].to_string())
+        config.map(|config| config.cameras[0].pace.clone()).map_err(|mistakes| mistakes[0].to_string())
     }
 
     #[test]

@@ -184,8 +184,9 @@ impl<'i> Reader<'i> {
         let mut unknown: Vec<_> = section.entries.iter().collect();
         unknown.sort_by_key(|(_, _, span)| span.start);
         for (key, _, span) in unknown.into_iter().take(MOST) {
+            let kind = section.name.strip_prefix("camera.").unwrap_or(&section.name);
             let fits = |(name, wrong, right): &&(&str, &str, &str)| {
-                *name == section.name && wrong == key && section.known.contains(right)
+                *name == kind && wrong == key && section.known.contains(right)
             };
             let cause = match MEANT.iter().find(fits) {
                 Some((_, _, right)) => {
@@ -197,46 +198,50 @@ impl<'i> Reader<'i> {
         }
     }
 
-    /// A table at the top.
+    /// A table at the top or in another table.
     pub(super) fn section<'t>(
         &mut self,
         top: &mut Section<'t, 'i>,
         key: &'static str,
         required: bool,
     ) -> Option<Section<'t, 'i>> {
+        let name = top.key(key);
         let Some(value) = top.take(key) else {
             if required {
-                self.mistake(&(0..0), key, format!("missing; expected a table [{key}]"));
+                // The whole file begins with its first line.
+                let span = if top.name.is_empty() { 0..0 } else { top.span.clone() };
+                self.mistake(&span, &name, format!("missing; expected a table [{name}]"));
             }
             return None;
         };
         let Some(table) = value.get_ref().as_table() else {
-            self.mistake(&value.span(), key, format!("expected a table [{key}]"));
+            self.mistake(&value.span(), &name, format!("expected a table [{name}]"));
             return None;
         };
-        Some(Section::new(table, value.span(), key))
+        Some(Section::new(table, value.span(), &name))
     }
 
-    /// An array of tables at the top.
+    /// An array of tables at the top or in another table.
     pub(super) fn sections<'t>(
         &mut self,
         top: &mut Section<'t, 'i>,
         key: &'static str,
     ) -> Vec<Section<'t, 'i>> {
+        let name = &top.key(key);
         let Some(value) = top.take(key) else { return vec![] };
         let tables = value.get_ref().as_array().map(|array| {
             let table = |item: &'t Spanned<DeValue<'i>>| {
-                item.get_ref().as_table().map(|table| Section::new(table, item.span(), key))
+                item.get_ref().as_table().map(|table| Section::new(table, item.span(), name))
             };
             array.iter().map(table).collect::<Option<Vec<_>>>()
         });
         let mut tables = tables.flatten().unwrap_or_else(|| {
-            self.mistake(&value.span(), key, format!("expected tables [[{key}]]"));
+            self.mistake(&value.span(), name, format!("expected tables [[{name}]]"));
             vec![]
         });
         if tables.len() > MOST {
-            let cause = format!("expected up to {MOST} tables [[{key}]], found {}", tables.len());
-            self.mistake(&tables[MOST].span.clone(), key, cause);
+            let cause = format!("expected up to {MOST} tables [[{name}]], found {}", tables.len());
+            self.mistake(&tables[MOST].span.clone(), name, cause);
             tables.truncate(MOST);
         }
         tables

@@ -51,13 +51,13 @@ impl<'i> Reader<'i> {
             self.finish(&section);
             let (Some(name), Some(area)) = (name, area) else { continue };
             if !names.insert(name.clone()) {
-                self.mistake(&span, "region.name", format!("there are two regions `{name}`"));
+                self.mistake(&span, &section.key("name"), format!("there are two regions `{name}`"));
             }
             if regions.is_empty() && whole != Region::WHOLE {
-                self.mistake(&span, "region", "expected either these or `region` in [image]");
+                self.mistake(&span, &section.name, "expected either these or `region` in [image]");
             }
             if regions.len() == MOST_REGIONS {
-                self.mistake(&span, "region", format!("expected up to {MOST_REGIONS} regions"));
+                self.mistake(&span, &section.name, format!("expected up to {MOST_REGIONS} regions"));
                 break;
             }
             regions.push(RegionConfig { name, area });
@@ -89,7 +89,7 @@ mod tests {
             [[rule]]\nname = \"mine\"\nregion = \"bay 2\"\nclasses = [\"a\", \"b\"]\n";
         let config = parse(&format!("{TWO}{rules}")).unwrap();
         let labels = Labels::parse("l", b"a\nb\nc\n").unwrap();
-        let rules = config.rules(Path::new("f"), &labels).unwrap();
+        let rules = config.rules(Path::new("f"), &labels).unwrap().remove(0);
         let found: Vec<(&str, &[usize])> =
             rules.iter().map(|rule| (rule.name.as_str(), rule.classes.as_slice())).collect();
         assert_eq!(found, [("free/bay 1", &[1][..]), ("free/bay 2", &[4]), ("mine", &[3, 4])]);

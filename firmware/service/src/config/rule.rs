@@ -7,6 +7,7 @@ use toml::de::DeValue;
 
 use super::reader::{Place, Reader, Section, integer, milliseconds, number, patterns, text};
 use super::region::RegionConfig;
+use super::viewpoint::KnownCamera;
 use crate::judge::{Hours, MAX_FRAMES, Mode, Rule, Window};
 use crate::lines::{InputConfig, LineConfig};
 
@@ -21,14 +22,19 @@ const LONGEST_PATTERN: usize = 1000;
 pub(crate) struct RuleConfig {
     /// Without classes.
     pub(crate) rule: Rule,
+    /// Which camera it is about.
+    pub(crate) camera: usize,
     /// Which region it is about; 0 where there are none.
     pub(crate) region: usize,
     /// Patterns with the places where they stand, groups replaced by their members.
     pub(crate) patterns: Vec<(String, Place)>,
 }
 
-/// What rules name: lines, inputs and regions.
-pub(super) type Known<'k> = (&'k [LineConfig], &'k [InputConfig], &'k [RegionConfig]);
+/// What rules name: lines, inputs, and cameras with their regions.
+pub(super) type Known<'k> = (&'k [LineConfig], &'k [InputConfig], &'k [KnownCamera]);
+
+/// Which camera and region a rule names; `None` is each.
+type Scope = (Option<usize>, Option<usize>);
 
 /// Members of groups by the groups' names.
 pub(super) type Groups = HashMap<String, Vec<String>>;
@@ -38,8 +44,25 @@ fn class_patterns(value: &DeValue<'_>) -> Option<Vec<(String, Range<usize>)>> {
     patterns(value).filter(|list| list.iter().all(|(pattern, _)| pattern.len() <= LONGEST_PATTERN))
 }
 
+/// The rule for each camera and region that it is about.
+fn of_each(rule: &RuleConfig, (camera, region): Scope, cameras: &[KnownCamera]) -> Vec<RuleConfig> {
+    let mut all = vec![];
+    let chosen = cameras.iter().enumerate().filter(|(number, _)| camera.is_none_or(|camera| camera == *number));
+    for (number, known) in chosen {
+        let mut rule = RuleConfig { camera: number, ..rule.clone() };
+        if let Some(name) = known.name.as_ref().filter(|_| camera.is_none()) {
+            rule.rule.name = format!("{}/{name}", rule.rule.name);
+        }
+        match region {
+            None if !known.regions.is_empty() => all.extend(of_each_region(&rule, &known.regions)),
+            _ => all.push(rule),
+        }
+    }
+    all
+}
+
 /// The same rule for each region.
-fn of_each(rule: &RuleConfig, regions: &[RegionConfig]) -> Vec<RuleConfig> {
+fn of_each_region(rule: &RuleConfig, regions: &[RegionConfig]) -> Vec<RuleConfig> {
     let of = |(number, region): (usize, &RegionConfig)| {
         let mut rule = RuleConfig { region: number, ..rule.clone() };
         rule.rule.name = format!("{}/{}", rule.rule.name, region.name);
@@ -59,11 +82,8 @@ impl<'i> Reader<'i> {
         let (mut rules, mut names, mut count): (Vec<RuleConfig>, _, _) = (vec![], HashSet::new(), 0);
         for section in self.sections(top, "rule") {
             let span = section.span.clone();
-            let Some((rule, region)) = self.rule(section, known, groups) else { continue };
-            let own = match region {
-                None if !known.2.is_empty() => of_each(&rule, known.2),
-                _ => vec![rule],
-            };
+            let Some((rule, scope)) = self.rule(section, known, groups) else { continue };
+            let own = of_each(&rule, scope, known.2);
             count += own.iter().map(|rule| rule.patterns.len()).sum::<usize>();
             if count > MOST_PATTERNS {
                 let cause = format!(
@@ -103,6 +123,25 @@ impl<'i> Reader<'i> {
         Hours::new(windows.unwrap_or_default(), days.iter().map(String::as_str))
     }
 
+    /// Which camera and which region a rule is about.
+    fn scope(&mut self, section: &mut Section<'_, 'i>, cameras: &[KnownCamera]) -> Scope {
+        let is_named = section.entries.iter().any(|(key, ..)| *key == "camera");
+        let camera = self.optional(section, "camera", "the name of a valid [[camera]]", |value| {
+            let name = text(value)?;
+            cameras.iter().position(|camera| camera.name.as_ref() == Some(&name))
+        });
+        let is_one_of_several = cameras.first().is_some_and(|camera| camera.name.is_some());
+        if is_one_of_several && camera.is_none() {
+            if let Some(value) = section.take("region").filter(|_| !is_named) {
+                let cause = "expected `camera` beside it, whose region it is";
+                self.mistake(&value.span(), &section.key("region"), cause);
+            }
+            return (None, None);
+        }
+        let regions = cameras.get(camera.unwrap_or(0)).map_or(&[][..], |camera| &camera.regions);
+        (camera, self.region(section, regions))
+    }
+
     pub(super) fn groups(&mut self, top: &mut Section<'_, 'i>) -> Groups {
         let Some(section) = self.section(top, "groups", false) else { return Groups::new() };
         let mut groups = Groups::new();
@@ -125,9 +164,9 @@ impl<'i> Reader<'i> {
     pub(super) fn rule(
         &mut self,
         mut section: Section<'_, 'i>,
-        (lines, inputs, regions): Known<'_>,
+        (lines, inputs, cameras): Known<'_>,
         groups: &Groups,
-    ) -> Option<(RuleConfig, Option<usize>)> {
+    ) -> Option<(RuleConfig, Scope)> {
         let name = self.required(&mut section, "name", "a name", text);
         let expected = "a list of class names, WordNet ids, patterns or groups (\"@name\")";
         let written = self.required(&mut section, "classes", expected, class_patterns).unwrap_or_default();
@@ -172,7 +211,7 @@ impl<'i> Reader<'i> {
             let name = text(value)?;
             inputs.iter().position(|input| input.name == name)
         });
-        let region = self.region(&mut section, regions);
+        let (camera, region) = self.scope(&mut section, cameras);
         let hours = self.hours(&mut section);
         self.finish(&section);
         let mut resolved = vec![];
@@ -206,6 +245,7 @@ impl<'i> Reader<'i> {
             hours,
             lines: indices,
         };
-        Some((RuleConfig { rule, region: region.unwrap_or(0), patterns: resolved }, region))
+        let rule = RuleConfig { rule, camera: 0, region: region.unwrap_or(0), patterns: resolved };
+        Some((rule, (camera, region)))
     }
 }

@@ -214,7 +214,7 @@ mod tests {
         let text = format!("[model]\nfile = \"m\"\n[source]\nkind = \"camera\"\n{source}");
         let config = Config::parse(&text, Path::new(""));
         config
-            .map(|config| config.source)
+            .map(|config| config.cameras[0].source.clone())
             .map_err(|mistakes| mistakes.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
     }
 
@@ -266,7 +266,7 @@ mod tests {
         let parse = |rest: &str| {
             let text = format!("[model]\nfile = \"m\"\n[source]\nkind = \"command\"\n{rest}");
             let config = Config::parse(&text, Path::new("/etc/resight"));
-            config.map(|config| config.source).map_err(|mistakes| mistakes[0].to_string())
+            config.map(|config| config.cameras[0].source.clone()).map_err(|mistakes| mistakes[0].to_string())
         };
         let found = parse("command = [\"./cam.sh\", \"\", \"rtsp://u:p@h/\"]\nstream = \"y4m\"").unwrap();
         let SourceKind::Command(command) = &found.kind else { panic!("{found:?}") };

@@ -10,6 +10,7 @@ use tokio::time::sleep;
 use super::access::{Access, Context};
 use super::limits::FRAME_WAIT;
 use crate::live::Viewer;
+use crate::status::CameraBoard;
 
 /// Between two frames: encoding those of a camera without compression takes time from the network.
 const PERIOD: Duration = Duration::from_millis(100);
@@ -26,7 +27,7 @@ const BOUNDARY: &str = "--frame\r\n";
 /// others than `access` says are to be answered.
 pub(super) async fn pictures(
     sender: Sender<Bytes>,
-    _viewer: Viewer,
+    (_viewer, camera): (Viewer, Arc<CameraBoard>),
     access: Arc<Access>,
     context: Arc<Context>,
 ) {
@@ -36,7 +37,7 @@ pub(super) async fn pictures(
     let mut last = Instant::now();
     while !context.stopping() && context.is_current(&access) && last.elapsed() < SILENCE {
         let begun = Instant::now();
-        let Some(seen) = context.reach.tap.next(FRAME_WAIT).await else { continue };
+        let Some(seen) = camera.tap.next(FRAME_WAIT).await else { continue };
         let jpeg = match seen.jpeg() {
             Ok(jpeg) => jpeg,
             Err(error) => return log::debug!("pictures over HTTP: {error}"),

@@ -25,6 +25,7 @@ use super::stream::{classes, stream};
 use crate::judge::{Switch, SwitchError};
 use crate::live::VIEWERS;
 use crate::reach::Reach;
+use crate::status::CameraBoard;
 use crate::sync::lock;
 
 /// What is there for those who may have it, and the page.
@@ -45,6 +46,7 @@ pub(super) struct Caller {
 struct Head {
     method: Method,
     path: String,
+    query: String,
     host: Option<String>,
     authorization: Option<Vec<u8>>,
     /// Where the page comes from that makes the request.
@@ -79,6 +81,7 @@ impl Head {
         Ok(Self {
             method: request.method().clone(),
             path: request.uri().path().to_owned(),
+            query: request.uri().query().unwrap_or_default().to_owned(),
             host: line(HOST)?,
             authorization: field(AUTHORIZATION)?,
             origin: field(ORIGIN)?,
@@ -221,41 +224,71 @@ async fn read(head: &Head, access: Arc<Access>, caller: &Caller) -> Answer {
     match head.path.as_str() {
         "/status" => whole(200, "application/json", json_text(&reach.board.status())),
         "/metrics" => whole(200, "text/plain; version=0.0.4", reach.board.prometheus()),
-        "/healthz" if reach.board.is_healthy() => text(200, "ok\n"),
-        "/healthz" => text(503, "stale\n"),
-        "/frame.jpg" => frame(reach).await,
+        "/healthz" if !reach.board.is_any_stale() => text(200, "ok\n"),
+        "/healthz" => text(503, stale(&reach.board.stale_cameras())),
+        "/frame.jpg" => match camera(head, reach) {
+            Ok(camera) => frame(&camera).await,
+            Err(refused) => refused,
+        },
         "/events" if headless => whole(200, "text/event-stream", ""),
         "/stream.mjpg" if headless => whole(200, pictures::KIND, ""),
-        "/events" | "/stream.mjpg" => watch(&head.path, access, caller),
+        "/events" | "/stream.mjpg" => watch(head, access, caller),
         _ => text(404, PATHS),
     }
 }
 
+/// What is said when frames are missing; the names of the cameras where there are several.
+fn stale(cameras: &[String]) -> String {
+    if cameras.is_empty() { "stale\n".to_owned() } else { format!("stale: {}\n", cameras.join(", ")) }
+}
+
+/// The camera that is asked for by `camera=NAME`, or without that the first. An error is the answer to a
+/// name that none has.
+#[expect(clippy::result_large_err, reason = "made once for a request that is refused")]
+fn camera(head: &Head, reach: &Reach) -> Result<Arc<CameraBoard>, Answer> {
+    let mut pairs = head.query.split('&').filter_map(|pair| pair.split_once('='));
+    let name = pairs.find(|(key, _)| *key == "camera").map(|(_, name)| name);
+    reach.board.camera(name).ok_or_else(|| {
+        let cameras = reach.board.cameras();
+        let names: Vec<String> = cameras.iter().filter_map(|camera| camera.names().camera.clone()).collect();
+        let there = if names.is_empty() {
+            "there is one camera, which has no name".to_owned()
+        } else {
+            format!("there are {}", names.join(", "))
+        };
+        text(404, format!("no such camera; {there}\n"))
+    })
+}
+
 /// An answer without end, if there is room for one more.
-fn watch(path: &str, access: Arc<Access>, caller: &Caller) -> Answer {
+fn watch(head: &Head, access: Arc<Access>, caller: &Caller) -> Answer {
     let context = caller.context.clone();
+    let camera = match camera(head, &context.reach) {
+        Ok(camera) => camera,
+        Err(refused) => return refused,
+    };
     let Some(viewer) = context.reach.live.watch() else {
         context.reach.telemetry.http_refused.one_more();
         return text(503, format!("there are {VIEWERS} viewers already\n"));
     };
     caller.endless.set();
-    let answer = if path == "/events" {
+    let answer = if head.path == "/events" {
         endless("text/event-stream", Produced::by(|sender| stream(sender, viewer, access, context)))
     } else {
-        endless(pictures::KIND, Produced::by(|sender| pictures(sender, viewer, access, context)))
+        endless(pictures::KIND, Produced::by(|sender| pictures(sender, (viewer, camera), access, context)))
     };
     // What would follow has the time of an answer with an end.
     with(answer, CONNECTION, "close")
 }
 
 /// The next frame, and what the network saw in it.
-async fn frame(reach: &Reach) -> Answer {
-    let Some(seen) = reach.tap.next(FRAME_WAIT).await else {
+async fn frame(camera: &CameraBoard) -> Answer {
+    let Some(seen) = camera.tap.next(FRAME_WAIT).await else {
         return text(503, "no frame came in time\n");
     };
     match seen.jpeg() {
         Ok(jpeg) => {
-            let shown = json!({ "frame": seen.number(), "top": classes(&seen.top, &reach.board.names()) });
+            let shown = json!({ "frame": seen.number(), "top": classes(&seen.top, &camera.names()) });
             let name = HeaderName::from_static("resight-frame");
             with(whole(200, "image/jpeg", jpeg.to_vec()), name, &ascii(&shown))
         }
@@ -441,7 +474,8 @@ mod tests {
     fn what_could_be_understood_in_two_ways_is_refused() {
         let found = head("/a?b", &[("host", b"x"), ("authorization", b"Bearer y"), ("content-length", b"3")]);
         let found = found.unwrap();
-        assert_eq!((found.path.as_str(), found.host.as_deref(), found.length), ("/a", Some("x"), Some(3)));
+        assert_eq!((found.path.as_str(), found.query.as_str()), ("/a", "b"));
+        assert_eq!((found.host.as_deref(), found.length), (Some("x"), Some(3)));
         assert_eq!(found.authorization.as_deref(), Some(&b"Bearer y"[..]));
         for name in ["host", "authorization", "origin", "sec-fetch-site", "content-type", "cookie"] {
             assert_eq!(head("/", &[(name, b"a"), (name, b"b")]).err(), Some(400), "{name}");

@@ -11,7 +11,7 @@ use tokio::time::sleep;
 use super::access::{Access, Context};
 use crate::judge::Standing;
 use crate::live::{Sample, Viewer};
-use crate::names::Names;
+use crate::names::{Names, SharedNames};
 use crate::status::StatusBoard;
 
 /// How often a viewer is told what is new.
@@ -73,17 +73,23 @@ fn push(text: &mut String, event: &str, data: &str) {
 }
 
 fn scores(samples: &[Sample], board: &StatusBoard) -> Value {
-    let names = board.names();
+    let cameras: Vec<SharedNames> = board.cameras().iter().map(|camera| camera.names()).collect();
     let rule = |standing: &Standing| json!([standing.score.map(short), standing.hits, standing.active]);
     let sample = |sample: &Sample| {
-        json!({
+        // One of a camera that a reload has taken away since.
+        let names = cameras.get(sample.camera)?;
+        let mut value = json!({
             "at_ms": sample.at.as_millis() as u64,
             "frame": sample.frame,
-            "top": classes(&sample.top, &names),
+            "top": classes(&sample.top, names),
             "rules": sample.rules.iter().map(rule).collect::<Value>(),
-        })
+        });
+        if let Some(camera) = &names.camera {
+            value["camera"] = json!(camera);
+        }
+        Some(value)
     };
-    samples.iter().map(sample).collect()
+    samples.iter().filter_map(sample).collect()
 }
 
 /// Pairs of a class's name and its probability.

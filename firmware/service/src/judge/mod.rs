@@ -7,6 +7,7 @@
 mod decisions;
 mod hours;
 mod observation;
+mod panel;
 mod triggers;
 
 use std::time::{Duration, SystemTime};
@@ -16,6 +17,7 @@ use jiff::tz::TimeZone;
 pub(crate) use self::decisions::{Bars, Decisions, EventKind, Switch, SwitchError, Switches};
 pub(crate) use self::hours::{Hours, Window, local_zone};
 pub(crate) use self::observation::{Finding, Observation};
+pub(crate) use self::panel::Panel;
 pub(crate) use self::triggers::{Change, MAX_FRAMES, Mode, Rule, Standing, Triggers};
 
 /// How often hours are looked at again: the wall clock may jump.
@@ -209,6 +211,11 @@ impl Judge {
         }
         let stale = self.last.map(|last| last + self.rules.stale);
         [hours, stale, self.rules.triggers.deadline()].into_iter().flatten().min()
+    }
+
+    /// Whether there is a rule of this name.
+    pub(crate) fn has_rule(&self, name: &str) -> bool {
+        self.rules.triggers.rules().iter().any(|rule| rule.name == name)
     }
 
     pub(crate) fn is_stale(&self) -> bool {

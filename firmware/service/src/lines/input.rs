@@ -87,14 +87,17 @@ fn open(config: &InputConfig) -> Result<Box<dyn InputLine>, LineError> {
     })
 }
 
+/// The first and the last of several times.
+type Edges = Option<(Instant, Instant)>;
+
 struct State {
     /// 0, 1 or [`UNKNOWN`].
     level: AtomicU8,
     /// When the level was read, in milliseconds since `begin`.
     read_at: AtomicU64,
     begin: Instant,
-    /// The first and the last time it became active that no frame has answered.
-    edges: Mutex<Option<(Instant, Instant)>>,
+    /// For each camera, the first and the last time it became active that no frame has answered.
+    edges: Mutex<Vec<Edges>>,
     errors: AtomicU64,
     stop: Stop,
     /// Rung when the level is another one.
@@ -150,7 +153,7 @@ impl Input {
             level: AtomicU8::new(reading.map_or(UNKNOWN, |reading| u8::from(reading.active))),
             read_at: AtomicU64::new(0),
             begin: Instant::now(),
-            edges: Mutex::new(None),
+            edges: Mutex::new(vec![None]),
             errors: AtomicU64::new(0),
             stop,
             changed,
@@ -184,9 +187,15 @@ impl Input {
         self.state.errors.load(Ordering::SeqCst)
     }
 
-    /// Whether a frame that arrived then is the first after the input became active.
-    pub(crate) fn answer(&self, arrival: Instant) -> bool {
+    /// From how many cameras it asks frames.
+    pub(crate) fn set_cameras(&self, cameras: usize) {
+        self.state.edges.lock().unwrap_or_else(PoisonError::into_inner).resize(cameras, None);
+    }
+
+    /// Whether a frame of a camera that arrived then is its first after the input became active.
+    pub(crate) fn answer(&self, camera: usize, arrival: Instant) -> bool {
         let mut edges = self.state.edges.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(edges) = edges.get_mut(camera) else { return false };
         let Some((first, last)) = *edges else { return false };
         let answered = arrival >= first;
         if answered {
@@ -234,8 +243,10 @@ impl State {
                     self.read_at.store(self.begin.elapsed().as_millis() as u64, Ordering::SeqCst);
                     self.set_level(u8::from(reading.active));
                     if let Some((first, last)) = reading.edges {
-                        let mut edges = self.edges.lock().unwrap_or_else(PoisonError::into_inner);
-                        *edges = Some((edges.map_or(first, |(first, _)| first), last));
+                        let mut cameras = self.edges.lock().unwrap_or_else(PoisonError::into_inner);
+                        for edges in cameras.iter_mut() {
+                            *edges = Some((edges.map_or(first, |(first, _)| first), last));
+                        }
                     }
                 }
                 Ok(None) => {}
@@ -404,17 +415,17 @@ mod tests {
         let edges = |first, last| {
             let reading = Reading { active: true, edges: Some((at(first), at(last))) };
             sender.lock().unwrap().as_ref().unwrap().send(reading).unwrap();
-            wait_for(|| input.state.edges.lock().unwrap().is_some());
+            wait_for(|| input.state.edges.lock().unwrap()[0].is_some());
         };
-        assert!(!input.answer(at(0)));
+        assert!(!input.answer(0, at(0)));
         edges(10, 10);
-        assert!(!input.answer(at(9)), "captured before the edge");
-        assert!(input.answer(at(12)));
-        assert!(!input.answer(at(14)), "the second frame");
+        assert!(!input.answer(0, at(9)), "captured before the edge");
+        assert!(input.answer(0, at(12)));
+        assert!(!input.answer(0, at(14)), "the second frame");
         edges(20, 30);
-        assert!(input.answer(at(25)));
-        assert!(input.answer(at(35)), "the edge at 30 came after the frame of 25");
-        assert!(!input.answer(at(45)));
+        assert!(input.answer(0, at(25)));
+        assert!(input.answer(0, at(35)), "the edge at 30 came after the frame of 25");
+        assert!(!input.answer(0, at(45)));
     }
 
     #[test]

@@ -27,6 +27,10 @@ impl Event {
             "wall_ms": self.wall.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64,
             "frame": self.frame,
         });
+        // Dry run is all cameras'.
+        if let Some(camera) = self.names.camera.as_ref().filter(|_| !matches!(self.kind, EventKind::DryRun(_))) {
+            value["camera"] = json!(camera);
+        }
         match &self.kind {
             EventKind::Rule(change) => {
                 value["event"] = json!(if change.active { "active" } else { "inactive" });

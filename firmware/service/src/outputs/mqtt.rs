@@ -29,7 +29,7 @@ use super::multicast_dns::{is_multicast_name, resolve};
 use super::output::{Output, OutputList, find};
 use super::remedy::remedy;
 use super::settings::{MqttConfig, OutputConfig};
-use crate::names::Names;
+use crate::names::SharedNames;
 use crate::reach::Reach;
 use crate::secret::{Secret, small_file};
 use crate::sync::{Bell, lock};
@@ -189,9 +189,11 @@ impl Output for Mqtt {
     }
 
     fn tick(&self, reach: &Reach) -> Option<Instant> {
-        let (judged, levels) = (reach.board.judged(), reach.board.lines.levels());
+        let judged: Vec<_> = reach.board.cameras().iter().map(|camera| camera.judged()).collect();
+        let names: Vec<&SharedNames> = judged.iter().map(|judged| &judged.names).collect();
+        let levels = reach.board.lines.levels();
         let levels = levels.iter().map(|(name, level)| (name.as_str(), *level));
-        self.look(&judged.names, judged.active(), levels)
+        self.look(&names, judged.iter().flat_map(|judged| judged.active()), levels)
     }
 
     fn close(&self, deadline: Instant) {
@@ -250,7 +252,7 @@ impl Mqtt {
     /// Tells the broker what has changed, as far as there is room. Gives when to go on.
     fn look<'a>(
         &self,
-        names: &Arc<Names>,
+        names: &[&SharedNames],
         active: impl Iterator<Item = bool>,
         levels: impl Iterator<Item = (&'a str, Option<bool>)>,
     ) -> Option<Instant> {
@@ -468,7 +470,8 @@ fn keep_events(connection: &mut Connection, link: &Link, telemetry: &Telemetry) 
 /// What the broker should know and what it was told.
 #[derive(Default)]
 struct States {
-    names: Option<Arc<Names>>,
+    /// Of each camera.
+    names: Vec<SharedNames>,
     rules: Vec<bool>,
     lines: Vec<(String, Option<bool>)>,
     /// Retained messages by topic.
@@ -485,14 +488,16 @@ impl States {
     fn look<'a>(
         &mut self,
         settings: &Settings,
-        names: &Arc<Names>,
+        names: &[&SharedNames],
         active: impl Iterator<Item = bool>,
         levels: impl Iterator<Item = (&'a str, Option<bool>)>,
     ) {
-        let mut changed = !self.names.as_ref().is_some_and(|known| Arc::ptr_eq(known, names));
+        let is_same = |(known, new): (&SharedNames, &&SharedNames)| Arc::ptr_eq(known, new);
+        let mut changed =
+            self.names.len() != names.len() || !self.names.iter().zip(names).all(is_same);
         if changed {
-            self.names = Some(names.clone());
-            self.rules = vec![false; names.rules.len()];
+            self.names = names.iter().copied().cloned().collect();
+            self.rules = vec![false; names.iter().map(|names| names.rules.len()).sum()];
         }
         for (known, active) in self.rules.iter_mut().zip(active) {
             changed |= std::mem::replace(known, active) != active;
@@ -512,7 +517,7 @@ impl States {
         changed |= self.lines.len() > count;
         self.lines.truncate(count);
         if changed {
-            self.wanted = wanted(settings, names, &self.rules, &self.lines);
+            self.wanted = wanted(settings, &self.names, &self.rules, &self.lines);
             self.settled = false;
         }
     }
@@ -546,13 +551,15 @@ impl States {
 /// The retained messages.
 fn wanted(
     settings: &Settings,
-    names: &Names,
+    names: &[SharedNames],
     rules: &[bool],
     lines: &[(String, Option<bool>)],
 ) -> BTreeMap<String, Vec<u8>> {
     let config = &settings.config;
     let mut messages = BTreeMap::from([(settings.availability(), b"online".to_vec())]);
-    let rules = names.rules.iter().zip(rules).map(|(rule, active)| ("rule", &rule.name, Some(*active)));
+    let model = names.first().map_or("", |names| names.model.as_str());
+    let facts = names.iter().flat_map(|names| &names.rules);
+    let rules = facts.zip(rules).map(|(rule, active)| ("rule", &rule.name, Some(*active)));
     let lines = lines.iter().map(|(name, level)| ("line", name, *level));
     for (kind, name, state) in rules.chain(lines) {
         let mut level = plain(name);
@@ -573,7 +580,7 @@ fn wanted(
                     "identifiers": [config.client_id],
                     "name": config.client_id,
                     "manufacturer": "resight",
-                    "model": names.model,
+                    "model": model,
                     "sw_version": env!("CARGO_PKG_VERSION"),
                 },
             });
@@ -596,6 +603,7 @@ mod tests {
     use resight_model_file::Labels;
 
     use super::*;
+    use crate::names::Names;
 
     fn settings(discovery: Option<&str>) -> Settings {
         let config = MqttConfig {
@@ -613,9 +621,10 @@ mod tests {
         Settings::read(&config).unwrap()
     }
 
-    fn names(rules: &[&str]) -> Arc<Names> {
+    fn names(rules: &[&str]) -> SharedNames {
         let facts = |rule: &str| resight_status::RuleFacts { name: rule.to_owned(), ..Default::default() };
         Arc::new(Names {
+            camera: None,
             model: "net".into(),
             isa: "generic",
             rules: rules.iter().map(|rule| facts(rule)).collect(),
@@ -682,7 +691,7 @@ mod tests {
         let (settings, names) = (settings(None), names(&["cat", "dog"]));
         let mut states = States::default();
         let lamp = |level| [("lamp", level)].into_iter();
-        states.look(&settings, &names, [false; 2].into_iter(), lamp(None));
+        states.look(&settings, &[&names], [false; 2].into_iter(), lamp(None));
         let all = [
             ("r/availability", "online"),
             ("r/line/lamp", "None"),
@@ -693,9 +702,9 @@ mod tests {
         assert_eq!(pairs(&told(&mut states, 1, 3)), all[..3]);
         assert_eq!(pairs(&told(&mut states, 1, 3)), all[3..]);
         assert!(told(&mut states, 1, 9).is_empty());
-        states.look(&settings, &names, [false, true].into_iter(), lamp(Some(true)));
+        states.look(&settings, &[&names], [false, true].into_iter(), lamp(Some(true)));
         assert_eq!(pairs(&told(&mut states, 1, 9)), [("r/line/lamp", "ON"), ("r/rule/dog", "ON")]);
-        states.look(&settings, &names, [false, true].into_iter(), lamp(Some(true)));
+        states.look(&settings, &[&names], [false, true].into_iter(), lamp(Some(true)));
         assert!(told(&mut states, 1, 9).is_empty());
         assert_eq!(told(&mut states, 2, 9).len(), 4);
     }
@@ -704,7 +713,7 @@ mod tests {
     fn what_a_reload_removes_is_deleted_even_after_a_loss() {
         let settings = settings(Some("ha"));
         let mut states = States::default();
-        states.look(&settings, &names(&["cat"]), [false].into_iter(), [("lamp", Some(false))].into_iter());
+        states.look(&settings, &[&names(&["cat"])], [false].into_iter(), [("lamp", Some(false))].into_iter());
         let messages = told(&mut states, 1, 9);
         assert_eq!(messages.len(), 5);
         let config: serde_json::Value = serde_json::from_str(&messages[1].1).unwrap();
@@ -714,7 +723,7 @@ mod tests {
             (Some("r/rule/cat"), Some("id_rule_cat"))
         );
         assert_eq!(config["availability_topic"], "r/availability");
-        states.look(&settings, &names(&[]), [].into_iter(), [].into_iter());
+        states.look(&settings, &[&names(&[])], [].into_iter(), [].into_iter());
         let messages = told(&mut states, 2, 9);
         assert_eq!(messages.len(), 5, "{messages:?}");
         assert_eq!(messages.iter().filter(|(_, payload)| payload.is_empty()).count(), 4);
@@ -724,7 +733,8 @@ mod tests {
     #[test]
     fn names_that_look_alike_in_a_topic_stay_apart() {
         let mut states = States::default();
-        states.look(&settings(None), &names(&["a/b", "a b", "a+#"]), [false; 3].into_iter(), [].into_iter());
+        let names = names(&["a/b", "a b", "a+#"]);
+        states.look(&settings(None), &[&names], [false; 3].into_iter(), [].into_iter());
         let messages = told(&mut states, 1, 9);
         let topics: Vec<&str> = messages.iter().map(|(topic, _)| topic.as_str()).collect();
         assert_eq!(topics, ["r/availability", "r/rule/a__", "r/rule/a_b", "r/rule/a_b_"]);
@@ -737,7 +747,7 @@ mod tests {
         for index in 0..EVENTS + 10 {
             mqtt.write(&format!("{index}\n").into());
         }
-        mqtt.look(&names(&["cat"]), [false].into_iter(), [].into_iter());
+        mqtt.look(&[&names(&["cat"])], [false].into_iter(), [].into_iter());
         assert_eq!(telemetry.mqtt_dropped.count(), 10);
         assert_eq!(&**lock(&mqtt.link.events).front().unwrap(), "10\n");
         let link = mqtt.link.clone();

@@ -1,7 +1,7 @@
 //! How the service ends: by a signal, a panic, or the end of the frames.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -9,11 +9,14 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use crate::lines::Lines;
-use crate::sync::Bell;
+use crate::sync::{Bell, lock, lock_within};
 use crate::threads::{Role, spawn};
 
 /// How long the service may take to end after a signal. Then it is ended.
 const DEADLINE: Duration = Duration::from_secs(5);
+
+/// How long the list of bells may be in use elsewhere.
+const BELLS: Duration = Duration::from_millis(100);
 
 /// The stack of a thread that does little.
 const SMALL: usize = 128 << 10;
@@ -26,7 +29,7 @@ pub(crate) struct Ending {
     reload: AtomicBool,
     lines: OnceLock<Arc<Lines>>,
     /// Of everybody who waits.
-    bells: OnceLock<Vec<Arc<Bell>>>,
+    bells: Mutex<Vec<Arc<Bell>>>,
     /// Of the supervisor.
     pub(crate) supervisor: Arc<Bell>,
     deadline: Arc<Bell>,
@@ -39,7 +42,7 @@ impl Ending {
             failed: AtomicBool::new(false),
             reload: AtomicBool::new(false),
             lines: OnceLock::new(),
-            bells: OnceLock::new(),
+            bells: Mutex::default(),
             supervisor: Arc::default(),
             deadline: Arc::default(),
         }
@@ -61,8 +64,7 @@ impl Ending {
 
     /// Who is woken to end.
     pub(crate) fn wake(&self, bells: Vec<Arc<Bell>>) {
-        // Once, when everybody is there.
-        let _ = self.bells.set(bells);
+        *lock(&self.bells) = bells;
     }
 
     /// Whether a reload is wanted; asked once for each.
@@ -82,8 +84,9 @@ impl Ending {
         if let Some(lines) = self.lines.get() {
             lines.seal();
         }
-        for bell in self.bells.get().into_iter().flatten() {
-            bell.ring();
+        // This may be a panic hook. Who is not woken looks by himself within a second or so.
+        if let Some(bells) = lock_within(&self.bells, BELLS) {
+            bells.iter().for_each(|bell| bell.ring());
         }
         self.supervisor.ring();
     }

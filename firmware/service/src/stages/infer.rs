@@ -6,24 +6,23 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use jiff::tz::TimeZone;
-use resight_imaging::{Fit, FrameDecoder, ImagingError, Region, Rotation};
+use resight_imaging::{FrameDecoder, ImagingError};
 use resight_model_file::Activation;
-use resight_runtime::{Classifier, Model, RuntimeError, Target};
-use resight_status::{RegionView, RuleFacts, View};
+use resight_runtime::{Classifier, RuntimeError, Target};
 
-use super::capture::Looked;
-use super::mailbox::{FrameSlot, JudgeMail, Judgement, NewRules, Slot, Taken};
-use super::sight::Sight;
-use crate::camera::Wanted;
-use crate::config::{Config, RegionConfig};
-use crate::frame::Frame;
-use crate::judge::{Finding, LineFacts, Mode, Observation, Rule, Rules, Triggers, local_zone};
+use super::capture::CameraLink;
+use super::mailbox::{CameraRules, JudgeMail, Judgement, NewRules, Slot, Taken};
+use super::turns::Turns;
+use super::viewpoint::{Memory, Viewpoint, names};
+use crate::config::Config;
+use crate::judge::{Finding, LineFacts, Observation, Rule, Rules, Triggers, local_zone};
 use crate::lines::{InputList, LineList};
-use crate::names::{Names, SharedNames};
+use crate::names::{Prefix, SharedNames};
 use crate::notify::Notify;
 use crate::pace::Pace;
-use crate::picture::{FrameTap, SnapshotTap};
+use crate::picture::SnapshotTap;
 use crate::status::StatusBoard;
+use crate::sync::Bell;
 
 /// How often systemd is told that all is well though no frame comes.
 const IDLE_INTERVAL: Duration = Duration::from_secs(1);
@@ -31,25 +30,16 @@ const IDLE_INTERVAL: Duration = Duration::from_secs(1);
 /// Still waiting for the first frame: give us 15 more seconds.
 const EXTEND_START: &str = "EXTEND_TIMEOUT_USEC=15000000\nSTATUS=no frame yet";
 
-/// Classes of a rule whose names are shown.
-const CLASSES: usize = 8;
-
-/// The network with what surrounds it.
+/// The network with the cameras that share it.
 pub(crate) struct Engine {
     classifier: Classifier,
+    /// One for all, because one frame after another is decoded.
     decoder: FrameDecoder,
     /// One at least.
-    sights: Vec<Sight>,
-    /// What a camera's frames should hold.
-    pub(crate) wanted: Wanted,
-    inputs: InputList,
-    names: SharedNames,
-    /// A pause is no longer than half of it.
-    stale: Duration,
-    pace: Pace,
+    pub(crate) viewpoints: Vec<Viewpoint>,
 }
 
-/// What a reload replaces, but the source.
+/// What a reload replaces, but the sources.
 pub(crate) struct Program {
     pub(crate) engine: Engine,
     pub(crate) rules: NewRules,
@@ -57,11 +47,15 @@ pub(crate) struct Program {
 
 impl Program {
     /// Loads the model, runs its golden vectors and resolves the rules. The lines and inputs are set
-    /// later by [`wire`](Self::wire).
+    /// later by [`wire`](Self::wire). `link` gives where the stages meet about a camera, by its number.
     ///
     /// # Errors
     /// A model that cannot be used, rules that name no class of it.
-    pub(crate) fn load(path: &Path, config: &Config) -> Result<Self> {
+    pub(crate) fn load(
+        path: &Path,
+        config: &Config,
+        mut link: impl FnMut(usize, &SharedNames) -> Arc<CameraLink>,
+    ) -> Result<Self> {
         let model = config.load_model()?;
         let rules = config.rules(path, model.labels())?;
         let target = Target::of_this_machine()?;
@@ -69,57 +63,64 @@ impl Program {
         let mut classifier = Classifier::new(&model, &target, config.threads)?;
         classifier.self_test(&model)?;
         log::info!("{}: {} golden vectors reproduced by {isa}", model.name(), model.golden().len());
-        let zone = if rules.iter().any(|rule| rule.hours.is_some()) { local_zone() } else { TimeZone::UTC };
-        let names = Arc::new(Names {
-            model: model.name().to_owned(),
-            isa: isa.name(),
-            rules: rules.iter().map(|rule| facts(config, &model, rule)).collect(),
-            labels: model.labels().clone(),
-            view: view(config, &model),
-        });
-        let engine = Engine {
-            classifier,
-            decoder: FrameDecoder::default(),
-            sights: sights(config, &model)?,
-            wanted: wanted(config, &model),
-            inputs: [].into(),
-            names: names.clone(),
-            stale: config.stale,
-            pace: Pace::new(config.pace.clone()),
-        };
-        let line = |line: &crate::lines::LineConfig| LineFacts { name: line.name.clone(), safe: line.safe };
-        let rules = Rules {
-            triggers: Triggers::new(rules),
-            lines: config.lines.iter().map(line).collect(),
-            inputs: config.inputs.iter().map(|input| input.name.clone()).collect(),
-            zone,
-            stale: config.stale,
-            dry_run: config.dry_run,
-        };
-        Ok(Self { engine, rules: NewRules { rules, lines: [].into(), inputs: [].into(), names } })
+        let (mut viewpoints, mut cameras) = (vec![], vec![]);
+        for (number, (camera, rules)) in config.cameras.iter().zip(rules).enumerate() {
+            let names = names(config, camera, &model, isa.name(), &rules);
+            let link = link(number, &names);
+            cameras.push(CameraRules {
+                rules: judged_rules(config, camera.stale, rules),
+                names: names.clone(),
+                board: link.board.clone(),
+            });
+            viewpoints.push(Viewpoint::new(camera, &model, names, link)?);
+        }
+        let engine = Engine { classifier, decoder: FrameDecoder::default(), viewpoints };
+        Ok(Self { engine, rules: NewRules { cameras, lines: [].into(), inputs: [].into() } })
     }
 
     /// Connects the rules with their lines and inputs, both in the order of the configuration.
     pub(crate) fn wire(&mut self, lines: LineList, inputs: InputList) {
-        self.engine.inputs = inputs.clone();
+        for input in inputs.iter() {
+            input.set_cameras(self.engine.viewpoints.len());
+        }
+        for viewpoint in &mut self.engine.viewpoints {
+            viewpoint.inputs = inputs.clone();
+        }
         (self.rules.lines, self.rules.inputs) = (lines, inputs);
     }
 }
 
+/// A camera's rules as the judge takes them.
+fn judged_rules(config: &Config, stale: Duration, rules: Vec<Rule>) -> Rules {
+    let zone = if rules.iter().any(|rule| rule.hours.is_some()) { local_zone() } else { TimeZone::UTC };
+    let line = |line: &crate::lines::LineConfig| LineFacts { name: line.name.clone(), safe: line.safe };
+    Rules {
+        triggers: Triggers::new(rules),
+        lines: config.lines.iter().map(line).collect(),
+        inputs: config.inputs.iter().map(|input| input.name.clone()).collect(),
+        zone,
+        stale,
+        dry_run: config.dry_run,
+    }
+}
+
 impl Engine {
-    /// The scores of the classes of what is looked at, one after another; `scores` holds the last ones,
-    /// which stay for what shows nothing new. Gives how many are new.
-    fn classify(&mut self, frame: &Frame, scores: &mut Vec<f32>) -> Result<usize, RuntimeError> {
+    /// Looks at the frame of a camera. Its scores are those of the classes of what is looked at, one after
+    /// another; they stay for what shows nothing new. Gives how many are new.
+    fn classify(&mut self, camera: usize) -> Result<usize, RuntimeError> {
+        let Self { classifier, decoder, viewpoints } = self;
+        let viewpoint = &mut viewpoints[camera];
         // Whoever asks for a single frame does not want to know what another one showed.
-        let must = self.is_triggered();
-        let image = frame.image(&mut self.decoder)?;
-        let classes = self.classifier.classes();
-        scores.resize(classes * self.sights.len(), 0.0);
-        let (head, threads, mut new) = (self.classifier.head(), self.classifier.threads(), 0);
-        for (sight, scores) in self.sights.iter_mut().zip(scores.chunks_exact_mut(classes)) {
+        let must = viewpoint.is_triggered();
+        let Viewpoint { sights, memory: Memory { frame, scores, .. }, .. } = viewpoint;
+        let image = frame.image(decoder)?;
+        let classes = classifier.classes();
+        scores.resize(classes * sights.len(), 0.0);
+        let (head, threads, mut new) = (classifier.head(), classifier.threads(), 0);
+        for (sight, scores) in sights.iter_mut().zip(scores.chunks_exact_mut(classes)) {
             let begin = Instant::now();
             let Some(input) = sight.look(&*threads, &image, must)? else { continue };
-            scores.copy_from_slice(self.classifier.logits(input)?);
+            scores.copy_from_slice(classifier.logits(input)?);
             head.probabilities(scores);
             sight.classified(begin.elapsed());
             new += 1;
@@ -127,86 +128,23 @@ impl Engine {
         Ok(new)
     }
 
-    /// Whether frames are classified only when an input becomes active.
-    fn is_triggered(&self) -> bool {
-        self.inputs.iter().any(|input| input.is_trigger())
+    /// Whether the capture stage of each camera has looked for a frame of late, but that of `except`.
+    fn is_looked_for(&self, except: Option<usize>) -> bool {
+        let others = self.viewpoints.iter().enumerate().filter(|(camera, _)| Some(*camera) != except);
+        others.map(|(_, viewpoint)| &viewpoint.link).all(|link| {
+            // There is nothing to look for when the frames are at their end.
+            link.frames.is_done() || link.looked.is_recent(link.board.now())
+        })
     }
 
-    /// Whether a frame is to be classified for the rules.
-    fn is_wanted(&self, frame: &Frame) -> bool {
-        let mut answered = false;
-        for input in self.inputs.iter().filter(|input| input.is_trigger()) {
-            // Each must know that this frame is there.
-            answered |= input.answer(frame.arrival);
+    /// Goes on with what another one had seen of the same cameras.
+    fn take_over(&mut self, other: &mut Self) {
+        for viewpoint in &mut self.viewpoints {
+            let before = other.viewpoints.iter_mut().find(|old| Arc::ptr_eq(&old.link, &viewpoint.link));
+            if let Some(before) = before {
+                std::mem::swap(&mut viewpoint.memory, &mut before.memory);
+            }
         }
-        answered || !self.is_triggered()
-    }
-}
-
-/// What is looked at.
-fn sights(config: &Config, model: &Model) -> Result<Vec<Sight>> {
-    let orientation = config.image.orientation;
-    let sight = |region: Region| Sight::new(model, region, orientation, config.pace.on_change);
-    Ok(areas(config).map(sight).collect::<Result<_, _>>()?)
-}
-
-/// The parts of a frame that the network sees: one at least.
-fn areas(config: &Config) -> impl Iterator<Item = Region> {
-    let only = config.regions.is_empty().then_some(config.image.region);
-    config.regions.iter().map(|region| region.area).chain(only)
-}
-
-/// What a camera's frames should hold for that.
-fn wanted(config: &Config, model: &Model) -> Wanted {
-    let side = model.preprocessing().resize_shorter;
-    let larger =
-        |a: Wanted, b: Wanted| Wanted { width: a.width.max(b.width), height: a.height.max(b.height) };
-    let each = areas(config).map(|area| Wanted::new(side, area));
-    each.reduce(larger).unwrap_or(Wanted::new(side, config.image.region))
-}
-
-/// What the page shows of a rule's configuration.
-fn facts(config: &Config, model: &Model, rule: &Rule) -> RuleFacts {
-    let (mode, pulse_ms) = match rule.mode {
-        Mode::Level => ("level", None),
-        Mode::Pulse(length) => ("pulse", Some(length.as_millis() as u64)),
-        Mode::Toggle => ("toggle", None),
-    };
-    let count = model.labels().len().max(1);
-    let classes = rule.classes.iter().filter_map(|score| model.labels().name(score % count));
-    RuleFacts {
-        name: rule.name.clone(),
-        classes: classes.take(CLASSES).map(str::to_owned).collect(),
-        class_count: rule.classes.len(),
-        threshold: rule.threshold.into(),
-        hits: rule.hits,
-        frames: rule.frames,
-        mode: mode.to_owned(),
-        pulse_ms,
-        armed_by: rule.armed_by.map(|input| config.inputs[input].name.clone()),
-        lines: rule.lines.iter().map(|line| config.lines[*line].name.clone()).collect(),
-    }
-}
-
-/// Which part of a frame the network sees.
-fn view(config: &Config, model: &Model) -> View {
-    let shares = |area: Region| [area.left, area.top, area.width, area.height].map(f64::from);
-    let region = |region: &RegionConfig| RegionView { name: region.name.clone(), area: shares(region.area) };
-    let orientation = config.image.orientation;
-    let preprocessing = model.preprocessing();
-    View {
-        region: shares(config.image.region),
-        rotate: match orientation.rotation {
-            Rotation::Upright => 0,
-            Rotation::Clockwise => 90,
-            Rotation::Half => 180,
-            Rotation::Counterclockwise => 270,
-        },
-        mirror: orientation.mirror,
-        resize_shorter: preprocessing.resize_shorter,
-        crop: preprocessing.crop,
-        fit: (preprocessing.fit != Fit::Crop).then(|| preprocessing.fit.name().to_owned()),
-        regions: config.regions.iter().map(region).collect(),
     }
 }
 
@@ -233,11 +171,10 @@ impl Judging for Arc<JudgeMail> {
 #[derive(Clone)]
 pub(crate) struct Reach {
     pub(crate) board: Arc<StatusBoard>,
-    pub(crate) frames: Arc<FrameSlot>,
+    /// Rung when a camera has a frame.
+    pub(crate) filled: Arc<Bell>,
     pub(crate) programs: Arc<Slot<Program>>,
-    pub(crate) tap: Arc<FrameTap>,
     pub(crate) snapshots: Arc<SnapshotTap>,
-    pub(crate) looked: Arc<Looked>,
     pub(crate) notify: Arc<Notify>,
 }
 
@@ -245,17 +182,14 @@ pub(crate) struct Reach {
 pub(crate) struct InferStage<J> {
     reach: Reach,
     judging: J,
-    frame: Frame,
+    turns: Turns,
     /// Memory of an observation, while it is not at the judge.
     judgement: Option<Judgement>,
-    scores: Vec<f32>,
-    /// Whether a frame was classified yet.
+    /// Whether a frame was classified.
     ready: bool,
-    /// Whether systemd was told so.
+    /// Whether systemd knows.
     told: bool,
-    /// When the next frame may be classified.
-    next: Instant,
-    /// When systemd was last told that all is well though no frame came.
+    /// When systemd was last told that all is well though nothing is classified.
     idle: Instant,
 }
 
@@ -272,18 +206,16 @@ pub(crate) enum Step {
 }
 
 impl<J: Judging> InferStage<J> {
-    pub(crate) fn new(reach: Reach, judging: J) -> Self {
-        let now = Instant::now();
+    /// For so many cameras.
+    pub(crate) fn new(reach: Reach, judging: J, cameras: usize) -> Self {
         Self {
             reach,
             judging,
-            frame: Frame::new(),
+            turns: Turns::new(cameras),
             judgement: None,
-            scores: vec![],
             ready: false,
             told: false,
-            next: now,
-            idle: now,
+            idle: Instant::now(),
         }
     }
 
@@ -293,126 +225,148 @@ impl<J: Judging> InferStage<J> {
             return Step::Program(Box::new(program));
         }
         let now = Instant::now();
-        if now < self.next {
-            self.idle();
-            return Step::Wait(self.next.min(self.idle + IDLE_INTERVAL));
+        let Some(camera) = self.turns.next(|camera| engine.viewpoints[camera].waits(now)) else {
+            if engine.viewpoints.iter().all(|viewpoint| viewpoint.link.frames.is_done()) {
+                return Step::End;
+            }
+            self.idle(engine);
+            let paused = engine.viewpoints.iter().filter_map(Viewpoint::waits_until).min();
+            let longest = now + IDLE_INTERVAL;
+            return Step::Wait(paused.map_or(longest, |paused| paused.min(longest)));
+        };
+        let viewpoint = &mut engine.viewpoints[camera];
+        if viewpoint.link.frames.take(&mut viewpoint.memory.frame) != Taken::Frame {
+            return Step::Again;
         }
-        let going = match self.reach.frames.take(&mut self.frame) {
-            Taken::Frame if engine.is_wanted(&self.frame) => self.classify(engine, true),
+        let going = if viewpoint.is_wanted(camera) {
+            self.classify(engine, camera, true)
+        } else if !viewpoint.memory.ready {
             // The first is classified all the same, to know that everything works.
-            Taken::Frame if !self.ready => self.classify(engine, false),
-            Taken::Frame => {
-                self.idle();
-                self.judge(None)
-            }
-            Taken::Nothing => {
-                self.idle();
-                return Step::Wait(now + IDLE_INTERVAL);
-            }
-            Taken::Closed => false,
+            self.classify(engine, camera, false)
+        } else {
+            self.turns.had(camera, 0);
+            self.idle(engine);
+            self.judge(&mut engine.viewpoints[camera], camera, None)
         };
         if going { Step::Again } else { Step::End }
     }
 
-    /// Classifies the frame, for the rules or only to see that it can be done. `false` if nobody
+    /// Classifies a camera's frame, for the rules or only to see that it can be done. `false` if nobody
     /// judges any more.
-    fn classify(&mut self, engine: &mut Engine, for_rules: bool) -> bool {
-        let board = self.reach.board.clone();
+    fn classify(&mut self, engine: &mut Engine, camera: usize, for_rules: bool) -> bool {
         let begin = Instant::now();
-        let new = match engine.classify(&self.frame, &mut self.scores) {
+        let result = engine.classify(camera);
+        self.turns.had(camera, *result.as_ref().unwrap_or(&1));
+        let new = match result {
             Ok(new) => new,
             Err(error) => {
-                self.refused(&error);
+                self.refused(engine, camera, &error);
                 return true;
             }
         };
         let took = begin.elapsed();
+        let activation = for_rules.then(|| engine.classifier.head().activation());
+        let viewpoint = &mut engine.viewpoints[camera];
         // A long pause after a long inference is no reason to give up the lines.
-        self.next = begin + engine.pace.interval(took).min(engine.stale / 2);
-        if !self.judge(for_rules.then(|| engine.classifier.head().activation())) {
+        viewpoint.memory.next = begin + viewpoint.pace.interval(took).min(viewpoint.stale / 2);
+        if !self.judge(viewpoint, camera, activation) {
             return false;
         }
+        self.show(&engine.viewpoints[camera], engine.classifier.classes());
+        let viewpoint = &mut engine.viewpoints[camera];
+        let telemetry = &viewpoint.link.board.telemetry;
+        if new == 0 {
+            // The watchdog hears of inferences, and that nothing is amiss between them.
+            telemetry.unchanged.one_more();
+            self.idle(engine);
+            return true;
+        }
+        telemetry.inference.add(took);
+        telemetry.inferences.one_more();
+        let name = viewpoint.names.prefix();
+        cool(&mut viewpoint.pace, name, self.reach.board.telemetry.temperature_celsius.value());
+        if !std::mem::replace(&mut viewpoint.memory.ready, true) {
+            let regions = viewpoint.sights.len();
+            let of = if regions > 1 { format!(", {regions} regions") } else { String::new() };
+            let took = took.as_secs_f64() * 1e3;
+            log::info!("{name}ready: first frame classified in {took:.1} ms{of}");
+        }
+        self.ready = true;
+        // Again with the next frame if systemd's queue was full: nothing else says it.
+        self.told = self.told || self.reach.notify.send("READY=1");
+        // This camera was looked for, or it had no frame.
+        if engine.is_looked_for(Some(camera)) {
+            self.reach.notify.send("WATCHDOG=1");
+        }
+        true
+    }
+
+    /// Shows what was seen to those who want to know.
+    fn show(&self, viewpoint: &Viewpoint, classes: usize) {
+        let Viewpoint { link, names, sights, memory: Memory { frame, scores, .. }, .. } = viewpoint;
         if let Some(judgement) = &self.judgement
             && !judgement.snapshots.is_empty()
         {
-            self.reach.snapshots.take(&judgement.snapshots, &self.frame, &engine.names);
+            self.reach.snapshots.take(&judgement.snapshots, frame, names);
         }
-        self.reach.tap.pass(&self.frame, &self.scores);
-        let (best, probability) = likeliest(&self.scores);
-        board.set_last((best, probability, self.frame.number));
-        if !engine.names.view.regions.is_empty() {
-            let classes = engine.classifier.classes();
-            let parts = self.scores.chunks_exact(classes).zip(&engine.sights).enumerate();
-            board.set_regions(parts.map(|(number, (scores, sight))| {
+        link.board.tap.pass(frame, scores);
+        let (best, probability) = likeliest(scores);
+        link.board.set_last((best, probability, frame.number));
+        if !names.view.regions.is_empty() {
+            let parts = scores.chunks_exact(classes).zip(sights).enumerate();
+            link.board.set_regions(parts.map(|(number, (scores, sight))| {
                 let (class, probability) = likeliest(scores);
                 (number * classes + class, probability, sight.took)
             }));
         }
-        if new == 0 {
-            // The watchdog hears of inferences, and that nothing is amiss between them.
-            board.telemetry.unchanged.one_more();
-            self.idle();
-            return true;
-        }
-        board.telemetry.inference.add(took);
-        board.telemetry.inferences.one_more();
-        cool(&mut engine.pace, board.telemetry.temperature_celsius.value());
-        if !std::mem::replace(&mut self.ready, true) {
-            let regions = engine.sights.len();
-            let of = if regions > 1 { format!(", {regions} regions") } else { String::new() };
-            log::info!("ready: first frame classified in {:.1} ms{of}", took.as_secs_f64() * 1e3);
-        }
-        // Again with the next frame if systemd's queue was full: nothing else says it.
-        self.told = self.told || self.reach.notify.send("READY=1");
-        self.reach.notify.send("WATCHDOG=1");
-        true
     }
 
-    /// The frame could not be classified.
-    fn refused(&mut self, error: &RuntimeError) {
-        let telemetry = &self.reach.board.telemetry;
+    /// The frame of a camera could not be classified.
+    fn refused(&mut self, engine: &Engine, camera: usize, error: &RuntimeError) {
+        let viewpoint = &engine.viewpoints[camera];
+        let telemetry = &viewpoint.link.board.telemetry;
         if matches!(error, RuntimeError::Imaging(ImagingError::Image { .. } | ImagingError::Preprocessing(_)))
         {
             telemetry.corrupt.one_more();
             // Rubbish from the source is as good as no frame: a restart would not help.
-            self.idle();
+            self.idle(engine);
         } else {
             telemetry.inference_errors.one_more();
         }
-        log::error!("frame {}: {error}", self.frame.number);
+        log::error!("{}frame {}: {error}", viewpoint.names.prefix(), viewpoint.memory.frame.number);
     }
 
-    /// Has the frame judged, by its scores, which this made, or only as one that came.
-    fn judge(&mut self, classified: Option<Activation>) -> bool {
-        let start = self.reach.board.start;
+    /// Has a camera's frame judged, by its scores, which this made, or only as one that came.
+    fn judge(&mut self, viewpoint: &mut Viewpoint, camera: usize, classified: Option<Activation>) -> bool {
+        let start = viewpoint.link.board.start;
+        let Memory { frame, scores, .. } = &mut viewpoint.memory;
         let finding = match classified {
             None => Finding::Unseen,
-            Some(Activation::Softmax) => Finding::Classes(std::mem::take(&mut self.scores)),
-            Some(Activation::Sigmoid) => Finding::Independent(std::mem::take(&mut self.scores)),
+            Some(Activation::Softmax) => Finding::Classes(std::mem::take(scores)),
+            Some(Activation::Sigmoid) => Finding::Independent(std::mem::take(scores)),
         };
         let observation = Observation {
-            frame: self.frame.number,
-            arrival: self.frame.arrival.saturating_duration_since(start),
+            frame: frame.number,
+            arrival: frame.arrival.saturating_duration_since(start),
             finding,
         };
         let snapshots = self.judgement.take().map_or_else(Vec::new, |old| old.snapshots);
-        let Some(mut judged) = self.judging.judge(Judgement { observation, snapshots }) else {
+        let Some(mut judged) = self.judging.judge(Judgement { camera, observation, snapshots }) else {
             return false;
         };
         let finding = std::mem::replace(&mut judged.observation.finding, Finding::Unseen);
-        if let Some(scores) = finding.into_scores() {
-            self.scores = scores;
+        if let Some(judged) = finding.into_scores() {
+            *scores = judged;
         }
         self.judgement = Some(judged);
         true
     }
 
     /// Nothing to classify: tells systemd that all is well, if it is. That no frame comes is
-    /// no reason to be restarted, which would not bring the camera back; but the capture
-    /// stage must have looked for one, so that its hanging is noticed.
-    fn idle(&mut self) {
-        let alive = self.reach.looked.is_recent(self.reach.board.now());
-        if alive && self.idle.elapsed() >= IDLE_INTERVAL {
+    /// no reason to be restarted, which would not bring a camera back; but the capture
+    /// stages must have looked for one, so that their hanging is noticed.
+    fn idle(&mut self, engine: &Engine) {
+        if engine.is_looked_for(None) && self.idle.elapsed() >= IDLE_INTERVAL {
             self.idle = Instant::now();
             self.reach.notify.send(if self.ready { "WATCHDOG=1" } else { EXTEND_START });
         }
@@ -427,13 +381,13 @@ fn likeliest(scores: &[f32]) -> (usize, f32) {
 }
 
 /// Keeps the pace that the temperature asks for.
-fn cool(pace: &mut Pace, celsius: Option<f64>) {
+fn cool(pace: &mut Pace, camera: Prefix<'_>, celsius: Option<f64>) {
     if let Some(celsius) = celsius
         && pace.temperature(celsius)
     {
         match pace.limit() {
-            Some(rate) => log::warn!("{celsius:.1} °C: {rate} inferences per second at most"),
-            None => log::info!("{celsius:.1} °C: no limit by temperature any more"),
+            Some(rate) => log::warn!("{camera}{celsius:.1} °C: {rate} inferences per second at most"),
+            None => log::info!("{camera}{celsius:.1} °C: no limit by temperature any more"),
         }
     }
 }
@@ -445,7 +399,7 @@ pub(crate) fn run<J: Judging + Send>(
     stop: impl Fn() -> bool + Sync,
     settled: impl Fn(),
 ) {
-    let bell = stage.reach.frames.filled.clone();
+    let bell = stage.reach.filled.clone();
     loop {
         let threads = engine.classifier.threads();
         // On a compute thread: handing over each inference would allocate now and then.
@@ -461,9 +415,11 @@ pub(crate) fn run<J: Judging + Send>(
             None
         });
         let Some(program) = next else { return };
-        let Program { engine: new, rules } = *program;
+        let Program { engine: mut new, rules } = *program;
         stage.judging.replace(rules);
         settled();
+        new.take_over(&mut engine);
+        stage.turns = Turns::new(new.viewpoints.len());
         engine = new;
     }
 }

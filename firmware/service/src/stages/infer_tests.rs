@@ -1,10 +1,14 @@
-use super::super::judge::{Clock, JudgeStage, Reach as JudgeReach, unjudged};
+use super::super::judge::{Clock, JudgeStage, Reach as JudgeReach};
 use super::*;
+use crate::camera::Wanted;
+use crate::frame::Frame;
 use crate::judge::{Now, Switches};
 use crate::lines::Lines;
 use crate::live::Live;
 use crate::outputs::TellMail;
+use crate::status::CameraBoard;
 use crate::telemetry::Telemetry;
+use resight_imaging::Region;
 
 /// The smallest network, as a model file.
 fn model(folder: &Path) {
@@ -45,14 +49,16 @@ impl Jig {
         let path = folder.join("c.toml");
         std::fs::write(&path, text).unwrap();
         let config = Config::load(&path).unwrap();
-        let mut program = Program::load(&path, &config).unwrap();
+        let (start, filled) = (Instant::now(), Arc::new(Bell::default()));
+        let link = |_: usize, names: &SharedNames| Arc::new(CameraLink::new(start, names, filled.clone()));
+        let mut program = Program::load(&path, &config, link).unwrap();
         let lines = Arc::new(Lines::open(&config.lines).unwrap());
         let inputs = crate::lines::inputs(&config.inputs, &[].into(), &Arc::default()).unwrap();
         program.wire(lines.list(), inputs);
         let Program { engine, rules } = program;
-        let start = Instant::now();
         let telemetry = Arc::new(Telemetry::default());
-        let board = StatusBoard::new(start, telemetry.clone(), lines.clone(), unjudged(&rules.names));
+        let cameras = rules.cameras.iter().map(|camera| camera.board.clone()).collect();
+        let board = StatusBoard::new(start, telemetry.clone(), lines.clone(), cameras);
         let (board, tell) = (Arc::new(board), Arc::new(TellMail::default()));
         let judge = JudgeReach {
             lines,
@@ -65,14 +71,37 @@ impl Jig {
         let judge = JudgeStage::new(RealTime(start), rules, &Switches::default(), judge);
         let reach = Reach {
             board,
-            frames: Arc::default(),
+            filled,
             programs: Arc::default(),
-            tap: Arc::default(),
             snapshots: Arc::default(),
-            looked: Arc::default(),
             notify: Arc::new(Notify::nobody()),
         };
-        Self { stage: InferStage::new(reach.clone(), AtOnce(judge)), engine, tell, reach }
+        let stage = InferStage::new(reach.clone(), AtOnce(judge), engine.viewpoints.len());
+        Self { stage, engine, tell, reach }
+    }
+
+    /// Hands over a frame of a camera.
+    fn put(&self, camera: usize, frame: &mut Frame) {
+        self.engine.viewpoints[camera].link.frames.put(frame);
+    }
+
+    /// What is shown of the first camera.
+    fn camera(&self) -> Arc<CameraBoard> {
+        self.reach.board.camera(None).unwrap()
+    }
+
+    /// Ends the pause of every camera.
+    fn go_on(&mut self) {
+        for viewpoint in &mut self.engine.viewpoints {
+            viewpoint.memory.next = Instant::now();
+        }
+    }
+
+    /// What a frame of the only camera shows.
+    fn scores(&mut self, draw: impl FnOnce(&mut Frame)) -> Vec<f32> {
+        draw(&mut self.engine.viewpoints[0].memory.frame);
+        self.engine.classify(0).unwrap();
+        self.engine.viewpoints[0].memory.scores.clone()
     }
 
     fn step(&mut self) -> Step {
@@ -94,7 +123,7 @@ fn frames(folder: &Path, format: &str, config: &str) -> Box<dyn crate::frame::So
     let bytes = pixel_format.frame_bytes(48, pixel_format.row_bytes(64));
     std::fs::write(folder.join("frames"), vec![100; 3 * bytes]).unwrap();
     let config = Config::parse(config, folder).unwrap();
-    crate::source::open(&config.source, Wanted::new(32, Region::WHOLE)).unwrap().0
+    crate::source::open(&config.cameras[0].source, Wanted::new(32, Region::WHOLE)).unwrap().0
 }
 
 /// From the source's bytes to the lines and the event.
@@ -112,8 +141,8 @@ fn a_frame_allocates_nothing_once_warm() {
             let mut frame = move || {
                 let next = source.next(&mut captured, Duration::from_mins(1)).unwrap();
                 assert_eq!(next, crate::frame::Next::Frame);
-                jig.reach.frames.put(&mut captured);
-                jig.stage.next = Instant::now();
+                jig.put(0, &mut captured);
+                jig.go_on();
                 assert!(matches!(jig.step(), Step::Again));
                 while jig.tell.pop().is_some() {}
             };
@@ -133,24 +162,25 @@ fn frames_are_classified_judged_and_shown_until_there_are_no_more() {
     let text = configuration(1, "rgb24", "");
     let mut source = frames(folder.path(), "rgb24", &text);
     let mut jig = Jig::new(folder.path(), &text);
-    let telemetry = jig.reach.board.telemetry.clone();
+    let camera = jig.camera();
+    let telemetry = &camera.telemetry;
     assert!(matches!(jig.step(), Step::Wait(_)), "there is no frame");
     let mut captured = Frame::new();
     source.next(&mut captured, Duration::from_mins(1)).unwrap();
     captured.number = 7;
-    jig.reach.frames.put(&mut captured);
+    jig.put(0, &mut captured);
     assert!(matches!(jig.step(), Step::Again));
     assert_eq!(telemetry.inferences.count(), 1);
     let last = jig.reach.board.figures().last.unwrap();
     assert_eq!((last.frame, last.probability > 0.0), (7, true));
-    assert!(jig.reach.board.judged().active().all(|active| active));
+    assert!(jig.camera().judged().active().all(|active| active));
     // Rubbish is counted, and nothing else.
     captured.bytes.clear();
-    jig.stage.next = Instant::now();
-    jig.reach.frames.put(&mut captured);
+    jig.go_on();
+    jig.put(0, &mut captured);
     assert!(matches!(jig.step(), Step::Again));
     assert_eq!((telemetry.inferences.count(), telemetry.corrupt.count()), (1, 1));
-    jig.reach.frames.close();
+    jig.engine.viewpoints[0].link.frames.close();
     assert!(matches!(jig.step(), Step::End));
 }
 
@@ -173,9 +203,9 @@ fn of_classes_that_do_not_exclude_each_other_each_has_its_own_probability() {
         let mut jig = Jig::new(folder.path(), &text);
         let mut captured = Frame::new();
         source.next(&mut captured, Duration::from_mins(1)).unwrap();
-        jig.reach.frames.put(&mut captured);
+        jig.put(0, &mut captured);
         assert!(matches!(jig.step(), Step::Again));
-        jig.stage.scores
+        jig.engine.viewpoints[0].memory.scores.clone()
     };
     let (one, each) = (scores(model), scores(model_with_labels));
     assert!((one.iter().sum::<f32>() - 1.0).abs() < 1e-5);
@@ -194,15 +224,16 @@ fn a_still_scene_is_judged_and_seldom_classified() {
     let text = configuration(1, "rgb24", "[pace]\non_change = true\nrefresh_ms = 86400000\n");
     let mut source = frames(folder.path(), "rgb24", &text);
     let mut jig = Jig::new(folder.path(), &text);
-    let (mut captured, telemetry) = (Frame::new(), jig.reach.board.telemetry.clone());
+    let (mut captured, camera) = (Frame::new(), jig.camera());
+    let telemetry = &camera.telemetry;
     let mut frame = |jig: &mut Jig, grey: Option<u8>| {
         source.next(&mut captured, Duration::from_mins(1)).unwrap();
         if let Some(grey) = grey {
             captured.bytes.fill(grey);
         }
         captured.number += 1;
-        jig.reach.frames.put(&mut captured);
-        jig.stage.next = Instant::now();
+        jig.put(0, &mut captured);
+        jig.go_on();
         assert!(matches!(jig.step(), Step::Again));
     };
     (0..30).for_each(|_| frame(&mut jig, None));
@@ -210,7 +241,7 @@ fn a_still_scene_is_judged_and_seldom_classified() {
     assert!(classified < 15 && classified + telemetry.unchanged.count() == 30, "{classified}");
     // Every one was judged, by the scores of the last inference.
     assert_eq!(telemetry.latency.read().count, 30);
-    assert!(jig.reach.board.judged().active().all(|active| active));
+    assert!(jig.camera().judged().active().all(|active| active));
     frame(&mut jig, Some(250));
     assert_eq!(telemetry.inferences.count(), classified + 1);
     // Others see no such number.
@@ -231,21 +262,16 @@ fn regions_of_a_frame_are_classified_each_by_itself() {
         let image = format!("[image]\nregion = {area}\n");
         let text = configuration(1, "rgb24", &image);
         let mut jig = Jig::new(folder.path(), &text);
-        let mut scores = vec![];
-        let mut frame = Frame::new();
-        halves(&mut frame);
-        assert_eq!(jig.engine.classify(&frame, &mut scores).unwrap(), 1);
-        scores
+        jig.scores(halves)
     };
     let apart = [alone("[0, 0, 0.5, 1]"), alone("[0.5, 0, 0.5, 1]")].concat();
     let mut jig = Jig::new(folder.path(), &configuration(1, "rgb24", regions));
-    let (mut scores, mut frame) = (vec![], Frame::new());
+    assert_eq!(jig.scores(halves), apart);
+    let mut frame = Frame::new();
     halves(&mut frame);
-    assert_eq!(jig.engine.classify(&frame, &mut scores).unwrap(), 2);
-    assert_eq!(scores, apart);
     frame.number = 3;
-    jig.reach.frames.put(&mut frame);
-    jig.stage.next = Instant::now();
+    jig.put(0, &mut frame);
+    jig.go_on();
     assert!(matches!(jig.step(), Step::Again));
     let status = jig.reach.board.status();
     let names: Vec<&str> = status.state.rules.iter().map(|rule| rule.facts.name.as_str()).collect();
@@ -269,13 +295,12 @@ fn regions_of_a_frame_are_classified_each_by_itself() {
     }
     assert_eq!(told, 2);
     // One frame was classified, and it allocates no more than one region does.
-    assert_eq!(jig.reach.board.telemetry.inferences.count(), 1);
+    assert_eq!(jig.camera().telemetry.inferences.count(), 1);
     let threads = jig.engine.classifier.threads();
     let counts = threads.enter(|| {
-        (0..5).for_each(|_| drop(jig.engine.classify(&frame, &mut scores)));
-        halves(&mut frame);
-        (0..5).for_each(|_| drop(jig.engine.classify(&frame, &mut scores)));
-        allocation_counter::measure(|| (0..20).for_each(|_| drop(jig.engine.classify(&frame, &mut scores))))
+        let mut classify = |count: usize| (0..count).for_each(|_| drop(jig.engine.classify(0)));
+        classify(10);
+        allocation_counter::measure(|| classify(20))
     });
     assert_eq!(counts.count_total, 0);
 }
@@ -302,12 +327,12 @@ fn a_pause_is_waited_for_and_no_longer_than_half_of_what_makes_lines_safe() {
     let mut captured = Frame::new();
     for _ in 0..2 {
         source.next(&mut captured, Duration::from_mins(1)).unwrap();
-        jig.reach.frames.put(&mut captured);
+        jig.put(0, &mut captured);
     }
     assert!(matches!(jig.step(), Step::Again));
-    jig.reach.frames.put(&mut captured);
+    jig.put(0, &mut captured);
     let Step::Wait(until) = jig.step() else { panic!("no pause") };
     assert!(until <= Instant::now() + IDLE_INTERVAL, "systemd is to be told meanwhile");
-    let pause = jig.stage.next.saturating_duration_since(Instant::now());
+    let pause = jig.engine.viewpoints[0].memory.next.saturating_duration_since(Instant::now());
     assert!(pause > Duration::from_secs(5) && pause <= Duration::from_secs(10), "{pause:?}");
 }

@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime};
 
-use super::mailbox::{JudgeMail, Judgement, NewRules, Request};
-use crate::judge::{EventKind, Judge, Now, Switch, SwitchError, Switches};
+use super::mailbox::{CameraRules, JudgeMail, Judgement, NewRules, Request};
+use crate::judge::{EventKind, Judge, Now, Panel, Rules, Switch, SwitchError, Switches};
 use crate::lines::{InputList, LineList, Lines};
 use crate::live::Live;
 use crate::names::SharedNames;
 use crate::outputs::{Event, TellMail};
-use crate::status::{Judged, StatusBoard};
+use crate::status::{CameraBoard, Judged, StatusBoard};
 use crate::sync::Bell;
 use crate::telemetry::Telemetry;
 
@@ -53,220 +53,34 @@ pub(crate) struct Reach {
     pub(crate) supervisor: Arc<Bell>,
 }
 
-/// See the module.
-pub(crate) struct JudgeStage<C> {
-    clock: C,
-    judge: Judge,
-    lines: LineList,
-    inputs: InputList,
+/// What is told of a camera.
+struct Desk {
+    board: Arc<CameraBoard>,
     names: SharedNames,
-    reach: Reach,
     /// Number and arrival of the last frame.
     frame: (u64, Duration),
-    /// Whether a line is not known to be at the level that it should have.
-    unsure: bool,
-    /// Whether a line was written since the outputs were told.
-    moved: bool,
     spares: Vec<Arc<Judged>>,
 }
 
-/// What the board shows before anything was judged.
-pub(crate) fn unjudged(names: &SharedNames) -> Judged {
-    Judged { names: names.clone(), rules: vec![], stale: true, dry_run: false, dry_run_configured: false }
-}
-
-impl<C: Clock> JudgeStage<C> {
-    /// Begins with the lines at their safe levels and with what was switched before.
-    pub(crate) fn new(clock: C, new: NewRules, switches: &Switches, reach: Reach) -> Self {
-        let NewRules { rules, lines, inputs, names } = new;
-        let judge = Judge::new(clock.now(), rules, switches);
-        for rule in &judge.switches().disarmed {
-            log::warn!("rule `{rule}` is disarmed since before the restart");
-        }
-        let stage = Self {
-            clock,
-            judge,
-            lines,
-            inputs,
-            names,
-            reach,
-            frame: (0, Duration::ZERO),
-            unsure: false,
-            moved: false,
-            spares: Vec::with_capacity(SPARES),
-        };
-        if stage.judge.is_dry() {
-            log_dry_run(true);
-        }
-        let mut stage = stage;
-        stage.reach.board.set_inputs(stage.inputs.clone());
-        stage.publish();
-        stage
+impl Desk {
+    /// A camera's desk, and its rules.
+    fn new(camera: CameraRules) -> (Self, Rules) {
+        let CameraRules { rules, names, board } = camera;
+        (Self { board, names, frame: (0, Duration::ZERO), spares: Vec::with_capacity(SPARES) }, rules)
     }
 
-    /// Judges a frame, drives the lines, and then tells the rest.
-    pub(crate) fn frame(&mut self, judgement: &mut Judgement) {
-        let Judgement { observation, snapshots } = judgement;
-        self.read_inputs();
-        let now = self.clock.now();
-        self.judge.frame(now, observation);
-        let driven = self.drive();
-        self.frame = (observation.frame, observation.arrival);
-        let latency = driven.saturating_sub(observation.arrival);
-        snapshots.clear();
-        snapshots.extend_from_slice(&self.judge.decisions().snapshots);
-        if let Some(scores) = observation.finding.scores() {
-            self.reach.telemetry.latency.add(latency);
-            let standings = self.judge.standings().map(|(_, standing)| standing);
-            self.reach.live.frame(now.monotonic, observation.frame, scores, standings);
-        }
-        self.tell(latency);
-    }
-
-    /// Lets time pass, and looks at the inputs.
-    pub(crate) fn tick(&mut self) {
-        self.read_inputs();
-        self.judge.tick(self.clock.now());
-        let driven = self.drive();
-        self.tell(driven.saturating_sub(self.frame.1));
-    }
-
-    /// Switches something; lines let go at once.
-    ///
-    /// # Errors
-    /// A rule that is not there, and a dry run that the configuration asks for.
-    pub(crate) fn switch(&mut self, switch: &Switch) -> Result<Switches, SwitchError> {
-        self.read_inputs();
-        self.judge.switch(self.clock.now(), switch)?;
-        self.drive();
-        self.tell(Duration::ZERO);
-        Ok(self.judge.switches())
-    }
-
-    /// Goes on with other rules; those that are the same keep their state.
-    pub(crate) fn replace(&mut self, new: NewRules) {
-        let NewRules { rules, lines, inputs, names } = new;
-        self.report(self.reach.lines.install(&lines).map_err(|error| error.to_string()));
-        (self.lines, self.inputs, self.names) = (lines, inputs, names);
-        self.judge.replace(self.clock.now(), rules);
-        self.reach.board.set_inputs(self.inputs.clone());
-        // Those that were not there before are new since then.
-        self.spares.clear();
-        self.drive();
-        self.tell(Duration::ZERO);
-    }
-
-    /// How long nothing can happen by time alone.
-    pub(crate) fn quiet(&self) -> Duration {
-        let now = self.clock.now().monotonic;
-        let retry = self.unsure.then_some(now + RETRY);
-        // An input that hangs is unknown after a while, and nobody rings for that.
-        let inputs = (!self.inputs.is_empty()).then_some(now + INPUTS_PERIOD);
-        let due = [self.judge.deadline(), retry, inputs].into_iter().flatten().min();
-        due.map_or(LONGEST, |due| due.saturating_sub(now).min(LONGEST))
-    }
-
-    fn read_inputs(&mut self) {
-        self.judge.set_inputs(self.inputs.iter().map(|input| input.level()));
-    }
-
-    /// Drives the lines. Gives the time when they show what was decided.
-    fn drive(&mut self) -> Duration {
-        let decided = self.clock.now().monotonic;
-        let mut written = false;
-        self.unsure = false;
-        if self.judge.is_stale() {
-            // What could not be made safe at first is tried again: nothing else would.
-            let result = self.reach.lines.keep_safe().map_err(|error| error.to_string());
-            self.unsure = result.is_err();
-            self.report(result);
-        } else {
-            for (line, active) in self.lines.iter().zip(&self.judge.decisions().levels) {
-                match self.reach.lines.drive(line, *active) {
-                    Ok(changed) => written |= changed,
-                    Err(error) => {
-                        self.unsure = true;
-                        self.report(Err(format!("line write failed: {error}")));
-                    }
-                }
-            }
-        }
-        let now = self.clock.now().monotonic;
-        if written {
-            self.reach.telemetry.line_write.add(now.saturating_sub(decided));
-            self.moved = true;
-        }
-        if self.unsure {
-            self.moved = true;
-            // It may have been taken away.
-            self.reach.supervisor.ring();
-        }
-        now
-    }
-
-    /// Counts and logs what the lines refused.
-    fn report(&self, result: Result<(), String>) {
-        if let Err(error) = result {
-            self.reach.telemetry.line_errors.one_more();
-            log::error!("{error}");
-        }
-    }
-
-    /// Tells what was decided, now that the lines show it.
-    fn tell(&mut self, latency: Duration) {
-        let telemetry = &self.reach.telemetry;
-        telemetry.stale.set(self.judge.is_stale().into());
-        telemetry.dry_run.set(self.judge.is_dry().into());
-        // Whoever is woken by an event is to see what it says.
-        self.publish();
-        let telemetry = &self.reach.telemetry;
-        for kind in &self.judge.decisions().events {
-            let event = Event {
-                kind: *kind,
-                monotonic: self.clock.now().monotonic,
-                wall: SystemTime::now(),
-                frame: self.frame.0,
-                latency: if matches!(kind, EventKind::Rule(_)) { latency } else { Duration::ZERO },
-                dry_run: self.judge.is_dry(),
-                names: self.names.clone(),
-            };
-            telemetry.events.one_more();
-            if !self.reach.tell.push(event) {
-                telemetry.events_lost.one_more();
-            }
-            match kind {
-                EventKind::Rule(_) => {}
-                EventKind::Stale => {
-                    telemetry.stale_periods.one_more();
-                    let patience = self.judge.patience().as_millis();
-                    log::warn!("no frame for {patience} ms: lines are at their safe levels");
-                }
-                EventKind::Recovered => log::info!("frames come again"),
-                EventKind::DryRun(on) => log_dry_run(*on),
-                EventKind::Switched { rule, armed } => {
-                    let name = self.names.rule(*rule).unwrap_or_default();
-                    log::warn!("rule `{name}` is {} now", if *armed { "armed" } else { "disarmed" });
-                }
-            }
-        }
-        if std::mem::take(&mut self.moved) {
-            // There are changes without an event, such as the end of a pulse.
-            self.reach.tell.wake.ring();
-        }
-    }
-
-    /// Puts up how things stand, if that has changed.
-    fn publish(&mut self) {
+    /// Puts up how things stand.
+    fn publish(&mut self, judge: &Judge) {
         let mut judged = self.spare();
         // It is nobody else's: `spare` gives no other.
         let Some(shown) = Arc::get_mut(&mut judged) else { return };
         shown.rules.clear();
-        shown.rules.extend(self.judge.standings());
+        shown.rules.extend(judge.standings());
         shown.names.clone_from(&self.names);
-        shown.stale = self.judge.is_stale();
-        shown.dry_run = self.judge.is_dry();
-        shown.dry_run_configured = self.judge.is_dry_configured();
-        let old = self.reach.board.publish(judged);
+        shown.stale = judge.is_stale();
+        shown.dry_run = judge.is_dry();
+        shown.dry_run_configured = judge.is_dry_configured();
+        let old = self.board.publish(judged);
         if self.spares.len() < SPARES {
             self.spares.push(old);
         }
@@ -277,7 +91,228 @@ impl<C: Clock> JudgeStage<C> {
         let unused = self.spares.iter_mut().position(|spare| Arc::get_mut(spare).is_some());
         match unused {
             Some(index) => self.spares.swap_remove(index),
-            None => Arc::new(unjudged(&self.names)),
+            None => Arc::new(Judged::nothing_yet(&self.names)),
+        }
+    }
+}
+
+/// See the module.
+pub(crate) struct JudgeStage<C> {
+    clock: C,
+    panel: Panel,
+    /// One for each judge of the panel.
+    desks: Vec<Desk>,
+    lines: LineList,
+    inputs: InputList,
+    reach: Reach,
+    /// Whether a line is not known to be at the level that it should have.
+    unsure: bool,
+    /// Whether a line was written since the outputs were told.
+    moved: bool,
+}
+
+impl<C: Clock> JudgeStage<C> {
+    /// Begins with the lines at their safe levels and with what was switched before.
+    pub(crate) fn new(clock: C, new: NewRules, switches: &Switches, reach: Reach) -> Self {
+        let NewRules { cameras, lines, inputs } = new;
+        let (desks, rules) = cameras.into_iter().map(Desk::new).unzip();
+        let panel = Panel::new(clock.now(), rules, switches);
+        for rule in &panel.switches().disarmed {
+            log::warn!("rule `{rule}` is disarmed since before the restart");
+        }
+        let mut stage = Self { clock, panel, desks, lines, inputs, reach, unsure: false, moved: false };
+        if stage.panel.is_dry() {
+            log_dry_run(true);
+        }
+        stage.reach.board.set_inputs(stage.inputs.clone());
+        stage.publish();
+        stage
+    }
+
+    /// Judges a frame, drives the lines, and then tells the rest.
+    pub(crate) fn frame(&mut self, judgement: &mut Judgement) {
+        let Judgement { camera, observation, snapshots } = judgement;
+        self.read_inputs();
+        let now = self.clock.now();
+        snapshots.clear();
+        let Some(decisions) = self.panel.frame(now, *camera, observation) else { return };
+        snapshots.extend_from_slice(&decisions.snapshots);
+        let (driven, written) = self.drive();
+        let desk = &mut self.desks[*camera];
+        desk.frame = (observation.frame, observation.arrival);
+        let latency = driven.saturating_sub(observation.arrival);
+        if let Some(written) = written {
+            desk.board.telemetry.line_write.add(written);
+        }
+        if let Some(scores) = observation.finding.scores() {
+            desk.board.telemetry.latency.add(latency);
+            let standings = self.panel.judges()[*camera].standings().map(|(_, standing)| standing);
+            self.reach.live.frame(*camera, now.monotonic, observation.frame, scores, standings);
+        }
+        self.tell(driven);
+    }
+
+    /// Lets time pass, and looks at the inputs.
+    pub(crate) fn tick(&mut self) {
+        self.read_inputs();
+        self.panel.tick(self.clock.now());
+        let driven = self.drive_between_frames();
+        self.tell(driven);
+    }
+
+    /// Switches something; lines let go at once.
+    ///
+    /// # Errors
+    /// A rule that is not there, and a dry run that the configuration asks for.
+    pub(crate) fn switch(&mut self, switch: &Switch) -> Result<Switches, SwitchError> {
+        self.read_inputs();
+        self.panel.switch(self.clock.now(), switch)?;
+        self.drive_between_frames();
+        self.tell(Duration::ZERO);
+        Ok(self.panel.switches())
+    }
+
+    /// Goes on with other cameras and rules; those that are the same keep their state.
+    pub(crate) fn replace(&mut self, new: NewRules) {
+        let NewRules { cameras, lines, inputs } = new;
+        self.report(self.reach.lines.install(&lines).map_err(|error| error.to_string()));
+        (self.lines, self.inputs) = (lines, inputs);
+        let (mut desks, rules): (Vec<Desk>, Vec<Rules>) = cameras.into_iter().map(Desk::new).unzip();
+        let before = |desk: &Desk| self.desks.iter().position(|old| Arc::ptr_eq(&old.board, &desk.board));
+        let before: Vec<Option<usize>> = desks.iter().map(before).collect();
+        for (desk, before) in desks.iter_mut().zip(&before) {
+            desk.frame = before.map_or((0, Duration::ZERO), |before| self.desks[before].frame);
+        }
+        self.panel.replace(self.clock.now(), before.into_iter().zip(rules).collect());
+        self.desks = desks;
+        self.reach.board.set_cameras(self.desks.iter().map(|desk| desk.board.clone()).collect());
+        self.reach.board.set_inputs(self.inputs.clone());
+        self.drive_between_frames();
+        self.tell(Duration::ZERO);
+    }
+
+    /// How long nothing can happen by time alone.
+    pub(crate) fn quiet(&self) -> Duration {
+        let now = self.clock.now().monotonic;
+        let retry = self.unsure.then_some(now + RETRY);
+        // An input that hangs is unknown after a while, and nobody rings for that.
+        let inputs = (!self.inputs.is_empty()).then_some(now + INPUTS_PERIOD);
+        let due = [self.panel.deadline(), retry, inputs].into_iter().flatten().min();
+        due.map_or(LONGEST, |due| due.saturating_sub(now).min(LONGEST))
+    }
+
+    fn read_inputs(&mut self) {
+        self.panel.set_inputs(self.inputs.iter().map(|input| input.level()));
+    }
+
+    /// Drives the lines. Gives the time when they show what was decided, and how long that took if any
+    /// was written.
+    fn drive(&mut self) -> (Duration, Option<Duration>) {
+        let decided = self.clock.now().monotonic;
+        let mut written = false;
+        self.unsure = false;
+        if self.panel.is_stale() {
+            // What could not be made safe at first is tried again: nothing else would.
+            let result = self.reach.lines.keep_safe().map_err(|error| error.to_string());
+            self.unsure = result.is_err();
+            self.report(result);
+        } else {
+            for (line, active) in self.lines.iter().zip(self.panel.levels()) {
+                match self.reach.lines.drive(line, *active) {
+                    Ok(changed) => written |= changed,
+                    Err(error) => {
+                        self.unsure = true;
+                        self.report(Err(format!("line write failed: {error}")));
+                    }
+                }
+            }
+        }
+        let now = self.clock.now().monotonic;
+        self.moved |= written || self.unsure;
+        if self.unsure {
+            // It may have been taken away.
+            self.reach.supervisor.ring();
+        }
+        (now, written.then(|| now.saturating_sub(decided)))
+    }
+
+    /// The same where no frame was the cause: a write counts for the first camera that was decided about.
+    fn drive_between_frames(&mut self) -> Duration {
+        let (driven, written) = self.drive();
+        if let Some((desk, written)) = self.desks.get(self.panel.touched().start).zip(written) {
+            desk.board.telemetry.line_write.add(written);
+        }
+        driven
+    }
+
+    /// Counts and logs what the lines refused.
+    fn report(&self, result: Result<(), String>) {
+        if let Err(error) = result {
+            self.reach.telemetry.line_errors.one_more();
+            log::error!("{error}");
+        }
+    }
+
+    /// Tells what was decided, now that the lines show it, which they did at `driven`; zero where no
+    /// frame was the cause.
+    fn tell(&mut self, driven: Duration) {
+        self.reach.telemetry.dry_run.set(self.panel.is_dry().into());
+        // Whoever is woken by an event is to see what it says.
+        self.publish();
+        let mut dry_told = false;
+        for camera in self.panel.touched() {
+            let (judge, desk) = (&self.panel.judges()[camera], &self.desks[camera]);
+            for kind in &judge.decisions().events {
+                // It is all cameras'.
+                if matches!(kind, EventKind::DryRun(_)) && std::mem::replace(&mut dry_told, true) {
+                    continue;
+                }
+                self.tell_event(*kind, judge, desk, driven.saturating_sub(desk.frame.1));
+            }
+        }
+        if std::mem::take(&mut self.moved) {
+            // There are changes without an event, such as the end of a pulse.
+            self.reach.tell.wake.ring();
+        }
+    }
+
+    fn tell_event(&self, kind: EventKind, judge: &Judge, desk: &Desk, latency: Duration) {
+        let telemetry = &self.reach.telemetry;
+        let event = Event {
+            kind,
+            monotonic: self.clock.now().monotonic,
+            wall: SystemTime::now(),
+            frame: desk.frame.0,
+            latency: if matches!(kind, EventKind::Rule(_)) { latency } else { Duration::ZERO },
+            dry_run: judge.is_dry(),
+            names: desk.names.clone(),
+        };
+        telemetry.events.one_more();
+        if !self.reach.tell.push(event) {
+            telemetry.events_lost.one_more();
+        }
+        match kind {
+            EventKind::Rule(_) => {}
+            EventKind::Stale => {
+                desk.board.telemetry.stale_periods.one_more();
+                let (camera, patience) = (desk.names.prefix(), judge.patience().as_millis());
+                log::warn!("{camera}no frame for {patience} ms: lines are at their safe levels");
+            }
+            EventKind::Recovered => log::info!("{}frames come again", desk.names.prefix()),
+            EventKind::DryRun(on) => log_dry_run(on),
+            EventKind::Switched { rule, armed } => {
+                let name = desk.names.rule(rule).unwrap_or_default();
+                log::warn!("rule `{name}` is {} now", if armed { "armed" } else { "disarmed" });
+            }
+        }
+    }
+
+    /// Puts up how things stand, of the cameras about whom something was decided.
+    fn publish(&mut self) {
+        for camera in self.panel.touched() {
+            let judge = &self.panel.judges()[camera];
+            self.desks[camera].board.telemetry.stale.set(judge.is_stale().into());
+            self.desks[camera].publish(judge);
         }
     }
 }

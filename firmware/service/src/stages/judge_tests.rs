@@ -64,6 +64,10 @@ fn line(name: &str) -> LineConfig {
 
 /// A rule with the name of its line, for the class of the same index.
 fn new_rules(lines: &Lines, names: &[&str], mode: Mode) -> NewRules {
+    new_rules_of(lines, None, names, mode)
+}
+
+fn new_rules_of(lines: &Lines, camera: Option<&str>, names: &[&str], mode: Mode) -> NewRules {
     let rule = |(index, name): (usize, &&str)| Rule {
         name: (*name).to_owned(),
         classes: vec![index],
@@ -89,25 +93,25 @@ fn new_rules(lines: &Lines, names: &[&str], mode: Mode) -> NewRules {
         armed_by: None,
         lines: vec![(*name).to_owned()],
     };
-    NewRules {
-        rules: Rules {
-            triggers: Triggers::new(names.iter().enumerate().map(rule).collect()),
-            lines: names.iter().map(|name| LineFacts { name: (*name).to_owned(), safe: false }).collect(),
-            inputs: vec![],
-            zone: TimeZone::UTC,
-            stale: ms(300),
-            dry_run: false,
-        },
-        lines: lines.prepare(&names.iter().map(|name| line(name)).collect::<Vec<_>>()).unwrap(),
-        inputs: [].into(),
-        names: Arc::new(Names {
-            model: "model".into(),
-            isa: "generic",
-            rules: names.iter().map(facts).collect(),
-            labels: Labels::parse("names", b"a\nb\nc\n").unwrap(),
-            view: View::default(),
-        }),
-    }
+    let rules = Rules {
+        triggers: Triggers::new(names.iter().enumerate().map(rule).collect()),
+        lines: names.iter().map(|name| LineFacts { name: (*name).to_owned(), safe: false }).collect(),
+        inputs: vec![],
+        zone: TimeZone::UTC,
+        stale: ms(300),
+        dry_run: false,
+    };
+    let lines = lines.prepare(&names.iter().map(|name| line(name)).collect::<Vec<_>>()).unwrap();
+    let names = Arc::new(Names {
+        camera: camera.map(str::to_owned),
+        model: "model".into(),
+        isa: "generic",
+        rules: names.iter().map(facts).collect(),
+        labels: Labels::parse("names", b"a\nb\nc\n").unwrap(),
+        view: View::default(),
+    });
+    let board = Arc::new(CameraBoard::new(Instant::now(), &names));
+    NewRules { cameras: vec![CameraRules { rules, names, board }], lines, inputs: [].into() }
 }
 
 impl Jig {
@@ -123,12 +127,9 @@ impl Jig {
         let lines = Arc::new(Lines::with(Box::new(open), &configs).unwrap());
         let rules = new_rules(&lines, &["lamp", "horn"], mode);
         let telemetry = Arc::new(Telemetry::default());
-        let board = Arc::new(StatusBoard::new(
-            Instant::now(),
-            telemetry.clone(),
-            lines.clone(),
-            unjudged(&rules.names),
-        ));
+        let cameras = rules.cameras.iter().map(|camera| camera.board.clone()).collect();
+        let board =
+            Arc::new(StatusBoard::new(Instant::now(), telemetry.clone(), lines.clone(), cameras));
         let reach = Reach {
             lines,
             board,
@@ -140,7 +141,7 @@ impl Jig {
         let clock = Turned::default();
         let stage = JudgeStage::new(clock.clone(), rules, &Switches::default(), reach);
         let observation = Observation { frame: 0, arrival: ms(0), finding: Finding::Unseen };
-        let jig = Self { stage, clock, wires, judgement: Judgement { observation, snapshots: vec![] } };
+        let jig = Self { stage, clock, wires, judgement: Judgement { camera: 0, observation, snapshots: vec![] } };
         jig.written();
         jig
     }
@@ -154,6 +155,18 @@ impl Jig {
         self.judgement.observation.finding = Finding::Classes(scores);
         self.stage.frame(&mut self.judgement);
         &self.judgement.snapshots
+    }
+
+    /// The first camera.
+    fn camera(&self) -> Arc<CameraBoard> {
+        self.stage.reach.board.camera(None).unwrap()
+    }
+
+    /// Other rules for the cameras that there are.
+    fn replace(&mut self, names: &[&str]) {
+        let mut rules = new_rules(&self.stage.reach.lines.clone(), names, Mode::Level);
+        rules.cameras[0].board = self.camera();
+        self.stage.replace(rules);
     }
 
     fn turn(&self, to: u64) {
@@ -182,7 +195,8 @@ fn a_frame_drives_lines_and_is_told_afterwards() {
     let pictured: Vec<usize> = jig.frame(0, 5).iter().map(|change| change.rule).collect();
     assert_eq!(pictured, [0]);
     assert_eq!((jig.written(), jig.events()), (vec!["lamp+".to_owned()], vec![("active".to_owned(), 1)]));
-    let telemetry = jig.stage.reach.telemetry.clone();
+    let camera = jig.camera();
+    let telemetry = &camera.telemetry;
     let latency = telemetry.latency.read();
     assert_eq!((latency.count, latency.maximum), (1, ms(5)));
     assert_eq!(telemetry.line_write.read().count, 1);
@@ -190,7 +204,7 @@ fn a_frame_drives_lines_and_is_told_afterwards() {
     assert_eq!((jig.written().len(), jig.events().len(), telemetry.line_write.read().count), (0, 0, 1));
     jig.frame(1, 0);
     assert_eq!(jig.written(), ["lamp-", "horn+"]);
-    let shown = jig.stage.reach.board.judged();
+    let shown = jig.camera().judged();
     assert_eq!((shown.active().collect::<Vec<_>>(), shown.stale), (vec![false, true], false));
 }
 
@@ -211,8 +225,9 @@ fn pulses_end_and_missing_frames_show_while_the_network_computes() {
     jig.turn(350);
     jig.stage.tick();
     assert_eq!((jig.written(), jig.events()), (vec!["horn-".to_owned()], vec![("stale".to_owned(), 2)]));
-    let telemetry = jig.stage.reach.telemetry.clone();
-    assert!(telemetry.stale.is_set() && jig.stage.reach.board.judged().stale);
+    let camera = jig.camera();
+    let telemetry = &camera.telemetry;
+    assert!(telemetry.stale.is_set() && jig.camera().judged().stale);
     assert_eq!(telemetry.stale_periods.count(), 1);
     // Nothing is due by time any more.
     assert_eq!(jig.stage.quiet(), LONGEST);
@@ -231,7 +246,7 @@ fn a_line_that_refuses_its_safe_level_has_it_as_soon_as_it_can() {
     jig.turn(300);
     jig.stage.tick();
     let telemetry = jig.stage.reach.telemetry.clone();
-    assert_eq!((telemetry.line_errors.count(), telemetry.stale.is_set()), (1, true));
+    assert_eq!((telemetry.line_errors.count(), jig.camera().telemetry.stale.is_set()), (1, true));
     assert_eq!(jig.stage.reach.lines.levels()[0].1, None, "nobody knows");
     assert_eq!(jig.stage.quiet(), RETRY);
     jig.turn(350);
@@ -281,15 +296,14 @@ fn a_reload_leaves_lines_that_stay_alone_and_makes_the_others_safe() {
     let mut jig = Jig::new(Mode::Level);
     jig.frame(0, 0);
     jig.written();
-    let lines = jig.stage.reach.lines.clone();
-    jig.stage.replace(new_rules(&lines, &["lamp", "bell"], Mode::Level));
+    jig.replace(&["lamp", "bell"]);
     assert!(jig.written().is_empty(), "the bell is safe since it was opened");
     jig.frame(1, 0);
     assert_eq!(jig.written(), ["lamp-", "bell+"]);
-    jig.stage.replace(new_rules(&lines, &["lamp"], Mode::Level));
+    jig.replace(&["lamp"]);
     assert_eq!(jig.written(), ["bell-"]);
-    assert_eq!(jig.stage.reach.board.names().rules.len(), 1);
-    assert_eq!(jig.stage.reach.board.judged().rules.len(), 1);
+    assert_eq!(jig.camera().names().rules.len(), 1);
+    assert_eq!(jig.camera().judged().rules.len(), 1);
 }
 
 #[test]
@@ -307,10 +321,10 @@ fn sealed_lines_stay_safe_whatever_is_judged() {
 fn standings_that_somebody_looks_at_are_not_written_into() {
     let mut jig = Jig::new(Mode::Level);
     jig.frame(0, 0);
-    let looked = jig.stage.reach.board.judged();
+    let looked = jig.camera().judged();
     for class in [1, 2, 0, 1, 2, 1] {
         jig.frame(class, 0);
     }
     assert_eq!(looked.active().collect::<Vec<_>>(), [true, false]);
-    assert_eq!(jig.stage.reach.board.judged().active().collect::<Vec<_>>(), [false, true]);
+    assert_eq!(jig.camera().judged().active().collect::<Vec<_>>(), [false, true]);
 }

@@ -10,23 +10,33 @@ use crate::judge::{Change, Observation, Rules, Switch, SwitchError, Switches};
 use crate::lines::{InputList, LineList};
 use crate::names::SharedNames;
 use crate::queue::{Popped, Queue};
+use crate::status::CameraBoard;
 use crate::switches::Keeper;
 use crate::sync::{Bell, lock};
 
 /// An observation on its way to the judge, and back with what is to be pictured.
 #[derive(Debug)]
 pub(crate) struct Judgement {
+    /// The number of the camera.
+    pub(crate) camera: usize,
     pub(crate) observation: Observation,
     /// Rules that became active by this frame.
     pub(crate) snapshots: Vec<Change>,
 }
 
-/// Rules with the lines and inputs themselves: what a reload replaces.
+/// Rules of all cameras with the lines and inputs themselves: what a reload replaces.
 pub(crate) struct NewRules {
-    pub(crate) rules: Rules,
+    pub(crate) cameras: Vec<CameraRules>,
     pub(crate) lines: LineList,
     pub(crate) inputs: InputList,
+}
+
+/// The rules of a camera.
+pub(crate) struct CameraRules {
+    pub(crate) rules: Rules,
     pub(crate) names: SharedNames,
+    /// Where it is told how they stand.
+    pub(crate) board: Arc<CameraBoard>,
 }
 
 /// One thing that is to be taken; a newer one replaces it.
@@ -81,6 +91,11 @@ pub(crate) enum Taken {
 }
 
 impl FrameSlot {
+    /// For whoever takes from several, and is woken by each.
+    pub(crate) fn ringing(filled: Arc<Bell>) -> Self {
+        Self { filled, ..Self::default() }
+    }
+
     /// Hands over a frame and gives another's memory. `true` if one that nobody took is lost.
     pub(crate) fn put(&self, frame: &mut Frame) -> bool {
         let mut state = lock(&self.state);
@@ -112,6 +127,17 @@ impl FrameSlot {
             None if state.closed => Taken::Closed,
             None => Taken::Nothing,
         }
+    }
+
+    /// Whether there will be no more frames.
+    pub(crate) fn is_closed(&self) -> bool {
+        lock(&self.state).closed
+    }
+
+    /// Whether there will be no more frames, and there is none.
+    pub(crate) fn is_done(&self) -> bool {
+        let state = lock(&self.state);
+        state.closed && state.frame.is_none()
     }
 
     /// There will be no more frames; one that is there can still be taken.
@@ -298,7 +324,7 @@ mod tests {
     fn judgement(frame: u64) -> Judgement {
         let arrival = Duration::ZERO;
         let observation = Observation { frame, arrival, finding: Finding::Unseen };
-        Judgement { observation, snapshots: vec![] }
+        Judgement { camera: 0, observation, snapshots: vec![] }
     }
 
     #[test]

@@ -12,6 +12,7 @@
 //! calls them. Tests call them without a thread, with a clock that they turn.
 
 mod capture;
+mod crew;
 mod ending;
 mod infer;
 mod judge;
@@ -20,5 +21,7 @@ mod panic;
 mod reload;
 mod sight;
 mod supervise;
+mod turns;
+mod viewpoint;
 
 pub(crate) use self::supervise::{check, run};

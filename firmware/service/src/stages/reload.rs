@@ -9,10 +9,10 @@ use std::sync::Arc;
 
 use anyhow::Result;
 
-use super::capture::NewSource;
+use super::capture::{CameraLink, NewSource};
 use super::infer::Program;
 use super::mailbox::Slot;
-use crate::config::Config;
+use crate::config::{Config, ViewpointConfig};
 use crate::lines::{Lines, inputs};
 use crate::outputs::{self, OutputList};
 use crate::reach::Reach;
@@ -25,6 +25,10 @@ use crate::threads::{Role, caught, spawn};
 pub(crate) struct Running {
     pub(crate) path: PathBuf,
     pub(crate) config: Arc<Config>,
+    /// One for each camera of the configuration.
+    pub(crate) links: Vec<Arc<CameraLink>>,
+    /// Rung when a camera has a frame.
+    pub(crate) filled: Arc<Bell>,
     pub(crate) outputs: OutputList,
     pub(crate) lines: Arc<Lines>,
     pub(crate) board: Arc<StatusBoard>,
@@ -37,8 +41,8 @@ pub(crate) struct Running {
 pub(crate) struct Prepared {
     pub(crate) config: Config,
     pub(crate) program: Program,
-    /// If it is another one.
-    pub(crate) source: Option<NewSource>,
+    /// For each camera, if it is another one.
+    pub(crate) sources: Vec<Option<NewSource>>,
     pub(crate) outputs: OutputList,
 }
 
@@ -97,18 +101,37 @@ impl Reloader {
 }
 
 fn prepare(running: &Running) -> Result<Prepared> {
-    let Running { path, config: old, lines, board, outputs, reach, changed } = running;
+    let Running { path, lines, board, outputs, reach, changed, filled, .. } = running;
     let path: &Path = path;
     let config = Config::load(path)?;
-    let mut program = Program::load(path, &config)?;
-    let source = if config.source == old.source {
-        None
-    } else {
-        Some(NewSource::open(&config.source, program.engine.wanted)?)
-    };
+    let kept: Vec<Option<Kept>> = config.cameras.iter().map(|camera| kept(camera, running)).collect();
+    let mut program = Program::load(path, &config, |camera, names| match &kept[camera] {
+        Some(kept) => kept.link.clone(),
+        None => Arc::new(CameraLink::new(board.start, names, filled.clone())),
+    })?;
+    let mut sources = vec![];
+    for ((camera, viewpoint), kept) in config.cameras.iter().zip(&program.engine.viewpoints).zip(&kept) {
+        let is_same = kept.as_ref().is_some_and(|kept| kept.same_source);
+        let open = || NewSource::open(&camera.source, viewpoint.wanted);
+        sources.push((!is_same).then(open).transpose()?);
+    }
     let outputs = outputs::open(&config.output, outputs, reach)?;
     // Last, because it moves wires: what was refused before has touched nothing.
     let inputs = inputs(&config.inputs, &board.inputs(), changed)?;
     program.wire(lines.prepare(&config.lines)?, inputs);
-    Ok(Prepared { config, program, source, outputs })
+    Ok(Prepared { config, program, sources, outputs })
+}
+
+/// A camera that was there before.
+struct Kept {
+    link: Arc<CameraLink>,
+    same_source: bool,
+}
+
+/// The running camera of that name. One whose frames are at their end begins anew with another source.
+fn kept(camera: &ViewpointConfig, running: &Running) -> Option<Kept> {
+    let mut known = running.config.cameras.iter().zip(&running.links);
+    let (before, link) = known.find(|(before, _)| before.name == camera.name)?;
+    let same_source = before.source == camera.source;
+    (same_source || !link.frames.is_closed()).then(|| Kept { link: link.clone(), same_source })
 }

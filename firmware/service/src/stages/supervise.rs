@@ -2,26 +2,26 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
-use super::capture::{self, CaptureStage, Looked, NewSource};
+use super::capture::{CameraLink, NewSource};
+use super::crew::{Captures, Stage};
 use super::ending::{Ending, handle_signals};
 use super::infer::{self, InferStage, Program};
-use super::judge::{self, JudgeStage, SystemClock, unjudged};
-use super::mailbox::{FrameSlot, JudgeMail, Slot, Switcher};
-use super::panic::{make_safe_on_panic, vital};
+use super::judge::{self, JudgeStage, SystemClock};
+use super::mailbox::{JudgeMail, Slot, Switcher};
+use super::panic::make_safe_on_panic;
 use super::reload::{Prepared, Reloader, Running};
+use super::viewpoint::Viewpoint;
 use crate::board;
-use crate::config::Config;
+use crate::config::{Config, ViewpointConfig};
 use crate::lines::{Lines, inputs};
 use crate::live::Live;
 use crate::notify::Notify;
 use crate::outputs::{self, TellMail};
-use crate::picture::{FrameTap, SnapshotTap};
+use crate::picture::SnapshotTap;
 use crate::reach::Reach;
 use crate::runtime::LinesInUse;
 use crate::status::StatusBoard;
@@ -29,14 +29,9 @@ use crate::status_socket::StatusSocket;
 use crate::switches::Keeper;
 use crate::sync::Bell;
 use crate::telemetry::Telemetry;
-use crate::threads::{Role, spawn};
 
 /// How often the temperature is read and the status sent.
 const BOARD_INTERVAL: Duration = Duration::from_secs(2);
-
-/// How long what gives the frames may take to end: the longest look for a frame, and then a program's
-/// grace.
-const LEAVE: Duration = Duration::from_millis(2500);
 
 /// How long outputs may take at the end, a little more than they give themselves.
 const FLUSH: Duration = Duration::from_millis(1500);
@@ -55,14 +50,21 @@ pub(crate) fn run(path: &Path) -> Result<()> {
     let lines = Arc::new(Lines::open(&config.lines)?);
     make_safe_on_panic(&ending);
     ending.guard(&lines);
-    let mut program = Program::load(path, &config)?;
-    let source = NewSource::open(&config.source, program.engine.wanted)?;
-    let service = Service::new(&ending, lines.clone(), &program.rules.names);
+    let (start, filled) = (Instant::now(), Arc::new(Bell::default()));
+    let mut program = Program::load(path, &config, |_, names| {
+        Arc::new(CameraLink::new(start, names, filled.clone()))
+    })?;
+    let viewpoints = || config.cameras.iter().zip(&program.engine.viewpoints);
+    let open = |(camera, viewpoint): (&ViewpointConfig, &Viewpoint)| {
+        NewSource::open(&camera.source, viewpoint.wanted).map(Some)
+    };
+    let sources = viewpoints().map(open).collect::<Result<Vec<_>, _>>()?;
+    let service = Service::new(&ending, lines.clone(), start, filled, &program);
     program.wire(lines.list(), inputs(&config.inputs, &[].into(), &service.judge.bell)?);
     let _socket = StatusSocket::start(path, service.board.clone());
     let reach = service.outputs_reach();
     let opened = outputs::open(&config.output, &[].into(), &reach)?;
-    service.run(path, config, program, source, opened)
+    service.run(path, config, program, sources, opened)
 }
 
 /// What the stages share by handles, and nothing of their states.
@@ -72,59 +74,37 @@ struct Service {
     lines: Arc<Lines>,
     board: Arc<StatusBoard>,
     live: Arc<Live>,
-    tap: Arc<FrameTap>,
     snapshots: Arc<SnapshotTap>,
-    frames: Arc<FrameSlot>,
+    /// Rung when a camera has a frame.
+    filled: Arc<Bell>,
     judge: Arc<JudgeMail>,
     tell: Arc<TellMail>,
     switcher: Arc<Switcher>,
     keeper: Keeper,
     programs: Arc<Slot<Program>>,
-    sources: Arc<Slot<NewSource>>,
-    looked: Arc<Looked>,
     notify: Arc<Notify>,
-}
-
-/// A stage's thread.
-struct Stage {
-    thread: JoinHandle<()>,
-    /// Whether its work is done; the thread itself ends a little later.
-    ended: Arc<AtomicBool>,
-}
-
-impl Stage {
-    fn has_ended(&self) -> bool {
-        self.ended.load(Ordering::SeqCst)
-    }
-
-    /// Waits for the end of its work, which rings the supervisor's bell.
-    fn wait(&self, supervisor: &Bell, deadline: Instant) {
-        while !self.has_ended() && Instant::now() < deadline {
-            supervisor.wait(Some(deadline));
-        }
-    }
-
-    /// Waits for its end. `false` if it panicked.
-    fn join(self) -> bool {
-        self.thread.join().is_ok()
-    }
 }
 
 /// The threads of the stages.
 struct Crew {
-    capture: Stage,
+    captures: Captures,
     infer: Stage,
     judge: Stage,
     tell: Stage,
 }
 
 impl Service {
-    fn new(ending: &Arc<Ending>, lines: Arc<Lines>, names: &crate::names::SharedNames) -> Self {
-        let start = Instant::now();
+    fn new(
+        ending: &Arc<Ending>,
+        lines: Arc<Lines>,
+        start: Instant,
+        filled: Arc<Bell>,
+        program: &Program,
+    ) -> Self {
         let telemetry = Arc::new(Telemetry::default());
-        telemetry.stale.set(1);
         let live = Arc::new(Live::new(telemetry.clone()));
-        let board = StatusBoard::new(start, telemetry.clone(), lines.clone(), unjudged(names));
+        let cameras = program.rules.cameras.iter().map(|camera| camera.board.clone()).collect();
+        let board = StatusBoard::new(start, telemetry.clone(), lines.clone(), cameras);
         let judge = Arc::new(JudgeMail::default());
         Self {
             ending: ending.clone(),
@@ -132,16 +112,13 @@ impl Service {
             lines,
             board: Arc::new(board),
             live,
-            tap: Arc::default(),
             snapshots: Arc::default(),
-            frames: Arc::default(),
+            filled,
             switcher: Arc::new(Switcher::new(judge.clone(), Keeper::from_environment())),
             judge,
             tell: Arc::default(),
             keeper: Keeper::from_environment(),
             programs: Arc::default(),
-            sources: Arc::default(),
-            looked: Arc::default(),
             notify: Arc::new(Notify::from_environment()),
         }
     }
@@ -154,7 +131,6 @@ impl Service {
             board: self.board.clone(),
             telemetry: self.telemetry.clone(),
             live: self.live.clone(),
-            tap: self.tap.clone(),
             snapshots: self.snapshots.clone(),
             wake: self.tell.wake.clone(),
             switch: Arc::new(move |switch| switcher.switch(switch)),
@@ -162,29 +138,20 @@ impl Service {
         }
     }
 
-    /// Starts a stage's thread. It is vital, and the supervisor is woken at its end.
-    fn stage(&self, name: &str, work: impl FnOnce() + Send + 'static) -> Result<Stage> {
-        let (ending, ended) = (self.ending.clone(), Arc::new(AtomicBool::new(false)));
-        let done = ended.clone();
-        let thread = spawn(name, Role::Vital, None, move || {
-            vital(&ending, work);
-            done.store(true, Ordering::SeqCst);
-            ending.supervisor.ring();
-        })?;
-        Ok(Stage { thread, ended })
+    /// Who is woken to end.
+    fn wake(&self, captures: &Captures) {
+        let own = [self.filled.clone(), self.judge.bell.clone()];
+        self.ending.wake(own.into_iter().chain(captures.bells()).collect());
     }
 
-    fn start(&self, program: Program, source: NewSource, opened: outputs::OutputList) -> Result<Crew> {
+    fn start(
+        &self,
+        program: Program,
+        mut sources: Vec<Option<NewSource>>,
+        opened: outputs::OutputList,
+    ) -> Result<Crew> {
+        let links = links(&program);
         let Program { engine, rules } = program;
-        let stop = |service: &Self| {
-            let ending = service.ending.clone();
-            move || ending.stopping()
-        };
-        self.ending.wake(vec![
-            self.frames.filled.clone(),
-            self.frames.emptied.clone(),
-            self.judge.bell.clone(),
-        ]);
         let reach = judge::Reach {
             lines: self.lines.clone(),
             board: self.board.clone(),
@@ -197,45 +164,40 @@ impl Service {
         let tell = {
             let (mail, reach) = (self.tell.clone(), self.outputs_reach());
             self.tell.install(opened);
-            self.stage("outputs", move || outputs::tell(&mail, &reach))?
+            Stage::start(&self.ending, "outputs", move || outputs::tell(&mail, &reach))?
         };
         let judge = {
             // Until inference has ended, so that whoever waits for it gets an answer.
             let mail = self.judge.clone();
-            self.stage("judge", move || judge::run(stage, &mail))?
+            Stage::start(&self.ending, "judge", move || judge::run(stage, &mail))?
         };
-        let capture = {
-            let (frames, looked) = (self.frames.clone(), self.looked.clone());
-            let stage =
-                CaptureStage::new(source, self.board.clone(), frames.clone(), self.sources.clone(), looked);
-            let stop = stop(self);
-            self.stage("capture", move || {
-                capture::run(stage, stop);
-                // However it ended: what it handed over is still classified.
-                frames.close();
-            })?
-        };
+        let mut captures = Captures::new(&self.ending);
+        captures.start(&links, &mut sources)?;
+        self.wake(&captures);
         let infer = {
             let reach = infer::Reach {
                 board: self.board.clone(),
-                frames: self.frames.clone(),
+                filled: self.filled.clone(),
                 programs: self.programs.clone(),
-                tap: self.tap.clone(),
                 snapshots: self.snapshots.clone(),
-                looked: self.looked.clone(),
                 notify: self.notify.clone(),
             };
-            let stage = InferStage::new(reach, self.judge.clone());
-            let (stop, supervisor) = (stop(self), self.ending.supervisor.clone());
-            self.stage("inference", move || {
-                infer::run(stage, engine, stop, || {
-                    LinesInUse::from_environment().settle();
-                    // The next reload may begin.
-                    supervisor.ring();
-                });
+            let stage = InferStage::new(reach, self.judge.clone(), links.len());
+            let (ending, supervisor) = (self.ending.clone(), self.ending.supervisor.clone());
+            Stage::start(&self.ending, "inference", move || {
+                infer::run(
+                    stage,
+                    engine,
+                    move || ending.stopping(),
+                    || {
+                        LinesInUse::from_environment().settle();
+                        // The next reload may begin.
+                        supervisor.ring();
+                    },
+                );
             })?
         };
-        Ok(Crew { capture, infer, judge, tell })
+        Ok(Crew { captures, infer, judge, tell })
     }
 
     fn run(
@@ -243,13 +205,16 @@ impl Service {
         path: &Path,
         config: Config,
         program: Program,
-        source: NewSource,
+        sources: Vec<Option<NewSource>>,
         opened: outputs::OutputList,
     ) -> Result<()> {
-        let crew = self.start(program, source, opened.clone())?;
+        let links = links(&program);
+        let mut crew = self.start(program, sources, opened.clone())?;
         let mut running = Running {
             path: path.to_owned(),
             config: Arc::new(config),
+            links,
+            filled: self.filled.clone(),
             outputs: opened,
             lines: self.lines.clone(),
             board: self.board.clone(),
@@ -261,7 +226,7 @@ impl Service {
         while !self.ending.stopping() && !crew.infer.has_ended() && !crew.judge.has_ended() {
             wanted |= self.ending.reload_wanted();
             if let Some(result) = reloader.finished() {
-                self.finish_reload(result, &mut running);
+                self.finish_reload(result, &mut running, &mut crew.captures);
             }
             // One at a time: what the last one opened is held until it is in use.
             if wanted && !reloader.is_busy() && self.programs.is_empty() {
@@ -296,15 +261,18 @@ impl Service {
     fn report(&self, last: &mut Report) {
         let telemetry = &self.telemetry;
         telemetry.temperature_celsius.set(board::temperature());
-        let (now, inferences) = (Instant::now(), telemetry.inferences.count());
+        let inferences = self.board.sum(|camera| &camera.inferences);
+        let now = Instant::now();
         let (elapsed, before) = (now - last.at, last.inferences);
         *last = Report { at: now, inferences, due: now + BOARD_INTERVAL };
         if inferences == 0 {
             return;
         }
         let rate = (inferences - before) as f64 / elapsed.as_secs_f64().max(1e-3);
-        let state = if telemetry.stale.is_set() { "no frames; " } else { "" };
-        let latency = telemetry.latency.read().quantile(0.95).as_secs_f64() * 1e3;
+        let stale = self.board.stale_cameras();
+        let of = if stale.is_empty() { String::new() } else { format!("{}: ", stale.join(", ")) };
+        let state = if self.board.is_any_stale() { format!("{of}no frames; ") } else { String::new() };
+        let latency = self.board.times(|camera| &camera.latency).quantile(0.95).as_secs_f64() * 1e3;
         let dry = if telemetry.dry_run.is_set() { "dry run; " } else { "" };
         let celsius = telemetry.temperature_celsius.value();
         let celsius = celsius.map_or_else(String::new, |celsius| format!(", {celsius:.1} °C"));
@@ -316,7 +284,7 @@ impl Service {
     /// Whether the first frame was classified: before, the service is still starting, and READY would
     /// say otherwise.
     fn is_ready(&self) -> bool {
-        self.telemetry.inferences.count() > 0
+        self.board.sum(|camera| &camera.inferences) > 0
     }
 
     fn tell_of_reload(&self) {
@@ -335,18 +303,21 @@ impl Service {
         }
     }
 
-    fn finish_reload(&self, result: Result<Prepared>, running: &mut Running) {
-        let Prepared { config, program, source, outputs } = match result {
+    fn finish_reload(&self, result: Result<Prepared>, running: &mut Running, captures: &mut Captures) {
+        let prepared = result.and_then(|mut prepared| {
+            captures.start(&links(&prepared.program), &mut prepared.sources)?;
+            Ok(prepared)
+        });
+        let Prepared { config, program, sources, outputs } = match prepared {
             Ok(prepared) => prepared,
             Err(error) => return self.refuse(&error),
         };
         LinesInUse::from_environment().prepare(&config.text);
+        running.links = links(&program);
         self.programs.put(program);
-        self.frames.filled.ring();
-        if let Some(source) = source {
-            self.sources.put(source);
-            self.frames.emptied.ring();
-        }
+        self.filled.ring();
+        captures.follow(&running.links, sources);
+        self.wake(captures);
         self.tell.install(outputs.clone());
         (running.config, running.outputs) = (Arc::new(config), outputs);
         self.telemetry.reloads.one_more();
@@ -357,7 +328,6 @@ impl Service {
     }
 
     fn end(&self, crew: Crew, running: Running) -> Result<()> {
-        let capture_ended = crew.capture.has_ended();
         // Not after the inference that may be running.
         self.ending.stop();
         self.notify.send("STOPPING=1\nSTATUS=stopping");
@@ -365,21 +335,21 @@ impl Service {
         self.judge.close();
         failed |= !crew.judge.join();
         self.tell.close();
-        // A decoder may be busy for a while, but nothing depends on it any more.
-        if capture_ended {
-            failed |= !crew.capture.join();
-        } else if running.config.source.must_be_ended() {
-            crew.capture.wait(&self.ending.supervisor, Instant::now() + LEAVE);
-        }
+        failed |= !crew.captures.end();
         crew.tell.wait(&self.ending.supervisor, Instant::now() + FLUSH);
         // The threads of the outputs reach much, so they would keep each other.
         drop(running);
         if failed || self.ending.has_failed() {
             bail!("a thread panicked; the lines are at their safe levels");
         }
-        log::info!("{}", summary(&self.telemetry));
+        log::info!("{}", summary(&self.board));
         Ok(())
     }
+}
+
+/// Where the stages meet about each camera of a program.
+fn links(program: &Program) -> Vec<Arc<CameraLink>> {
+    program.engine.viewpoints.iter().map(|viewpoint| viewpoint.link.clone()).collect()
 }
 
 /// What the last report counted, and when the next one is due.
@@ -389,16 +359,16 @@ struct Report {
     due: Instant,
 }
 
-fn summary(telemetry: &Telemetry) -> String {
-    let latency = telemetry.latency.read();
+fn summary(board: &StatusBoard) -> String {
+    let latency = board.times(|camera| &camera.latency);
     let ms = |share| latency.quantile(share).as_secs_f64() * 1e3;
     format!(
         "{} frames, {} classified, {} dropped, {} corrupt; latency p50 {:.1} ms, p95 {:.1} ms, p99 {:.1} ms, \
          max {:.1} ms",
-        telemetry.frames.count(),
-        telemetry.inferences.count(),
-        telemetry.dropped.count(),
-        telemetry.corrupt.count(),
+        board.sum(|camera| &camera.frames),
+        board.sum(|camera| &camera.inferences),
+        board.sum(|camera| &camera.dropped),
+        board.sum(|camera| &camera.corrupt),
         ms(0.5),
         ms(0.95),
         ms(0.99),

@@ -64,6 +64,18 @@ pub(crate) struct Times {
 }
 
 impl Times {
+    /// Those of several histograms together.
+    pub(crate) fn of<'a>(histograms: impl Iterator<Item = &'a Histogram>) -> Self {
+        let none = Self { buckets: [0; BUCKETS], count: 0, sum: Duration::ZERO, maximum: Duration::ZERO };
+        histograms.map(Histogram::read).fold(none, |mut all, more| {
+            all.buckets.iter_mut().zip(more.buckets).for_each(|(bucket, count)| *bucket += count);
+            all.count += more.count;
+            all.sum += more.sum;
+            all.maximum = all.maximum.max(more.maximum);
+            all
+        })
+    }
+
     /// A time that `share` of all are not above; at most 1/8 too large, the maximum exact.
     pub(crate) fn quantile(&self, share: f64) -> Duration {
         let rank = (share * self.count as f64).ceil() as u64;

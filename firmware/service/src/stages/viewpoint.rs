@@ -1,0 +1,178 @@
+//! A camera as inference sees it: its frames, what is looked at in them, and how often.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use resight_imaging::{Fit, ImagingError, Region, Rotation};
+use resight_model_file::Labels;
+use resight_runtime::Model;
+use resight_status::{RegionView, RuleFacts, View};
+
+use super::capture::CameraLink;
+use super::sight::Sight;
+use crate::camera::Wanted;
+use crate::config::{Config, RegionConfig, ViewpointConfig};
+use crate::frame::Frame;
+use crate::judge::{Mode, Rule};
+use crate::lines::InputList;
+use crate::names::{Names, SharedNames};
+use crate::pace::Pace;
+
+/// Classes of a rule whose names are shown.
+const CLASSES: usize = 8;
+
+/// See the module.
+pub(crate) struct Viewpoint {
+    pub(crate) link: Arc<CameraLink>,
+    /// What a camera's frames should hold.
+    pub(crate) wanted: Wanted,
+    /// One at least.
+    pub(super) sights: Vec<Sight>,
+    pub(super) inputs: InputList,
+    pub(super) names: SharedNames,
+    /// A pause is no longer than half of it.
+    pub(super) stale: Duration,
+    pub(super) pace: Pace,
+    pub(super) memory: Memory,
+}
+
+/// What outlives a reload.
+pub(super) struct Memory {
+    pub(super) frame: Frame,
+    /// The last scores.
+    pub(super) scores: Vec<f32>,
+    /// Whether a frame was classified.
+    pub(super) ready: bool,
+    /// When the next may be.
+    pub(super) next: Instant,
+}
+
+impl Viewpoint {
+    pub(super) fn new(
+        config: &ViewpointConfig,
+        model: &Model,
+        names: SharedNames,
+        link: Arc<CameraLink>,
+    ) -> Result<Self, ImagingError> {
+        Ok(Self {
+            link,
+            wanted: wanted(config, model),
+            sights: sights(config, model)?,
+            inputs: [].into(),
+            names,
+            stale: config.stale,
+            pace: Pace::new(config.pace.clone()),
+            memory: Memory { frame: Frame::new(), scores: vec![], ready: false, next: Instant::now() },
+        })
+    }
+
+    /// Whether it has a frame that may be classified now.
+    pub(super) fn waits(&self, now: Instant) -> bool {
+        now >= self.memory.next && !self.link.frames.has_room()
+    }
+
+    /// When it has one, though not yet.
+    pub(super) fn waits_until(&self) -> Option<Instant> {
+        (!self.link.frames.has_room()).then_some(self.memory.next)
+    }
+
+    /// Whether frames are classified only when an input becomes active.
+    pub(super) fn is_triggered(&self) -> bool {
+        self.inputs.iter().any(|input| input.is_trigger())
+    }
+
+    /// Whether the frame is to be classified for the rules; `camera` is the number of this camera.
+    pub(super) fn is_wanted(&self, camera: usize) -> bool {
+        let mut answered = false;
+        for input in self.inputs.iter().filter(|input| input.is_trigger()) {
+            // Each must know that this frame is there.
+            answered |= input.answer(camera, self.memory.frame.arrival);
+        }
+        answered || !self.is_triggered()
+    }
+}
+
+/// What those who show a camera are told of its configuration and the model.
+pub(super) fn names(
+    config: &Config,
+    camera: &ViewpointConfig,
+    model: &Model,
+    isa: &'static str,
+    rules: &[Rule],
+) -> SharedNames {
+    Arc::new(Names {
+        camera: camera.name.clone(),
+        model: model.name().to_owned(),
+        isa,
+        rules: rules.iter().map(|rule| facts(config, model.labels(), rule)).collect(),
+        labels: model.labels().clone(),
+        view: view(camera, model),
+    })
+}
+
+/// What is looked at.
+fn sights(config: &ViewpointConfig, model: &Model) -> Result<Vec<Sight>, ImagingError> {
+    let orientation = config.image.orientation;
+    let sight = |region: Region| Sight::new(model, region, orientation, config.pace.on_change);
+    areas(config).map(sight).collect()
+}
+
+/// The parts of a frame that the network sees: one at least.
+fn areas(config: &ViewpointConfig) -> impl Iterator<Item = Region> {
+    let only = config.regions.is_empty().then_some(config.image.region);
+    config.regions.iter().map(|region| region.area).chain(only)
+}
+
+/// What a camera's frames should hold for that.
+fn wanted(config: &ViewpointConfig, model: &Model) -> Wanted {
+    let side = model.preprocessing().resize_shorter;
+    let larger =
+        |a: Wanted, b: Wanted| Wanted { width: a.width.max(b.width), height: a.height.max(b.height) };
+    let each = areas(config).map(|area| Wanted::new(side, area));
+    each.reduce(larger).unwrap_or(Wanted::new(side, config.image.region))
+}
+
+/// What the page shows of a rule's configuration.
+fn facts(config: &Config, labels: &Labels, rule: &Rule) -> RuleFacts {
+    let (mode, pulse_ms) = match rule.mode {
+        Mode::Level => ("level", None),
+        Mode::Pulse(length) => ("pulse", Some(length.as_millis() as u64)),
+        Mode::Toggle => ("toggle", None),
+    };
+    let count = labels.len().max(1);
+    let classes = rule.classes.iter().filter_map(|score| labels.name(score % count));
+    RuleFacts {
+        name: rule.name.clone(),
+        classes: classes.take(CLASSES).map(str::to_owned).collect(),
+        class_count: rule.classes.len(),
+        threshold: rule.threshold.into(),
+        hits: rule.hits,
+        frames: rule.frames,
+        mode: mode.to_owned(),
+        pulse_ms,
+        armed_by: rule.armed_by.map(|input| config.inputs[input].name.clone()),
+        lines: rule.lines.iter().map(|line| config.lines[*line].name.clone()).collect(),
+    }
+}
+
+/// Which part of a frame the network sees.
+fn view(config: &ViewpointConfig, model: &Model) -> View {
+    let shares = |area: Region| [area.left, area.top, area.width, area.height].map(f64::from);
+    let region = |region: &RegionConfig| RegionView { name: region.name.clone(), area: shares(region.area) };
+    let orientation = config.image.orientation;
+    let preprocessing = model.preprocessing();
+    View {
+        region: shares(config.image.region),
+        rotate: match orientation.rotation {
+            Rotation::Upright => 0,
+            Rotation::Clockwise => 90,
+            Rotation::Half => 180,
+            Rotation::Counterclockwise => 270,
+        },
+        mirror: orientation.mirror,
+        resize_shorter: preprocessing.resize_shorter,
+        crop: preprocessing.crop,
+        fit: (preprocessing.fit != Fit::Crop).then(|| preprocessing.fit.name().to_owned()),
+        regions: config.regions.iter().map(region).collect(),
+    }
+}

@@ -1,0 +1,225 @@
+//! What the stages publish of one camera.
+
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use resight_status::{
+    CameraFigures, CameraState, Last, RegionFigures, RuleStatus, SourceState, SourceStatus, Times,
+};
+
+use crate::judge::{Bars, Standing};
+use crate::names::{Names, SharedNames};
+use crate::outputs::FrameTap;
+use crate::sync::lock;
+use crate::telemetry::{self, CameraTelemetry};
+
+/// How things stand with the rules of a camera, after the judge's last step.
+#[derive(Debug, Clone)]
+pub(crate) struct Judged {
+    pub(crate) names: SharedNames,
+    pub(crate) rules: Vec<(Bars, Standing)>,
+    pub(crate) stale: bool,
+    /// Whether lines stay at their safe levels, whatever the rules say.
+    pub(crate) dry_run: bool,
+    /// Whether the configuration asks for that.
+    pub(crate) dry_run_configured: bool,
+}
+
+impl Judged {
+    /// Before anything was judged.
+    pub(crate) fn nothing_yet(names: &SharedNames) -> Self {
+        Self { names: names.clone(), rules: vec![], stale: true, dry_run: false, dry_run_configured: false }
+    }
+
+    /// Whether each rule is active, in their order.
+    pub(crate) fn active(&self) -> impl Iterator<Item = bool> {
+        self.rules.iter().map(|(_, standing)| standing.active)
+    }
+
+    fn waits_for(&self, bars: Bars, standing: Standing, now: Duration) -> Vec<String> {
+        let cooling = !standing.active && standing.ready_at > now;
+        let causes = [
+            (bars.switch, "switch"),
+            (bars.input, "input"),
+            (bars.hours, "hours"),
+            (self.stale, "frames"),
+            (cooling, "cooldown"),
+        ];
+        let mut found: Vec<String> =
+            causes.into_iter().filter(|(waits, _)| *waits).map(|(_, name)| name.to_owned()).collect();
+        if found.is_empty() && !standing.active {
+            found.push("hits".to_owned());
+        }
+        found
+    }
+
+    /// Each rule, `now` since the start of the service.
+    pub(super) fn rules(&self, now: Duration) -> impl Iterator<Item = RuleStatus> {
+        let rules = self.names.rules.iter().zip(&self.rules);
+        rules.map(move |(facts, (bars, standing))| RuleStatus {
+            facts: facts.clone(),
+            camera: self.names.camera.clone(),
+            armed: !bars.any(),
+            switched_off: bars.switch,
+            active: standing.active,
+            waits_for: self.waits_for(*bars, *standing, now),
+            ready_at_ms: standing.ready_at.as_millis() as u64,
+        })
+    }
+}
+
+/// How a source is doing.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct SourceReport {
+    pub(crate) path: String,
+    /// Whether frames come from it since it was opened.
+    pub(crate) streaming: bool,
+    /// Why it was lost; until it is open again.
+    pub(crate) error: Option<String>,
+    pub(crate) ended: bool,
+}
+
+/// The likeliest class of a frame, its probability and the frame's number.
+pub(crate) type LastSeen = (usize, f32, u64);
+
+/// The likeliest class of a region as its score's number, its probability, and what it cost.
+pub(crate) type RegionSeen = (usize, f32, Duration);
+
+/// See the module.
+pub(crate) struct CameraBoard {
+    pub(crate) start: Instant,
+    pub(crate) telemetry: CameraTelemetry,
+    /// Gives its frames to those who ask.
+    pub(crate) tap: FrameTap,
+    judged: Mutex<Arc<Judged>>,
+    source: Mutex<SourceReport>,
+    last: Mutex<Option<LastSeen>>,
+    /// Empty where there are no regions.
+    regions: Mutex<Vec<RegionSeen>>,
+}
+
+impl CameraBoard {
+    /// Before anything was judged; times are since `start`.
+    pub(crate) fn new(start: Instant, names: &SharedNames) -> Self {
+        let telemetry = CameraTelemetry::default();
+        telemetry.stale.set(1);
+        Self {
+            start,
+            telemetry,
+            tap: FrameTap::default(),
+            judged: Mutex::new(Arc::new(Judged::nothing_yet(names))),
+            source: Mutex::default(),
+            last: Mutex::default(),
+            regions: Mutex::default(),
+        }
+    }
+
+    /// Puts up what the judge says, and gives what was there.
+    pub(crate) fn publish(&self, judged: Arc<Judged>) -> Arc<Judged> {
+        std::mem::replace(&mut *lock(&self.judged), judged)
+    }
+
+    /// What the judge said last.
+    pub(crate) fn judged(&self) -> Arc<Judged> {
+        lock(&self.judged).clone()
+    }
+
+    /// What the running model and rules are called.
+    pub(crate) fn names(&self) -> SharedNames {
+        self.judged().names.clone()
+    }
+
+    pub(crate) fn set_last(&self, last: LastSeen) {
+        *lock(&self.last) = Some(last);
+    }
+
+    /// Puts up what each region shows. Allocates nothing once it has held as many.
+    pub(crate) fn set_regions(&self, seen: impl Iterator<Item = RegionSeen>) {
+        let mut regions = lock(&self.regions);
+        regions.clear();
+        regions.extend(seen);
+    }
+
+    /// Changes what is known of the source.
+    pub(crate) fn set_source(&self, change: impl FnOnce(&mut SourceReport)) {
+        let mut source = lock(&self.source);
+        change(&mut source);
+        self.telemetry.source_up.set((source.streaming && !source.ended).into());
+    }
+
+    /// Since the start of the service.
+    pub(crate) fn now(&self) -> Duration {
+        self.start.elapsed()
+    }
+
+    pub(super) fn last(&self, names: &Names) -> Option<Last> {
+        let (score, probability, frame) = (*lock(&self.last))?;
+        Some(Last {
+            class: names.place(score).0,
+            name: names.label(score).map(str::to_owned),
+            probability: probability.into(),
+            frame,
+        })
+    }
+
+    pub(super) fn regions(&self, names: &Names) -> Vec<RegionFigures> {
+        let seen = lock(&self.regions).clone();
+        let known = names.view.regions.iter().zip(seen);
+        let figures = known.map(|(region, (score, probability, took))| RegionFigures {
+            name: region.name.clone(),
+            class: names.place(score).0,
+            label: names.label(score).map(str::to_owned),
+            probability: probability.into(),
+            inference_ms: took.as_secs_f64() * 1e3,
+        });
+        figures.collect()
+    }
+
+    /// How the source is doing, where the judge says this of the frames.
+    pub(super) fn source(&self, judged: &Judged) -> SourceStatus {
+        let source = lock(&self.source).clone();
+        let state = match &source {
+            SourceReport { ended: true, .. } => SourceState::Ended,
+            SourceReport { error: Some(_), .. } => SourceState::Lost,
+            SourceReport { streaming: false, .. } => SourceState::Opening,
+            _ if judged.stale => SourceState::Silent,
+            _ => SourceState::Streaming,
+        };
+        SourceStatus { name: source.path, state, error: source.error }
+    }
+
+    /// As one of several cameras; `None` for one that has no name, because it is the only one.
+    pub(super) fn state(&self) -> Option<CameraState> {
+        let judged = self.judged();
+        let name = judged.names.camera.clone()?;
+        Some(CameraState { name, view: judged.names.view.clone(), source: self.source(&judged) })
+    }
+
+    /// The same of its figures; `counts` are those of this camera.
+    pub(super) fn figures(&self, counts: serde_json::Map<String, serde_json::Value>) -> Option<CameraFigures> {
+        let names = self.names();
+        let telemetry = &self.telemetry;
+        Some(CameraFigures {
+            name: names.camera.clone()?,
+            stale: telemetry.stale.is_set(),
+            latency: times(&telemetry.latency.read()),
+            line_write: times(&telemetry.line_write.read()),
+            inference: times(&telemetry.inference.read()),
+            last: self.last(&names),
+            regions: self.regions(&names),
+            counts,
+        })
+    }
+}
+
+/// Times as they are shown.
+pub(super) fn times(read: &telemetry::Times) -> Times {
+    let ms = |time: Duration| time.as_secs_f64() * 1e3;
+    Times {
+        count: read.count,
+        p50_ms: ms(read.quantile(0.5)),
+        p95_ms: ms(read.quantile(0.95)),
+        p99_ms: ms(read.quantile(0.99)),
+        max_ms: ms(read.maximum),
+    }
+}
