@@ -1,6 +1,7 @@
 //! The service end to end, as a process, on a tiny network and generated frames.
 
 mod broker;
+mod cameras;
 mod commands;
 mod faults;
 mod harness;

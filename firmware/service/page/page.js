@@ -4,6 +4,7 @@
 
 const SPAN = 60_000;            // ms that the charts show
 const FRAME_PERIOD = 125;       // ms between two pictures, at least
+const GLANCE_PERIOD = 1_000;    // ms between two small pictures of a camera
 const SILENCE = 6_000;          // ms without a word after which a stream is dead
 const EVENTS = 60;              // that are listed
 const QUIET = 8_000;            // ms between two announcements of rules
@@ -17,8 +18,9 @@ let session = localStorage.getItem("session") === "yes";
 let state = null;               // the last "state"
 let online = false;
 let paused = false;
+let chosen = new URLSearchParams(location.search).get("camera"); // the name of the camera that is shown
 let figures = [];               // of the last seconds
-let samples = [];               // of the last minute
+let all = new Map();            // the last minute of each camera, by its name
 let clock = 0;                  // service's time - performance.now(), ms
 let lastFrame = 0;              // performance.now() of the last picture
 let picture = null;             // the last picture with what was seen in it
@@ -99,6 +101,93 @@ function hold() {
 function complain(text) {
   $("alert").hidden = !text;
   show($("alert"), text ?? "");
+}
+
+// ---- cameras
+
+// The camera that is shown; the only one has no name.
+function camera() {
+  if (!state.cameras) return { name: null, view: state.view, source: state.source };
+  return state.cameras.find(({ name }) => name === chosen) ?? state.cameras[0];
+}
+
+const shownRules = () => state.rules.filter((rule) => !state.cameras || rule.camera === camera().name);
+const samplesOf = (name) => all.get(name ?? "") ?? [];
+const samples = () => samplesOf(camera().name);
+const picturePath = (name) => (name === null ? "frame.jpg" : `frame.jpg?camera=${encodeURIComponent(name)}`);
+
+// What was measured of the camera that is shown.
+function own(value) {
+  const name = camera().name;
+  return name === null ? value : (value.camera_figures.find((other) => other.name === name) ?? value);
+}
+
+function choose(name) {
+  if (name === camera().name) return;
+  chosen = name;
+  const address = new URL(location.href);
+  address.searchParams.set("camera", name);
+  history.replaceState(null, "", address);
+  picture?.image.close();
+  [picture, lastFrame] = [null, 0];
+  $("frame").getContext("2d").clearRect(0, 0, $("frame").width, $("frame").height);
+  $("top").replaceChildren();
+  show($("caption"), "No frame yet.");
+  announce(`Camera ${name}`);
+  showState(state);
+  if (figures.length) showFigures(figures.at(-1));
+  wish();
+}
+
+function makeCamera({ name }) {
+  const button = element(
+    "button", { type: "button" },
+    element("canvas", { width: 128, height: 96, ariaHidden: "true" }),
+    element("span", {}, name),
+    element("span", { className: "badge" }),
+  );
+  button.onclick = () => choose(name);
+  return element("li", {}, button);
+}
+
+function showCameras() {
+  const cameras = state.cameras ?? [];
+  $("camera-list").hidden = cameras.length === 0;
+  reconcile($("camera-list"), cameras, ({ name }) => name, makeCamera);
+  show($("view-title"), cameras.length ? `Camera ${camera().name}` : "Camera");
+  cameras.forEach(({ name, source }, index) => {
+    const item = $("camera-list").children[index];
+    item.querySelector("button").setAttribute("aria-pressed", name === camera().name);
+    badge(item.querySelector(".badge"), ...SOURCES[source.state]);
+  });
+}
+
+function drawSmall(name, image) {
+  const item = [...$("camera-list").children].find((child) => child.dataset.key === name);
+  const canvas = item?.querySelector("canvas");
+  if (!canvas) return;
+  canvas.height = Math.round((canvas.width * image.height) / image.width);
+  canvas.getContext("2d").drawImage(image, 0, 0, canvas.width, canvas.height);
+}
+
+// Small pictures of the cameras that are not shown, now and then.
+async function glance() {
+  for (;;) {
+    const others = online && !paused && !gone() ? (state?.cameras ?? []) : [];
+    for (const { name, source } of others) {
+      if (name === camera().name || source.state !== "streaming") continue;
+      try {
+        const response = await request(picturePath(name));
+        if (!response.ok) continue;
+        const image = await createImageBitmap(await response.blob());
+        drawSmall(name, image);
+        image.close();
+      } catch {
+        // The stream tells what is wrong.
+      }
+    }
+    await wait(GLANCE_PERIOD);
+  }
 }
 
 // ---- requests
@@ -260,23 +349,24 @@ const SOURCES = {
   ended: ["off", "ended"],
 };
 
-const live = () => online && state?.source.state === "streaming";
+const live = () => online && state && camera().source.state === "streaming";
 
 function showState(next) {
   const before = state;
   state = next;
-  const source = next.source.state;
+  const source = camera().source.state;
   badge($("source"), ...SOURCES[source]);
-  if (before && before.source.state !== source) announce(`Camera: ${SOURCES[source][1]}`);
+  announceSources(before?.cameras ?? (before ? [{ source: before.source }] : []));
+  showCameras();
   showStage();
-  show($("source-name"), next.source.name);
+  show($("source-name"), camera().source.name);
   show($("model"), next.model);
   show($("kernels"), next.kernels);
   show($("version"), `resightd ${next.version}`);
   $("dry-banner").hidden = !next.dry_run;
   if (before && before.dry_run !== next.dry_run) announce(`Dry run is ${next.dry_run ? "on" : "off"}`);
-  if (before && before.rules.map((rule) => rule.name).join() !== next.rules.map((rule) => rule.name).join()) samples = [];
-  showRules(next.rules);
+  if (before && before.rules.map((rule) => rule.name).join() !== next.rules.map((rule) => rule.name).join()) all = new Map();
+  showRules(shownRules());
   showLevels($("line-list"), next.lines);
   $("no-lines").hidden = Object.keys(next.lines).length > 0;
   const safe = next.dry_run ? "dry run" : source === "streaming" ? "" : "no frames";
@@ -284,6 +374,14 @@ function showState(next) {
   showLevels($("input-list"), next.inputs);
   $("inputs").hidden = Object.keys(next.inputs).length === 0;
   showSwitches();
+}
+
+// What has become of each source since.
+function announceSources(before) {
+  for (const { name, source } of state.cameras ?? [{ source: state.source }]) {
+    const old = before.find((other) => other.name === name);
+    if (old && old.source.state !== source.state) announce(`Camera${name ? ` ${name}` : ""}: ${SOURCES[source.state][1]}`);
+  }
 }
 
 function showSwitches() {
@@ -370,24 +468,25 @@ function showLevels(parent, levels) {
 function showFigures(value) {
   const time = value.uptime_s;
   // Started again.
-  if (figures.length && time < figures.at(-1).uptime_s) [figures, samples] = [[], []];
+  if (figures.length && time < figures.at(-1).uptime_s) [figures, all] = [[], new Map()];
   const offset = time * 1000 - performance.now();
   clock = figures.length ? Math.max(clock, offset) : offset;
-  figures = [...figures.filter((old) => old.uptime_s > time - 4), value];
-  const first = figures[0];
-  const rate = (value.inferences - first.inferences) / (time - first.uptime_s);
+  figures = [...figures.filter((old) => old.uptime_s > time - 4 && old !== value), value];
+  if (!state) return;
+  const [first, seen] = [figures[0], own(value)];
+  const rate = (seen.inferences - own(first).inferences) / (time - first.uptime_s);
   show($("rate"), Number.isFinite(rate) ? `${rate.toFixed(1)} /s` : "–");
-  const { latency, inference } = value;
+  const { latency, inference } = seen;
   show($("latency"), `${milliseconds(latency.p95_ms)} ms`);
   show($("latencies"), [latency.p50_ms, latency.p99_ms, latency.max_ms].map(milliseconds).join(" · ") + " ms");
   show($("inference"), [inference.p50_ms, inference.p99_ms].map(milliseconds).join(" · ") + " ms");
   const celsius = value.temperature_c;
   show($("temperature"), celsius === null ? "no sensor" : `${celsius.toFixed(1)} °C`);
   const count = (number) => number.toLocaleString("en");
-  show($("frames"), `${count(value.frames)}, ${count(value.dropped)} dropped, ${count(value.corrupt)} corrupt`);
+  show($("frames"), `${count(seen.frames)}, ${count(seen.dropped)} dropped, ${count(seen.corrupt)} corrupt`);
   show($("uptime"), duration(time));
   // Cooldowns count down.
-  if (state) showScores();
+  showScores();
 }
 
 // ---- scores
@@ -395,18 +494,23 @@ function showFigures(value) {
 const now = () => performance.now() + clock;
 
 function takeScores(batch) {
-  samples.push(...batch);
-  const first = samples.at(-1).at_ms - SPAN - 2000;
-  let old = 0;
-  while (samples[old].at_ms < first) old += 1;
-  if (old) samples.splice(0, old);
+  for (const sample of batch) {
+    const name = sample.camera ?? "";
+    if (!all.has(name)) all.set(name, []);
+    all.get(name).push(sample);
+  }
+  const first = batch.at(-1).at_ms - SPAN - 2000;
+  for (const kept of all.values()) {
+    const young = kept.findIndex((sample) => sample.at_ms >= first);
+    kept.splice(0, young < 0 ? kept.length : young);
+  }
   showScores();
   wish();
 }
 
 function showScores() {
-  const last = samples.at(-1);
-  state.rules.forEach((rule, index) => {
+  const last = samples().at(-1);
+  shownRules().forEach((rule, index) => {
     const item = $("rule-list").children[index];
     const [score, hits] = last?.rules[index] ?? [null, 0];
     show(item.querySelector(".score"), rule.armed && live() ? percent(score) : "–");
@@ -443,7 +547,7 @@ function context(canvas) {
 
 // Frames further apart than this are not joined: none came, or the rule was disarmed.
 function gap() {
-  const recent = samples.slice(-40);
+  const recent = samples().slice(-40);
   if (recent.length < 3) return 2000;
   const steps = recent.slice(1).map((sample, index) => sample.at_ms - recent[index].at_ms).sort((a, b) => a - b);
   return Math.max(500, 4 * steps[steps.length >> 1]);
@@ -457,7 +561,7 @@ function runs(value, x, y, run) {
     if (points.length) run(points);
     points = [];
   };
-  for (const sample of samples) {
+  for (const sample of samples()) {
     const found = value(sample);
     if (found === null || found === undefined || (before !== null && sample.at_ms - before > most)) end();
     if (found !== null && found !== undefined) points.push([x(sample.at_ms), y(found), sample]);
@@ -553,15 +657,15 @@ function draw() {
   drawHistory(until);
   const describe = performance.now() - described > 3000;
   if (describe) described = performance.now();
-  state.rules.forEach((rule, index) => {
+  shownRules().forEach((rule, index) => {
     const canvas = $("rule-list").children[index].querySelector("canvas");
     drawRule(canvas, rule, index, until);
     if (!describe) return;
-    const scores = samples.map((sample) => sample.rules[index]?.[0] ?? 0);
+    const scores = samples().map((sample) => sample.rules[index]?.[0] ?? 0);
     const most = scores.reduce((a, b) => Math.max(a, b), 0);
     canvas.setAttribute("aria-label", `Score of ${rule.name} over the last minute, at most ${percent(most)}, threshold ${percent(rule.threshold)}`);
   });
-  const best = samples.at(-1)?.top[0];
+  const best = samples().at(-1)?.top[0];
   if (describe && best) {
     $("history").setAttribute("aria-label", `Likeliest class over the last minute, now ${best[0]} with ${percent(best[1])}`);
   }
@@ -596,7 +700,7 @@ function drawPicture() {
   if (!picture || !state) return;
   const { image, top } = picture;
   const canvas = $("frame");
-  const view = state.view;
+  const view = camera().view;
   const sideways = view.rotate % 180 !== 0;
   const [width, height] = sideways ? [image.height, image.width] : [image.width, image.height];
   if (canvas.width !== width) canvas.width = width;
@@ -628,7 +732,7 @@ function drawPicture() {
     const corners = [[inner[0], inner[1]], [inner[0] + inner[2], inner[1] + inner[3]]].map(([x, y]) => turned.transformPoint({ x, y }));
     const [left, upper] = [Math.min(...corners.map(({ x }) => x)), Math.min(...corners.map(({ y }) => y))];
     pen.setTransform(1, 0, 0, 1, 0, 0);
-    const region = name && figures.at(-1)?.regions?.find((other) => other.name === name);
+    const region = name && figures.length && own(figures.at(-1)).regions?.find((other) => other.name === name);
     let label = null;
     if (name) label = region ? `${name}: ${region.label ?? region.class}  ${percent(region.probability)}` : name;
     else if (top.length) label = `${top[0][0]}  ${percent(top[0][1])}`;
@@ -647,10 +751,10 @@ let labelled = 0;
 function showPicture() {
   const { image, top, frame } = picture;
   drawPicture();
-  const [{ inner }, ...more] = parts(state.view, image.width, image.height);
+  const [{ inner }, ...more] = parts(camera().view, image.width, image.height);
   const size = (w, h) => `${Math.round(w)} × ${Math.round(h)}`;
   const what = more.length ? `${more.length + 1} regions, each` : `${size(inner[2], inner[3])}`;
-  const cost = figures.at(-1)?.regions?.reduce((sum, { inference_ms }) => sum + inference_ms, 0);
+  const cost = figures.length && own(figures.at(-1)).regions?.reduce((sum, { inference_ms }) => sum + inference_ms, 0);
   const costs = cost ? ` All together cost ${cost.toFixed(1)} ms.` : "";
   show($("caption"), `Frame ${frame}, ${size(image.width, image.height)}. The network sees the ${what} within the dashed line.${costs}`);
   // By rank: names of classes need not be unique.
@@ -669,7 +773,7 @@ function showPicture() {
 }
 
 function showStage() {
-  const source = state?.source;
+  const source = state && camera().source;
   const since = lastFrame ? ` The picture is ${duration((performance.now() - lastFrame) / 1000)} old.` : "";
   const texts = {
     opening: "The source is being opened.",
@@ -692,15 +796,18 @@ async function look() {
       continue;
     }
     try {
-      const response = await request("frame.jpg");
-      if (response.ok) {
+      const name = camera().name;
+      const response = await request(picturePath(name));
+      // Another one may have been chosen meanwhile.
+      if (response.ok && camera().name === name) {
         const { frame, top } = JSON.parse(response.headers.get("Resight-Frame"));
         const image = await createImageBitmap(await response.blob());
         picture?.image.close();
         picture = { image, frame, top };
         lastFrame = performance.now();
+        if (name !== null) drawSmall(name, image);
         if (!paused) showPicture();
-      } else pause = 1000;
+      } else if (!response.ok) pause = 1000;
     } catch {
       // The stream tells what is wrong.
       pause = 1000;
@@ -742,7 +849,8 @@ function takeEvent(event) {
   if (freshList) $("event-list").replaceChildren();
   freshList = false;
   $("no-events").hidden = true;
-  const [kind, what, detail] = eventText(event);
+  const [kind, plain, detail] = eventText(event);
+  const what = event.camera ? `${event.camera}: ${plain}` : plain;
   const time = new Date(event.wall_ms);
   const item = element(
     "li", {},
@@ -765,3 +873,4 @@ show($("host"), location.host);
 document.title = `resight · ${location.host}`;
 follow();
 look();
+glance();

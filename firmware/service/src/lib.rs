@@ -277,7 +277,9 @@ fn check(file: &Path) -> Result<()> {
     for camera in &cameras {
         let named = camera.name.as_ref().map_or_else(String::new, |name| format!("camera {name}: "));
         notes.extend(source::missing_program(&camera.source).map(|program| {
-            format!("{named}source.command: there is no program {program} on this machine; the board needs it")
+            format!(
+                "{named}source.command: there is no program {program} on this machine; the board needs it"
+            )
         }));
     }
     notes.extend(output.mqtt.and_then(|mqtt| outputs::unresolved(&mqtt.host, mqtt.port)));

@@ -42,6 +42,7 @@ const PORT: u16 = 8600;
 Examples:
   resight demo
   resight demo --camera /dev/video0
+  resight demo --cameras 2
 
 Nothing is downloaded. The bundled network knows twelve marker cards (models/markers/cards.pdf, to
 print) and nothing else. It is quantised on the spot and compared with f32; then the service runs
@@ -53,6 +54,9 @@ pub(crate) struct Arguments {
     /// A camera instead of the clip, such as /dev/video0; `resightd cameras` lists them.
     #[arg(long, value_name = "DEVICE")]
     camera: Option<String>,
+    /// So many cameras that share the network, each with a clip of its own.
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4), conflicts_with = "camera")]
+    cameras: u32,
     /// End the service after so long; on a terminal it runs until Ctrl-C.
     #[arg(long, value_name = "N")]
     seconds: Option<u64>,
@@ -62,7 +66,7 @@ impl Arguments {
     pub(crate) fn run(self) -> Result<()> {
         let at = |name: &str| self.folder.join(name);
         let (onnx, labels, model) = (at("markers.onnx"), at("labels.txt"), at("markers.resight.tar"));
-        let (calibration, pictures, clip) = (at("calibration"), at("pictures"), at("clip.mjpeg"));
+        let (calibration, pictures) = (at("calibration"), at("pictures"));
         fs::create_dir_all(&self.folder)
             .with_context(|| format!("{}: cannot make the folder", self.folder.display()))?;
 
@@ -77,14 +81,17 @@ impl Arguments {
         let start = Instant::now();
         write_pictures(&calibration, 2, names.len())?;
         write_pictures(&pictures, 1, names.len())?;
-        write_clip(&clip, 1)?;
-        print_line(format_args!(
-            "{}: {} x {}, {RATE} frames/s, made in {}",
-            clip.display(),
-            FRAME.0,
-            FRAME.1,
-            seconds(start.elapsed())
-        ))?;
+        for camera in 0..self.cameras {
+            let clip = at(&clip_name(camera));
+            write_clip(&clip, camera, self.cameras)?;
+            print_line(format_args!(
+                "{}: {} x {}, {RATE} frames/s, made in {}",
+                clip.display(),
+                FRAME.0,
+                FRAME.1,
+                seconds(start.elapsed())
+            ))?;
+        }
 
         heading("2. Quantise it")?;
         announce(&format!(
@@ -110,16 +117,18 @@ impl Arguments {
         heading("4. The service")?;
         let configuration = at("resightd.toml");
         let address = free_address()?;
-        save(&configuration, configuration_text(self.camera.as_deref(), address).as_bytes())?;
+        let text = configuration_text(self.camera.as_deref(), self.cameras, address);
+        save(&configuration, text.as_bytes())?;
         announce(&format!("resightd run {}", configuration.display()))?;
         #[cfg(target_os = "linux")]
-        live::watch(&configuration, &at("resightd.log"), address, self.seconds)?;
+        live::watch(&configuration, &at("resightd.log"), address, self.seconds, self.cameras)?;
         #[cfg(not(target_os = "linux"))]
         print_line(format_args!("The service reads V4L2 cameras and drives GPIO lines: it runs on Linux."))?;
 
         heading("Next")?;
         print_line(format_args!(
             "Your camera:  resight demo --camera /dev/video0   (print models/markers/cards.pdf)\n\
+             Two cameras:  resight demo --cameras 2\n\
              Your things:  resight teach resnet50-v1-12 photographs/ -o mine.resight.tar; docs/guides/teach.md\n\
              Your rules:   edit {0}, then resightd check {0}; docs/guides/rules.md\n\
              Your board:   resight deploy USER@HOST --model {1} --config {0}; docs/guides\n\
@@ -138,17 +147,39 @@ fn free_address() -> Result<SocketAddr> {
     listener.local_addr().context("no port of 127.0.0.1 is free for the page")
 }
 
-fn configuration_text(camera: Option<&str>, address: SocketAddr) -> String {
-    let source = match camera {
-        Some(device) => format!("kind = \"camera\"\ndevice = {}", Value::from(device)),
-        None => format!("kind = \"mjpeg\"\npath = \"clip.mjpeg\"\nrepeat = true\nrate = {RATE}.0"),
+/// The file of a camera's clip.
+fn clip_name(camera: u32) -> String {
+    if camera == 0 { "clip.mjpeg".to_owned() } else { format!("clip{}.mjpeg", camera + 1) }
+}
+
+/// Where frames come from: `[source]`, or a `[[camera]]` for each of several.
+fn sources(device: Option<&str>, cameras: u32) -> String {
+    let clip = |camera: u32| {
+        format!("kind = \"mjpeg\"\npath = \"{}\"\nrepeat = true\nrate = {RATE}.0", clip_name(camera))
     };
+    let of = |camera: u32| {
+        format!("[[camera]]\nname = \"camera-{}\"\n[camera.source]\n{}", camera + 1, clip(camera))
+    };
+    match device {
+        Some(device) => format!("[source]\nkind = \"camera\"\ndevice = {}", Value::from(device)),
+        None if cameras == 1 => format!("[source]\n{}", clip(0)),
+        None => {
+            let all: Vec<String> = (0..cameras).map(of).collect();
+            format!(
+                "# They share the network. Each rule below is one for each of them.\n{}",
+                all.join("\n\n")
+            )
+        }
+    }
+}
+
+fn configuration_text(device: Option<&str>, cameras: u32, address: SocketAddr) -> String {
+    let source = sources(device, cameras);
     format!(
         r#"# Made by `resight demo`. `resightd config --default` explains every key.
 [model]
 file = "markers.resight.tar"
 
-[source]
 {source}
 
 [output]
@@ -235,14 +266,17 @@ fn jpeg(image: &RgbImage) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// All frames one after another, as an MJPEG file.
-fn write_clip(path: &Path, seed: u32) -> Result<()> {
-    let clip = Clip::new(seed);
+/// All frames one after another, as an MJPEG file: for each camera of several with another background and
+/// other movements, and begun elsewhere, so that they do not show the same card.
+fn write_clip(path: &Path, camera: u32, cameras: u32) -> Result<()> {
+    // The seed after the first one is that of the pictures that calibrate.
+    let clip = Clip::new(if camera == 0 { 1 } else { camera + 2 });
+    let begin = clip.len() * camera as usize / cameras as usize;
     let bars = Bars::new();
     let frames: Vec<Vec<u8>> = (0..clip.len())
         .into_par_iter()
         .map(|index| {
-            let frame = jpeg(&clip.frame(index));
+            let frame = jpeg(&clip.frame((begin + index) % clip.len()));
             bars.update("clip", index, clip.len());
             frame
         })

@@ -47,7 +47,8 @@ fn class_patterns(value: &DeValue<'_>) -> Option<Vec<(String, Range<usize>)>> {
 /// The rule for each camera and region that it is about.
 fn of_each(rule: &RuleConfig, (camera, region): Scope, cameras: &[KnownCamera]) -> Vec<RuleConfig> {
     let mut all = vec![];
-    let chosen = cameras.iter().enumerate().filter(|(number, _)| camera.is_none_or(|camera| camera == *number));
+    let chosen =
+        cameras.iter().enumerate().filter(|(number, _)| camera.is_none_or(|camera| camera == *number));
     for (number, known) in chosen {
         let mut rule = RuleConfig { camera: number, ..rule.clone() };
         if let Some(name) = known.name.as_ref().filter(|_| camera.is_none()) {

@@ -18,7 +18,7 @@ const DRAFT: &str = "http://json-schema.org/draft-07/schema#";
 /// values alone; a test compares them with the default.
 const WHOLE: &str = "[model]\n[image]\n[safety]\n[pace]\n[[region]]\n[output]\nhttp = \"127.0.0.1:1\"\n\
     [output.snapshots]\n[output.mqtt]\n[[rule]]\nmode = \"pulse\"\n";
-const KINDS: [&str; 9] = [
+const KINDS: [&str; 10] = [
     "[source]\nkind = \"raw\"\n",
     "[source]\nkind = \"images\"\n",
     "[source]\nkind = \"camera\"\n",
@@ -28,13 +28,17 @@ const KINDS: [&str; 9] = [
     "[[line]]\nbackend = \"rppal\"\n",
     "[[input]]\nbackend = \"gpio\"\n",
     "[[input]]\nbackend = \"file\"\n",
+    "[[camera]]\n",
 ];
 
 /// Keys that take a whole number besides the text of the default.
 const NUMBERED: [(&str, &str); 2] = [("line", "line"), ("input", "line")];
 
 /// Tables of which there may be several.
-const SEVERAL: [&str; 4] = ["region", "line", "input", "rule"];
+const SEVERAL: [&str; 5] = ["region", "line", "input", "rule", "camera"];
+
+/// Tables that each camera of several has for itself.
+const OF_CAMERAS: [&str; 4] = ["source", "image", "region", "pace"];
 
 /// Tables whose keys are the user's own, with what their values are.
 const FREE: [(&str, &str); 2] = [("groups", "array"), ("source.controls", "")];
@@ -170,17 +174,22 @@ pub(crate) fn schema() -> Value {
             None => drop(top.insert(name.to_owned(), free)),
         }
     }
-    for (name, properties) in sections {
-        let table = table(&properties);
-        let value = if SEVERAL.contains(&name) { json!({ "type": "array", "items": table }) } else { table };
-        top.insert(name.to_owned(), value);
+    let as_value = |name: &str, properties: &Map<String, Value>| {
+        let table = table(properties);
+        if SEVERAL.contains(&name) { json!({ "type": "array", "items": table }) } else { table }
+    };
+    for name in OF_CAMERAS {
+        let Some(value) = sections.get(name).map(|properties| as_value(name, properties)) else { continue };
+        sections.entry("camera").or_default().insert(name.to_owned(), value);
     }
+    top.extend(sections.iter().map(|(name, properties)| ((*name).to_owned(), as_value(name, properties))));
     json!({
         "$schema": DRAFT,
         "title": "Configuration of resightd",
         "type": "object",
         "properties": top,
-        "required": ["model", "source"],
+        "required": ["model"],
+        "oneOf": [{ "required": ["source"] }, { "required": ["camera"] }],
         "additionalProperties": false,
     })
 }
@@ -222,6 +231,11 @@ mod tests {
         assert_eq!(of("output/properties/mqtt/properties/keep_alive_s/type"), "integer");
         assert_eq!(of("source/properties/command/type"), "array");
         assert_eq!(of("groups/additionalProperties/type"), "array");
+        let of_camera = |path: &str| of(&format!("camera/items/properties/{path}"));
+        assert_eq!((of_camera("name/type"), of_camera("stale_ms/type")), (json!("string"), json!("integer")));
+        assert_eq!(of_camera("source"), of("source"));
+        assert_eq!(of_camera("region/items/properties/area/type"), "array");
+        assert_eq!(of_camera("image/properties/rotate/type"), "integer");
         let help = of("safety/properties/stale_ms/description");
         assert_eq!(
             help,

@@ -201,7 +201,9 @@ mod tests {
         let yard: Vec<(&str, &[usize])> =
             vec![("any/yard/bay 1", &[1]), ("any/yard/bay 2", &[4]), ("mine", &[3])];
         assert_eq!(found, [porch, yard]);
-        assert!(rules.iter().flatten().filter(|rule| rule.name.starts_with("any")).all(|rule| rule.lines == [0]));
+        assert!(
+            rules.iter().flatten().filter(|rule| rule.name.starts_with("any")).all(|rule| rule.lines == [0])
+        );
     }
 
     #[test]
@@ -212,8 +214,14 @@ mod tests {
         let rule = |rest: &str| format!("{TWO}[[rule]]\nname = \"r\"\nclasses = [\"b\"]\n{rest}");
         let table = [
             (camera("a b", clip), "4: camera.name: expected a name of up to 64 letters"),
-            ("[[camera]]\nname = \"a\"\n".to_owned(), "3: camera.source: missing; expected a table [camera.source]"),
-            (format!("{}{}", camera("a", clip), camera("a", clip)), "8: camera.name: there are two cameras `a`"),
+            (
+                "[[camera]]\nname = \"a\"\n".to_owned(),
+                "3: camera.source: missing; expected a table [camera.source]",
+            ),
+            (
+                format!("{}{}", camera("a", clip), camera("a", clip)),
+                "8: camera.name: there are two cameras `a`",
+            ),
             (
                 format!("{}[source]\nkind = \"mjpeg\"\npath = \"a\"\n", camera("a", clip)),
                 "8: source: expected it in each [[camera]], as camera.source, or no [[camera]]",
@@ -226,9 +234,18 @@ mod tests {
                 camera("a", "[camera.source]\nkind = \"mjpeg\"\ndevice = \"a\"\n"),
                 "5: camera.source.path: missing; expected a file",
             ),
-            (camera("a", &format!("colour = 1\n{clip}")), "5: camera.colour: unknown key; expected one of: name"),
-            (rule("camera = \"gate\"\n"), "27: rule.camera: expected the name of a valid [[camera]], found `\"gate\"`"),
-            (rule("region = \"bay 1\"\n"), "27: rule.region: expected `camera` beside it, whose region it is"),
+            (
+                camera("a", &format!("colour = 1\n{clip}")),
+                "5: camera.colour: unknown key; expected one of: name",
+            ),
+            (
+                rule("camera = \"gate\"\n"),
+                "27: rule.camera: expected the name of a valid [[camera]], found `\"gate\"`",
+            ),
+            (
+                rule("region = \"bay 1\"\n"),
+                "27: rule.region: expected `camera` beside it, whose region it is",
+            ),
             (
                 rule("camera = \"porch\"\nregion = \"bay 1\"\n"),
                 "28: rule.region: expected the name of a valid [[region]], found",

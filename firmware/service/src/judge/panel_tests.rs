@@ -55,7 +55,8 @@ fn seen(class: Option<usize>) -> Observation {
 }
 
 fn events(panel: &Panel) -> Vec<(usize, EventKind)> {
-    let of = |camera: usize| panel.judges()[camera].decisions().events.iter().map(move |kind| (camera, *kind));
+    let of =
+        |camera: usize| panel.judges()[camera].decisions().events.iter().map(move |kind| (camera, *kind));
     panel.touched().flat_map(of).collect()
 }
 
@@ -122,8 +123,11 @@ fn cameras_come_and_go_and_those_that_stay_keep_their_state() {
     panel.switch(at(1), &Switch::Rule { name: "yard 1".into(), armed: false }).unwrap();
     assert_eq!(panel.levels(), [true, false, false]);
     // The yard first, a new one behind it, the porch as it was.
-    let cameras =
-        vec![(Some(1), camera("yard", &[1])), (None, camera("gate", &[2])), (Some(0), camera("porch", &[0, 1]))];
+    let cameras = vec![
+        (Some(1), camera("yard", &[1])),
+        (None, camera("gate", &[2])),
+        (Some(0), camera("porch", &[0, 1])),
+    ];
     panel.replace(at(10), cameras);
     assert_eq!(panel.levels(), [true, false, false]);
     let stale: Vec<bool> = panel.judges().iter().map(Judge::is_stale).collect();

@@ -28,7 +28,9 @@ impl Event {
             "frame": self.frame,
         });
         // Dry run is all cameras'.
-        if let Some(camera) = self.names.camera.as_ref().filter(|_| !matches!(self.kind, EventKind::DryRun(_))) {
+        if let Some(camera) =
+            self.names.camera.as_ref().filter(|_| !matches!(self.kind, EventKind::DryRun(_)))
+        {
             value["camera"] = json!(camera);
         }
         match &self.kind {

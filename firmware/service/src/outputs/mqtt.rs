@@ -493,8 +493,7 @@ impl States {
         levels: impl Iterator<Item = (&'a str, Option<bool>)>,
     ) {
         let is_same = |(known, new): (&SharedNames, &&SharedNames)| Arc::ptr_eq(known, new);
-        let mut changed =
-            self.names.len() != names.len() || !self.names.iter().zip(names).all(is_same);
+        let mut changed = self.names.len() != names.len() || !self.names.iter().zip(names).all(is_same);
         if changed {
             self.names = names.iter().copied().cloned().collect();
             self.rules = vec![false; names.iter().map(|names| names.rules.len()).sum()];

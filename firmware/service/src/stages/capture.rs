@@ -56,7 +56,7 @@ impl NewSource {
 pub(crate) struct Looked(AtomicU64);
 
 impl Looked {
-    fn now(&self, at: Duration) {
+    pub(super) fn now(&self, at: Duration) {
         self.0.store(at.as_millis() as u64, Ordering::SeqCst);
     }
 

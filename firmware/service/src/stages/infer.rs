@@ -128,12 +128,13 @@ impl Engine {
         Ok(new)
     }
 
-    /// Whether the capture stage of each camera has looked for a frame of late, but that of `except`.
-    fn is_looked_for(&self, except: Option<usize>) -> bool {
+    /// Whether the capture stage of each camera has looked for a frame of late, but that of `except`;
+    /// `now` is since the start of the service.
+    fn is_looked_for(&self, now: Duration, except: Option<usize>) -> bool {
         let others = self.viewpoints.iter().enumerate().filter(|(camera, _)| Some(*camera) != except);
         others.map(|(_, viewpoint)| &viewpoint.link).all(|link| {
             // There is nothing to look for when the frames are at their end.
-            link.frames.is_done() || link.looked.is_recent(link.board.now())
+            link.frames.is_done() || link.looked.is_recent(now)
         })
     }
 
@@ -295,7 +296,7 @@ impl<J: Judging> InferStage<J> {
         // Again with the next frame if systemd's queue was full: nothing else says it.
         self.told = self.told || self.reach.notify.send("READY=1");
         // This camera was looked for, or it had no frame.
-        if engine.is_looked_for(Some(camera)) {
+        if engine.is_looked_for(self.reach.board.now(), Some(camera)) {
             self.reach.notify.send("WATCHDOG=1");
         }
         true
@@ -366,7 +367,8 @@ impl<J: Judging> InferStage<J> {
     /// no reason to be restarted, which would not bring a camera back; but the capture
     /// stages must have looked for one, so that their hanging is noticed.
     fn idle(&mut self, engine: &Engine) {
-        if engine.is_looked_for(None) && self.idle.elapsed() >= IDLE_INTERVAL {
+        let alive = engine.is_looked_for(self.reach.board.now(), None);
+        if alive && self.idle.elapsed() >= IDLE_INTERVAL {
             self.idle = Instant::now();
             self.reach.notify.send(if self.ready { "WATCHDOG=1" } else { EXTEND_START });
         }

@@ -128,8 +128,7 @@ impl Jig {
         let rules = new_rules(&lines, &["lamp", "horn"], mode);
         let telemetry = Arc::new(Telemetry::default());
         let cameras = rules.cameras.iter().map(|camera| camera.board.clone()).collect();
-        let board =
-            Arc::new(StatusBoard::new(Instant::now(), telemetry.clone(), lines.clone(), cameras));
+        let board = Arc::new(StatusBoard::new(Instant::now(), telemetry.clone(), lines.clone(), cameras));
         let reach = Reach {
             lines,
             board,
@@ -141,7 +140,8 @@ impl Jig {
         let clock = Turned::default();
         let stage = JudgeStage::new(clock.clone(), rules, &Switches::default(), reach);
         let observation = Observation { frame: 0, arrival: ms(0), finding: Finding::Unseen };
-        let jig = Self { stage, clock, wires, judgement: Judgement { camera: 0, observation, snapshots: vec![] } };
+        let jig =
+            Self { stage, clock, wires, judgement: Judgement { camera: 0, observation, snapshots: vec![] } };
         jig.written();
         jig
     }

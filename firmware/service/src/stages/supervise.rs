@@ -51,9 +51,8 @@ pub(crate) fn run(path: &Path) -> Result<()> {
     make_safe_on_panic(&ending);
     ending.guard(&lines);
     let (start, filled) = (Instant::now(), Arc::new(Bell::default()));
-    let mut program = Program::load(path, &config, |_, names| {
-        Arc::new(CameraLink::new(start, names, filled.clone()))
-    })?;
+    let mut program =
+        Program::load(path, &config, |_, names| Arc::new(CameraLink::new(start, names, filled.clone())))?;
     let viewpoints = || config.cameras.iter().zip(&program.engine.viewpoints);
     let open = |(camera, viewpoint): (&ViewpointConfig, &Viewpoint)| {
         NewSource::open(&camera.source, viewpoint.wanted).map(Some)

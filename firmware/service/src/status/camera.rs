@@ -196,7 +196,10 @@ impl CameraBoard {
     }
 
     /// The same of its figures; `counts` are those of this camera.
-    pub(super) fn figures(&self, counts: serde_json::Map<String, serde_json::Value>) -> Option<CameraFigures> {
+    pub(super) fn figures(
+        &self,
+        counts: serde_json::Map<String, serde_json::Value>,
+    ) -> Option<CameraFigures> {
         let names = self.names();
         let telemetry = &self.telemetry;
         Some(CameraFigures {

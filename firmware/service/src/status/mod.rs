@@ -164,14 +164,14 @@ impl StatusBoard {
             text.entry(entry, "_total", "counter", &names, |counter| counter.count().to_string());
         }
         for entry in &registry.measures() {
-            text.entry(entry, "", "gauge", &names, |measure| {
-                measure.value().unwrap_or(f64::NAN).to_string()
-            });
+            text.entry(entry, "", "gauge", &names, |measure| measure.value().unwrap_or(f64::NAN).to_string());
         }
         let levels = self.lines.levels();
         let levels = levels.iter().map(|(name, level)| (name.as_str(), known(*level)));
         text.each("resight_line_active", LINE_HELP, "gauge", "line", levels);
-        text.rules("resight_rule_active", "Whether a rule is active.", &judged, |_, standing| standing.active);
+        text.rules("resight_rule_active", "Whether a rule is active.", &judged, |_, standing| {
+            standing.active
+        });
         text.rules("resight_rule_armed", "Whether a rule may act.", &judged, |bars, _| !bars.any());
         let inputs = self.inputs();
         let levels = inputs.iter().map(|input| (input.name(), known(input.level())));
@@ -251,12 +251,12 @@ fn counts_of(registry: &Registry<'_>, camera: usize) -> Map<String, Value> {
         }
     }
     let counters = registry.counters().into_iter().chain(occasional(registry));
-    let counters = counters.filter_map(|entry| {
-        Some((entry.name.to_owned(), json!(of(&entry.values, camera)?.count())))
-    });
-    let gauges = registry.gauges().into_iter().filter_map(|entry| {
-        Some((entry.name.to_owned(), json!(of(&entry.values, camera)?.value())))
-    });
+    let counters =
+        counters.filter_map(|entry| Some((entry.name.to_owned(), json!(of(&entry.values, camera)?.count()))));
+    let gauges = registry
+        .gauges()
+        .into_iter()
+        .filter_map(|entry| Some((entry.name.to_owned(), json!(of(&entry.values, camera)?.value()))));
     counters.chain(gauges).collect()
 }
 

@@ -263,7 +263,8 @@ mod tests {
         assert_eq!(cameras[1].corrupt.one_more(), 3);
         service.events.one_more();
         let registry = Registry { service: &service, cameras: cameras.iter().collect() };
-        let counts = |entry: &Entry<'_, Counter>| -> Vec<u64> { entry.values.iter().map(Counter::count).collect() };
+        let counts =
+            |entry: &Entry<'_, Counter>| -> Vec<u64> { entry.values.iter().map(Counter::count).collect() };
         let counters = registry.counters();
         let counted: Vec<_> = counters
             .iter()

@@ -31,7 +31,13 @@ const PATIENCE: Duration = Duration::from_secs(15);
 const EVENTS: usize = 6;
 
 /// Runs the service and shows what it does, until it is told to stop.
-pub(super) fn watch(configuration: &Path, log: &Path, address: SocketAddr, limit: Option<u64>) -> Result<()> {
+pub(super) fn watch(
+    configuration: &Path,
+    log: &Path,
+    address: SocketAddr,
+    limit: Option<u64>,
+    cameras: u32,
+) -> Result<()> {
     let terminal = io::stderr().is_terminal();
     let end = match limit {
         None if terminal => None,
@@ -42,7 +48,7 @@ pub(super) fn watch(configuration: &Path, log: &Path, address: SocketAddr, limit
         signal_hook::flag::register(signal, interrupted.clone()).context("cannot handle signals")?;
     }
     let mut service = Service::start(configuration, log)?;
-    let mut screen = Screen::new(terminal, address, end)?;
+    let mut screen = Screen::new(terminal, address, end, cameras)?;
     let start = Instant::now();
     let mut seen = None;
     let mut answered = false;
@@ -148,8 +154,9 @@ struct Screen {
 }
 
 impl Screen {
-    fn new(terminal: bool, address: SocketAddr, end: Option<Duration>) -> Result<Self> {
-        let screen = Self { lines: terminal.then(lines), address, end, events: vec![] };
+    fn new(terminal: bool, address: SocketAddr, end: Option<Duration>, cameras: u32) -> Result<Self> {
+        let lines = terminal.then(|| lines(cameras as usize));
+        let screen = Self { lines, address, end, events: vec![] };
         if !terminal {
             print_line(format_args!(
                 "Page: http://{address}/   (ends by itself after {} s)",
@@ -187,8 +194,14 @@ impl Screen {
             None => "Ctrl-C ends".to_owned(),
             Some(end) => format!("ends after {} s", end.as_secs()),
         };
-        let mut text =
-            vec![format!("page     http://{}/   ({ending})", self.address), seen_line(&status["last"])];
+        let mut text = vec![format!("page     http://{}/   ({ending})", self.address)];
+        let name = |camera: &Value| camera["name"].as_str().unwrap_or_default().to_owned();
+        match status["camera_figures"].as_array() {
+            None => text.push(seen_line("sees", &status["last"])),
+            Some(cameras) => {
+                text.extend(cameras.iter().map(|camera| seen_line(&name(camera), &camera["last"])));
+            }
+        }
         text.push(format!("speed    {}", speed(status)));
         text.push(format!("lines    {}", levels(&status["lines"])));
         text.push("events".to_owned());
@@ -206,7 +219,7 @@ impl Screen {
     }
 }
 
-fn lines() -> (MultiProgress, Vec<ProgressBar>) {
+fn lines(cameras: usize) -> (MultiProgress, Vec<ProgressBar>) {
     let all = MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(10));
     let line = || {
         let line = all.add(ProgressBar::new_spinner());
@@ -216,15 +229,15 @@ fn lines() -> (MultiProgress, Vec<ProgressBar>) {
         }
         line
     };
-    let lines = (0..5 + EVENTS).map(|_| line()).collect();
+    let lines = (0..4 + cameras + EVENTS).map(|_| line()).collect();
     (all, lines)
 }
 
-fn seen_line(last: &Value) -> String {
+fn seen_line(who: &str, last: &Value) -> String {
     let probability = last["probability"].as_f64().unwrap_or_default();
     let bar = (probability * 24.0).round() as usize;
     format!(
-        "sees     {:<9} {:>5.1} %  {}{}",
+        "{who:<8} {:<9} {:>5.1} %  {}{}",
         last["name"].as_str().unwrap_or("no frame yet"),
         probability * 100.0,
         "█".repeat(bar),
