@@ -60,9 +60,9 @@ impl Panel {
     }
 
     /// Takes the levels of the inputs, in the order of the rules' inputs.
-    pub(crate) fn set_inputs(&mut self, levels: impl Iterator<Item = Option<bool>> + Clone) {
+    pub(crate) fn set_inputs<I: Iterator<Item = Option<bool>>>(&mut self, levels: impl Fn() -> I) {
         for judge in &mut self.judges {
-            judge.set_inputs(levels.clone());
+            judge.set_inputs(levels());
         }
     }
 

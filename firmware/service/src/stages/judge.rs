@@ -202,7 +202,8 @@ impl<C: Clock> JudgeStage<C> {
     }
 
     fn read_inputs(&mut self) {
-        self.panel.set_inputs(self.inputs.iter().map(|input| input.level()));
+        let inputs = &self.inputs;
+        self.panel.set_inputs(|| inputs.iter().map(|input| input.level()));
     }
 
     /// Drives the lines. Gives the time when they show what was decided, and how long that took if any

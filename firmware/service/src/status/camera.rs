@@ -9,7 +9,7 @@ use resight_status::{
 
 use crate::judge::{Bars, Standing};
 use crate::names::{Names, SharedNames};
-use crate::outputs::FrameTap;
+use crate::picture::FrameTap;
 use crate::sync::lock;
 use crate::telemetry::{self, CameraTelemetry};
 
