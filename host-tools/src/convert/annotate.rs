@@ -3,7 +3,6 @@
 
 use std::collections::HashMap;
 
-use resight_kernels::arithmetic::quantise_multipliers;
 use resight_runtime::Quantisation;
 
 use super::structure::Rounded;
@@ -84,19 +83,21 @@ fn convolution(
 ) -> Result<usize, ConvertError> {
     let residual = fold::residual(graph, id)?;
     // A residual that the file adds in floats moves the scale by half a part in 256 at most.
-    let output =
+    let mut output =
         scales::with_whole_residual(f64::from(quantisation.scale), quantisation.zero_point, residual, false);
+    let apart = residual.is_none() && quantisation.zero_point != 0;
+    let of_bias = Output { zero_point: if apart { 0 } else { quantisation.zero_point }, ..output };
     let rows = rows(graph, id, output.scale * Q8, largest)?;
     let correction = vec![0.0; rows.scales.len()];
-    let folded = fold::convolution(graph, id, &output, &rows.scales, &rows.weights, &correction)?;
-    let mut folded: Folded = folded.ok_or_else(|| {
-        ConvertError::from(QuantiseError::Layer {
-            layer: graph.node(id).name.clone(),
-            fault: LayerFault::NoScale,
-        })
+    let folded = fold::convolution(graph, id, &of_bias, &rows.scales, &rows.weights, &correction)?;
+    let folded: Folded = folded.ok_or_else(|| {
+        let layer = graph.node(id).name.clone();
+        ConvertError::from(QuantiseError::Layer { layer, fault: LayerFault::NoScale })
     })?;
-    if residual.is_none() {
-        keep_zero_point(graph, id, &output, &rows, &mut folded)?;
+    if apart {
+        // In steps of 2^-8: half of them are the multiplier's, which ends below 2^15.
+        output.residual_multiplier = Some(quantisation.zero_point.abs() * 128);
+        graph.annotations[id].residual_value = Some(if quantisation.zero_point < 0 { -2 } else { 2 });
     }
     let changed = rows.set(graph, id);
     let annotation = &mut graph.annotations[id];
@@ -107,39 +108,6 @@ fn convolution(
     annotation.output = Some(output);
     annotation.folded = Some(folded);
     Ok(changed)
-}
-
-/// The least magnitude of a zero point that multipliers are moved for: below it, rounding the bias costs
-/// typical outputs less.
-const LEAST_ZERO_POINT: i32 = 32;
-
-/// The output's zero point is a part of the bias, in accumulator steps, and rounded with it. Moves each
-/// multiplier, by less than half such a step in the whole zero point, so that what was rounded stands for
-/// the zero point exactly: an output of zero is exact then, and others are off in proportion.
-fn keep_zero_point(
-    graph: &QuantisationGraph<'_>,
-    id: NodeId,
-    output: &Output,
-    rows: &Rows,
-    folded: &mut Folded,
-) -> Result<(), ConvertError> {
-    let Folded::Convolution { bias, multiplier, shift } = folded else { return Ok(()) };
-    if output.zero_point.abs() < LEAST_ZERO_POINT {
-        return Ok(());
-    }
-    let zeros = fold::input_zeros(graph, id, &rows.weights)?;
-    let float = graph.bias(id);
-    let moved = |(row, scale): (usize, &f64)| {
-        let zero_point = f64::from(bias[row]) - (f64::from(float[row]) / scale - zeros[row]);
-        let (wanted, exact) = (scale / output.scale, f64::from(output.zero_point) / zero_point);
-        if (exact / wanted - 1.0).abs() < 1e-3 { exact } else { wanted }
-    };
-    let moved: Vec<f64> = rows.scales.iter().enumerate().map(moved).collect();
-    // Another shift would need the accumulators to be checked again.
-    if let Some((same, moved)) = quantise_multipliers(&moved).filter(|(moved, _)| moved == shift) {
-        (*shift, *multiplier) = (same, moved);
-    }
-    Ok(())
 }
 
 /// The integers of a layer's weights.

@@ -3,8 +3,8 @@
 use resight_kernels::arithmetic::FRACTION_BITS;
 use resight_runtime::Quantisation;
 use resight_runtime::layers::{
-    Add, AveragePool, Channels, Concat, Convolution, Dequantise, GlobalAverage, Linear, MaxPool, Multiply,
-    Pad, Table, Upsample, View,
+    Add, AveragePool, Channels, Concat, Convolution, Dequantise, Fill, GlobalAverage, Linear, MaxPool,
+    Multiply, Pad, Table, Upsample, View,
 };
 use resight_runtime::tract::TypedNode;
 
@@ -23,6 +23,10 @@ pub(super) fn layer(writer: &mut Writer<'_>, node: &TypedNode) -> Result<Exporte
     }
     if let Some(layer) = node.op_as::<Table>() {
         return table(writer, node, layer);
+    }
+    // Its user knows what it holds.
+    if node.op_as::<Fill>().is_some() {
+        return Ok(Exported { quantisation: None, ..writer.input(node, 0)? });
     }
     if node.op_as::<Dequantise>().is_some() {
         return Ok(Exported { quantisation: None, ..writer.input(node, 0)? });
@@ -149,17 +153,7 @@ fn convolution(
     let &[outputs, height, width, channels] = layer.weights.shape() else {
         return Err(writer.fault(node, NumberFault::Tensor(format!("weights {:?}", layer.weights.shape()))));
     };
-    let residual = match layer.residual_multiplier {
-        Some(multiplier) => Some((multiplier, int8(writer, node, 1)?)),
-        None => None,
-    };
-    let residual_zero = match &residual {
-        Some((multiplier, residual)) => {
-            let zero = residual.quantisation.map_or(0, |quantisation| quantisation.zero_point);
-            f64::from(zero) * f64::from(*multiplier) / f64::from(1u32 << FRACTION_BITS)
-        }
-        None => 0.0,
-    };
+    let (residual, residual_zero) = residual(writer, node, layer)?;
     let taps = height * width * channels;
     let (mut scales, mut biases) = (vec![], vec![]);
     for (row, weights) in weights.chunks_exact(taps.max(1)).enumerate() {
@@ -192,11 +186,29 @@ fn convolution(
     attributes.push(proto::integers("dilations", &layer.dilation));
     attributes.push(proto::integer("group", layer.groups as i64));
     let mut result = writer.node("Conv", name, &[&tensor, &weights, &bias], attributes);
-    if let Some((_, residual)) = residual {
+    if let Some(residual) = residual {
         result = writer.node("Add", &format!("{name}_residual"), &[&result, &residual.tensor], vec![]);
     }
     let tensor = writer.rounded(name, &result, layer.output);
     Ok(Exported { tensor, quantisation: Some(layer.output), shape: shape_of(node), is_image: false })
+}
+
+/// The residual of a convolution, if it is more than a constant, and what the numbers of either stand for
+/// in output steps where they are to be zero.
+fn residual(
+    writer: &mut Writer<'_>,
+    node: &TypedNode,
+    layer: &Convolution,
+) -> Result<(Option<Exported>, f64), ExportError> {
+    let Some(multiplier) = layer.residual_multiplier else { return Ok((None, 0.0)) };
+    let factor = f64::from(multiplier) / f64::from(1u32 << FRACTION_BITS);
+    let maker = node.inputs.get(1).and_then(|outlet| writer.model.graph().nodes.get(outlet.node));
+    if let Some(fill) = maker.and_then(|maker| maker.op_as::<Fill>()) {
+        return Ok((None, f64::from(fill.value) * factor));
+    }
+    let residual = int8(writer, node, 1)?;
+    let zero = residual.quantisation.map_or(0, |quantisation| quantisation.zero_point);
+    Ok((Some(residual), f64::from(zero) * factor))
 }
 
 /// Weights and biases of a layer: integers with scales per output, or the real numbers that these mean.

@@ -144,6 +144,9 @@ pub struct Annotation {
     pub weights: Vec<i8>,
     /// What is added to the float bias of each row.
     pub bias_correction: Vec<f64>,
+    /// What a convolution without a residual gets as one at each position: the output's zero point, apart
+    /// from the bias.
+    pub residual_value: Option<i8>,
     /// The integers of the epilogue.
     pub folded: Option<Folded>,
     /// The output against f32, over the images that were compared.

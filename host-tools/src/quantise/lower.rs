@@ -2,8 +2,8 @@
 
 use resight_runtime::Quantisation;
 use resight_runtime::layers::{
-    Add, AveragePool, Channels, Concat, Convolution, GlobalAverage, Linear, MaxPool, Multiply, Pad, Table,
-    Upsample, View,
+    Add, AveragePool, Channels, Concat, Convolution, Fill, GlobalAverage, Linear, MaxPool, Multiply, Pad,
+    Table, Upsample, View,
 };
 use tract_onnx::prelude::tract_ndarray::{Array2, Array4};
 use tract_onnx::tract_core::internal::*;
@@ -48,7 +48,10 @@ pub fn lower_part(
         let mut inputs = inputs.ok_or_else(|| LayerFault::PassOrder("input").of(node))?;
         let operator: Box<dyn TypedOp> = match &node.operator {
             Operator::Input => return Err(LayerFault::PassOrder("input").of(node)),
-            Operator::Convolution(layer) => Box::new(convolution(graph, id, layer)?),
+            Operator::Convolution(layer) => {
+                fill(graph, id, &mut model, &mut inputs)?;
+                Box::new(convolution(graph, id, layer)?)
+            }
             Operator::MaxPool { kernel, stride, padding } => {
                 Box::new(MaxPool { kernel: *kernel, stride: *stride, padding: *padding })
             }
@@ -109,6 +112,22 @@ pub fn lower_part(
     let outputs: Vec<OutletId> = to.iter().filter_map(|id| outlets.get(id - from).copied()).collect();
     model.select_output_outlets(&outputs).map_err(QuantiseError::tract)?;
     Ok(model)
+}
+
+/// Gives a convolution the residual of one value that it is annotated with.
+fn fill(
+    graph: &QuantisationGraph<'_>,
+    id: NodeId,
+    model: &mut TypedModel,
+    inputs: &mut Vec<OutletId>,
+) -> Result<(), QuantiseError> {
+    let (annotation, node) = (&graph.annotations[id], graph.node(id));
+    if let Some(value) = annotation.residual_value {
+        let fill = Fill { shape: nhwc(node.shape), value };
+        let wired = model.wire_node(format!("{}.zero", annotation.name), fill, &inputs[..1]);
+        inputs.push(wired.map_err(|error| LayerFault::graph(&error).of(node))?[0]);
+    }
+    Ok(())
 }
 
 /// The encoding of a node's output, which has one scale.

@@ -6,6 +6,7 @@ mod channels;
 mod concat;
 mod convolution;
 mod dequantise;
+mod fill;
 mod global_average;
 mod linear;
 mod max_pool;
@@ -27,6 +28,7 @@ pub use self::channels::Channels;
 pub use self::concat::Concat;
 pub use self::convolution::Convolution;
 pub use self::dequantise::Dequantise;
+pub use self::fill::Fill;
 pub use self::global_average::GlobalAverage;
 pub use self::linear::Linear;
 pub use self::max_pool::MaxPool;
@@ -69,6 +71,7 @@ impl Default for Layers {
             .with::<View>()
             .with::<Pad>()
             .with::<Dequantise>()
+            .with::<Fill>()
     }
 }
 

@@ -98,11 +98,7 @@ pub(crate) fn linear(
 }
 
 /// What the input's zero point adds to each row's accumulator.
-pub(crate) fn input_zeros(
-    graph: &QuantisationGraph<'_>,
-    id: NodeId,
-    weights: &[i8],
-) -> Result<Vec<f64>, QuantiseError> {
+fn input_zeros(graph: &QuantisationGraph<'_>, id: NodeId, weights: &[i8]) -> Result<Vec<f64>, QuantiseError> {
     let matrix = graph.matrix(id);
     let encoding = graph.encoding(graph.input(id))?;
     let zero = |(row, weights): (usize, &[i8])| {
