@@ -68,9 +68,16 @@ impl AnyModel {
                 activation: imported.activation,
             })));
         }
-        let model = Arc::new(Model::load(path)?);
+        Self::int8(Model::load(path)?, target)
+    }
+
+    /// An int8 model that was loaded, for `target`.
+    ///
+    /// # Errors
+    /// A model that is no classifier.
+    pub fn int8(model: Model, target: &Target) -> Result<Self> {
         let classifier = one_thread(&model, target)?;
-        Ok(Self::Int8(model, Box::new(classifier)))
+        Ok(Self::Int8(Arc::new(model), Box::new(classifier)))
     }
 
     /// Another instance of the same model for another thread.

@@ -5,7 +5,9 @@
 //! [`import`](crate::import) makes a graph from an ONNX file: batch normalisation, ReLU,
 //! padding and residual additions are already folded into the convolutions.
 
-use crate::function::Function;
+use resight_model_file::Activation;
+
+use crate::function::{Function, Unary};
 
 /// Index of a node in [`FloatGraph::nodes`].
 pub type NodeId = usize;
@@ -15,8 +17,49 @@ pub type NodeId = usize;
 pub struct FloatGraph {
     /// The graph's name in the ONNX file, or the file's stem.
     pub name: String,
-    /// Nodes; the first is the [`Operator::Input`], the last one the only output.
+    /// Nodes; the first is the [`Operator::Input`]. Of a classifier the last one is the only output.
     pub nodes: Vec<Node>,
+    /// The maps that a network for boxes, masks and the like gives, in the order of the file; none of
+    /// a classifier.
+    pub outputs: Vec<GraphOutput>,
+}
+
+impl FloatGraph {
+    /// The nodes that are outputs.
+    pub fn output_nodes(&self) -> Vec<NodeId> {
+        match self.outputs.as_slice() {
+            [] => self.nodes.len().checked_sub(1).into_iter().collect(),
+            outputs => outputs.iter().map(|output| output.node).collect(),
+        }
+    }
+}
+
+/// A map that is an output of the network.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GraphOutput {
+    /// Its name in the ONNX file.
+    pub name: String,
+    /// The node that gives it.
+    pub node: NodeId,
+    /// What the file makes of the node's values in the end, which the network leaves to the decoder:
+    /// a softmax is over the channels.
+    pub activation: Option<Activation>,
+}
+
+impl GraphOutput {
+    /// What the decoder makes of each value, if it is a function of each value by itself.
+    pub fn function(&self) -> Option<Function> {
+        (self.activation == Some(Activation::Sigmoid)).then(|| Function::Argument.then(Unary::Sigmoid))
+    }
+}
+
+/// A place between two rows or columns: `share` of the way from `first` to the one behind it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Between {
+    /// The first of the two.
+    pub first: usize,
+    /// `0..1`; 0 at the last one.
+    pub share: f64,
 }
 
 /// One operation with one output.
@@ -89,6 +132,16 @@ pub enum Operator {
     },
     /// Each position repeated `[vertical, horizontal]` times.
     Upsample([usize; 2]),
+    /// Another size, by linear interpolation along both axes.
+    Resize {
+        /// Where each row of the output lies.
+        rows: Vec<Between>,
+        /// Where each column lies.
+        columns: Vec<Between>,
+    },
+    /// The phases of a transposed convolution of the stride `[vertical, horizontal]` put together:
+    /// pixel `[y, x]` of the output is one of the input `y % vertical * horizontal + x % horizontal`.
+    Interleave([usize; 2]),
     /// `weights * x + bias`, the logits.
     Linear {
         /// `[output][input]`.
@@ -99,11 +152,17 @@ pub enum Operator {
 }
 
 impl Operator {
-    /// Whether each of its results is one of its input's values, whatever that stands for.
+    /// Whether each of its results is one of its input's values, or between some of them, whatever
+    /// those stand for.
     pub fn keeps_values(&self) -> bool {
         matches!(
             self,
-            Self::MaxPool { .. } | Self::Channels(_) | Self::View | Self::Pad { .. } | Self::Upsample(_)
+            Self::MaxPool { .. }
+                | Self::Channels(_)
+                | Self::View
+                | Self::Pad { .. }
+                | Self::Upsample(_)
+                | Self::Resize { .. }
         )
     }
 }

@@ -1,5 +1,6 @@
 //! What the `resight` command line is made of: import, quantisation, evaluation.
 
+pub mod boxes;
 pub mod cards;
 pub mod classifier;
 pub mod comparison;
@@ -14,6 +15,7 @@ pub mod graph;
 pub mod images;
 pub mod import;
 pub mod label_files;
+pub mod masks;
 pub mod preprocess;
 pub mod quantise;
 pub mod readable;
@@ -21,4 +23,5 @@ pub mod reference;
 pub mod save;
 pub mod synth;
 pub mod tags;
+pub mod tasks;
 pub mod teach;

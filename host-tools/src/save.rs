@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::{Result, ensure};
 use resight_imaging::Preprocessing;
-use resight_model_file::{Activation, Calibration, Golden, Labels, Provenance, Task, sha256_of_file};
+use resight_model_file::{Calibration, Golden, Labels, Provenance, Task, sha256_of_file};
 use resight_runtime::{Layers, ModelParts};
 use serde_json::Value;
 use tract_onnx::prelude::TypedModel;
@@ -24,6 +24,23 @@ pub fn save(
     options: &Options,
     quantised: &Quantised,
 ) -> Result<()> {
+    let classes = quantised.golden.first().map_or(0, |golden| golden.logits().map_or(0, <[f32]>::len));
+    let task = Task::Classes { activation: quantised.activation };
+    save_as(output, source, labels, (task, classes), options, quantised)
+}
+
+/// As [`save`], for a task with so many classes.
+///
+/// # Errors
+/// As [`save`].
+pub fn save_as(
+    output: &Path,
+    source: &Path,
+    labels: &Labels,
+    task: (Task, usize),
+    options: &Options,
+    quantised: &Quantised,
+) -> Result<()> {
     let calibration = Calibration {
         images: quantised.report.images,
         sha256: quantised.calibration_sha256.clone(),
@@ -33,7 +50,7 @@ pub fn save(
         graph: &quantised.model,
         report: serde_json::to_value(&quantised.report)?,
         golden: &quantised.golden,
-        activation: quantised.activation,
+        task,
         calibration: Some(calibration),
     };
     network.save(output, source, labels, &options.preprocessing)
@@ -50,11 +67,12 @@ pub fn save_converted(
     preprocessing: &Preprocessing,
     converted: &Converted,
 ) -> Result<()> {
+    let classes = converted.golden.first().map_or(0, |golden| golden.logits().map_or(0, <[f32]>::len));
     let network = Network {
         graph: &converted.model,
         report: serde_json::to_value(&converted.report)?,
         golden: &converted.golden,
-        activation: converted.activation,
+        task: (Task::Classes { activation: converted.activation }, classes),
         calibration: None,
     };
     network.save(output, source, labels, preprocessing)
@@ -65,7 +83,8 @@ struct Network<'a> {
     graph: &'a TypedModel,
     report: Value,
     golden: &'a [Golden],
-    activation: Activation,
+    /// With its number of classes.
+    task: (Task, usize),
     calibration: Option<Calibration>,
 }
 
@@ -77,7 +96,7 @@ impl Network<'_> {
         labels: &Labels,
         preprocessing: &Preprocessing,
     ) -> Result<()> {
-        let classes = self.golden.first().map_or(0, |golden| golden.logits().map_or(0, <[f32]>::len));
+        let (task, classes) = self.task;
         ensure!(
             labels.len() == classes,
             "{}: the network has {classes} classes, there are {} labels",
@@ -94,7 +113,7 @@ impl Network<'_> {
             name: &source.file_stem().unwrap_or_default().to_string_lossy(),
             layers: &Layers::default(),
             graph: self.graph,
-            task: Task::Classes { activation: self.activation },
+            task,
             labels,
             preprocessing,
             provenance: &provenance,

@@ -8,7 +8,7 @@ use std::path::Path;
 use proptest::prelude::*;
 use prost::Message as _;
 use resight::graph::{FloatGraph, Operator};
-use resight::import::{ImportError, Imported, import, import_proto, import_proto_sized};
+use resight::import::{ImportError, Imported, import, import_proto, import_proto_maps, import_proto_sized};
 use resight::synth::{Architecture, synth, write};
 use resight_model_file::Activation;
 use tract_onnx::pb::attribute_proto::AttributeType;
@@ -203,6 +203,8 @@ fn operators(graph: &FloatGraph) -> Vec<&'static str> {
         Operator::View => "view",
         Operator::Pad { .. } => "pad",
         Operator::Upsample(_) => "upsample",
+        Operator::Resize { .. } => "resize",
+        Operator::Interleave(_) => "interleave",
     });
     names.collect()
 }
@@ -1369,6 +1371,152 @@ fn of_several_outputs_the_one_that_the_others_lead_to_is_taken() {
     file_refused(with_outputs(&["p_out", "nowhere"]), "2 outputs, of which none is made of all others");
 }
 
+/// The network of these nodes with these outputs, as maps, compared with tract.
+fn maps(opset: i64, nodes: Vec<NodeProto>, constants: Vec<TensorProto>, names: &[&str]) -> FloatGraph {
+    let mut proto = headless(opset, nodes, constants);
+    let output = graph(&mut proto).output[0].clone();
+    let named = |name: &&str| tract_onnx::pb::ValueInfoProto { name: (*name).into(), ..output.clone() };
+    graph(&mut proto).output = names.iter().map(named).collect();
+    let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
+    let imported = import_proto_maps(proto, Path::new("folder/maps.onnx"), &names)
+        .unwrap_or_else(|error| panic!("{error}"));
+    common::assert_equals_tract(&imported);
+    imported.graph
+}
+
+#[test]
+fn transposed_convolutions_are_their_phases() {
+    for (kernel, stride, pads, beyond, groups, size) in [
+        ([4, 4], [2, 2], [1, 1, 1, 1], [0, 0], 1, [16, 16]),
+        ([2, 2], [2, 2], [0, 0, 0, 0], [0, 0], 2, [16, 16]),
+        ([3, 3], [2, 2], [1, 1, 1, 1], [1, 1], 1, [16, 16]),
+        ([3, 2], [2, 1], [1, 0, 1, 0], [0, 0], 4, [15, 9]),
+        ([3, 5], [1, 3], [1, 2, 1, 0], [0, 1], 1, [8, 25]),
+    ] {
+        let attributes = vec![
+            integers("kernel_shape", &kernel),
+            integers("strides", &stride),
+            integers("pads", &pads),
+            integers("output_padding", &beyond),
+            integer("group", groups),
+        ];
+        let nodes = vec![
+            node("ConvTranspose", "up", &["conv_out", "up.w", "up.b"], attributes),
+            node("BatchNormalization", "bn", &["up_out", "scale", "shift", "mean", "variance"], vec![]),
+            node("Relu", "relu", &["bn_out"], vec![]),
+            node("Conv", "end", &["relu_out", "end.w"], vec![]),
+        ];
+        let constants = vec![
+            random("up.w", &[CHANNELS as i64, 4 / groups, kernel[0], kernel[1]]),
+            random("up.b", &[4]),
+            tensor("scale", &[4], &[0.5, 1.5, -1.0, 2.0]),
+            random("shift", &[4]),
+            random("mean", &[4]),
+            tensor("variance", &[4], &[1.0, 0.5, 2.0, 1.0]),
+            random("end.w", &[3, 4, 1, 1]),
+        ];
+        let graph = maps(13, nodes, constants, &["end_out"]);
+        let phases = (stride[0] * stride[1]) as usize;
+        let mut expected = vec!["input", "conv"];
+        expected.extend(vec!["conv+relu"; phases]);
+        expected.extend(if phases > 1 { vec!["interleave"] } else { vec![] });
+        expected.push("conv");
+        assert_eq!(operators(&graph), expected, "{kernel:?}");
+        assert_eq!(graph.nodes.last().unwrap().shape, [3, size[0], size[1]], "{kernel:?}");
+    }
+    let odd = |attributes: Vec<AttributeProto>| {
+        let mut proto = with_node(13, node("ConvTranspose", "up", &["conv_out", "up.w"], attributes), vec![]);
+        graph(&mut proto).initializer.push(random("up.w", &[CHANNELS as i64, 4, 3, 3]));
+        proto
+    };
+    refused(odd(vec![integers("dilations", &[2, 2])]), "up", "no dilation are supported");
+    refused(odd(vec![integers("strides", &[9, 9])]), "up", "64 phases at most");
+    refused(odd(vec![string("auto_pad", "SAME_UPPER")]), "up", "export it with `pads`");
+    refused(odd(vec![integers("pads", &[5, 5, 5, 5])]), "up", "leaves less than a step");
+    refused(odd(vec![integer("group", 3)]), "up", "in 3 groups do not fit an input of");
+}
+
+#[test]
+fn images_are_resized_as_the_standard_says() {
+    let resized = |mode: &str, places: &str, nearest: &str, size: [i64; 2]| {
+        let attributes = vec![
+            string("mode", mode),
+            string("coordinate_transformation_mode", places),
+            string("nearest_mode", nearest),
+        ];
+        let nodes = vec![node("Resize", "size", &["conv_out", "", "", "sizes"], attributes)];
+        maps(13, nodes, vec![shape("sizes", &[1, CHANNELS as i64, size[0], size[1]])], &["size_out"])
+    };
+    for size in [[16, 16], [13, 5], [8, 31], [1, 1]] {
+        for places in ["half_pixel", "pytorch_half_pixel", "align_corners", "asymmetric"] {
+            let graph = resized("linear", places, "floor", size);
+            assert_eq!(operators(&graph), ["input", "conv", "resize"], "{places} {size:?}");
+            assert_eq!(graph.nodes[2].shape, [CHANNELS, size[0] as usize, size[1] as usize]);
+        }
+    }
+    for (places, nearest) in [("half_pixel", "round_prefer_floor"), ("asymmetric", "floor")] {
+        resized("nearest", places, nearest, [13, 11]);
+        assert_eq!(operators(&resized("nearest", places, nearest, [16, 24]))[2], "upsample");
+    }
+    // The global branch of ASPP: an average over the image, spread over it again.
+    let nodes = vec![
+        node("GlobalAveragePool", "average", &["conv_out"], vec![]),
+        node("Resize", "size", &["average_out", "", "", "sizes"], vec![string("mode", "linear")]),
+        node("Concat", "both", &["conv_out", "size_out"], vec![integer("axis", 1)]),
+        node("Conv", "end", &["both_out", "end.w"], vec![integers("dilations", &[2, 2])]),
+        node("Sigmoid", "p", &["end_out"], vec![]),
+    ];
+    let channels = CHANNELS as i64;
+    let constants = vec![shape("sizes", &[1, channels, 8, 8]), random("end.w", &[2, 2 * channels, 3, 3])];
+    let graph = maps(13, nodes, constants, &["p_out"]);
+    assert_eq!(operators(&graph), ["input", "conv", "mean", "resize", "concat", "conv"]);
+    assert_eq!(graph.outputs[0].activation, Some(Activation::Sigmoid));
+    let cubic = node("Resize", "odd", &["conv_out", "", "s"], vec![string("mode", "cubic")]);
+    let scales = tensor("s", &[4], &[1.0, 1.0, 2.0, 2.0]);
+    refused(with_node(13, cubic, vec![scales]), "odd", "only nearest and linear are supported");
+}
+
+#[test]
+fn maps_are_outputs_in_their_order() {
+    let nodes = || {
+        vec![
+            node("Relu", "r", &["conv_out"], vec![]),
+            node("Conv", "a", &["r_out", "a.w"], vec![]),
+            node("Conv", "b", &["r_out", "b.w"], vec![]),
+            node("Sigmoid", "p", &["a_out"], vec![]),
+            node("Softmax", "q", &["b_out"], vec![integer("axis", 1)]),
+        ]
+    };
+    let channels = CHANNELS as i64;
+    let constants = || vec![random("a.w", &[2, channels, 1, 1]), random("b.w", &[3, channels, 1, 1])];
+    let graph = maps(13, nodes(), constants(), &["q_out", "p_out", "r_out"]);
+    let found: Vec<(&str, [usize; 3], Option<Activation>)> = graph
+        .outputs
+        .iter()
+        .map(|output| (output.name.as_str(), graph.nodes[output.node].shape, output.activation))
+        .collect();
+    let expected = [
+        ("q_out", [3, 8, 8], Some(Activation::Softmax)),
+        ("p_out", [2, 8, 8], Some(Activation::Sigmoid)),
+        ("r_out", [CHANNELS, 8, 8], None),
+    ];
+    assert_eq!(found, expected);
+    assert_eq!(graph.output_nodes().len(), 3);
+    let error = |names: &[&str]| {
+        let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
+        let mut proto = headless(13, nodes(), constants());
+        let output = proto.graph.as_ref().unwrap().output[0].clone();
+        let named = |name: &str| tract_onnx::pb::ValueInfoProto { name: name.into(), ..output.clone() };
+        proto.graph.as_mut().unwrap().output = vec![named("p_out"), named("input")];
+        import_proto_maps(proto, Path::new("maps.onnx"), &names).map(|i| i.graph).unwrap_err().to_string()
+    };
+    assert_eq!(
+        error(&["heat"]),
+        "maps.onnx: it has no output `heat`, but `p_out`, `input`; say in the decoder's file which output is what"
+    );
+    assert_eq!(error(&["input"]), "maps.onnx: no node makes the output `input`; the file is damaged");
+}
+
 /// The network with these nodes between the input and the convolution.
 fn prepared(nodes: Vec<NodeProto>, constants: Vec<TensorProto>) -> Imported {
     let last = nodes.last().map_or("input".to_owned(), |node| node.output[0].clone());
@@ -1597,8 +1745,8 @@ fn fixed_batches_and_equal_names_are_taken() {
 #[test]
 fn unsupported_nodes_are_named() {
     let one = |operator: &str| with_node(13, node(operator, "odd", &["conv_out"], vec![]), vec![]);
-    refused(one("ConvTranspose"), "odd", "not supported");
-    refused(one("ConvTranspose"), "odd", "(ConvTranspose)");
+    refused(one("DepthToSpace"), "odd", "not supported");
+    refused(one("DepthToSpace"), "odd", "(DepthToSpace)");
     refused(one("Transpose"), "odd", "NCHW");
     refused(one("Gather"), "odd", "missing");
     for operator in ["QLinearConv", "QuantizeLinear", "DequantizeLinear", "ConvInteger", "QLinearAdd"] {
@@ -1607,9 +1755,9 @@ fn unsupported_nodes_are_named() {
     let mut foreign = one("FusedConv");
     graph(&mut foreign).node[1].domain = "com.microsoft".into();
     refused(foreign, "odd", "com.microsoft");
-    let mut unnamed = one("ConvTranspose");
+    let mut unnamed = one("DepthToSpace");
     graph(&mut unnamed).node[1].name.clear();
-    refused(unnamed, "odd_out", "(ConvTranspose)");
+    refused(unnamed, "odd_out", "(DepthToSpace)");
     let mut hostile = one("Bad\nName");
     graph(&mut hostile).node[1].name = "line\nbreak\u{1b}[31m".repeat(1000);
     let error = read(hostile).map(|i| i.graph).unwrap_err();

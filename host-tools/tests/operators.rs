@@ -1,15 +1,20 @@
 //! Networks with every operator that is more than a residual network's, from ONNX to integers: all
 //! multiplications on int8, the logits close to f32, the same through a model file.
 
-use std::path::PathBuf;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
 
 use resight::cards::Clip;
-use resight::import::import_proto;
-use resight::quantise::{Method, Options, Quantised, default_preprocessing, quantise};
+use resight::import::{import_proto, import_proto_maps};
+use resight::quantise::{Method, Options, Quantised, Rounding, default_preprocessing, quantise};
+use resight::save::save_as;
 use resight::synth::{Architecture, synth};
+use resight::tasks::{Decoder, TaskKind};
 use resight_fixtures::Random;
+use resight_imaging::{ImageView, decode};
 use resight_kernels::Sequential;
-use resight_runtime::{Classes, Layers, Program, Target};
+use resight_model_file::Labels;
+use resight_runtime::{Classes, Found, Layers, Locator, Model, Program, Target, ThreadSettings};
 use tract_onnx::pb::attribute_proto::AttributeType;
 use tract_onnx::pb::tensor_proto::DataType;
 use tract_onnx::pb::{AttributeProto, ModelProto, NodeProto, TensorProto};
@@ -130,6 +135,36 @@ impl Network {
         self.node("Concat", parts, vec![integer("axis", 1)])
     }
 
+    /// A transposed convolution that doubles the image, with a ReLU.
+    fn doubled(&mut self, input: &str, from: i64, to: i64) -> String {
+        let weights = self.reals(&[from, to, 4, 4], (3.0 / (4 * from) as f32).sqrt() * 1.3, 0.0);
+        let bias = self.reals(&[to], 0.3, 0.1);
+        let attributes =
+            vec![integers("pads", &[1; 4]), integers("strides", &[2; 2]), integers("kernel_shape", &[4; 2])];
+        let up = self.node("ConvTranspose", &[input, &weights, &bias], attributes);
+        self.node("Relu", &[&up], vec![])
+    }
+
+    /// Ends in these maps.
+    fn maps(self, outputs: &[(&str, &str)]) -> ModelProto {
+        let mut proto = synth(Architecture::TinyBasic, 1);
+        proto.opset_import[0].version = 14;
+        let graph = proto.graph.as_mut().unwrap();
+        graph.node = self.nodes;
+        graph.initializer = self.weights;
+        let output = graph.output[0].clone();
+        for (from, to) in outputs {
+            let node = graph.node.iter_mut().find(|node| node.output[0] == *from).unwrap();
+            node.output[0] = (*to).into();
+        }
+        let named = |(_, name): &(&str, &str)| tract_onnx::pb::ValueInfoProto {
+            name: (*name).into(),
+            ..output.clone()
+        };
+        graph.output = outputs.iter().map(named).collect();
+        proto
+    }
+
     /// Ends in ten classes.
     fn finish(mut self, last: &str, channels: i64, flatten: bool) -> ModelProto {
         let mean = if flatten { last.to_owned() } else { self.node("GlobalAveragePool", &[last], vec![]) };
@@ -146,15 +181,20 @@ impl Network {
     }
 }
 
-fn quantised(name: &str, proto: ModelProto, least: f64) -> Quantised {
-    let folder = tempfile::tempdir().unwrap();
+/// Some pictures to calibrate on.
+fn pictures(folder: &Path) -> Vec<PathBuf> {
     let clip = Clip::new(5);
     let picture = |index: usize| -> PathBuf {
-        let path = folder.path().join(format!("{index:03}.png"));
+        let path = folder.join(format!("{index:03}.png"));
         clip.frame(index).save(&path).unwrap();
         path
     };
-    let images: Vec<PathBuf> = (0..clip.len()).step_by(clip.len() / 6).map(picture).collect();
+    (0..clip.len()).step_by(clip.len() / 6).map(picture).collect()
+}
+
+fn quantised(name: &str, proto: ModelProto, least: f64) -> Quantised {
+    let folder = tempfile::tempdir().unwrap();
+    let images = pictures(folder.path());
     let imported =
         import_proto(proto, format!("{name}.onnx").as_ref()).unwrap_or_else(|error| panic!("{error}"));
     let preprocessing = default_preprocessing(&imported.graph).unwrap();
@@ -174,6 +214,130 @@ fn quantised(name: &str, proto: ModelProto, least: f64) -> Quantised {
         assert_eq!(Classes::logits(outputs).unwrap(), golden.logits().unwrap(), "{name}");
     }
     quantised
+}
+
+/// Quantises a network that gives maps and writes its model file, which is loaded and tested again.
+fn located(name: &str, proto: ModelProto, decoder: &Decoder, rounding: Rounding, least: f64) -> Model {
+    let folder = tempfile::tempdir().unwrap();
+    let images = pictures(folder.path());
+    let source = folder.path().join(format!("{name}.onnx"));
+    std::fs::write(&source, b"not read again").unwrap();
+    let imported =
+        import_proto_maps(proto, &source, &decoder.needs()).unwrap_or_else(|error| panic!("{error}"));
+    let head = decoder.head(&imported.graph, &source).unwrap_or_else(|error| panic!("{error}"));
+    let preprocessing = default_preprocessing(&imported.graph).unwrap();
+    let options = Options { rounding, ..Options::new(Method::Mse, preprocessing) };
+    let quantised = quantise(&imported, &images, &options, &|_, _, _| ())
+        .unwrap_or_else(|error| panic!("{name}: {error}"));
+    assert_eq!(quantised.report.int8_mac_coverage_percent, 100.0, "{name}");
+    assert_eq!(quantised.report.outputs.len(), imported.graph.outputs.len());
+    for output in &quantised.report.outputs {
+        assert!(output.sqnr_db > least, "{name}: {} {:.1} dB", output.name, output.sqnr_db);
+    }
+    let classes = head.class_count().unwrap();
+    let labels: String = (0..classes).map(|class| format!("class {class}\n")).collect();
+    let labels = Labels::parse("labels", labels.as_bytes()).unwrap();
+    let file = folder.path().join("model.resight.tar");
+    let task = (decoder.task(quantised.outputs.clone()), classes);
+    save_as(&file, &source, &labels, task, &options, &quantised).unwrap();
+    let model = Model::load(&file).unwrap();
+    let settings = ThreadSettings { threads: Some(NonZeroUsize::MIN), pin: false };
+    let mut locator = Locator::new(&model, &Target::reference(), settings).unwrap();
+    locator.self_test(&model).unwrap();
+    // By the kernels of this CPU the same.
+    let mut here =
+        Locator::new(&model, &Target::of_this_machine().unwrap(), ThreadSettings::default()).unwrap();
+    here.self_test(&model).unwrap();
+    for image in &images {
+        let image = decode(image).unwrap();
+        let view = ImageView::of(&image).unwrap();
+        assert_eq!(locator.locate(&view).unwrap(), here.locate(&view).unwrap());
+    }
+    model
+}
+
+#[test]
+fn detectors_find_boxes_in_integers() {
+    for rounding in [Rounding::Nearest, Rounding::Gptq] {
+        let mut n = Network::new(11);
+        let stem = n.convolution("input", 3, 16, 3, 2, 1);
+        let stem = n.node("Relu", &[&stem], vec![]);
+        let deep = n.convolution(&stem, 16, 24, 3, 2, 1);
+        let deep = n.node("Relu", &[&deep], vec![]);
+        let up = n.doubled(&deep, 24, 16);
+        // As feature pyramids do: what is deep is added to what is wide.
+        let up = n.node("Add", &[&up, &stem], vec![]);
+        let [heat, size, offset] = [2, 2, 2].map(|channels| {
+            let hidden = n.convolution(&up, 16, 16, 3, 1, 1);
+            let hidden = n.node("Relu", &[&hidden], vec![]);
+            n.convolution(&hidden, 16, channels, 1, 1, 1)
+        });
+        let heat = n.node("Sigmoid", &[&heat], vec![]);
+        let proto = n.maps(&[(&heat, "heatmap"), (&size, "size"), (&offset, "offset")]);
+        let decoder = Decoder::read(TaskKind::Detect, Some("centernet")).unwrap().unwrap();
+        let model = located("detector", proto, &decoder, rounding, 22.0);
+        let settings = ThreadSettings { threads: Some(NonZeroUsize::MIN), pin: false };
+        let mut locator = Locator::new(&model, &Target::reference(), settings).unwrap();
+        let image = Clip::new(5).frame(3);
+        let view = ImageView::of(&image).unwrap();
+        locator.set_threshold(0.01);
+        let Found::Boxes(boxes) = locator.locate(&view).unwrap() else { panic!("boxes") };
+        assert!(boxes.len() > 3 && boxes.is_sorted_by(|a, b| a.score >= b.score), "{boxes:?}");
+        let [height, width] = view.size().map(|side| side as f32);
+        for found in boxes {
+            let b = found.bounds;
+            assert!(b.left >= 0.0 && b.top >= 0.0 && b.right <= width && b.bottom <= height, "{found:?}");
+        }
+        locator.set_threshold(1.0);
+        assert_eq!(locator.locate(&view).unwrap(), Found::Boxes(&[]));
+    }
+}
+
+#[test]
+fn segmentation_gives_a_class_for_each_pixel() {
+    let mut n = Network::new(12);
+    let stem = n.convolution("input", 3, 16, 3, 2, 1);
+    let stem = n.node("Relu", &[&stem], vec![]);
+    let deep = n.convolution(&stem, 16, 24, 3, 2, 1);
+    let deep = n.node("Relu", &[&deep], vec![]);
+    // Atrous pyramid: one branch looks far, one at everything, and U-Net's way back up.
+    let weights = n.reals(&[24, 24, 3, 3], 0.15, 0.0);
+    let attributes = vec![integers("pads", &[2; 4]), integers("dilations", &[2; 2])];
+    let far = n.node("Conv", &[&deep, &weights], attributes);
+    let far = n.node("Relu", &[&far], vec![]);
+    let all = n.node("GlobalAveragePool", &[&deep], vec![]);
+    let all = n.convolution(&all, 24, 8, 1, 1, 1);
+    let all = n.node("Relu", &[&all], vec![]);
+    let linear = || {
+        let attribute = |name: &str, value: &str| AttributeProto {
+            name: name.into(),
+            r#type: AttributeType::String as i32,
+            s: value.as_bytes().to_vec(),
+            ..Default::default()
+        };
+        vec![attribute("mode", "linear"), attribute("coordinate_transformation_mode", "half_pixel")]
+    };
+    let small = n.numbers(&[1, 8, 8, 8]);
+    let all = n.node("Resize", &[&all, "", "", &small], linear());
+    let joined = n.join(&[&far, &all]);
+    let up = n.doubled(&joined, 32, 16);
+    let joined = n.join(&[&up, &stem]);
+    let scores = n.convolution(&joined, 32, 5, 3, 1, 1);
+    let whole = n.numbers(&[1, 5, 32, 32]);
+    let out = n.node("Resize", &[&scores, "", "", &whole], linear());
+    let aside = n.convolution(&deep, 24, 5, 1, 1, 1);
+    let proto = n.maps(&[(&out, "out"), (&aside, "aux")]);
+    let decoder = Decoder::read(TaskKind::Segment, None).unwrap().unwrap();
+    let model = located("segmentation", proto, &decoder, Rounding::Nearest, 22.0);
+    // What is for training alone is left out.
+    assert_eq!(model.task().outputs().len(), 1);
+    let mut locator = Locator::new(&model, &Target::reference(), ThreadSettings::default()).unwrap();
+    let image = Clip::new(5).frame(3);
+    let Found::Mask { classes, size } = locator.locate(&ImageView::of(&image).unwrap()).unwrap() else {
+        panic!("a mask")
+    };
+    assert_eq!((size, classes.len()), ([32, 32], 32 * 32));
+    assert!(classes.iter().any(|class| *class != classes[0]), "a plain mask proves nothing");
 }
 
 #[test]

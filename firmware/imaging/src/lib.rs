@@ -40,5 +40,5 @@ pub use photograph::{
     read_photograph, read_photograph_up_to,
 };
 pub use pixels::{ImageView, PixelFormat};
-pub use preprocessing::{InputTable, Preprocessing, Preprocessor};
+pub use preprocessing::{InputTable, Placement, Preprocessing, Preprocessor};
 pub use region::Region;

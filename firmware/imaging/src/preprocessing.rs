@@ -16,7 +16,7 @@ use crate::fit::Fit;
 use crate::limits::MAX_INPUT_SIDE;
 use crate::orientation::{Orientation, Rotation};
 use crate::pixels::ImageView;
-use crate::resize::Resizer;
+use crate::resize::{Crop, Resizer};
 
 /// How an image becomes the input of a network: the member `preprocessing.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -50,6 +50,37 @@ impl Default for Preprocessing {
             channels: Channels::Rgb,
             fit: Fit::Crop,
         }
+    }
+}
+
+/// Where an image is in that which a network is given of it: place `p` along an axis, in pixels from
+/// its edge, is `p * scale + offset` there.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Placement {
+    /// Pixels of the network's image in one of the image, `[vertical, horizontal]`.
+    scale: [f32; 2],
+    /// Pixels of the network's image, `[vertical, horizontal]`.
+    offset: [f32; 2],
+    /// `[height, width]` of the image.
+    size: [f32; 2],
+}
+
+impl Placement {
+    /// The place `[row, column]` of the image that a place of the network's image shows, both in
+    /// pixels from the upper left corner. It may be outside of the image.
+    pub fn in_image(&self, place: [f32; 2]) -> [f32; 2] {
+        [0, 1].map(|axis| (place[axis] - self.offset[axis]) / self.scale[axis])
+    }
+
+    /// Where a place `[row, column]` of the image is in the network's, both in pixels from the upper
+    /// left corner. It may be outside of that.
+    pub fn in_network(&self, place: [f32; 2]) -> [f32; 2] {
+        [0, 1].map(|axis| place[axis] * self.scale[axis] + self.offset[axis])
+    }
+
+    /// `[height, width]` of the image.
+    pub fn size(&self) -> [f32; 2] {
+        self.size
     }
 }
 
@@ -107,6 +138,18 @@ impl Preprocessing {
     }
 
     /// The mean as a pixel, red, green and blue.
+    /// Where an image of `size` (height and width) is in the network's.
+    pub fn placement(&self, size: [u32; 2]) -> Placement {
+        let Crop { resized, origin, size: inner } = self.fit.crop(size, self.crop, self.resize_shorter);
+        let axis = |axis: usize| {
+            // A letterbox puts the picture in the middle, a crop takes it from there.
+            let margin = (self.crop[axis] - inner[axis]) / 2;
+            (resized[axis] as f32 / size[axis] as f32, margin as f32 - origin[axis] as f32)
+        };
+        let [(vertical, top), (horizontal, left)] = [axis(0), axis(1)];
+        Placement { scale: [vertical, horizontal], offset: [top, left], size: size.map(|side| side as f32) }
+    }
+
     fn background(&self) -> [u8; 3] {
         let level = |channel: usize| (self.mean[channel] * 255.0).round().clamp(0.0, 255.0) as u8;
         match self.channels {

@@ -17,6 +17,7 @@
 //! Identical members give identical files. Reading checks everything before anything is
 //! handed out: what passes is whole and as it was written.
 
+mod decoder;
 mod digest;
 mod error;
 mod formats;
@@ -34,6 +35,7 @@ mod task;
 mod tensor;
 mod writer;
 
+pub use decoder::{BoxDecoder, CenterNet, DecoderError, LengthUnit, MAX_BOXES};
 pub use digest::sha256_of_file;
 pub use error::ModelFileError;
 pub use formats::FileFormat;
@@ -45,5 +47,5 @@ pub use preprocessing::{preprocessing_from_json, preprocessing_to_json};
 pub use provenance::{Calibration, Provenance};
 pub use reader::Archive;
 pub use signature::{PrivateKey, PublicKey, Signature, signature_path};
-pub use task::{Activation, Task};
+pub use task::{Activation, OutputMap, Task};
 pub use writer::ArchiveBuilder;

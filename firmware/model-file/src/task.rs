@@ -5,11 +5,13 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::decoder::BoxDecoder;
+
 /// What the outputs of a network mean.
 ///
 /// A model file without the member `task.json` holds a classifier whose classes exclude each other;
 /// no other is written for one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Task {
     /// One output, `[1, classes]` of f32: a logit for each class, which has a label.
@@ -20,6 +22,48 @@ pub enum Task {
     },
     /// Any outputs, for whoever knows what they mean. There need not be labels.
     Tensors,
+    /// Maps that a decoder makes boxes of, each of a class that has a label.
+    Boxes {
+        /// What the outputs are, in their order.
+        outputs: Vec<OutputMap>,
+        /// How boxes are made of them.
+        decoder: BoxDecoder,
+    },
+    /// A map with a score of each class, which has a label, at each position.
+    Mask {
+        /// What the outputs are, in their order.
+        outputs: Vec<OutputMap>,
+        /// The output that is the map.
+        map: String,
+        /// The colour of each class, red, green and blue; none where nobody has chosen them.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        colours: Vec<[u8; 3]>,
+    },
+}
+
+/// An output that is an int8 map, `[1, height, width, channels]`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OutputMap {
+    /// Its name in the network's source.
+    pub name: String,
+    /// `real = scale * (q - zero_point)`.
+    pub scale: f32,
+    /// In `[-128, 127]`.
+    pub zero_point: i32,
+    /// What makes probabilities of the real values; they are what is wanted where there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub activation: Option<Activation>,
+}
+
+impl Task {
+    /// What the maps are; none of a task whose outputs are none.
+    pub fn outputs(&self) -> &[OutputMap] {
+        match self {
+            Self::Classes { .. } | Self::Tensors => &[],
+            Self::Boxes { outputs, .. } | Self::Mask { outputs, .. } => outputs,
+        }
+    }
 }
 
 impl Default for Task {

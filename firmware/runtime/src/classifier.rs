@@ -31,7 +31,13 @@ impl Classifier {
     /// A network that gives something else than classes; and see [`Model::compile`].
     pub fn new(model: &Model, target: &Target, settings: ThreadSettings) -> Result<Self, RuntimeError> {
         let Head::Classes(head) = *model.head() else {
-            let cause = "the network gives tensors, not classes: choose a model file of a classifier";
+            let cause = match model.head() {
+                Head::Boxes(_) => "the network gives boxes, not classes: choose a model file of a classifier",
+                Head::Mask(_) => "the network gives masks, not classes: choose a model file of a classifier",
+                Head::Tensors | Head::Classes(_) => {
+                    "the network gives tensors, not classes: choose a model file of a classifier"
+                }
+            };
             return Err(FileError::content(model.file(), cause).into());
         };
         let pool = Arc::new(ThreadPool::new(settings)?);

@@ -40,6 +40,7 @@ mod fixed_point;
 mod heads;
 mod layer;
 pub mod layers;
+mod locator;
 mod model;
 pub mod nnef;
 mod part;
@@ -52,9 +53,13 @@ mod threads;
 
 pub use classifier::Classifier;
 pub use error::RuntimeError;
-pub use heads::{Classes, Head, Prediction, predictions, sigmoid, softmax, top_k};
+pub use heads::{
+    Bounds, BoxHead, Classes, Detection, Detections, Head, HeadError, MaskHead, Prediction, predictions,
+    sigmoid, softmax, top_k,
+};
 pub use layer::{Description, Layer, PackedLayer};
 pub use layers::Layers;
+pub use locator::{Found, Locator};
 pub use model::{Model, ModelParts};
 pub use plan::plan;
 pub use program::{Outputs, Program, StepInfo};

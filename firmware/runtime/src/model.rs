@@ -87,7 +87,7 @@ impl ModelParts<'_> {
         if !self.labels.is_empty() {
             builder.add_labels(self.labels)?;
         }
-        builder.add_task(self.task)?;
+        builder.add_task(self.task.clone())?;
         builder.add_preprocessing(self.preprocessing)?;
         builder.add_provenance(self.provenance)?;
         builder.add_report(self.report)?;
@@ -160,7 +160,8 @@ impl Model {
             name: archive.name().to_owned(),
             layers,
             graph,
-            head: Head::new(task, &outputs).map_err(refuse)?,
+            head: Head::new(task, &outputs, [input[0], input[1]])
+                .map_err(|error| refuse(error.to_string()))?,
             labels,
             preprocessing: archive.preprocessing()?,
             provenance: archive.provenance()?,
@@ -181,16 +182,16 @@ impl Model {
                 "the network takes {input:?}, preprocessing makes [{height}, {width}, {channels}]"
             ));
         }
-        if let Head::Classes(classes) = &self.head
-            && self.labels.len() != classes.len()
+        if let Some(classes) = self.head.class_count()
+            && self.labels.len() != classes
         {
-            let (classes, labels) = (classes.len(), self.labels.len());
+            let labels = self.labels.len();
             return Err(format!("the network has {classes} classes, there are {labels} labels"));
         }
         for golden in &self.golden {
             let fits = match (&self.head, &golden.expected) {
                 (Head::Classes(classes), Expected::Logits(logits)) => logits.len() == classes.len(),
-                (Head::Tensors, Expected::Tensors(tensors)) => {
+                (Head::Tensors | Head::Boxes(_) | Head::Mask(_), Expected::Tensors(tensors)) => {
                     tensors.iter().map(Vec::len).eq(outputs.iter().map(TensorFact::bytes))
                 }
                 _ => false,
@@ -227,9 +228,17 @@ impl Model {
 
     /// What the file says of its outputs.
     pub fn task(&self) -> Task {
-        match self.head {
+        match &self.head {
             Head::Classes(classes) => Task::Classes { activation: classes.activation() },
             Head::Tensors => Task::Tensors,
+            Head::Boxes(boxes) => {
+                Task::Boxes { outputs: boxes.maps().to_vec(), decoder: boxes.decoder().clone() }
+            }
+            Head::Mask(mask) => Task::Mask {
+                outputs: mask.maps().to_vec(),
+                map: mask.map().to_owned(),
+                colours: mask.colours().to_vec(),
+            },
         }
     }
 

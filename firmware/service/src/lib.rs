@@ -16,6 +16,7 @@ mod http;
 mod judge;
 mod lines;
 mod live;
+mod locate;
 mod log_queue;
 mod logging;
 mod names;
@@ -214,9 +215,8 @@ struct Classify {
     top: usize,
 }
 
-/// A model that has passed its self-test.
-fn tested(file: &Path, threads: Option<NonZeroUsize>) -> Result<(Model, Classifier, String)> {
-    let model = Model::load(file)?;
+/// A model with what classifies by it, which has passed its self-test.
+fn tested(model: Model, threads: Option<NonZeroUsize>) -> Result<(Model, Classifier, String)> {
     let target = Target::of_this_machine()?;
     let isa = target.isa;
     let mut classifier = Classifier::new(&model, &target, ThreadSettings { threads, pin: false })?;
@@ -291,7 +291,11 @@ fn check(file: &Path) -> Result<()> {
 
 impl Classify {
     fn run(self) -> Result<()> {
-        let (model, mut classifier, passed) = tested(&self.model, self.threads)?;
+        let model = Model::load(&self.model)?;
+        if locate::is_for(&model) {
+            return locate::print(&model, &self.image, self.threads);
+        }
+        let (model, mut classifier, passed) = tested(model, self.threads)?;
         log::info!("{passed}");
         let Photograph { image, treatment } = read_photograph(&self.image)?;
         let treatment = treatment.to_string();
@@ -330,7 +334,13 @@ impl Cli {
             }
             Some(Command::Classify(classify)) => classify.run(),
             Some(Command::SelfTest { model, threads }) => {
-                print_line(format_args!("{}", tested(&model, threads)?.2))?;
+                let model = Model::load(&model)?;
+                let passed = if locate::is_for(&model) {
+                    locate::tested(&model, threads)?.1
+                } else {
+                    tested(model, threads)?.2
+                };
+                print_line(format_args!("{passed}"))?;
                 Ok(())
             }
             Some(Command::Bench { model, threads, pin, runs }) => {

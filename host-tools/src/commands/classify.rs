@@ -3,10 +3,10 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Args;
-use resight::classifier::AnyModel;
+use resight::classifier::{AnyModel, is_onnx};
 use resight_base::console::print_line;
-use resight_imaging::{Photograph, read_photograph};
-use resight_runtime::{Target, top_k};
+use resight_imaging::{ImageView, Photograph, read_photograph};
+use resight_runtime::{Bounds, Found, Head, Locator, Model, Target, ThreadSettings, top_k};
 use serde_json::json;
 
 use super::print_json;
@@ -32,7 +32,16 @@ pub(crate) struct Arguments {
 
 impl Arguments {
     pub(crate) fn run(self) -> Result<()> {
-        let mut model = AnyModel::load(&self.model, &Target::of_this_machine()?)?;
+        let target = Target::of_this_machine()?;
+        let mut model = if is_onnx(&self.model) {
+            AnyModel::load(&self.model, &target)?
+        } else {
+            let model = Model::load(&self.model)?;
+            if matches!(model.head(), Head::Boxes(_) | Head::Mask(_)) {
+                return self.locate(&model, &target);
+            }
+            AnyModel::int8(model, &target)?
+        };
         let mut results = vec![];
         for path in &self.images {
             let Photograph { image, treatment } = read_photograph(path)?;
@@ -69,5 +78,67 @@ impl Arguments {
             print_json(&results)?;
         }
         Ok(())
+    }
+
+    /// Prints where things are: boxes, the likeliest first, or which share of the mask is of which
+    /// class.
+    fn locate(&self, model: &Model, target: &Target) -> Result<()> {
+        let settings = ThreadSettings { threads: Some(NonZeroUsize::MIN), pin: false };
+        let mut locator = Locator::new(model, target, settings)?;
+        let name = |class: usize| model.labels().name(class).unwrap_or_default();
+        let mut results = vec![];
+        for path in &self.images {
+            let Photograph { image, treatment } = read_photograph(path)?;
+            let treatment = treatment.to_string();
+            let (mut boxes, mut shares) = (vec![], vec![]);
+            match locator.locate(&ImageView::of(&image)?)? {
+                Found::Boxes(found) => boxes.extend_from_slice(found),
+                Found::Mask { classes, .. } => {
+                    for class in 0..model.labels().len() {
+                        let pixels = classes.iter().filter(|&&found| usize::from(found) == class).count();
+                        if pixels > 0 {
+                            shares.push((class, 100.0 * pixels as f64 / classes.len() as f64));
+                        }
+                    }
+                    shares.sort_by(|a, b| b.1.total_cmp(&a.1));
+                }
+            }
+            if self.json {
+                let boxes: Vec<_> = boxes
+                    .iter()
+                    .map(|found| {
+                        let Bounds { left, top, right, bottom } = found.bounds;
+                        json!({
+                            "class": found.class,
+                            "name": name(found.class),
+                            "score": found.score,
+                            "box": [left, top, right, bottom],
+                        })
+                    })
+                    .collect();
+                let shares: Vec<_> = shares
+                    .iter()
+                    .map(|(class, percent)| json!({ "class": class, "name": name(*class), "percent": percent }))
+                    .collect();
+                let what =
+                    if matches!(model.head(), Head::Boxes(_)) { ("boxes", boxes) } else { ("mask", shares) };
+                results.push(json!({ "image": path, "treatment": treatment, what.0: what.1 }));
+                continue;
+            }
+            let treatment = if treatment.is_empty() { treatment } else { format!("  ({treatment})") };
+            print_line(format_args!("{}{treatment}", path.display()))?;
+            for found in &boxes {
+                print_line(format_args!(
+                    "{:7.2} %  {}  {}",
+                    found.score * 100.0,
+                    name(found.class),
+                    found.bounds
+                ))?;
+            }
+            for (class, percent) in &shares {
+                print_line(format_args!("{percent:7.2} %  {} of the picture", name(*class)))?;
+            }
+        }
+        if self.json { print_json(&results) } else { Ok(()) }
     }
 }

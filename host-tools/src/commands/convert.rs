@@ -53,7 +53,7 @@ impl Arguments {
         check_output(&self.output)?;
         let (imported, quantisation) = import_quantised(&self.model, self.input)?;
         let imported = network::as_wanted(imported, &self.model, self.input, self.activation)?;
-        let labels = network::labels(&self.labels, &self.model, &imported)?;
+        let labels = network::labels(&self.labels, &self.model, &imported, None)?;
         let named = || self.model.display().to_string();
         let preprocessing = self.pictures.preprocessing(&imported, &self.model).with_context(named)?;
         let converted = convert(&imported, &quantisation, &preprocessing).with_context(named)?;

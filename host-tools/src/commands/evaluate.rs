@@ -1,9 +1,11 @@
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Result, ensure};
 use clap::Args;
+use resight::boxes;
 use resight::decisions::Decisions;
 use resight::evaluate::evaluate;
+use resight::masks;
 use resight_base::console::print_line;
 use resight_model_file::Labels;
 use resight_runtime::Target;
@@ -25,6 +27,11 @@ it: `agreement` is the share of images with the same best class, `sqnr_db` the s
 ratio 10*log10(sum(ref^2) / sum((ref - x)^2)) over all logits, `centred_sqnr_db` the same with the
 mean of each image's logits removed: a constant on all logits is signal that changes no decision.
 
+Of a network that finds boxes or masks, --annotations has the labels: mAP is COCO's (101 recall
+points, all areas, 100 boxes of a class in a picture at most, boxes in crowds do not count), mIoU the
+mean over the classes of intersection over union, over the pixels that the network was shown. An f32
+network gets decoder and preprocessing of the first int8 model.
+
 Of a network whose classes do not exclude each other (sigmoid) the lines are `file class;class`, or
 `file` alone; CSV files may have a column of 0 and 1 for each class. mAP is the mean over the classes
 of the average precision, F1 is 2 * right / (said + shown), over all decisions (micro) or the mean of
@@ -36,11 +43,16 @@ pub(crate) struct Arguments {
     /// Folder with images and what says which class each has.
     #[arg(long, value_name = "DIR")]
     images: PathBuf,
+    /// What is where in the pictures, for networks of boxes or masks: a JSON file of COCO's, or a folder
+    /// of PNG files of the pictures' names, whose grey levels are classes and 255 none.
+    #[arg(long, value_name = "FILE|DIR", conflicts_with = "strict")]
+    annotations: Option<PathBuf>,
     /// End with an error at a picture that cannot be read, instead of passing it over.
     #[arg(long)]
     strict: bool,
     /// Say of each class what this threshold of its probability decides: average precision,
-    /// precision, recall and F1 [default: 0.5 for classes that do not exclude each other].
+    /// precision, recall and F1 [default: 0.5 for classes that do not exclude each other]; of boxes,
+    /// count those that are at least so likely [default: 0.01].
     #[arg(long, value_name = "PROBABILITY")]
     threshold: Option<f64>,
     /// Print the result as JSON.
@@ -51,7 +63,7 @@ pub(crate) struct Arguments {
 impl Arguments {
     /// The defaults with these files.
     pub(crate) fn new(models: Vec<PathBuf>, images: PathBuf) -> Self {
-        Self { models, images, strict: false, threshold: None, json: false }
+        Self { models, images, annotations: None, strict: false, threshold: None, json: false }
     }
 
     pub(crate) fn run(self) -> Result<()> {
@@ -59,6 +71,9 @@ impl Arguments {
             self.threshold.is_none_or(|threshold| threshold > 0.0 && threshold <= 1.0),
             "--threshold must be above 0 and at most 1"
         );
+        if let Some(annotations) = &self.annotations {
+            return if annotations.is_dir() { self.masks(annotations) } else { self.boxes(annotations) };
+        }
         let (bars, target) = (Bars::new(), Target::of_this_machine()?);
         let progress = |phase: &str, done, total| bars.update(phase, done, total);
         let evaluated =
@@ -93,6 +108,72 @@ impl Arguments {
             if let Some(decisions) = &result.decisions {
                 print_decisions(&result.model, decisions, labels.as_ref())?;
             }
+        }
+        Ok(())
+    }
+}
+
+impl Arguments {
+    /// How well boxes are found.
+    fn boxes(&self, annotations: &Path) -> Result<()> {
+        let (bars, target) = (Bars::new(), Target::of_this_machine()?);
+        let progress = |phase: &str, done, total| bars.update(phase, done, total);
+        let threshold = self.threshold.map_or(boxes::THRESHOLD, |threshold| threshold as f32);
+        let results =
+            boxes::evaluate(&self.models, &self.images, annotations, threshold, &target, &progress)?;
+        bars.finish();
+        if self.json {
+            return print_json(&results);
+        }
+        let number = |value: f64| format!("{value:.2}");
+        let rows: Vec<Vec<String>> = results
+            .iter()
+            .map(|r| {
+                let (images, truths) = (r.images.to_string(), r.truths.to_string());
+                vec![r.model.clone(), images, truths, number(r.map_50), number(r.map_50_95)]
+            })
+            .collect();
+        print_table(&["model", "images", "boxes", "mAP@0.5 %", "mAP@0.5:0.95 %"], &rows)?;
+        for result in &results {
+            print_line(format_args!("\n{}", result.model))?;
+            let rows: Vec<Vec<String>> = result
+                .classes
+                .iter()
+                .map(|c| {
+                    let name = format!("{} {}", c.class, c.name);
+                    vec![name, c.truths.to_string(), number(c.ap_50), number(c.ap_50_95)]
+                })
+                .collect();
+            print_table(&["class", "boxes", "AP@0.5 %", "AP@0.5:0.95 %"], &rows)?;
+        }
+        Ok(())
+    }
+
+    /// How well masks are found.
+    fn masks(&self, annotations: &Path) -> Result<()> {
+        let (bars, target) = (Bars::new(), Target::of_this_machine()?);
+        let progress = |phase: &str, done, total| bars.update(phase, done, total);
+        let results = masks::evaluate(&self.models, &self.images, annotations, &target, &progress)?;
+        bars.finish();
+        if self.json {
+            return print_json(&results);
+        }
+        let number = |value: f64| format!("{value:.2}");
+        let rows: Vec<Vec<String>> = results
+            .iter()
+            .map(|r| {
+                vec![r.model.clone(), r.images.to_string(), number(r.pixel_accuracy), number(r.mean_iou)]
+            })
+            .collect();
+        print_table(&["model", "images", "pixels %", "mIoU %"], &rows)?;
+        for result in &results {
+            print_line(format_args!("\n{}", result.model))?;
+            let rows: Vec<Vec<String>> = result
+                .classes
+                .iter()
+                .map(|c| vec![format!("{} {}", c.class, c.name), c.pixels.to_string(), number(c.iou)])
+                .collect();
+            print_table(&["class", "pixels", "IoU %"], &rows)?;
         }
         Ok(())
     }

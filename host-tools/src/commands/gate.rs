@@ -34,6 +34,11 @@ pub(crate) struct Gate {
 const BLAMED: usize = 5;
 
 impl Gate {
+    /// Whether nothing must be reached.
+    pub(crate) fn is_default(&self) -> bool {
+        self.evaluation.is_none()
+    }
+
     /// Saves the int8 network of `source` as `output`, after it has passed where bounds are given:
     /// who waits for the file gets none that fails. Gives what was measured.
     pub(crate) fn run(
@@ -128,6 +133,7 @@ mod tests {
             images: 200,
             int8_mac_coverage_percent: 100.0,
             logits_sqnr_db: 30.0,
+            outputs: vec![],
             layers: layers.iter().map(layer).collect(),
         }
     }

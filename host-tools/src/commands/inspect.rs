@@ -73,7 +73,7 @@ impl<'a> Inspected<'a> {
             input: program.input_shape(),
             classes: match model.head() {
                 Head::Classes(classes) => Some(classes),
-                Head::Tensors => None,
+                Head::Tensors | Head::Boxes(_) | Head::Mask(_) => None,
             },
             outputs: program.outputs().map(TensorFact::to_string).collect(),
             working_bytes: here.then(|| program.working_bytes()),

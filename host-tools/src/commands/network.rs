@@ -7,10 +7,11 @@ use resight::import::Imported;
 use resight::label_files::{LabelFile, LabelFormat};
 use resight_base::files::check_writable;
 use resight_model_file::{Activation, Labels};
+use resight_runtime::Head;
 
-/// The names of the network's classes in `file`. Where it has one output, one name is enough: the other
-/// class is everything else.
-pub(crate) fn labels(file: &Path, model: &Path, imported: &Imported) -> Result<Labels> {
+/// The names of the classes of the network, or of its `head` for boxes or masks, in `file`. Where it has
+/// one output, one name is enough: the other class is everything else.
+pub(crate) fn labels(file: &Path, model: &Path, imported: &Imported, head: Option<&Head>) -> Result<Labels> {
     let path = file;
     let file = LabelFile::read(path)?;
     let labels = &file.labels;
@@ -21,7 +22,8 @@ pub(crate) fn labels(file: &Path, model: &Path, imported: &Imported) -> Result<L
         let both = format!("not {name}\n{}", labels.to_text());
         return Ok(Labels::parse(&path.display().to_string(), both.as_bytes())?);
     }
-    let classes = imported.graph.nodes.last().map_or(0, |node| node.shape[0]);
+    let last = imported.graph.nodes.last().map_or(0, |node| node.shape[0]);
+    let classes = head.and_then(Head::class_count).unwrap_or(last);
     ensure!(
         !imported.is_binary || labels.len() == classes,
         "{}: {} labels, but {} has one output: two classes, the one of output 0 first, or the name of the \

@@ -4,10 +4,11 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
-use resight::import::import_sized;
-use resight::quantise::{Method, Options, Rounding, check, quantise};
+use resight::import::{import_maps, import_sized};
+use resight::quantise::{Method, Options, OutputReport, Rounding, check, quantise};
 use resight::readable::ReadableImages;
-use resight::save::save;
+use resight::save::{save, save_as};
+use resight::tasks::{Decoder, TaskKind};
 use resight_base::console::print_line;
 use resight_imaging::ImageFolder;
 use resight_model_file::Activation;
@@ -67,6 +68,13 @@ pub(crate) struct Arguments {
     /// what the network ends in, or softmax].
     #[arg(long, value_name = "ACTIVATION")]
     activation: Option<Activation>,
+    /// What the network is for: classify, segment (a class for each pixel) or detect (boxes).
+    #[arg(long, default_value_t, value_name = "TASK")]
+    task: TaskKind,
+    /// How boxes or a mask are made of the network's maps: centernet, or a TOML file that says so;
+    /// see docs/guides/where.md.
+    #[arg(long, value_name = "NAME|FILE")]
+    decoder: Option<String>,
     #[command(flatten)]
     gate: Gate,
     /// End with an error at a picture that cannot be read, instead of passing it over.
@@ -92,6 +100,8 @@ impl Arguments {
             images: None,
             input: None,
             activation: None,
+            task: TaskKind::Classify,
+            decoder: None,
             equalize: false,
             gate: Gate::default(),
             pictures: PictureArguments::default(),
@@ -126,10 +136,23 @@ impl Arguments {
         let passed_over = folder.passed_over();
         let mut images = folder.files;
         images.truncate(self.images.unwrap_or(usize::MAX));
-        let imported = import_sized(&self.model, self.input)?;
+        let decoder = Decoder::read(self.task, self.decoder.as_deref())?;
+        ensure!(
+            decoder.is_none() || self.gate.is_default(),
+            "--evaluation and its bounds are for classifiers; run `resight evaluate` on the result"
+        );
+        ensure!(
+            decoder.is_none() || self.activation.is_none(),
+            "--activation is for classifiers; what makes probabilities of maps the file says itself"
+        );
+        let imported = match &decoder {
+            None => import_sized(&self.model, self.input)?,
+            Some(decoder) => import_maps(&self.model, self.input, &decoder.needs())?,
+        };
         let imported = network::as_wanted(imported, &self.model, self.input, self.activation)?;
         // Before the calibration, which takes its time.
-        let labels = network::labels(&self.labels, &self.model, &imported)?;
+        let head = decoder.as_ref().map(|decoder| decoder.head(&imported.graph, &self.model)).transpose()?;
+        let labels = network::labels(&self.labels, &self.model, &imported, head.as_ref())?;
         let named = || self.model.display().to_string();
         let preprocessing = self.pictures.preprocessing(&imported, &self.model).with_context(named)?;
         let mut options = Options::new(method, preprocessing);
@@ -146,7 +169,9 @@ impl Arguments {
         bars.finish();
         images.sentences().iter().for_each(|sentence| log::warn!("{sentence}"));
         let images = images.files;
-        warn_of_better(&imported, &images, &options.preprocessing).with_context(named)?;
+        if decoder.is_none() {
+            warn_of_better(&imported, &images, &options.preprocessing).with_context(named)?;
+        }
         let quantised =
             quantise(&imported, &images, &options, &|phase, done, total| bars.update(phase, done, total))
                 .with_context(named)?;
@@ -154,7 +179,13 @@ impl Arguments {
         for fault in &quantised.faults {
             log::warn!("{}: {fault}", self.calibration.display());
         }
-        let save = |file: &Path| save(file, &self.model, &labels, &options, &quantised);
+        let save = |file: &Path| match &decoder {
+            None => save(file, &self.model, &labels, &options, &quantised),
+            Some(decoder) => {
+                let task = (decoder.task(quantised.outputs.clone()), labels.len());
+                save_as(file, &self.model, &labels, task, &options, &quantised)
+            }
+        };
         let passed = self.gate.run(&self.model, &self.output, self.strict, &quantised.report, &save)?;
         let bytes = fs::metadata(&self.output).map_or(0, |metadata| metadata.len());
         let report = &quantised.report;
@@ -168,6 +199,22 @@ impl Arguments {
                 "evaluation": passed,
                 "report": report,
             }));
+        }
+        if decoder.is_some() {
+            let output = |output: &OutputReport| format!("{} {:.1} dB", output.name, output.sqnr_db);
+            let outputs: Vec<String> = report.outputs.iter().map(output).collect();
+            print_line(format_args!(
+                "{}: {}, {} layers, {:.0} % of its multiplications in int8, against f32 {} on {} of the {} images, {}",
+                self.output.display(),
+                megabytes(bytes),
+                report.layers.len(),
+                report.int8_mac_coverage_percent,
+                outputs.join(", "),
+                images.len().min(8),
+                images.len(),
+                took(start)
+            ))?;
+            return Ok(());
         }
         print_line(format_args!(
             "{}: {}, {} layers, {:.0} % of its multiplications in int8, {:.1} dB against f32 ({:.1} dB centred) on {} of the {} images, {}",

@@ -152,7 +152,7 @@ pub fn convert(
         dequantise(&mut model, &last.name, quantisation)?;
     }
     let target = Target::of_this_machine()?;
-    let golden = vec![noise_golden(&model, &target)?];
+    let golden = vec![noise_golden(&model, &target, true)?];
     let report = ConversionReport {
         method: "converted",
         int8_mac_coverage_percent: int8_mac_coverage_percent(&model)?,

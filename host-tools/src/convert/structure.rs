@@ -34,7 +34,10 @@ pub fn structure(
     };
     let marks: Vec<Option<Quantisation>> = graph.nodes.iter().map(mark).collect();
     let wanted = wanted(graph, &marks);
-    let rounded = Rounded { graph: FloatGraph { name: graph.name.clone(), nodes: vec![] }, outputs: vec![] };
+    let rounded = Rounded {
+        graph: FloatGraph { name: graph.name.clone(), nodes: vec![], outputs: vec![] },
+        outputs: vec![],
+    };
     let mut builder = Builder { rounded, place: vec![], image };
     for (id, node) in graph.nodes.iter().enumerate() {
         let inputs = node.inputs.iter().map(|&input| builder.place[input]).collect();

@@ -7,7 +7,7 @@ use tract_onnx::pb::ModelProto;
 
 use super::error::{ImportError, node_error, printable};
 use super::importer::Importer;
-use super::model::Model;
+use super::model::{Ending, Model};
 use super::operation::Operation;
 use super::operators;
 use super::order::order;
@@ -17,24 +17,25 @@ use super::preparation::Preparation;
 pub(super) struct Elementary {
     pub(super) name: String,
     pub(super) operations: Vec<Operation>,
-    /// Index of the operation whose result is the network's output.
-    pub(super) output: usize,
+    /// Indices of the operations whose results are the network's outputs, with their names and what
+    /// the file makes of them in the end.
+    pub(super) outputs: Vec<(usize, String, Option<Activation>)>,
     /// What [`Imported::proto`](super::Imported::proto) describes, but for its output.
     pub(super) proto: ModelProto,
     pub(super) preparation: Preparation,
     pub(super) activation: Option<Activation>,
 }
 
-/// Reads the nodes that the output depends on. `rounds` says whether marks of what a quantised file
-/// rounds are among them.
+/// Reads the nodes that the outputs depend on.
 pub(super) fn elementary(
     proto: ModelProto,
     path: &Path,
     size: Option<[usize; 2]>,
-    rounds: bool,
+    ending: Ending,
 ) -> Result<Elementary, ImportError> {
     let refuse = |cause: String| ImportError::File { path: path.into(), cause };
-    let mut model = Model::new(proto, size).map_err(refuse)?;
+    let rounds = ending == Ending::Rounded;
+    let mut model = Model::new(proto, size, ending).map_err(refuse)?;
     let order = order(&model, path)?;
     let mut importer = Importer::new(&mut model, &order, path.parent().unwrap_or(Path::new("")));
     importer.rounds = rounds;
@@ -42,12 +43,12 @@ pub(super) fn elementary(
         let node = &model.graph.node[index];
         operators::read(&mut importer, node).map_err(|cause| node_error(path, node, cause))?;
     }
-    let output = importer.result().ok_or_else(|| {
-        refuse(format!("the output `{}` is no result of the network", printable(&model.output)))
-    })?;
+    let outputs = importer
+        .results()
+        .map_err(|(name, cause)| refuse(format!("the output `{}` {cause}", printable(&name))))?;
     let name = model.name(path);
     let reference = importer.reference();
     let proto = model.reference(&order, reference);
     let Importer { operations, preparation, activation, .. } = importer;
-    Ok(Elementary { name, operations, output, proto, preparation, activation })
+    Ok(Elementary { name, operations, outputs, proto, preparation, activation })
 }

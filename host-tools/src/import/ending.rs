@@ -6,7 +6,7 @@
 //! window of the image's size, and the average before the linear layer is over one position, which
 //! only widens the numbers.
 
-use crate::graph::{Node, Operator};
+use crate::graph::{GraphOutput, Node, Operator};
 
 use super::folding::{Folding, Refusal, average};
 
@@ -50,6 +50,33 @@ pub(super) fn finish(nodes: &mut Vec<Folding>) -> Result<(), Refusal> {
                     padding: [0; 4],
                     counts_padding: false,
                 }
+            };
+        }
+    }
+    Ok(())
+}
+
+/// Checks the outputs of a network that gives maps. An average over an image is a layer like others
+/// there.
+pub(super) fn maps(nodes: &mut [Folding], outputs: &[GraphOutput]) -> Result<(), Refusal> {
+    for (position, output) in outputs.iter().enumerate() {
+        if is_image(nodes, output.node) {
+            return Err(nodes[output.node].refusal("it is an output, and no more than the image itself"));
+        }
+        if let Some(same) = outputs[..position].iter().find(|other| other.node == output.node) {
+            let cause =
+                format!("the outputs `{}` and `{}` are the same; leave one out", same.name, output.name);
+            return Err(nodes[output.node].refusal(&cause));
+        }
+    }
+    for index in 0..nodes.len() {
+        if matches!(nodes[index].node.operator, Operator::GlobalAverage) {
+            let [_, height, width] = nodes[nodes[index].node.inputs[0]].node.shape;
+            nodes[index].node.operator = Operator::AveragePool {
+                kernel: [height, width],
+                stride: [1, 1],
+                padding: [0; 4],
+                counts_padding: false,
             };
         }
     }

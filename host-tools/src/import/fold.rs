@@ -8,11 +8,14 @@
 
 use std::collections::{HashMap, HashSet};
 
+use resight_model_file::Activation;
+
 use crate::function::{Binary, Function};
-use crate::graph::{FloatConvolution, FloatGraph, Node, Operator};
+use crate::graph::{FloatConvolution, FloatGraph, GraphOutput, Node, Operator};
 
 use super::ending;
 use super::folding::{Folding, Refusal, depthwise, identity};
+use super::model::Ending;
 use super::operation::{Kind, Operation};
 
 /// What becomes of an operation.
@@ -21,15 +24,14 @@ enum Step {
     Into(usize),
 }
 
-/// Folds `operations`; the result of the operation `output` is the network's. `rounds` says that they
-/// are those of a quantised file.
+/// Folds `operations`; the results of the operations `outputs` are the network's.
 pub(super) fn fold(
     operations: Vec<Operation>,
     name: String,
-    output: usize,
-    rounds: bool,
+    outputs: Vec<(usize, String, Option<Activation>)>,
+    ending: &Ending,
 ) -> Result<FloatGraph, Refusal> {
-    let uses = uses(&operations, output);
+    let uses = uses(&operations, &outputs);
     let shapes: Vec<[usize; 3]> = operations.iter().map(|o| o.shape).collect();
     let mut nodes: Vec<Folding> = Vec::new();
     // The node that holds an operation's result. An operation is only folded on when it has one
@@ -81,6 +83,8 @@ pub(super) fn fold(
             Kind::View => Step::New(Operator::View),
             Kind::Pad { padding, reflects } => Step::New(Operator::Pad { padding, reflects }),
             Kind::Upsample(factor) => Step::New(Operator::Upsample(factor)),
+            Kind::Resize { rows, columns } => Step::New(Operator::Resize { rows, columns }),
+            Kind::Interleave(factor) => Step::New(Operator::Interleave(factor)),
             Kind::Select { stride, before, .. } => {
                 let channels = shapes[operation.inputs[0]][0];
                 Step::New(Operator::Convolution(select(channels, operation.shape[0], before, stride)))
@@ -110,13 +114,22 @@ pub(super) fn fold(
             }
         }
     }
-    finish(nodes, name, rounds)
+    let outputs = outputs.into_iter().map(|(operation, name, activation)| GraphOutput {
+        name,
+        node: holder[operation],
+        activation,
+    });
+    let mut graph = finish(nodes, outputs.collect(), ending)?;
+    graph.name = name;
+    Ok(graph)
 }
 
-/// How often each operation's result is needed for the output; 0 for one that is not.
-fn uses(operations: &[Operation], output: usize) -> Vec<usize> {
+/// How often each operation's result is needed for the outputs; 0 for one that is not.
+fn uses(operations: &[Operation], outputs: &[(usize, String, Option<Activation>)]) -> Vec<usize> {
     let mut uses = vec![0; operations.len()];
-    uses[output] = 1;
+    for (output, _, _) in outputs {
+        uses[*output] += 1;
+    }
     for (index, operation) in operations.iter().enumerate().rev() {
         if uses[index] > 0 {
             for &input in &operation.inputs {
@@ -146,20 +159,39 @@ fn affine(nodes: &mut [Folding], input: usize, sole: bool, scale: &[f64], offset
             return Step::Into(input);
         }
     }
-    if let Some(convolution) = nodes[input].convolution().filter(|c| sole && !c.relu && !c.residual) {
-        let per_output = convolution.weights.len() / scale.len();
-        for (weights, factor) in convolution.weights.chunks_exact_mut(per_output).zip(scale) {
-            for weight in weights {
-                *weight = (f64::from(*weight) * factor) as f32;
+    if let Some(open) = open(nodes, input, sole, |c| !c.relu && !c.residual) {
+        for index in open {
+            let Some(convolution) = nodes[index].convolution() else { continue };
+            let per_output = convolution.weights.len() / scale.len();
+            for (weights, factor) in convolution.weights.chunks_exact_mut(per_output).zip(scale) {
+                for weight in weights {
+                    *weight = (f64::from(*weight) * factor) as f32;
+                }
             }
-        }
-        for ((bias, factor), offset) in convolution.bias.iter_mut().zip(scale).zip(offset) {
-            *bias = (f64::from(*bias) * factor + offset) as f32;
+            for ((bias, factor), offset) in convolution.bias.iter_mut().zip(scale).zip(offset) {
+                *bias = (f64::from(*bias) * factor + offset) as f32;
+            }
         }
         return Step::Into(input);
     }
     let as_f32 = |values: &[f64]| values.iter().map(|&v| v as f32).collect();
     Step::New(Operator::Convolution(depthwise(as_f32(scale), as_f32(offset), [1, 1])))
+}
+
+/// The convolutions that give a node's values and can take more in: the node itself, or all phases of
+/// a transposed convolution. `None` where one of them cannot, or where others use its values too.
+fn open(
+    nodes: &mut [Folding],
+    input: usize,
+    sole: bool,
+    takes: impl Fn(&FloatConvolution) -> bool,
+) -> Option<Vec<usize>> {
+    let own = match nodes[input].node.operator {
+        Operator::Interleave(_) => nodes[input].node.inputs.clone(),
+        _ => vec![input],
+    };
+    let all = own.iter().all(|&index| nodes[index].convolution().is_some_and(|c| takes(c)));
+    (sole && all).then_some(own)
 }
 
 /// Folds `before`, where it only scales and shifts each channel, into the convolution behind it;
@@ -199,8 +231,10 @@ fn absorb_affine(before: &mut Folding, convolution: &mut FloatConvolution) -> bo
 }
 
 fn relu(nodes: &mut [Folding], input: usize, sole: bool, channels: usize) -> Step {
-    if let Some(convolution) = nodes[input].convolution().filter(|c| sole && !c.relu) {
-        convolution.relu = true;
+    if let Some(open) = open(nodes, input, sole, |c| !c.relu) {
+        for index in open {
+            nodes[index].convolution().into_iter().for_each(|convolution| convolution.relu = true);
+        }
         return Step::Into(input);
     }
     match &mut nodes[input].node.operator {
@@ -222,9 +256,12 @@ fn relu(nodes: &mut [Folding], input: usize, sole: bool, channels: usize) -> Ste
 
 /// From 0 to `high`: a ReLU whose output ends there.
 fn clip(nodes: &mut [Folding], input: usize, sole: bool, high: f32) -> Step {
-    if let Some(convolution) = nodes[input].convolution().filter(|_| sole) {
-        convolution.relu = true;
-        convolution.ceiling = Some(convolution.ceiling.map_or(high, |ceiling| ceiling.min(high)));
+    if let Some(open) = open(nodes, input, sole, |_| true) {
+        for index in open {
+            let Some(convolution) = nodes[index].convolution() else { continue };
+            convolution.relu = true;
+            convolution.ceiling = Some(convolution.ceiling.map_or(high, |ceiling| ceiling.min(high)));
+        }
         return Step::Into(input);
     }
     Step::New(Operator::Table(Function::Argument.limited(0.0, f64::from(high))))
@@ -274,8 +311,13 @@ fn select(inputs: usize, outputs: usize, before: usize, stride: [usize; 2]) -> F
     }
 }
 
-/// Orders the nodes, ends them with an average and a linear layer, and checks the result.
-fn finish(mut nodes: Vec<Folding>, name: String, rounds: bool) -> Result<FloatGraph, Refusal> {
+/// Orders the nodes, ends those of a classifier with an average and a linear layer, and checks the
+/// result.
+fn finish(
+    mut nodes: Vec<Folding>,
+    mut outputs: Vec<GraphOutput>,
+    ending: &Ending,
+) -> Result<FloatGraph, Refusal> {
     // An absorbed addition moves its convolution behind the other operand.
     let mut order: Vec<usize> = (0..nodes.len()).filter(|&index| !nodes[index].absorbed).collect();
     order.sort_by_key(|&index| nodes[index].last);
@@ -290,10 +332,19 @@ fn finish(mut nodes: Vec<Folding>, name: String, rounds: bool) -> Result<FloatGr
             *input = place[*input];
         }
     }
-    if rounds {
-        ending::finish_rounded(&mut nodes)?;
-    } else {
-        ending::finish(&mut nodes)?;
+    for output in &mut outputs {
+        output.node = place[output.node];
+    }
+    match ending {
+        Ending::Logits => {
+            ending::finish(&mut nodes)?;
+            outputs.clear();
+        }
+        Ending::Rounded => {
+            ending::finish_rounded(&mut nodes)?;
+            outputs.clear();
+        }
+        Ending::Maps(_) => ending::maps(&mut nodes, &outputs)?,
     }
     let mut names: HashSet<String> = HashSet::new();
     // The last number that was appended to a name, so that many equal names take no longer.
@@ -316,5 +367,6 @@ fn finish(mut nodes: Vec<Folding>, name: String, rounds: bool) -> Result<FloatGr
             folding.node.name = format!("{base}_{number}");
         }
     }
-    Ok(FloatGraph { name, nodes: nodes.into_iter().map(|folding| folding.node).collect() })
+    let nodes = nodes.into_iter().map(|folding| folding.node).collect();
+    Ok(FloatGraph { name: String::new(), nodes, outputs })
 }

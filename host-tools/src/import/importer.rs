@@ -11,7 +11,7 @@ use super::array::Array;
 use super::attributes::Attributes;
 use super::error::{node_name, printable};
 use super::limits::{MAX_WEIGHTS, check_activation};
-use super::model::{Model, Reference, transpose};
+use super::model::{Ending, Model, Reference, transpose};
 use super::operation::{Kind, Operation};
 use super::preparation::Preparation;
 use super::tensor::{self, Constant};
@@ -43,8 +43,10 @@ pub(super) struct Importer<'a> {
     pub(super) operations: Vec<Operation>,
     /// Operators that consume a tensor.
     pub(super) consumers: HashMap<String, Vec<String>>,
-    /// The network's output.
-    pub(super) output: String,
+    /// The network's outputs.
+    outputs: Vec<String>,
+    /// Whether these are maps, not logits.
+    pub(super) gives_maps: bool,
     /// What the network itself makes of its logits.
     pub(super) activation: Option<Activation>,
     /// What becomes of the image before the first operation.
@@ -90,7 +92,8 @@ impl<'a> Importer<'a> {
             used: HashSet::new(),
             operations: vec![input],
             consumers,
-            output: model.output.clone(),
+            outputs: model.outputs.clone(),
+            gives_maps: matches!(model.ending, Ending::Maps(_)),
             activation: None,
             preparation: Preparation::none(model.shape[0], model.grey_levels),
             layout: model.layout.to_vec(),
@@ -103,7 +106,7 @@ impl<'a> Importer<'a> {
     pub(super) fn define(&mut self, node: &NodeProto, value: Value) -> Result<(), String> {
         let output = node.output.first().filter(|o| !o.is_empty()).ok_or("it has no output")?;
         let unknown = |o: &&String| !self.values.contains_key(*o);
-        let needed = |o: &String| self.consumers.contains_key(o) || *o == self.output;
+        let needed = |o: &String| self.consumers.contains_key(o) || self.outputs.contains(o);
         if node.output.iter().skip(1).filter(unknown).any(needed) {
             return Err("its second output is used; only the first is supported, export for inference".into());
         }
@@ -111,20 +114,51 @@ impl<'a> Importer<'a> {
         Ok(())
     }
 
-    /// The operation whose result is the network's output, if the output is one.
-    pub(super) fn result(&self) -> Option<usize> {
-        match self.values.get(&self.output)? {
-            Value::Data(data) if data.padding == [0; 4] => Some(data.operation),
-            Value::Probabilities(operation) => Some(*operation),
-            _ => None,
-        }
+    /// Whether the node makes an output of the network.
+    pub(super) fn makes_output(&self, node: &NodeProto) -> bool {
+        node.output.first().is_some_and(|output| self.outputs.contains(output))
+    }
+
+    /// Whether the node makes a map that is an output and goes nowhere else.
+    pub(super) fn ends_in_map(&self, node: &NodeProto) -> bool {
+        let is_used = |output: &String| self.consumers.contains_key(output);
+        self.gives_maps && self.makes_output(node) && !node.output.first().is_some_and(is_used)
+    }
+
+    /// The operations whose results are the network's outputs, with their names and what the file
+    /// makes of them in the end; or the name of one that is no such result, and why.
+    pub(super) fn results(&self) -> Result<Vec<(usize, String, Option<Activation>)>, (String, String)> {
+        let is_map = |axis: &Axis| {
+            matches!(axis, Axis::Batch | Axis::Channels | Axis::Height | Axis::Width | Axis::One)
+        };
+        let result = |name: &String| {
+            let refuse = |cause: String| Err((name.clone(), cause));
+            match self.values.get(name) {
+                Some(Value::Data(data)) if data.padding != [0; 4] => {
+                    refuse("is no result of the network".into())
+                }
+                Some(Value::Data(data)) if self.gives_maps && !data.layout.iter().all(is_map) => {
+                    refuse(format!(
+                        "is {} where a map of {} is needed; export the network with its last maps as outputs",
+                        shown_layout(&data.layout),
+                        shown_layout(&NCHW)
+                    ))
+                }
+                Some(Value::Data(data)) => Ok((data.operation, name.clone(), None)),
+                Some(Value::Probabilities(operation, activation)) => {
+                    Ok((*operation, name.clone(), Some(*activation)))
+                }
+                _ => refuse("is no result of the network".into()),
+            }
+        };
+        self.outputs.iter().map(result).collect()
     }
 
     /// Whether any of the tensors is a result of the network.
     pub(super) fn works_on_data(&self, names: &[String]) -> bool {
         names
             .iter()
-            .any(|name| matches!(self.values.get(name), Some(Value::Data(_) | Value::Probabilities(_))))
+            .any(|name| matches!(self.values.get(name), Some(Value::Data(_) | Value::Probabilities(..))))
     }
 
     /// A node's input that must be there.
@@ -195,7 +229,7 @@ impl<'a> Importer<'a> {
     pub(super) fn data(&mut self, node: &NodeProto, position: usize) -> Result<Data, String> {
         match self.input(node, position)? {
             Value::Data(data) => Ok(data),
-            Value::Probabilities(_) => Err("it follows a Softmax, which must be the last node".into()),
+            Value::Probabilities(..) => Err("it follows a Softmax, which must be the last node".into()),
             Value::Unresolved(operator) => Err(format!(
                 "its input `{}` is computed from shapes by {operator}; export with fixed shapes and constant folding",
                 printable(&node.input[position])
@@ -326,6 +360,11 @@ impl<'a> Importer<'a> {
     ) -> Result<usize, String> {
         let node = NodeProto { output: vec![tensor.into()], ..named_like(node) };
         self.push(&node, kind, inputs, shape, &NCHW).map(|data| data.operation)
+    }
+
+    /// An operation's result, `[batch, channels, height, width]`, as a value.
+    pub(super) fn data_of(&self, operation: usize, shape: [usize; 3]) -> Value {
+        Value::Data(Data { operation, shape, padding: [0; 4], layout: NCHW.to_vec() })
     }
 
     /// Whether a `Gather` takes a list: a single number would drop the dimension.
@@ -541,6 +580,7 @@ impl<'a> Importer<'a> {
                 Kind::MaxPool { .. }
                 | Kind::Select { .. }
                 | Kind::GlobalAverage
+                | Kind::Resize { .. }
                 | Kind::AveragePool { .. } => {
                     operation = inputs[0];
                 }

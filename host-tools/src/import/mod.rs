@@ -15,7 +15,8 @@
 //! - `Concat`, `Split`, `Slice` and `Gather` of channels; their division into groups by `Reshape`,
 //!   with `Transpose` (shuffles), `ReduceSum` and a `Softmax` of two groups;
 //! - `MaxPool`, `AveragePool`, `GlobalAveragePool`, `GlobalMaxPool`, `ReduceMean` and `ReduceMax` over
-//!   the image, in any place, `ceil_mode` included; `Resize` to the nearest by whole factors;
+//!   the image, in any place, `ceil_mode` included; `Resize` to the nearest and linear;
+//! - `ConvTranspose`, as a convolution for each phase;
 //! - `Pad` with zeros before a convolution, by reflection or with the edge; `Slice` of every n-th
 //!   position and `Pad` of channels (the shortcuts of the CIFAR networks);
 //! - `Flatten`, `Reshape`, `Squeeze`, `Unsqueeze`, `Expand`, with the computations of shapes that
@@ -47,6 +48,7 @@ mod model;
 mod operation;
 mod operators;
 mod order;
+mod phases;
 mod preparation;
 mod quantised;
 mod tensor;
@@ -60,6 +62,8 @@ use tract_onnx::pb::{ModelProto, StringStringEntryProto};
 
 use crate::graph::FloatGraph;
 
+use self::model::Ending;
+
 pub use error::ImportError;
 pub use limits::{MAX_ACTIVATIONS, MAX_DIMENSION, MAX_ELEMENTS, MAX_FILE_BYTES, MAX_WEIGHTS};
 pub use model::OPERATOR_SETS;
@@ -72,8 +76,8 @@ pub struct Imported {
     /// What the quantiser works on.
     pub graph: FloatGraph,
     /// The same network for the reference engine: only the nodes and initialisers that the
-    /// logits depend on, external data loaded, all floats f32, one input in NCHW, and as the only
-    /// output the tensor of the graph's last node.
+    /// outputs depend on, external data loaded, all floats f32, one input in NCHW, and as the
+    /// outputs the tensors of the graph's: of a classifier that of its last node.
     pub proto: ModelProto,
     /// What the network does with the image before both of them begin.
     pub preparation: Preparation,
@@ -106,6 +110,23 @@ pub fn import_sized(path: &Path, size: Option<[usize; 2]>) -> Result<Imported, I
     import_proto_sized(proto, path, size)
 }
 
+/// Reads an ONNX file of a network for boxes, masks and the like: its outputs of these names, or the
+/// first one where there are none, as maps. Height and width of the image as for [`import_sized`].
+///
+/// # Errors
+/// As [`import`].
+pub fn import_maps(path: &Path, size: Option<[usize; 2]>, names: &[String]) -> Result<Imported, ImportError> {
+    import_ending(file::read(path)?, path, size, Ending::Maps(names.to_vec()))
+}
+
+/// As [`import_maps`], of a model that is already in memory.
+///
+/// # Errors
+/// As [`import`].
+pub fn import_proto_maps(proto: ModelProto, path: &Path, names: &[String]) -> Result<Imported, ImportError> {
+    import_ending(proto, path, None, Ending::Maps(names.to_vec()))
+}
+
 /// Imports a model that is already in memory; `path` is the name in errors and the place
 /// that external data is relative to.
 ///
@@ -124,7 +145,7 @@ pub fn import_proto_sized(
     path: &Path,
     size: Option<[usize; 2]>,
 ) -> Result<Imported, ImportError> {
-    import_float(proto, path, size, false)
+    import_ending(proto, path, size, Ending::Logits)
 }
 
 /// Reads an ONNX file that is quantised already, with the size of [`import_sized`]: as the float network
@@ -154,7 +175,7 @@ pub fn import_quantised_proto(
         return Err(ImportError::File { path: path.into(), cause });
     }
     let (proto, quantisation) = quantised::dequantise(proto, path)?;
-    let mut imported = import_float(proto, path, size, true)?;
+    let mut imported = import_ending(proto, path, size, Ending::Rounded)?;
     quantised::with_rounding(&mut imported.proto, &quantisation.tensors);
     Ok((imported, quantisation))
 }
@@ -175,30 +196,33 @@ pub fn import_any(
     Ok((import_proto_sized(proto, path, size)?, None))
 }
 
-fn import_float(
+fn import_ending(
     proto: ModelProto,
     path: &Path,
     size: Option<[usize; 2]>,
-    rounds: bool,
+    ending: Ending,
 ) -> Result<Imported, ImportError> {
     let pair = |entry: &StringStringEntryProto| (entry.key.clone(), entry.value.clone());
     let metadata = proto.metadata_props.iter().map(pair).collect();
-    let elementary = elementary::elementary(proto, path, size, rounds)?;
-    let mut graph =
-        fold::fold(elementary.operations, elementary.name, elementary.output, rounds).map_err(|refusal| {
-            ImportError::Node {
-                path: path.into(),
-                node: refusal.node,
-                operator: refusal.operator,
-                cause: refusal.cause,
-            }
-        })?;
+    let elementary = elementary::elementary(proto, path, size, ending.clone())?;
+    let mut graph = fold::fold(elementary.operations, elementary.name, elementary.outputs, &ending).map_err(
+        |refusal| ImportError::Node {
+            path: path.into(),
+            node: refusal.node,
+            operator: refusal.operator,
+            cause: refusal.cause,
+        },
+    )?;
     let mut proto = elementary.proto;
+    phases::name(&mut graph, &mut proto).map_err(|cause| ImportError::File { path: path.into(), cause })?;
     let is_binary = binary::two_classes(&mut graph, &mut proto);
-    // The proto's only output is the value of the graph's last node.
-    if let (Some(graph_proto), Some(last)) = (proto.graph.as_mut(), graph.nodes.last()) {
-        graph_proto.output =
-            vec![tract_onnx::pb::ValueInfoProto { name: last.tensor.clone(), ..Default::default() }];
+    // The proto's outputs are the values of the graph's.
+    if let Some(graph_proto) = proto.graph.as_mut() {
+        let output = |node: usize| tract_onnx::pb::ValueInfoProto {
+            name: graph.nodes[node].tensor.clone(),
+            ..Default::default()
+        };
+        graph_proto.output = graph.output_nodes().into_iter().map(output).collect();
     }
     // The sigmoid of one output is the softmax of two.
     let activation = elementary.activation.filter(|_| !is_binary).unwrap_or_default();

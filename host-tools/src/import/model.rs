@@ -19,13 +19,24 @@ use super::quantised::Width;
 use super::tensor::{self, Constant};
 use super::value::{Axis, NCHW, NHWC};
 
-/// Most outputs among which the last one is searched.
+/// Most outputs of a file.
 const MAX_OUTPUTS: usize = 16;
 
 /// Standard ONNX operator sets that are understood.
 pub const OPERATOR_SETS: std::ops::RangeInclusive<i64> = 7..=26;
 
-/// A model with one image as input and one output.
+/// Which outputs of a file are read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Ending {
+    /// The logits of a classifier.
+    Logits,
+    /// The logits of a classifier that is quantised already, with marks of what its file rounds.
+    Rounded,
+    /// The outputs of these names, or the first one where there are none, as maps.
+    Maps(Vec<String>),
+}
+
+/// A model with one image as input.
 pub(super) struct Model {
     /// Version of the standard operators.
     pub(super) opset: i64,
@@ -42,14 +53,20 @@ pub(super) struct Model {
     pub(super) layout: [Axis; 4],
     /// Whether the input is of whole numbers from 0 to 255.
     pub(super) grey_levels: bool,
-    /// Name of the output tensor.
-    pub(super) output: String,
+    /// Names of the output tensors: one of a classifier.
+    pub(super) outputs: Vec<String>,
+    /// Which outputs these are.
+    pub(super) ending: Ending,
     ir_version: i64,
 }
 
 impl Model {
     /// `size` is the image's `[height, width]` where the file leaves them open.
-    pub(super) fn new(mut proto: ModelProto, size: Option<[usize; 2]>) -> Result<Model, String> {
+    pub(super) fn new(
+        mut proto: ModelProto,
+        size: Option<[usize; 2]>,
+        ending: Ending,
+    ) -> Result<Model, String> {
         let opset = operator_set(&proto)?;
         if let Some(function) = proto.functions.first() {
             let name = printable(function.name.as_deref().unwrap_or(""));
@@ -67,7 +84,10 @@ impl Model {
             }
         }
         let Image { name: input, shape, layout, grey_levels } = image(&graph, &initialisers, size)?;
-        let output = last_output(&graph)?;
+        let outputs = match &ending {
+            Ending::Logits | Ending::Rounded => vec![last_output(&graph)?],
+            Ending::Maps(names) => maps(&graph, names)?,
+        };
         let tensors = std::mem::take(&mut graph.initializer);
         let ir_version = proto.ir_version;
         Ok(Model {
@@ -79,7 +99,8 @@ impl Model {
             shape,
             layout,
             grey_levels,
-            output,
+            outputs,
+            ending,
             ir_version,
         })
     }
@@ -137,6 +158,26 @@ pub(super) struct Reference {
     pub(super) tensors: Vec<TensorProto>,
     /// Indices of the `tensors` that are needed.
     pub(super) used: HashSet<usize>,
+}
+
+/// The outputs of these names, or the first one.
+fn maps(graph: &GraphProto, names: &[String]) -> Result<Vec<String>, String> {
+    let all: Vec<&str> = graph.output.iter().map(|output| output.name.as_str()).collect();
+    if names.is_empty() {
+        return all.first().map(|&name| vec![name.to_owned()]).ok_or_else(|| "it has no output".into());
+    }
+    for name in names {
+        if !all.contains(&name.as_str()) {
+            let all: Vec<String> =
+                all.iter().take(MAX_OUTPUTS).map(|name| format!("`{}`", printable(name))).collect();
+            return Err(format!(
+                "it has no output `{}`, but {}; say in the decoder's file which output is what",
+                printable(name),
+                all.join(", ")
+            ));
+        }
+    }
+    Ok(names.to_vec())
 }
 
 /// The output that all others lead to: features, or logits before a softmax, are often outputs too.

@@ -1,6 +1,7 @@
 //! The intermediate form: elementary operations on `[channels, height, width]` tensors.
 
 use crate::function::{Binary, Function};
+use crate::graph::Between;
 
 #[derive(Debug)]
 pub(super) struct Operation {
@@ -75,6 +76,13 @@ pub(super) enum Kind {
     },
     /// Each position repeated.
     Upsample([usize; 2]),
+    /// Another size by interpolation, see [`Operator::Resize`](crate::graph::Operator::Resize).
+    Resize {
+        rows: Vec<Between>,
+        columns: Vec<Between>,
+    },
+    /// Phases put together, see [`Operator::Interleave`](crate::graph::Operator::Interleave).
+    Interleave([usize; 2]),
     /// Every stride-th position, with zero channels before and after.
     Select {
         stride: [usize; 2],

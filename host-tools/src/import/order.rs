@@ -6,9 +6,9 @@ use std::path::Path;
 use super::error::{ImportError, node_error, printable};
 use super::model::Model;
 
-/// The nodes that the output depends on, each after its inputs, otherwise as in the file.
+/// The nodes that the outputs depend on, each after its inputs, otherwise as in the file.
 pub(super) fn order(model: &Model, path: &Path) -> Result<Vec<usize>, ImportError> {
-    let Model { graph, initialisers, input, output, .. } = model;
+    let Model { graph, initialisers, input, outputs, .. } = model;
     let mut producers: HashMap<&str, usize> = HashMap::new();
     for (index, node) in graph.node.iter().enumerate() {
         for name in node.output.iter().filter(|name| !name.is_empty()) {
@@ -21,15 +21,19 @@ pub(super) fn order(model: &Model, path: &Path) -> Result<Vec<usize>, ImportErro
     }
     let inputs = |index: usize| graph.node[index].input.iter().filter(|name| !name.is_empty());
 
-    let Some(&last) = producers.get(output.as_str()) else {
-        let cause = format!("no node makes the output `{}`; the file is damaged", printable(output));
-        return Err(ImportError::File { path: path.into(), cause });
-    };
     let mut live = vec![false; graph.node.len()];
     let mut waiting = vec![0usize; graph.node.len()];
     let mut dependants: Vec<Vec<usize>> = vec![vec![]; graph.node.len()];
-    let mut stack = vec![last];
-    live[last] = true;
+    let mut stack = vec![];
+    for output in outputs {
+        let Some(&last) = producers.get(output.as_str()) else {
+            let cause = format!("no node makes the output `{}`; the file is damaged", printable(output));
+            return Err(ImportError::File { path: path.into(), cause });
+        };
+        if !std::mem::replace(&mut live[last], true) {
+            stack.push(last);
+        }
+    }
     while let Some(index) = stack.pop() {
         for name in inputs(index) {
             if let Some(&producer) = producers.get(name.as_str()) {

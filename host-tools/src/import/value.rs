@@ -1,5 +1,7 @@
 //! What an ONNX tensor is at import.
 
+use resight_model_file::Activation;
+
 use super::array::Array;
 use super::limits::check_activation;
 
@@ -11,8 +13,8 @@ pub(super) enum Value {
     /// Computed from shapes in a way that is not understood; the operator that did it.
     Unresolved(String),
     Data(Data),
-    /// Softmax of the operation's result: only good as the network's output.
-    Probabilities(usize),
+    /// Softmax or sigmoid of the operation's result: only good as the network's output.
+    Probabilities(usize, Activation),
 }
 
 /// What a dimension of an ONNX tensor is.

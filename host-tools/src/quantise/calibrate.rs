@@ -35,7 +35,8 @@ pub struct Calibration<'a> {
     pub statistics: Vec<Option<TensorStatistics>>,
     /// What the images are like.
     pub pictures: PictureStatistics,
-    /// The f32 network's logits for each image, in the order that was given.
+    /// The f32 network's logits for each image, in the order that was given; none of a network that
+    /// gives maps.
     pub logits: Vec<Vec<f32>>,
 }
 
@@ -124,7 +125,8 @@ fn gather(
     progress: Progress<'_>,
 ) -> Result<Gathered, QuantiseError> {
     let done = AtomicUsize::new(0);
-    let classes = graph.nodes.last().map_or(0, |node| node.shape[0]);
+    let is_classifier = graph.outputs.is_empty();
+    let classes = if is_classifier { graph.nodes.last().map_or(0, |node| node.shape[0]) } else { 0 };
     let empty = || {
         let observed = |id: usize| id == 0 || reference.observes(id);
         let empty = |id: usize| observed(id).then(|| TensorStatistics::new(graph.nodes[id].shape[0]));
@@ -149,8 +151,9 @@ fn gather(
                 }
             }
             progress("calibrating", done.fetch_add(1, Ordering::Relaxed) + 1, images.len());
-            gathered.pictures.add(index, &image.quantised, nhwc(graph.nodes[0].shape), values.logits());
-            gathered.logits.push((index, values.logits().to_vec()));
+            let logits = if is_classifier { values.logits() } else { &[] };
+            gathered.pictures.add(index, &image.quantised, nhwc(graph.nodes[0].shape), logits);
+            gathered.logits.push((index, logits.to_vec()));
             Ok(gathered)
         })
         .try_reduce(empty, |mut all, more| {

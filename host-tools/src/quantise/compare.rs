@@ -6,8 +6,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rayon::prelude::*;
 use resight_kernels::Sequential;
-use resight_model_file::Golden;
-use resight_runtime::{Classes, Layers, Program, Target};
+use resight_model_file::{Activation, Expected, Golden};
+use resight_runtime::{
+    Classes, Layers, Outputs, Program, Quantisation, RuntimeError, Target, sigmoid, softmax,
+};
 use tract_onnx::prelude::TypedModel;
 
 use super::calibrate::Calibration;
@@ -25,6 +27,8 @@ pub struct Comparison {
     pub logits: Noise,
     /// The same with the mean of each image's logits removed.
     pub centred: Noise,
+    /// Each map against f32, of a network that gives some: the worst of them are the `logits` then.
+    pub outputs: Vec<Noise>,
     /// Inputs and the logits that every machine must give for them.
     pub golden: Vec<Golden>,
 }
@@ -61,6 +65,7 @@ pub fn compare(
     let results: Vec<OneImage> = images.par_iter().map(run).collect::<Result<_, QuantiseError>>()?;
     let mut sums = vec![None::<Noise>; graph.annotations.len()];
     let (mut logits, mut centred) = (Noise::default(), Noise::default());
+    let mut outputs = vec![Noise::default(); graph.float.outputs.len()];
     for result in &results {
         for (sum, one) in sums.iter_mut().zip(&result.layers) {
             if let Some(one) = one {
@@ -69,16 +74,21 @@ pub fn compare(
         }
         logits.merge(result.logits);
         centred.merge(result.centred);
+        outputs.iter_mut().zip(&result.outputs).for_each(|(sum, one)| sum.merge(*one));
+    }
+    if let Some(worst) = outputs.iter().min_by(|a, b| a.decibel().total_cmp(&b.decibel())) {
+        (logits, centred) = (*worst, *worst);
     }
     for (annotation, sum) in graph.annotations.iter_mut().zip(sums) {
         annotation.output_noise = sum;
     }
-    if let Some(last) = graph.annotations.last_mut() {
+    let is_classifier = graph.float.outputs.is_empty();
+    if let (true, Some(last)) = (is_classifier, graph.annotations.last_mut()) {
         last.output_noise = Some(logits);
     }
     let mut golden: Vec<Golden> = results.into_iter().take(1).map(|result| result.golden).collect();
-    golden.push(noise_golden(model, target)?);
-    Ok(Comparison { logits, centred, golden })
+    golden.push(noise_golden(model, target, is_classifier)?);
+    Ok(Comparison { logits, centred, outputs, golden })
 }
 
 struct OneImage {
@@ -86,6 +96,8 @@ struct OneImage {
     layers: Vec<Option<Noise>>,
     logits: Noise,
     centred: Noise,
+    /// One for each map.
+    outputs: Vec<Noise>,
     golden: Golden,
 }
 
@@ -97,6 +109,7 @@ fn compare_image(
     path: &Path,
 ) -> Result<OneImage, QuantiseError> {
     let mut program = Program::compile(model, &Layers::default(), target)?;
+    let maps = &graph.float.outputs;
     let nodes = nodes_of_steps(graph, &program);
     let image = calibration.load(path)?;
     let values = calibration.reference.run(&image.float)?;
@@ -112,10 +125,62 @@ fn compare_image(
             layers[id] = Some(tensor_noise(&float, output, channels, scale, zero_point));
         }
     })?;
-    let logits = Classes::logits(outputs)?.to_vec();
-    let noise = Noise::of(values.logits(), &logits);
-    let centred = Noise::centred(values.logits(), &logits);
-    Ok(OneImage { layers, logits: noise, centred, golden: Golden::classes(image.quantised, logits) })
+    if maps.is_empty() {
+        let logits = Classes::logits(outputs)?.to_vec();
+        let noise = Noise::of(values.logits(), &logits);
+        let centred = Noise::centred(values.logits(), &logits);
+        let golden = Golden::classes(image.quantised, logits);
+        return Ok(OneImage { layers, logits: noise, centred, outputs: vec![], golden });
+    }
+    let noises = maps.iter().zip(outputs.iter()).map(|(map, output)| {
+        let encoding = graph.encoding(map.node)?.tensor();
+        let quantisation = graph.known(map.node, encoding, "scale")?;
+        let float = graph.known(map.node, values.tensor(map.node), "observed tensor")?;
+        let quantised = output.slice().map_err(RuntimeError::from)?;
+        Ok(map_noise(&float, quantised, graph.float.nodes[map.node].shape[0], quantisation, map.activation))
+    });
+    let noises = noises.collect::<Result<Vec<Noise>, QuantiseError>>()?;
+    Ok(OneImage {
+        layers,
+        logits: Noise::default(),
+        centred: Noise::default(),
+        outputs: noises,
+        golden: tensors_golden(image.quantised, outputs),
+    })
+}
+
+/// The golden vector of a network that gives maps.
+fn tensors_golden(input: Vec<i8>, outputs: Outputs<'_>) -> Golden {
+    let bytes = outputs.iter().map(|output| output.little_endian()).collect();
+    Golden { input, expected: Expected::Tensors(bytes) }
+}
+
+/// A map, after its activation, against its float `[channels][positions]` original before it.
+fn map_noise(
+    float: &[f32],
+    quantised: &[i8],
+    channels: usize,
+    quantisation: Quantisation,
+    activation: Option<Activation>,
+) -> Noise {
+    let positions = float.len() / channels.max(1);
+    let (mut noise, mut pair) = (Noise::default(), [vec![0.0; channels], vec![0.0; channels]]);
+    for position in 0..positions {
+        let [real, found] = &mut pair;
+        for channel in 0..channels {
+            real[channel] = float[channel * positions + position];
+            found[channel] = quantisation.dequantise(quantised[position * channels + channel]);
+        }
+        for values in &mut pair {
+            match activation {
+                Some(Activation::Sigmoid) => sigmoid(values),
+                Some(Activation::Softmax) => softmax(values),
+                None => {}
+            }
+        }
+        noise.merge(Noise::of(&pair[0], &pair[1]));
+    }
+    noise
 }
 
 /// An int8 NHWC tensor against its float `[channels][positions]` original.
@@ -135,7 +200,11 @@ fn tensor_noise(float: &[f32], quantised: &[i8], channels: usize, scale: f64, ze
 ///
 /// # Errors
 /// A network that cannot be run.
-pub fn noise_golden(model: &TypedModel, target: &Target) -> Result<Golden, QuantiseError> {
+pub fn noise_golden(
+    model: &TypedModel,
+    target: &Target,
+    is_classifier: bool,
+) -> Result<Golden, QuantiseError> {
     let mut program = Program::compile(model, &Layers::default(), target)?;
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
     let input: Vec<i8> = (0..program.input_shape().iter().product())
@@ -144,6 +213,10 @@ pub fn noise_golden(model: &TypedModel, target: &Target) -> Result<Golden, Quant
             (state >> 56) as i8
         })
         .collect();
-    let logits = Classes::logits(program.run(&Sequential, &input)?)?.to_vec();
+    let outputs = program.run(&Sequential, &input)?;
+    if !is_classifier {
+        return Ok(tensors_golden(input.clone(), outputs));
+    }
+    let logits = Classes::logits(outputs)?.to_vec();
     Ok(Golden::classes(input, logits))
 }

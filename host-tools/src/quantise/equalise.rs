@@ -43,7 +43,11 @@ fn classes(float: &FloatGraph) -> Vec<usize> {
             }
         }
     }
-    // The image is node 0; the logits are nobody's input.
+    // What a decoder reads stays as it is, as the image does, which is node 0.
+    for output in &float.outputs {
+        join(output.node, 0);
+    }
+    // The logits are nobody's input.
     let last = root(&parents, float.nodes.len().saturating_sub(1));
     let class = |id| Some(root(&parents, id)).filter(|&class| class != last).unwrap_or(0);
     (0..float.nodes.len()).map(class).collect()
@@ -181,7 +185,7 @@ pub fn scaled(float: &FloatGraph, factors: &Factors) -> Option<FloatGraph> {
             }
         }
     }
-    Some(FloatGraph { name: float.name.clone(), nodes })
+    Some(FloatGraph { name: float.name.clone(), nodes, outputs: float.outputs.clone() })
 }
 
 #[cfg(test)]
@@ -222,7 +226,7 @@ mod tests {
             node("average", Operator::GlobalAverage, &[3], 1),
             node("logits", linear, &[4], 1),
         ];
-        FloatGraph { name: "test".into(), nodes }
+        FloatGraph { name: "test".into(), nodes, outputs: vec![] }
     }
 
     /// Every node's output for an image, `[channel][position]`.

@@ -252,6 +252,8 @@ impl<'a> QuantisationGraph<'a> {
             | Operator::Channels(_)
             | Operator::View
             | Operator::Pad { .. }
+            | Operator::Resize { .. }
+            | Operator::Interleave(_)
             | Operator::Upsample(_) => {}
             Operator::Linear { .. } => {
                 if !matches!(self.float.nodes[node.inputs[0]].operator, Operator::GlobalAverage) {
@@ -433,7 +435,7 @@ mod tests {
     }
 
     fn new(nodes: Vec<Node>) -> (FloatGraph, Preprocessing) {
-        (FloatGraph { name: "test".into(), nodes }, Preprocessing::for_input(4, 4))
+        (FloatGraph { name: "test".into(), nodes, outputs: vec![] }, Preprocessing::for_input(4, 4))
     }
 
     #[test]

@@ -2,8 +2,8 @@
 
 use resight_runtime::Quantisation;
 use resight_runtime::layers::{
-    Add, AveragePool, Channels, Concat, Convolution, Fill, GlobalAverage, Linear, MaxPool, Multiply, Pad,
-    Table, Upsample, View,
+    Add, AveragePool, Channels, Concat, Convolution, Fill, GlobalAverage, Interleave, Linear, MaxPool,
+    Multiply, Pad, Resize, Table, Upsample, View,
 };
 use tract_onnx::prelude::tract_ndarray::{Array2, Array4};
 use tract_onnx::tract_core::internal::*;
@@ -11,19 +11,18 @@ use tract_onnx::tract_core::internal::*;
 use super::error::{LayerFault, QuantiseError};
 use super::graph::{Encoding, Folded, QuantisationGraph, nhwc};
 use crate::function::Function;
-use crate::graph::{FloatConvolution, NodeId, Operator};
+use crate::graph::{Between, FloatConvolution, NodeId, Operator};
 
 /// Builds the graph of our operators.
 ///
 /// # Errors
 /// A node that a pass has left without an annotation, or that tract refuses.
 pub fn lower(graph: &QuantisationGraph<'_>) -> Result<TypedModel, QuantiseError> {
-    let last = graph.float.nodes.len().checked_sub(1).ok_or(QuantiseError::Empty)?;
-    lower_part(graph, 0, &[last])
+    lower_part(graph, 0, &graph.float.output_nodes())
 }
 
-/// Builds the graph between the node `from`, whose int8 output is the input, and the nodes `to`, in
-/// ascending order, which are its outputs. None of them may depend on a node before `from`.
+/// Builds the graph between the node `from`, whose int8 output is the input, and the nodes `to`,
+/// which are its outputs in this order. None of them may depend on a node before `from`.
 ///
 /// # Errors
 /// A node that a pass has left without an annotation, or that tract refuses.
@@ -33,7 +32,7 @@ pub fn lower_part(
     to: &[NodeId],
 ) -> Result<TypedModel, QuantiseError> {
     let mut model = TypedModel::default();
-    let last = to.last().copied().ok_or(QuantiseError::Empty)?;
+    let last = to.iter().max().copied().ok_or(QuantiseError::Empty)?;
     let mut outlets: Vec<OutletId> = vec![];
     for (id, node) in graph.float.nodes.iter().enumerate().take(last + 1).skip(from) {
         let name = graph.annotations[id].name.as_str();
@@ -90,16 +89,20 @@ pub fn lower_part(
                 Box::new(product.map_err(|error| LayerFault::graph(&error).of(node))?)
             }
             Operator::Concat => {
-                for (position, input) in inputs.iter_mut().enumerate() {
-                    let from = node.inputs[position];
-                    if graph.encoding(from)? != graph.encoding(id)? {
-                        let rescaled = format!("{name}.{position}");
-                        let table = table(graph, from, id, &Function::Argument)?;
-                        let wired = model.wire_node(rescaled, table, &[*input]);
-                        *input = wired.map_err(|error| LayerFault::graph(&error).of(node))?[0];
-                    }
-                }
+                rescale(graph, id, &mut model, &mut inputs)?;
                 Box::new(Concat { output: int8(graph, id)? })
+            }
+            Operator::Interleave(factor) => {
+                rescale(graph, id, &mut model, &mut inputs)?;
+                let [_, height, width] = node.shape;
+                Box::new(Interleave { factor: *factor, size: [height, width], output: int8(graph, id)? })
+            }
+            Operator::Resize { rows, columns } => {
+                let places = |axis: &[Between]| -> Vec<(usize, f64)> {
+                    axis.iter().map(|between| (between.first, between.share)).collect()
+                };
+                let resize = Resize::new(&places(rows), &places(columns));
+                Box::new(resize.map_err(|error| LayerFault::graph(&error).of(node))?)
             }
             Operator::Channels(order) => Box::new(Channels { order: order.clone() }),
             Operator::Pad { padding, reflects } => Box::new(Pad { padding: *padding, reflects: *reflects }),
@@ -126,6 +129,26 @@ fn fill(
         let fill = Fill { shape: nhwc(node.shape), value };
         let wired = model.wire_node(format!("{}.zero", annotation.name), fill, &inputs[..1]);
         inputs.push(wired.map_err(|error| LayerFault::graph(&error).of(node))?[0]);
+    }
+    Ok(())
+}
+
+/// Brings the inputs of a node that copies bytes to its scale, by a table where one has another.
+fn rescale(
+    graph: &QuantisationGraph<'_>,
+    id: NodeId,
+    model: &mut TypedModel,
+    inputs: &mut [OutletId],
+) -> Result<(), QuantiseError> {
+    let node = graph.node(id);
+    for (position, input) in inputs.iter_mut().enumerate() {
+        let from = node.inputs[position];
+        if graph.encoding(from)? != graph.encoding(id)? {
+            let rescaled = format!("{}.{position}", graph.annotations[id].name);
+            let table = table(graph, from, id, &Function::Argument)?;
+            let wired = model.wire_node(rescaled, table, &[*input]);
+            *input = wired.map_err(|error| LayerFault::graph(&error).of(node))?[0];
+        }
     }
     Ok(())
 }

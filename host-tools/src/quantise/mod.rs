@@ -34,7 +34,7 @@ pub mod walk;
 use std::path::PathBuf;
 
 use resight_imaging::{Channels, Preprocessing};
-use resight_model_file::{Activation, Golden};
+use resight_model_file::{Activation, Golden, OutputMap};
 use resight_runtime::Target;
 use tract_onnx::prelude::TypedModel;
 
@@ -46,9 +46,9 @@ pub use self::options::{Options, Progress, Rounding};
 use self::passes::passes;
 pub use self::pictures::PictureFault;
 pub use self::range::Method;
-pub use self::report::{LayerReport, Report};
+pub use self::report::{LayerReport, OutputReport, Report};
 use crate::coverage::int8_mac_coverage_percent;
-use crate::graph::FloatGraph;
+use crate::graph::{FloatGraph, GraphOutput};
 use crate::images::sha256_of_image_files;
 use crate::import::Imported;
 
@@ -70,6 +70,8 @@ pub struct Quantised {
     pub faults: Vec<PictureFault>,
     /// What makes probabilities of the logits.
     pub activation: Activation,
+    /// How the values of the maps are to be read; none of a classifier.
+    pub outputs: Vec<OutputMap>,
 }
 
 /// The preprocessing that fits a network's input size with ImageNet's statistics.
@@ -128,9 +130,11 @@ pub fn quantise(
         images: images.len(),
         int8_mac_coverage_percent: int8_mac_coverage_percent(&model)?,
         logits_sqnr_db: comparison.logits.decibel(),
+        outputs: report::outputs(float, &comparison.outputs),
         layers: report::layers(&graph, &calibration)?,
     };
     Ok(Quantised {
+        outputs: output_maps(&graph)?,
         model,
         report,
         golden: comparison.golden,
@@ -139,6 +143,21 @@ pub fn quantise(
         faults: faults(imported, &calibration),
         activation: imported.activation,
     })
+}
+
+/// How the values of the maps are to be read.
+fn output_maps(graph: &QuantisationGraph<'_>) -> Result<Vec<OutputMap>, QuantiseError> {
+    let map = |output: &GraphOutput| {
+        let encoding = graph.encoding(output.node)?.tensor();
+        let quantisation = graph.known(output.node, encoding, "scale")?;
+        Ok(OutputMap {
+            name: output.name.clone(),
+            scale: quantisation.scale,
+            zero_point: quantisation.zero_point,
+            activation: output.activation,
+        })
+    };
+    graph.float.outputs.iter().map(map).collect()
 }
 
 /// What is wrong with the images. Of classes that do not exclude each other one may be in every

@@ -4,10 +4,10 @@ use serde::Serialize;
 
 use super::calibrate::Calibration;
 use super::error::QuantiseError;
-use super::graph::{Encoding, QuantisationGraph};
+use super::graph::{Encoding, QuantisationGraph, nhwc};
 use super::noise::Noise;
 use super::options::Rounding;
-use crate::graph::NodeId;
+use crate::graph::{FloatGraph, GraphOutput, NodeId};
 
 /// What quantisation cost.
 #[derive(Debug, Clone, Serialize)]
@@ -21,8 +21,12 @@ pub struct Report {
     pub images: usize,
     /// Share of multiply-accumulate operations done on int8 weights in integers, percent.
     pub int8_mac_coverage_percent: f64,
-    /// Signal to noise ratio of the logits against f32 over a few calibration images, decibel.
+    /// Signal to noise ratio of the logits against f32 over a few calibration images, decibel; of a
+    /// network that gives maps the lowest of its `outputs`.
     pub logits_sqnr_db: f64,
+    /// The maps that a network for boxes, masks and the like gives; none of a classifier.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub outputs: Vec<OutputReport>,
     /// The layers with weights.
     pub layers: Vec<LayerReport>,
 }
@@ -30,6 +34,28 @@ pub struct Report {
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "the shape that serde wants")]
 fn is_nearest(rounding: &Rounding) -> bool {
     *rounding == Rounding::Nearest
+}
+
+/// What quantisation cost of one map.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct OutputReport {
+    /// The output's name in the ONNX file.
+    pub name: String,
+    /// `[height, width, channels]`.
+    pub shape: [usize; 3],
+    /// Signal to noise ratio against f32 over a few calibration images, decibel: of probabilities
+    /// where the file ends in them.
+    pub sqnr_db: f64,
+}
+
+/// The report of each map, for what was found of it.
+pub fn outputs(float: &FloatGraph, noises: &[Noise]) -> Vec<OutputReport> {
+    let output = |(output, noise): (&GraphOutput, &Noise)| OutputReport {
+        name: output.name.clone(),
+        shape: nhwc(float.nodes[output.node].shape),
+        sqnr_db: noise.decibel(),
+    };
+    float.outputs.iter().zip(noises).map(output).collect()
 }
 
 /// One line of the quantisation report.

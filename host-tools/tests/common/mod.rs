@@ -2,7 +2,7 @@
 
 #![allow(dead_code, missing_docs, unreachable_pub)]
 
-use resight::graph::{FloatConvolution, FloatGraph, Operator};
+use resight::graph::{Between, FloatConvolution, FloatGraph, Operator};
 use resight::import::Imported;
 use resight::reference::Reference;
 use resight_fixtures::Random;
@@ -69,6 +69,31 @@ pub fn evaluate(graph: &FloatGraph, image: &[f32]) -> Vec<Vec<f32>> {
                     x[row * w..(row + 1) * w].iter().flat_map(|&v| std::iter::repeat_n(v, *horizontal))
                 })
                 .collect()
+            }
+            Operator::Resize { rows, columns } => {
+                let (x, [_, h, w]) = input(0);
+                let mix = |at: &Between, value: &dyn Fn(usize) -> f64, length: usize| {
+                    let second = (at.first + 1).min(length - 1);
+                    value(at.first) * (1.0 - at.share) + value(second) * at.share
+                };
+                let planes = x.chunks(h * w).flat_map(|plane| {
+                    rows.iter().flat_map(move |row| {
+                        columns.iter().map(move |column| {
+                            let of_row = |x: usize| mix(row, &|y| f64::from(plane[y * w + x]), h);
+                            mix(column, &of_row, w) as f32
+                        })
+                    })
+                });
+                planes.collect()
+            }
+            Operator::Interleave([vertical, horizontal]) => {
+                let [channels, height, width] = node.shape;
+                let at = |index: usize| {
+                    let (c, y, x) = (index / (height * width), index / width % height, index % width);
+                    let (phase, [_, h, w]) = input(y % vertical * horizontal + x % horizontal);
+                    phase[(c * h + y / vertical) * w + x / horizontal]
+                };
+                (0..channels * height * width).map(at).collect()
             }
             Operator::Linear { weights, bias } => {
                 let (x, _) = input(0);
@@ -244,5 +269,7 @@ pub fn assert_equals_tract(imported: &Imported) {
         let error = relative_error(observation.tensor(index), &values[index]);
         assert!(error < 1e-3, "{}: node {} differs by {error}", graph.name, node.name);
     }
-    assert_eq!(observation.logits(), observation.tensor(graph.nodes.len() - 1));
+    if graph.outputs.is_empty() {
+        assert_eq!(observation.logits(), observation.tensor(graph.nodes.len() - 1));
+    }
 }

@@ -1,30 +1,67 @@
 //! What the outputs of a network say about an image.
 
+mod boxes;
 mod classes;
+mod maps;
+mod mask;
 
-use resight_model_file::Task;
+use resight_model_file::{OutputMap, Task};
 
+pub use self::boxes::{Bounds, BoxHead, Detection, Detections};
 pub use self::classes::{Classes, Prediction, predictions, sigmoid, softmax, top_k};
+pub use self::maps::HeadError;
+pub use self::mask::MaskHead;
 use crate::tensors::TensorFact;
 
 /// The decoder of a network's outputs, chosen by the [`Task`] of its model file.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Head {
     /// One logit for each class.
     Classes(Classes),
     /// The outputs as they are.
     Tensors,
+    /// Maps that boxes are made of.
+    Boxes(BoxHead),
+    /// A map of classes.
+    Mask(MaskHead),
 }
 
 impl Head {
-    /// The head for a task.
+    /// The head for a task, of a network that takes images of `[height, width]`.
     ///
     /// # Errors
     /// The outputs are not what the task needs.
-    pub fn new(task: Task, outputs: &[TensorFact]) -> Result<Self, String> {
+    pub fn new(task: Task, outputs: &[TensorFact], input: [usize; 2]) -> Result<Self, HeadError> {
         Ok(match task {
-            Task::Classes { activation } => Self::Classes(Classes::new(outputs, activation)?),
+            Task::Classes { activation } => {
+                Self::Classes(Classes::new(outputs, activation).map_err(HeadError::Classes)?)
+            }
             Task::Tensors => Self::Tensors,
+            Task::Boxes { outputs: maps, decoder } => {
+                Self::Boxes(BoxHead::new(maps, decoder, outputs, input)?)
+            }
+            Task::Mask { outputs: maps, map, colours } => {
+                Self::Mask(MaskHead::new(maps, map, colours, outputs)?)
+            }
         })
+    }
+
+    /// Classes that the network knows; `None` of one whose outputs are only tensors.
+    pub fn class_count(&self) -> Option<usize> {
+        match self {
+            Self::Classes(classes) => Some(classes.len()),
+            Self::Tensors => None,
+            Self::Boxes(boxes) => Some(boxes.classes()),
+            Self::Mask(mask) => Some(mask.classes()),
+        }
+    }
+
+    /// What the maps are; none of a head without maps.
+    pub fn maps(&self) -> &[OutputMap] {
+        match self {
+            Self::Classes(_) | Self::Tensors => &[],
+            Self::Boxes(boxes) => boxes.maps(),
+            Self::Mask(mask) => mask.maps(),
+        }
     }
 }

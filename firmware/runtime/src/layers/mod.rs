@@ -8,10 +8,12 @@ mod convolution;
 mod dequantise;
 mod fill;
 mod global_average;
+mod interleave;
 mod linear;
 mod max_pool;
 mod multiply;
 mod pad;
+mod resize;
 mod table;
 mod unknown;
 mod upsample;
@@ -30,10 +32,12 @@ pub use self::convolution::Convolution;
 pub use self::dequantise::Dequantise;
 pub use self::fill::Fill;
 pub use self::global_average::GlobalAverage;
+pub use self::interleave::Interleave;
 pub use self::linear::Linear;
 pub use self::max_pool::MaxPool;
 pub use self::multiply::Multiply;
 pub use self::pad::Pad;
+pub use self::resize::Resize;
 pub use self::table::Table;
 pub use self::unknown::Unknown;
 pub use self::upsample::Upsample;
@@ -72,6 +76,8 @@ impl Default for Layers {
             .with::<Pad>()
             .with::<Dequantise>()
             .with::<Fill>()
+            .with::<Interleave>()
+            .with::<Resize>()
     }
 }
 

@@ -1,5 +1,6 @@
 //! Functions of each value: `Relu`, `Clip`, `LeakyRelu`, `HardSwish` and their kind.
 
+use resight_model_file::Activation;
 use tract_onnx::pb::NodeProto;
 
 use super::arithmetic::constant_per_channel;
@@ -50,7 +51,11 @@ pub(super) fn clip(importer: &mut Importer<'_>, node: &NodeProto, attributes: &A
 
 /// The sigmoid of one output at the end, which is left out, or a function.
 pub(super) fn sigmoid(importer: &mut Importer<'_>, node: &NodeProto, attributes: &Attributes<'_>) -> Outcome {
-    if node.output.first() == Some(&importer.output) {
+    if importer.ends_in_map(node) {
+        let data = importer.plain(node, 0)?;
+        return Ok(Value::Probabilities(data.operation, Activation::Sigmoid));
+    }
+    if importer.makes_output(node) && !importer.gives_maps {
         return head::sigmoid(importer, node, attributes);
     }
     function(importer, node, attributes)

@@ -122,10 +122,13 @@ pub(super) fn softmax(importer: &mut Importer<'_>, node: &NodeProto, attributes:
     if matches!(data.layout[axes[0]], Axis::Outer(_)) && node.op_type == "Softmax" {
         return softmax_of_groups(importer, node, &data, axes[0]);
     }
+    if data.layout[axes[0]] == Axis::Channels && node.op_type == "Softmax" && importer.ends_in_map(node) {
+        return Ok(Value::Probabilities(data.operation, Activation::Softmax));
+    }
     if data.layout[axes[0]] != Axis::Channels || data.shape[1] * data.shape[2] != 1 {
         return Err(format!("its axis is {axis}; only the classes' axis is supported"));
     }
-    if node.output.first() != Some(&importer.output) {
+    if !importer.makes_output(node) {
         return Err("it is not the last node; Softmax is only supported at the end".into());
     }
     if data.shape[0] == 1 {
@@ -133,7 +136,7 @@ pub(super) fn softmax(importer: &mut Importer<'_>, node: &NodeProto, attributes:
     }
     importer.activation = Some(Activation::Softmax);
     log::info!("node `{}` ({}) is left out: logits come before softmax", node_name(node), node.op_type);
-    Ok(Value::Probabilities(data.operation))
+    Ok(Value::Probabilities(data.operation, Activation::Softmax))
 }
 
 /// The softmax over two groups of channels: the sigmoid of their difference.
@@ -177,20 +180,20 @@ fn softmax_of_groups(importer: &mut Importer<'_>, node: &NodeProto, data: &Data,
 /// The probabilities of outputs that do not exclude each other.
 pub(super) fn sigmoid(importer: &mut Importer<'_>, node: &NodeProto, _: &Attributes<'_>) -> Outcome {
     let data = importer.plain(node, 0)?;
-    if node.output.first() != Some(&importer.output) {
+    if !importer.makes_output(node) {
         return Err("it is not the last node; Sigmoid is only supported at the end of a network, as an activation train with ReLU".into());
     }
     let [outputs, height, width] = data.shape;
     if height * width != 1 {
         return Err(format!(
-            "it is of an image of {height} x {width} (segmentation); only a probability for each class is supported"
+            "it is of an image of {height} x {width} (segmentation), not a probability for each class; say `--task segment` or `--task detect`"
         ));
     }
     let kind =
         if outputs == 1 { "" } else { ", one for each of the classes, which do not exclude each other" };
     log::info!("node `{}` ({}) is left out: logits come before sigmoid{kind}", node_name(node), node.op_type);
     importer.activation = Some(Activation::Sigmoid);
-    Ok(Value::Probabilities(data.operation))
+    Ok(Value::Probabilities(data.operation, Activation::Sigmoid))
 }
 
 /// A matrix as `[output][input]`, and its number of outputs.

@@ -8,7 +8,9 @@ mod identity;
 mod normalisation;
 mod pooling;
 mod reshape;
+mod resize;
 mod select;
+mod transposed;
 
 use tract_onnx::pb::NodeProto;
 
@@ -34,6 +36,7 @@ const HANDLERS: &[(&str, Handler)] = &[
     ("Clip", activation::clip),
     ("Concat", select::concat),
     ("Conv", convolution::convolution),
+    ("ConvTranspose", transposed::transposed_convolution),
     ("Div", arithmetic::arithmetic),
     ("Dropout", identity::dropout),
     ("Elu", activation::function),
@@ -67,7 +70,7 @@ const HANDLERS: &[(&str, Handler)] = &[
     ("ReduceSum", select::reduce_sum),
     ("Relu", activation::relu),
     ("Reshape", reshape::reshape),
-    ("Resize", select::resize),
+    ("Resize", resize::resize),
     ("Shape", reshape::shape),
     ("Selu", activation::function),
     ("Sigmoid", activation::sigmoid),
@@ -84,7 +87,7 @@ const HANDLERS: &[(&str, Handler)] = &[
     ("Tanh", activation::function),
     ("Transpose", reshape::transpose),
     ("Unsqueeze", reshape::unsqueeze),
-    ("Upsample", select::resize),
+    ("Upsample", resize::resize),
 ];
 
 /// Reads one node, whose inputs were read before.
@@ -122,7 +125,7 @@ fn rounding(importer: &mut Importer<'_>, node: &NodeProto) -> Outcome {
     if !importer.rounds {
         return Err(unsupported(&node.op_type).into());
     }
-    if let value @ Value::Probabilities(_) = importer.input(node, 0)? {
+    if let value @ Value::Probabilities(..) = importer.input(node, 0)? {
         return Ok(value);
     }
     let data = importer.data(node, 0)?;
@@ -153,11 +156,9 @@ fn unsupported(operator: &str) -> &'static str {
             "recurrent networks are not supported; only networks that see one picture at a time are"
         }
         "NonMaxSuppression" | "TopK" | "RoiAlign" => {
-            "it is part of a detector's choice of boxes, which is not supported; only networks that classify pictures are"
+            "it is part of a detector's choice of boxes, which the decoder of the model file makes; export the network up to its raw maps, and say `--task detect`"
         }
-        "ConvTranspose" | "DepthToSpace" => {
-            "it enlarges the image as networks that draw or segment do, which is not supported"
-        }
+        "DepthToSpace" => "it enlarges the image as networks that draw or segment do, which is not supported",
         _ => {
             "the operator is not supported: int8 networks are made of convolutions, batch normalisation, functions of one value, sums and products of results, concatenation, pooling and fully connected layers; replace it in the model before the export"
         }

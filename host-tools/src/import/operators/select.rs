@@ -1,5 +1,5 @@
 //! What takes parts and puts parts together: `Pad`, `Slice`, `Gather`, `Split`, `Concat`,
-//! `ReduceSum` over groups, `Resize`, `Expand`.
+//! `ReduceSum` over groups, `Expand`.
 
 use tract_onnx::pb::NodeProto;
 
@@ -10,7 +10,7 @@ use crate::import::error::printable;
 use crate::import::importer::{Importer, named_like};
 use crate::import::limits::MAX_DIMENSION;
 use crate::import::operation::Kind;
-use crate::import::value::{Axis, Data, NCHW, Outcome, Value, shown_layout};
+use crate::import::value::{Axis, Data, Outcome, Value, shown_layout};
 
 /// Most weights of the 0/1 matrix that a shortcut with channel padding becomes.
 const MAX_SELECTION: usize = 1 << 24;
@@ -391,76 +391,6 @@ pub(super) fn reduce_sum(
     }
     let (operation, _) = sum.ok_or("it sums nothing")?;
     Ok(Value::Data(Data { operation, shape, padding: [0; 4], layout }))
-}
-
-/// `Resize` and `Upsample` by whole factors, to the nearest.
-pub(super) fn resize(importer: &mut Importer<'_>, node: &NodeProto, attributes: &Attributes<'_>) -> Outcome {
-    let (data, [channels, height, width]) = importer.image(node)?;
-    importer.plain(node, 0)?;
-    // The reference needs them all.
-    for position in 1..node.input.len() {
-        importer.optional(node, position)?;
-    }
-    for name in
-        ["cubic_coeff_a", "exclude_outside", "extrapolation_value", "antialias", "keep_aspect_ratio_policy"]
-    {
-        attributes.ignore(name);
-    }
-    let mode = attributes.string("mode")?.unwrap_or_else(|| "nearest".into());
-    let transformation = attributes.string("coordinate_transformation_mode")?;
-    let nearest = attributes.string("nearest_mode")?;
-    let fits = match transformation.as_deref() {
-        Some("asymmetric") => nearest.is_none_or(|how| how == "floor"),
-        Some("half_pixel" | "pytorch_half_pixel") | None => {
-            nearest.is_none_or(|how| how.starts_with("round_prefer"))
-        }
-        _ => false,
-    };
-    if mode != "nearest" || !(fits || node.op_type == "Upsample") {
-        return Err(format!(
-            "it enlarges by `{}`; only nearest by whole factors is supported",
-            printable(&mode)
-        ));
-    }
-    let (scales_at, sizes_at) =
-        if node.op_type == "Upsample" || importer.opset < 11 { (1, 3) } else { (2, 3) };
-    let target: Vec<f64> = match importer.weights(node, scales_at)? {
-        Some(scales) if scales.data.len() == 4 => {
-            let own = [1, channels, height, width];
-            scales.data.iter().zip(own).map(|(&scale, own)| f64::from(scale) * own as f64).collect()
-        }
-        _ => match importer.input(node, sizes_at)? {
-            Value::Integer(sizes) if sizes.data.len() == 4 => {
-                sizes.data.iter().map(|size| size.map_or(1.0, |size| size as f64)).collect()
-            }
-            _ => {
-                return Err(
-                    "its sizes are no constants; export with fixed shapes and constant folding".into()
-                );
-            }
-        },
-    };
-    let factor = |axis: usize, own: usize| {
-        let factor = (target[axis] / own as f64).round();
-        ((1.0..=64.0).contains(&factor) && (factor * own as f64 - target[axis]).abs() < 0.5)
-            .then_some(factor as usize)
-    };
-    match (factor(1, channels), factor(2, height), factor(3, width)) {
-        (Some(1), Some(1), Some(1)) => Ok(Value::Data(data)),
-        (Some(1), Some(vertical), Some(horizontal)) => {
-            let shape = [channels, height * vertical, width * horizontal];
-            importer.value_of(
-                node,
-                Kind::Upsample([vertical, horizontal]),
-                vec![data.operation],
-                shape,
-                &NCHW,
-            )
-        }
-        _ => Err(format!(
-            "it makes {target:?} of [1, {channels}, {height}, {width}]; only whole factors are supported"
-        )),
-    }
 }
 
 /// `Expand`, where what takes it does the same by itself.

@@ -20,7 +20,7 @@ pub fn run(graph: &mut QuantisationGraph<'_>, calibration: &Calibration<'_>) -> 
     let done = AtomicUsize::new(0);
     let total = nodes.len();
     let (method, progress) = (calibration.options.method, calibration.progress);
-    let functions: Vec<Option<&Function>> = (0..nodes.len()).map(|id| function(graph, id)).collect();
+    let functions: Vec<Option<Function>> = (0..nodes.len()).map(|id| function(graph, id)).collect();
     graph.annotations.par_iter_mut().enumerate().for_each(|(id, annotation)| {
         let chosen = matches!(
             nodes[id].operator,
@@ -29,10 +29,11 @@ pub fn run(graph: &mut QuantisationGraph<'_>, calibration: &Calibration<'_>) -> 
                 | Operator::Add { .. }
                 | Operator::Multiply
                 | Operator::Concat
+                | Operator::Interleave(_)
                 | Operator::AveragePool { .. }
         );
         if let (true, Some(statistics)) = (chosen, &calibration.statistics[id]) {
-            annotation.range = Some(match functions[id] {
+            annotation.range = Some(match &functions[id] {
                 Some(function) => choose_for(method, &statistics.histogram, &|x| function.at(x, 0)),
                 None => choose(method, &statistics.histogram),
             });
@@ -42,11 +43,16 @@ pub fn run(graph: &mut QuantisationGraph<'_>, calibration: &Calibration<'_>) -> 
     Ok(())
 }
 
-/// The function that alone takes a node's output, the same for all channels.
-fn function<'a>(graph: &QuantisationGraph<'a>, id: NodeId) -> Option<&'a Function> {
+/// The function that alone takes a node's output, the same for all channels: a table of the network,
+/// or what the decoder begins with.
+fn function(graph: &QuantisationGraph<'_>, id: NodeId) -> Option<Function> {
     let mut users = graph.users(id);
-    match (users.next().map(|user| &graph.node(user).operator), users.next()) {
-        (Some(Operator::Table(function)), None) if function.channels().is_none() => Some(function),
+    let output = graph.float.outputs.iter().find(|output| output.node == id);
+    match (users.next().map(|user| &graph.node(user).operator), users.next(), output) {
+        (Some(Operator::Table(function)), None, None) if function.channels().is_none() => {
+            Some(function.clone())
+        }
+        (None, _, Some(output)) => output.function(),
         _ => None,
     }
 }

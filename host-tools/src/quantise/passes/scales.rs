@@ -32,6 +32,7 @@ pub fn run(graph: &mut QuantisationGraph<'_>, calibration: &Calibration<'_>) -> 
             | Operator::Channels(_)
             | Operator::View
             | Operator::Pad { .. }
+            | Operator::Resize { .. }
             | Operator::Upsample(_) => {
                 let encoding = graph.encoding(node.inputs[0])?.of_channels(&node.operator);
                 graph.annotations[id].encoding = Some(encoding);
@@ -40,6 +41,7 @@ pub fn run(graph: &mut QuantisationGraph<'_>, calibration: &Calibration<'_>) -> 
             | Operator::Add { .. }
             | Operator::Multiply
             | Operator::Concat
+            | Operator::Interleave(_)
             | Operator::AveragePool { .. } => of_range(graph, id)?,
             Operator::GlobalAverage => {
                 let Encoding::Tensor(quantisation) = *graph.encoding(node.inputs[0])? else {

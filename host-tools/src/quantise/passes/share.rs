@@ -1,4 +1,4 @@
-//! Gives what is concatenated one range, so that bytes can be copied: each layer whose output goes
+//! Gives what is concatenated, and phases that are put together, one range, so that bytes can be copied: each layer whose output goes
 //! nowhere else is quantised with the scale of the concatenation. What goes elsewhere too keeps its
 //! own, and is rescaled by a table on its way.
 
@@ -15,7 +15,7 @@ use crate::quantise::statistics::Histogram;
 /// None.
 pub fn run(graph: &mut QuantisationGraph<'_>, calibration: &Calibration<'_>) -> Result<(), QuantiseError> {
     let nodes = &graph.float.nodes;
-    let is_concat = |id: NodeId| matches!(nodes[id].operator, Operator::Concat);
+    let is_concat = |id: NodeId| matches!(nodes[id].operator, Operator::Concat | Operator::Interleave(_));
     let concats: Vec<NodeId> = (0..nodes.len()).filter(|&id| is_concat(id)).collect();
     // The first concatenation of each one's group: those that take the same layers are one.
     let mut group: Vec<NodeId> = (0..nodes.len()).collect();
@@ -87,12 +87,14 @@ fn is_alone(graph: &QuantisationGraph<'_>, layer: NodeId) -> bool {
         Operator::Input | Operator::GlobalAverage | Operator::Linear { .. } => false,
         _ => true,
     };
+    let is_output = |id: NodeId| graph.float.outputs.iter().any(|output| output.node == id);
     let mut waiting = vec![layer];
     let mut alone = adapts;
     while let (true, Some(id)) = (alone, waiting.pop()) {
+        alone = !is_output(id);
         for user in graph.users(id) {
             match &graph.node(user).operator {
-                Operator::Concat => {}
+                Operator::Concat | Operator::Interleave(_) => {}
                 operator if operator.keeps_values() => waiting.push(user),
                 _ => alone = false,
             }

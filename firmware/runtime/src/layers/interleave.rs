@@ -1,0 +1,162 @@
+//! The phases of a transposed convolution put together.
+
+use resight_kernels::{CacheSizes, Isa, KernelError, Parallel};
+use tract_nnef::ast::Parameter;
+use tract_nnef::internal::*;
+use tract_nnef::ser::{array, ints};
+
+use crate::layer;
+use crate::layer::{Description, Layer, PackedLayer};
+use crate::nnef::{input, integers, quantisation};
+use crate::quantisation::Quantisation;
+use crate::target::Target;
+use crate::tensors::{Inputs, Output, TensorFact};
+
+/// Largest factor along an axis.
+const MAX_FACTOR: usize = 64;
+
+/// Puts the pixels of several int8 activations in turns: with the factors `[v, h]` there are `v * h`
+/// inputs, and `out[y][x] = inputs[y % v * h + x % h][y / v][x / h]`.
+///
+/// A transposed convolution of stride `[v, h]` is as many convolutions of its input, one for each
+/// place of an output pixel in its cell of `v * h`, each with the taps of the kernel that reach that
+/// place. Where the size is not a multiple of the factors, the inputs of later places are smaller.
+/// All have one scale and one zero point, so bytes are copied.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Interleave {
+    /// `[vertical, horizontal]`, each `1..=64`.
+    pub factor: [usize; 2],
+    /// `[height, width]` of the output.
+    pub size: [usize; 2],
+    /// What the steps of all inputs and of the output are worth.
+    pub output: Quantisation,
+}
+
+layer!(Interleave, "ResightInterleave");
+
+impl Interleave {
+    /// Channels of all inputs, each of which has the size of its place.
+    fn channels(&self, inputs: &[TensorFact]) -> TractResult<usize> {
+        let Self { factor: [vertical, horizontal], size: [height, width], .. } = *self;
+        ensure!(
+            self.factor.iter().all(|factor| (1..=MAX_FACTOR).contains(factor))
+                && (vertical..=1 << 16).contains(&height)
+                && (horizontal..=1 << 16).contains(&width),
+            "phases {:?} cannot be put together to {height} x {width}",
+            self.factor
+        );
+        ensure!(
+            inputs.len() == vertical * horizontal,
+            "{} phases are put together, found {}",
+            vertical * horizontal,
+            inputs.len()
+        );
+        let [_, _, channels] = inputs[0].image()?;
+        for (place, input) in inputs.iter().enumerate() {
+            let rows = (height - place / horizontal).div_ceil(vertical);
+            let columns = (width - place % horizontal).div_ceil(horizontal);
+            let found = input.image()?;
+            ensure!(
+                found == [rows, columns, channels],
+                "phase {place} is {found:?}, expected {:?}",
+                [rows, columns, channels]
+            );
+        }
+        Ok(channels)
+    }
+}
+
+impl Layer for Interleave {
+    fn output(&self, inputs: &[TensorFact]) -> TractResult<TensorFact> {
+        let channels = self.channels(inputs)?;
+        Ok(TensorFact::activation([self.size[0], self.size[1], channels]))
+    }
+
+    fn describe(&self, inputs: &[TensorFact]) -> TractResult<Description> {
+        Ok(Description { operator: format!("{} phases", inputs.len()), ..Description::default() })
+    }
+
+    fn kernel(&self, _: Isa, _: CacheSizes, inputs: &[TensorFact]) -> TractResult<&'static str> {
+        self.output(inputs)?;
+        Ok("interleave")
+    }
+
+    fn pack(&self, _: &Target, inputs: &[TensorFact]) -> TractResult<Box<dyn PackedLayer>> {
+        Ok(Box::new(Packed { factor: self.factor, width: self.size[1], channels: self.channels(inputs)? }))
+    }
+
+    fn nnef_name() -> &'static str {
+        "resight_interleave"
+    }
+
+    fn nnef_parameters() -> Vec<Parameter> {
+        vec![
+            TypeName::Scalar.tensor().array().named("inputs"),
+            TypeName::Integer.array().named("factor"),
+            TypeName::Integer.array().named("size"),
+            TypeName::Scalar.named("scale"),
+            TypeName::Integer.named("zero_point"),
+        ]
+    }
+
+    fn nnef_dump(&self, ast: &mut IntoAst<'_>, node: &TypedNode) -> TractResult<Vec<(&'static str, RValue)>> {
+        let inputs: Vec<RValue> = (0..node.inputs.len()).map(|index| input(ast, node, index)).collect();
+        Ok(vec![
+            ("inputs", array(inputs)),
+            ("factor", ints(&self.factor)),
+            ("size", ints(&self.size)),
+            ("scale", numeric(self.output.scale)),
+            ("zero_point", numeric(self.output.zero_point)),
+        ])
+    }
+
+    fn nnef_load(
+        builder: &mut ModelBuilder<'_>,
+        invocation: &ResolvedInvocation<'_>,
+    ) -> TractResult<(Self, TVec<OutletId>)> {
+        let layer = Self {
+            factor: integers(builder, invocation, "factor")?,
+            size: integers(builder, invocation, "size")?,
+            output: quantisation(builder, invocation)?,
+        };
+        Ok((layer, invocation.named_arg_as(builder, "inputs")?))
+    }
+}
+
+#[derive(Debug)]
+struct Packed {
+    factor: [usize; 2],
+    /// Of the output.
+    width: usize,
+    channels: usize,
+}
+
+impl PackedLayer for Packed {
+    fn kernel(&self) -> &'static str {
+        "interleave"
+    }
+
+    fn run(
+        &self,
+        _: &dyn Parallel,
+        inputs: Inputs<'_>,
+        output: Output<'_>,
+        _: &mut [u8],
+    ) -> Result<(), KernelError> {
+        let Self { factor: [vertical, horizontal], width, channels } = *self;
+        let output = output.slice::<i8>()?;
+        for place in 0..vertical * horizontal {
+            let (first_row, first_column) = (place / horizontal, place % horizontal);
+            let columns = (width - first_column).div_ceil(horizontal);
+            let rows = inputs.slice::<i8>(place)?.chunks_exact(columns * channels);
+            let lines = output.chunks_exact_mut(width * channels).skip(first_row).step_by(vertical);
+            for (line, row) in lines.zip(rows) {
+                let pixels = line[first_column * channels..].chunks_mut(horizontal * channels);
+                for (pixel, source) in pixels.zip(row.chunks_exact(channels)) {
+                    pixel[..channels].copy_from_slice(source);
+                }
+            }
+        }
+        Ok(())
+    }
+}

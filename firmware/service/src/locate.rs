@@ -1,0 +1,81 @@
+//! Boxes and masks of one image, on the command line.
+
+use std::num::NonZeroUsize;
+use std::path::Path;
+use std::time::Instant;
+
+use anyhow::Result;
+use resight_base::console::print_line;
+use resight_imaging::{ImageView, Photograph, read_photograph};
+use resight_runtime::{Found, Head, Locator, Model, Target, ThreadSettings};
+
+/// Whether a model says where things are.
+pub(crate) fn is_for(model: &Model) -> bool {
+    matches!(model.head(), Head::Boxes(_) | Head::Mask(_))
+}
+
+/// A locator that has passed the model's self-test, and what it passed.
+///
+/// # Errors
+/// A board that does not compute what the model file says.
+pub(crate) fn tested(model: &Model, threads: Option<NonZeroUsize>) -> Result<(Locator, String)> {
+    let target = Target::of_this_machine()?;
+    let isa = target.isa;
+    let mut locator = Locator::new(model, &target, ThreadSettings { threads, pin: false })?;
+    locator.self_test(model)?;
+    Ok((locator, format!("{}: {} golden vectors reproduced by {isa}", model.name(), model.golden().len())))
+}
+
+/// Prints the boxes of an image, the likeliest first, or the share that each class has of its mask, the
+/// largest first.
+///
+/// # Errors
+/// An image that cannot be read, a board that does not compute what the model file says.
+pub(crate) fn print(model: &Model, image: &Path, threads: Option<NonZeroUsize>) -> Result<()> {
+    let (mut locator, passed) = tested(model, threads)?;
+    log::info!("{passed}");
+    let Photograph { image: picture, treatment } = read_photograph(image)?;
+    let treatment = treatment.to_string();
+    if !treatment.is_empty() {
+        log::info!("{}: {treatment}", image.display());
+    }
+    let name = |class: usize| model.labels().name(class).unwrap_or_default();
+    let start = Instant::now();
+    let found = locator.locate(&ImageView::of(&picture)?)?;
+    log::info!("located in {:.1} ms", start.elapsed().as_secs_f64() * 1e3);
+    match found {
+        Found::Boxes(boxes) => {
+            for found in boxes {
+                let percent = found.score * 100.0;
+                print_line(format_args!("{percent:6.2} %  {}  {}", name(found.class), found.bounds))?;
+            }
+        }
+        Found::Mask { classes, .. } => {
+            for (class, pixels) in shares(classes, model.labels().len()) {
+                let percent = 100.0 * pixels as f64 / classes.len().max(1) as f64;
+                print_line(format_args!("{percent:6.2} %  {} of the picture", name(class)))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// How many pixels each class has that has any, the most first.
+fn shares(mask: &[u8], classes: usize) -> Vec<(usize, usize)> {
+    let pixels = |class: usize| mask.iter().filter(|&&found| usize::from(found) == class).count();
+    let mut shares: Vec<(usize, usize)> = (0..classes).map(|class| (class, pixels(class))).collect();
+    shares.retain(|(_, pixels)| *pixels > 0);
+    shares.sort_by(|a, b| b.1.cmp(&a.1));
+    shares
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_class_of_most_pixels_is_first() {
+        assert_eq!(shares(&[2, 0, 2, 2, 0, 4], 5), [(2, 3), (0, 2), (4, 1)]);
+        assert_eq!(shares(&[], 5), []);
+    }
+}

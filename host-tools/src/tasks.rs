@@ -1,0 +1,208 @@
+//! What a network is quantised for: `--task` and `--decoder` of `resight quantize`.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use resight_base::files::FileError;
+use resight_model_file::{BoxDecoder, CenterNet, OutputMap, Task};
+use resight_runtime::{Head, HeadError, TensorFact};
+use serde::Deserialize;
+
+use crate::graph::FloatGraph;
+use crate::quantise::graph::nhwc;
+
+/// What a network is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum TaskKind {
+    /// Which class a picture shows.
+    #[default]
+    Classify,
+    /// The class of each pixel.
+    Segment,
+    /// Boxes round things.
+    Detect,
+}
+
+impl TaskKind {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Classify, Self::Segment, Self::Detect];
+
+    /// Its name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Classify => "classify",
+            Self::Segment => "segment",
+            Self::Detect => "detect",
+        }
+    }
+}
+
+impl fmt::Display for TaskKind {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.name())
+    }
+}
+
+impl FromStr for TaskKind {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Self::ALL
+            .into_iter()
+            .find(|kind| kind.name() == text)
+            .ok_or_else(|| "classify, segment or detect is expected".to_owned())
+    }
+}
+
+/// How the maps of a network are made into boxes or a mask.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Decoder {
+    /// Boxes.
+    Boxes(BoxDecoder),
+    /// A mask.
+    Mask(MaskDecoder),
+}
+
+/// How a map of scores becomes a mask: a file with `kind = "mask"`.
+#[derive(Debug, Clone, PartialEq, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MaskDecoder {
+    /// The output with the scores; the first one where nothing is said.
+    #[serde(default)]
+    pub map: Option<String>,
+    /// The colour of each class, red, green and blue.
+    #[serde(default)]
+    pub colours: Vec<[u8; 3]>,
+}
+
+/// Why a decoder cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum TaskError {
+    /// The file cannot be read.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// The file is no description of a decoder.
+    #[error("{path}: {cause}", path = path.display())]
+    Toml {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it, in one line.
+        cause: String,
+    },
+    /// The decoder makes something else than the task wants.
+    #[error("the decoder `{decoder}` makes {makes}, which `--task {task}` does not")]
+    Other {
+        /// The decoder.
+        decoder: String,
+        /// What it makes.
+        makes: &'static str,
+        /// What was asked for.
+        task: TaskKind,
+    },
+    /// Nothing says how boxes are made.
+    #[error(
+        "`--task detect` needs `--decoder`: centernet, or a FILE.toml that says how boxes are made of the maps"
+    )]
+    NoDecoder,
+    /// The network's outputs are not what the decoder needs.
+    #[error("{network}: {fault}")]
+    Head {
+        /// The network's file.
+        network: PathBuf,
+        /// What does not fit.
+        fault: HeadError,
+    },
+}
+
+#[derive(Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+enum DecoderFile {
+    #[serde(rename = "centernet")]
+    CenterNet(CenterNet),
+    Mask(MaskDecoder),
+}
+
+impl Decoder {
+    /// The decoder of a task, by the name of a ready one or by a TOML file; `None` for a classifier.
+    ///
+    /// # Errors
+    /// A file that cannot be read, and a decoder of another task.
+    pub fn read(task: TaskKind, argument: Option<&str>) -> Result<Option<Self>, TaskError> {
+        let decoder = match (task, argument) {
+            (TaskKind::Classify, None) => return Ok(None),
+            (TaskKind::Segment, None) => Self::Mask(MaskDecoder::default()),
+            (TaskKind::Detect, None) => return Err(TaskError::NoDecoder),
+            (_, Some("centernet")) => Self::Boxes(BoxDecoder::CenterNet(CenterNet::default())),
+            (_, Some(file)) => Self::from_toml(Path::new(file))?,
+        };
+        let (makes, of) = match decoder {
+            Self::Boxes(_) => ("boxes", TaskKind::Detect),
+            Self::Mask(_) => ("a mask", TaskKind::Segment),
+        };
+        if of != task {
+            return Err(TaskError::Other { decoder: argument.unwrap_or("mask").to_owned(), makes, task });
+        }
+        Ok(Some(decoder))
+    }
+
+    fn from_toml(path: &Path) -> Result<Self, TaskError> {
+        let text = std::fs::read_to_string(path).map_err(|error| FileError::system(path, "read", error))?;
+        let wrong = |cause: String| TaskError::Toml {
+            path: path.into(),
+            cause: cause.split_whitespace().collect::<Vec<_>>().join(" "),
+        };
+        let file: DecoderFile = toml::from_str(&text).map_err(|error| wrong(error.message().to_owned()))?;
+        let decoder = match file {
+            DecoderFile::CenterNet(centernet) => Self::Boxes(BoxDecoder::CenterNet(centernet)),
+            DecoderFile::Mask(mask) => Self::Mask(mask),
+        };
+        if let Self::Boxes(boxes) = &decoder {
+            boxes.validate().map_err(|error| wrong(error.to_string()))?;
+        }
+        Ok(decoder)
+    }
+
+    /// The outputs that it needs, by their names; empty where the first one will do.
+    pub fn needs(&self) -> Vec<String> {
+        match self {
+            Self::Boxes(BoxDecoder::CenterNet(centernet)) => {
+                let CenterNet { heat_map, size, offset, .. } = centernet;
+                [Some(heat_map), Some(size), offset.as_ref()].into_iter().flatten().cloned().collect()
+            }
+            Self::Mask(mask) => mask.map.iter().cloned().collect(),
+        }
+    }
+
+    /// What the model file says of these outputs.
+    pub fn task(&self, outputs: Vec<OutputMap>) -> Task {
+        match self {
+            Self::Boxes(decoder) => Task::Boxes { outputs, decoder: decoder.clone() },
+            Self::Mask(mask) => {
+                let first = outputs.first().map(|output| output.name.clone()).unwrap_or_default();
+                let map = mask.map.clone().unwrap_or(first);
+                Task::Mask { outputs, map, colours: mask.colours.clone() }
+            }
+        }
+    }
+
+    /// The head that a network will have, before it is quantised.
+    ///
+    /// # Errors
+    /// Outputs that do not fit the decoder.
+    pub fn head(&self, graph: &FloatGraph, network: &Path) -> Result<Head, TaskError> {
+        // What steps are worth is not known yet, and does not matter here.
+        let map = |output: &crate::graph::GraphOutput| OutputMap {
+            name: output.name.clone(),
+            scale: 1.0,
+            zero_point: 0,
+            activation: output.activation,
+        };
+        let outputs = graph.outputs.iter().map(map).collect();
+        let fact = |node: usize| TensorFact::activation(nhwc(graph.nodes[node].shape));
+        let facts: Vec<TensorFact> = graph.output_nodes().into_iter().map(fact).collect();
+        let [_, height, width] = graph.nodes.first().map_or([0; 3], |input| input.shape);
+        Head::new(self.task(outputs), &facts, [height, width])
+            .map_err(|fault| TaskError::Head { network: network.into(), fault })
+    }
+}
