@@ -128,9 +128,8 @@ impl ArchiveBuilder {
     ///
     /// # Errors
     /// It is there already.
-    #[expect(clippy::needless_pass_by_value, reason = "the task is what is added, as the labels are")]
-    pub fn add_task(&mut self, task: Task) -> Result<(), ModelFileError> {
-        if task == Task::default() { Ok(()) } else { self.add_json(TASK, &task) }
+    pub fn add_task(&mut self, task: &Task) -> Result<(), ModelFileError> {
+        if *task == Task::default() { Ok(()) } else { self.add_json(TASK, task) }
     }
 
     /// Adds one more golden vector.

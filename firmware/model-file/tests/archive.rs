@@ -270,7 +270,7 @@ fn outputs_that_are_no_classes_are_kept() {
     };
     let vectors = [golden(&[b"abc", b"", b"defg"]), golden(&[b"x"])];
     let mut builder = ArchiveBuilder::new("m", "t");
-    builder.add_task(Task::Tensors).unwrap();
+    builder.add_task(&Task::Tensors).unwrap();
     for vector in &vectors {
         builder.add_golden(vector).unwrap();
     }
@@ -280,13 +280,13 @@ fn outputs_that_are_no_classes_are_kept() {
     assert_eq!(archive.get("golden/0.output.2.bin"), Some(b"defg".as_slice()));
     // What a classifier is, no member says.
     let mut builder = ArchiveBuilder::new("m", "t");
-    builder.add_task(Task::default()).unwrap();
+    builder.add_task(&Task::default()).unwrap();
     let archive = Archive::from_bytes(FILE, builder.to_bytes().unwrap()).unwrap();
     assert_eq!((archive.task().unwrap(), archive.get("task.json")), (Task::default(), None));
     // Of classes that do not exclude each other it names the activation.
     let sigmoid = Task::Classes { activation: Activation::Sigmoid };
     let mut builder = ArchiveBuilder::new("m", "t");
-    builder.add_task(sigmoid).unwrap();
+    builder.add_task(&sigmoid).unwrap();
     let archive = Archive::from_bytes(FILE, builder.to_bytes().unwrap()).unwrap();
     let json = b"{\n  \"kind\": \"classes\",\n  \"activation\": \"sigmoid\"\n}\n".as_slice();
     assert_eq!((archive.task().unwrap(), archive.get("task.json")), (sigmoid, Some(json)));

@@ -87,7 +87,7 @@ impl ModelParts<'_> {
         if !self.labels.is_empty() {
             builder.add_labels(self.labels)?;
         }
-        builder.add_task(self.task.clone())?;
+        builder.add_task(&self.task)?;
         builder.add_preprocessing(self.preprocessing)?;
         builder.add_provenance(self.provenance)?;
         builder.add_report(self.report)?;

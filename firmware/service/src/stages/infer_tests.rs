@@ -189,7 +189,7 @@ fn model_with_labels(folder: &Path) {
     use resight_model_file::{Archive, ArchiveBuilder, Task};
     let archive = Archive::from_bytes("m.tar", resight_fixtures::TINY_MODEL.to_vec()).unwrap();
     let mut builder = ArchiveBuilder::from(&archive);
-    builder.add_task(Task::Classes { activation: Activation::Sigmoid }).unwrap();
+    builder.add_task(&Task::Classes { activation: Activation::Sigmoid }).unwrap();
     std::fs::write(folder.join("m.tar"), builder.to_bytes().unwrap()).unwrap();
 }
 
