@@ -30,6 +30,8 @@ enum Command {
     Quantize(commands::quantize::Arguments),
     /// Turn an ONNX network that is quantised already into a model file.
     Convert(commands::convert::Arguments),
+    /// Show where the error of an int8 network comes from, layer by layer and pass by pass.
+    Analyze(commands::analyze::Arguments),
     /// Teach a network classes of your own from folders of photographs.
     Teach(commands::teach::Arguments),
     /// Compare models on a folder of labelled images.
@@ -38,6 +40,10 @@ enum Command {
     Compare(commands::compare::Arguments),
     /// Write a model file's network as a standard ONNX file.
     Export(commands::export::Arguments),
+    /// Write a page on a model file: accuracy, errors, changed decisions, probabilities, values.
+    Report(commands::report::Arguments),
+    /// Suggest a threshold for each class by a wanted rate of false alarms.
+    Thresholds(commands::thresholds::Arguments),
     /// Classify images.
     Classify(commands::classify::Arguments),
     /// Show a model's layers, sizes, scales and kernels.
@@ -75,10 +81,13 @@ fn main() -> ExitCode {
         Command::Fetch(arguments) => arguments.run(),
         Command::Quantize(arguments) => arguments.run(),
         Command::Convert(arguments) => arguments.run(),
+        Command::Analyze(arguments) => arguments.run(),
         Command::Teach(arguments) => arguments.run(),
         Command::Evaluate(arguments) => arguments.run(),
         Command::Compare(arguments) => arguments.run(),
         Command::Export(arguments) => arguments.run(),
+        Command::Report(arguments) => arguments.run(),
+        Command::Thresholds(arguments) => arguments.run(),
         Command::Classify(arguments) => arguments.run(),
         Command::Inspect(arguments) => arguments.run(),
         Command::Bench(arguments) => arguments.run(),

@@ -154,6 +154,77 @@ impl Observation {
     }
 }
 
+/// The f32 network with one of its tensors given from outside.
+pub struct Continuation {
+    network: String,
+    input: [usize; 3],
+    given: [usize; 3],
+    plan: Arc<TypedRunnableModel>,
+}
+
+impl Continuation {
+    /// The network behind the tensor `given`, an ONNX tensor of `shape` `[channels, height, width]`.
+    ///
+    /// # Errors
+    /// As [`Reference::new`].
+    pub fn new(imported: &Imported, given: &str, shape: [usize; 3]) -> Result<Self, ReferenceError> {
+        let graph = &imported.graph;
+        let network = graph.name.clone();
+        let (Some(first), Some(last)) = (graph.nodes.first(), graph.nodes.last()) else {
+            return Err(ReferenceError::Empty { network });
+        };
+        let plan =
+            guarded(&network, || continued(&imported.proto, first.shape, (given, shape), &last.tensor))?;
+        match plan {
+            Ok(plan) => Ok(Self { network, input: first.shape, given: shape, plan }),
+            Err(tensor) => Err(ReferenceError::Unknown { network, tensor }),
+        }
+    }
+
+    /// The logits for an image, `[channels, height, width]`, with these values of the given tensor,
+    /// `[channels, height, width]`.
+    ///
+    /// # Errors
+    /// As [`Reference::run`].
+    pub fn logits(&self, image: &[f32], given: &[f32]) -> Result<Vec<f32>, ReferenceError> {
+        let tensor = |[c, h, w]: [usize; 3], values: &[f32]| {
+            TractResult::Ok(Tensor::from_shape(&[1, c, h, w], values)?.into_tvalue())
+        };
+        guarded(&self.network, || {
+            let inputs = tvec!(tensor(self.input, image)?, tensor(self.given, given)?);
+            let outputs = self.plan.run(inputs)?;
+            let output = outputs.first().ok_or_else(|| TractError::msg("it has no output"))?;
+            Ok(output.try_as_plain_ram()?.as_slice::<f32>()?.to_vec())
+        })
+    }
+}
+
+/// Builds tract's plan of what lies behind a tensor, or names the tensor that the network does not
+/// have.
+fn continued(
+    proto: &ModelProto,
+    [c, h, w]: [usize; 3],
+    (given, shape): (&str, [usize; 3]),
+    output: &str,
+) -> TractResult<Result<Arc<TypedRunnableModel>, String>> {
+    let onnx = tract_onnx::onnx().with_ignore_value_info(true).with_ignore_output_shapes(true);
+    let parsed = onnx.parse(proto, None)?;
+    let mut model = parsed.model;
+    let (Some(&from), Some(&to)) = (parsed.outlets_by_name.get(given), parsed.outlets_by_name.get(output))
+    else {
+        let missing = if parsed.outlets_by_name.contains_key(given) { output } else { given };
+        return Ok(Err(missing.to_owned()));
+    };
+    model.set_input_fact(0, f32::fact([1, c, h, w]).into())?;
+    let [c, h, w] = shape;
+    let source = model.add_source("given from outside", f32::fact([1, c, h, w]).into())?;
+    for reader in model.nodes[from.node].outputs[from.slot].successors.clone() {
+        model.add_edge(source, reader)?;
+    }
+    model.select_output_outlets(&[to])?;
+    Ok(Ok(model.into_optimized()?.into_runnable()?))
+}
+
 /// Builds tract's plan, or names the tensor that the network does not have.
 fn prepare(
     proto: &ModelProto,

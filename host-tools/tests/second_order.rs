@@ -9,6 +9,7 @@ use resight::quantise::{
     Method, Options, PictureFault, Quantised, Rounding, default_preprocessing, quantise,
 };
 use resight::synth::{Architecture, Design, build, write};
+use resight_imaging::Preprocessing;
 use tempfile::TempDir;
 
 fn pictures(folder: &Path, count: usize) -> Vec<PathBuf> {
@@ -23,11 +24,19 @@ fn pictures(folder: &Path, count: usize) -> Vec<PathBuf> {
 
 /// A small network with bottlenecks, groups and a residual stream, quantised.
 fn quantised(folder: &TempDir, images: &[PathBuf], method: Method) -> Quantised {
+    quantised_by(folder, images, |preprocessing| Options::new(method, preprocessing))
+}
+
+fn quantised_by(
+    folder: &TempDir,
+    images: &[PathBuf],
+    options: impl FnOnce(Preprocessing) -> Options,
+) -> Quantised {
     let onnx = folder.path().join("net.onnx");
     let design = Design { widths: vec![8, 16], groups: 4, ..Architecture::TinyBottleneck.design() };
     write(&build(&design, 3), &onnx).unwrap();
     let imported = import(&onnx).unwrap();
-    let options = Options::new(method, default_preprocessing(&imported.graph).unwrap());
+    let options = options(default_preprocessing(&imported.graph).unwrap());
     quantise(&imported, images, &options, &|_, _, _| ()).unwrap()
 }
 
@@ -79,10 +88,38 @@ fn names_of_pictures_do_not_matter() {
 fn with_too_few_pictures_to_hold_any_out_the_nearest_steps_stay() {
     let folder = tempfile::tempdir().unwrap();
     let images = pictures(folder.path(), 4);
-    let best = quantised(&folder, &images, Method::Best);
+    // Which channels are split follows from all pictures, however few.
+    let best = quantised_by(&folder, &images, |preprocessing| Options {
+        split: 0.0,
+        ..Options::new(Method::Best, preprocessing)
+    });
     let nearest = quantised(&folder, &images, Method::Mse);
     // The first golden vector is of another picture: here they are in the order of their contents.
     assert_eq!(best.golden.last(), nearest.golden.last());
     assert_eq!(fingerprint(&best).1, fingerprint(&nearest).1);
     assert!(best.faults.contains(&PictureFault::Few { pictures: 4 }), "{:?}", best.faults);
+}
+
+#[test]
+fn split_channels_bring_the_logits_closer_to_f32() {
+    let folder = tempfile::tempdir().unwrap();
+    let images = pictures(folder.path(), 10);
+    let with = |split: f64| {
+        quantised_by(&folder, &images, |preprocessing| Options {
+            split,
+            ..Options::new(Method::Mse, preprocessing)
+        })
+    };
+    let (whole, split) = (with(0.0), with(10.0));
+    assert_eq!(whole.report.split_channels, None);
+    assert!(split.report.split_channels.is_some_and(|channels| channels > 0), "{:?}", split.report);
+    assert!(
+        split.centred_sqnr_db > whole.centred_sqnr_db,
+        "{} {}",
+        split.centred_sqnr_db,
+        whole.centred_sqnr_db
+    );
+    // The residual stream begins at the pool: it reads the sum.
+    let sums = split.report.layers.iter().filter(|layer| layer.name.ends_with("sum")).count();
+    assert!(sums <= 1, "{sums}");
 }

@@ -101,7 +101,7 @@ fn every_command_ends_quietly_when_nobody_reads_and_says_when_nothing_can_be_wri
     workshop.ok(&["keygen", "-o", "key"]);
     workshop.ok(&["sign", "model.resight.tar", "--key", "key.key"]);
     let model = "model.resight.tar";
-    let commands: [&[&str]; 13] = [
+    let commands: [&[&str]; 16] = [
         &["synth", "tiny-basic", "-o", "other.onnx"],
         &[
             "quantize",
@@ -115,6 +115,9 @@ fn every_command_ends_quietly_when_nobody_reads_and_says_when_nothing_can_be_wri
         ],
         &["evaluate", model, "--images", "pictures"],
         &["evaluate", model, "--images", "pictures", "--json"],
+        &["analyze", "net.onnx", "--calibration", "pictures"],
+        &["thresholds", model, "pictures"],
+        &["report", model, "-o", "report.html"],
         &["classify", model, "pictures/00.png", "pictures/01.png"],
         &["inspect", model],
         &["inspect", model, "--json"],
@@ -275,6 +278,155 @@ fn every_method_works_and_they_differ() {
 }
 
 #[test]
+fn analyze_tells_where_the_error_is_and_what_each_pass_gains() {
+    let workshop = Workshop::new();
+    let analysis = workshop.json(&[
+        "analyze",
+        "net.onnx",
+        "--calibration",
+        "pictures",
+        "--method",
+        "best",
+        "--split",
+        "0",
+        "--json",
+    ]);
+    let layers = analysis["layers"].as_array().unwrap();
+    workshop.quantize("best.resight.tar", &["--method", "best"]);
+    let model = workshop.json(&["inspect", "best.resight.tar", "--json"]);
+    let names = |layers: &[Value]| -> Vec<String> {
+        layers.iter().map(|layer| layer["name"].as_str().unwrap().to_owned()).collect()
+    };
+    let weighted: Vec<Value> =
+        model["layers"].as_array().unwrap().iter().filter(|layer| layer["macs"] != 0).cloned().collect();
+    assert!(names(layers).iter().all(|name| names(&weighted).contains(name)), "{layers:?}");
+    for layer in layers {
+        // One layer alone is closer to f32 than its own rounding noise lets all of them be.
+        let alone = layer["logits_alone_db"].as_f64().unwrap();
+        assert!((5.0..=200.0).contains(&alone), "{layer}");
+        assert!((0.0..5.0).contains(&layer["saturated_percent"].as_f64().unwrap()), "{layer}");
+    }
+    // What int8 is worth as a whole is less than what any layer alone leaves.
+    let least =
+        layers.iter().map(|layer| layer["logits_alone_db"].as_f64().unwrap()).fold(f64::INFINITY, f64::min);
+    let passes = analysis["passes"].as_array().unwrap();
+    let worth = |pass: &Value| pass["centred_sqnr_db"].as_f64().unwrap();
+    assert!(worth(&passes[1]) < least + 3.0, "{passes:?} {least}");
+    assert_eq!(passes.len(), 5, "{passes:?}");
+    // With nearest rounding there are two passes to compare.
+    let plain = workshop.json(&["analyze", "net.onnx", "--calibration", "pictures", "--json"]);
+    assert_eq!(plain["passes"].as_array().unwrap(), &passes[..2]);
+    // Scaled channels are taken back before f32 goes on: the layers alone stay as close.
+    let scaled = workshop.json(&["analyze", "net.onnx", "--calibration", "pictures", "--equalize", "--json"]);
+    for (layer, plain) in scaled["layers"].as_array().unwrap().iter().zip(plain["layers"].as_array().unwrap())
+    {
+        let [scaled, plain] = [layer, plain].map(|layer| layer["logits_alone_db"].as_f64().unwrap());
+        assert!(scaled > plain - 6.0, "{layer}");
+    }
+}
+
+#[test]
+fn probabilities_are_calibrated_where_that_is_asked_for() {
+    let workshop = Workshop::new();
+    workshop.quantize("plain.resight.tar", &[]);
+    workshop.quantize("same.resight.tar", &["--temperature", "none"]);
+    let read = |name: &str| fs::read(workshop.path(name)).unwrap();
+    assert_eq!(read("plain.resight.tar"), read("same.resight.tar"));
+    let reported = |more: &[&str]| -> Value {
+        let mut more = more.to_vec();
+        more.push("--json");
+        serde_json::from_str(&workshop.quantize("other.resight.tar", &more)).unwrap()
+    };
+    let calibrated = reported(&["--temperature", "calibrated"]);
+    // Where held-out pictures do not confirm it there is none; then the file is the same.
+    match calibrated["report"]["temperature"].as_f64() {
+        Some(temperature) => {
+            assert!((0.5..=2.0).contains(&temperature), "{calibrated}");
+            assert_ne!(read("other.resight.tar"), read("plain.resight.tar"));
+            let classes = |model: &str| {
+                workshop.json(&["classify", model, "pictures/00.png", "--json"])[0]["classes"][0]["class"]
+                    .clone()
+            };
+            assert_eq!(classes("other.resight.tar"), classes("plain.resight.tar"));
+        }
+        None => assert_eq!(read("other.resight.tar"), read("plain.resight.tar")),
+    }
+    assert!(reported(&["--method", "best", "--temperature", "none"])["report"].get("temperature").is_none());
+}
+
+#[test]
+fn a_report_is_one_page_that_asks_nobody_for_anything() {
+    let workshop = Workshop::with_model();
+    let written = workshop.ok(&[
+        "report",
+        "model.resight.tar",
+        "--images",
+        "pictures",
+        "--float",
+        "net.onnx",
+        "-o",
+        "report.html",
+    ]);
+    assert!(written.starts_with("report.html: "), "{written}");
+    let page = fs::read_to_string(workshop.path("report.html")).unwrap();
+    for word in
+        ["<h2>Accuracy", "same best class", "McNemar", "<h2>What probabilities mean", "<h2>Error by layer"]
+    {
+        assert!(page.contains(word), "{word}");
+    }
+    let evaluated =
+        workshop.json(&["evaluate", "net.onnx", "model.resight.tar", "--images", "pictures", "--json"]);
+    for (key, unit) in [("sqnr_db", "dB"), ("centred_sqnr_db", "dB")] {
+        let figure = format!("{:.2} {unit}", evaluated[1][key].as_f64().unwrap());
+        assert!(page.contains(&figure), "{key}: {figure}");
+    }
+    for word in ["http:", "https:", "<script", "@import", "url("] {
+        assert!(!page.contains(word), "{word}");
+    }
+    // Without pictures there is less to say.
+    workshop.ok(&["report", "model.resight.tar", "-o", "plain.html"]);
+    let plain = fs::read_to_string(workshop.path("plain.html")).unwrap();
+    assert!(plain.contains("<h2>Weights and activations") && !plain.contains("<h2>Accuracy"), "{plain}");
+    workshop.fails(&["report", "net.onnx", "-o", "report.html"], &["net.onnx", "resight analyze"]);
+    workshop.fails(&["report", "model.resight.tar", "-o", "no/report.html"], &["no"]);
+    workshop.fails(
+        &[
+            "report",
+            "model.resight.tar",
+            "--images",
+            "pictures",
+            "--float",
+            "model.resight.tar",
+            "-o",
+            "x.html",
+        ],
+        &["--float model.resight.tar", "ONNX"],
+    );
+}
+
+#[test]
+fn thresholds_keep_to_the_wanted_rate() {
+    let workshop = Workshop::with_model();
+    let found =
+        workshop.json(&["thresholds", "model.resight.tar", "pictures", "--false-alarms", "10", "--json"]);
+    let classes = found["classes"].as_array().unwrap();
+    assert_eq!(classes.len(), 10);
+    assert_eq!(classes[3]["name"], "thing 3");
+    for class in classes {
+        // 10 or 11 other pictures: one of them may be above.
+        assert!(class["false_alarms"]["value"].as_f64().unwrap() <= 0.1, "{class}");
+        assert!(class["low"].as_f64() <= class["threshold"].as_f64(), "{class}");
+        assert!(class["high"].is_null(), "{class}");
+    }
+    let table = workshop.ok(&["thresholds", "model.resight.tar", "pictures", "--false-alarms", "10"]);
+    assert!(table.contains("3 thing 3") && table.contains("fewer than 36 pictures"), "{table}");
+    workshop.fails(
+        &["thresholds", "model.resight.tar", "pictures", "--false-alarms", "0"],
+        &["--false-alarms 0", "above 0"],
+    );
+}
+
+#[test]
 fn the_same_input_gives_the_same_bytes_whatever_the_threads_and_kernels() {
     let workshop = Workshop::new();
     let quantize = |output: &str, threads: &str, isa: Option<&str>| {
@@ -325,9 +477,21 @@ fn wrong_usage_is_exit_code_2_and_help_shows_examples() {
     ] {
         assert_eq!(workshop.run(arguments).status.code(), Some(2), "{arguments:?}");
     }
-    for command in
-        ["fetch", "quantize", "evaluate", "classify", "inspect", "bench", "synth", "keygen", "sign", "verify"]
-    {
+    for command in [
+        "fetch",
+        "quantize",
+        "analyze",
+        "evaluate",
+        "report",
+        "thresholds",
+        "classify",
+        "inspect",
+        "bench",
+        "synth",
+        "keygen",
+        "sign",
+        "verify",
+    ] {
         let help = workshop.ok(&[command, "--help"]);
         assert!(help.contains("Example:") && help.contains(&format!("resight {command}")), "{help}");
     }

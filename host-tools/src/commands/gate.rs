@@ -130,6 +130,8 @@ mod tests {
         Report {
             method: "mse",
             rounding: Rounding::Nearest,
+            split_channels: None,
+            temperature: None,
             images: 200,
             int8_mac_coverage_percent: 100.0,
             logits_sqnr_db: 30.0,

@@ -1,5 +1,6 @@
 //! One module per subcommand: its arguments and what it prints.
 
+pub(crate) mod analyze;
 pub(crate) mod bench;
 pub(crate) mod classify;
 pub(crate) mod compare;
@@ -16,9 +17,11 @@ pub(crate) mod keygen;
 mod network;
 mod pictures;
 pub(crate) mod quantize;
+pub(crate) mod report;
 pub(crate) mod sign;
 pub(crate) mod synth;
 pub(crate) mod teach;
+pub(crate) mod thresholds;
 pub(crate) mod verify;
 
 use std::sync::Mutex;

@@ -3,8 +3,8 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
-use clap::Args;
-use resight::import::{import_maps, import_sized};
+use clap::{Args, ValueEnum};
+use resight::import::{Imported, import_maps, import_sized};
 use resight::quantise::{Method, Options, OutputReport, Rounding, check, quantise};
 use resight::readable::ReadableImages;
 use resight::save::{save, save_as};
@@ -18,6 +18,114 @@ use super::gate::Gate;
 use super::network::{self, check_output};
 use super::pictures::{PictureArguments, warn_of_better};
 use super::{Bars, megabytes, print_json, took};
+
+/// The share of values that `--method percentile` keeps where nothing is said, percent. With 99.99 the
+/// logits of ResNet-18 are 6 dB further from f32: what is cut off is rare, but large.
+const PERCENTILE: f64 = 99.999;
+
+/// How a network is quantised: the switches that `resight analyze` has too.
+#[derive(Debug, Args)]
+pub(crate) struct Choices {
+    /// How activation ranges are chosen: mse, minmax, percentile or entropy; best is mse with all
+    /// that brings the network closer to f32.
+    #[arg(long, default_value = "mse")]
+    method: Method,
+    /// How weights are rounded: nearest, or gptq, by the second moments of each layer's inputs,
+    /// so that its output changes least [default: nearest, gptq with `--method best`].
+    #[arg(long, value_name = "ROUNDING")]
+    rounding: Option<Rounding>,
+    /// Split channels of the first layer's output in two, so that they have more than 8 bits, for at
+    /// most so many percent more multiplications [default: 0, 4 with `--method best`].
+    #[arg(long, value_name = "PERCENT")]
+    split: Option<f64>,
+    /// What logits are divided by: none, or calibrated, with which probabilities mean what they do in
+    /// f32, so that thresholds stay right [default: none, calibrated with `--method best`].
+    #[arg(long, value_name = "WHICH")]
+    temperature: Option<Temperature>,
+    /// Scale channels so that those of a tensor use its int8 range alike; what reads them takes the
+    /// scale out again, at no cost for the board.
+    #[arg(long)]
+    equalize: bool,
+    /// With `--method percentile`: the share of values kept at either end, percent.
+    #[arg(long, default_value_t = PERCENTILE, value_name = "PERCENT")]
+    percentile: f64,
+    #[command(flatten)]
+    pictures: PictureArguments,
+}
+
+impl Default for Choices {
+    fn default() -> Self {
+        Self {
+            method: Method::Mse,
+            rounding: None,
+            temperature: None,
+            split: None,
+            equalize: false,
+            percentile: PERCENTILE,
+            pictures: PictureArguments::default(),
+        }
+    }
+}
+
+impl Choices {
+    /// How ranges are chosen.
+    fn method(&self) -> Result<Method> {
+        ensure!(
+            self.percentile > 50.0 && self.percentile <= 100.0,
+            "--percentile must be above 50 and at most 100"
+        );
+        Ok(match self.method {
+            Method::Percentile(_) => Method::Percentile(self.percentile),
+            other => other,
+        })
+    }
+
+    /// What is chosen for a network; says what was found out of its pictures. Refuses, before any
+    /// picture is read, what cannot become an int8 network.
+    pub(crate) fn options(&self, imported: &Imported, model: &Path) -> Result<Options> {
+        let method = self.method()?;
+        let mut options = Options::new(method, self.pictures.preprocessing(imported, model)?);
+        options.rounding = self.rounding.unwrap_or(options.rounding);
+        options.temperature =
+            self.temperature.map_or(options.temperature, |which| which == Temperature::Calibrated);
+        options.equalise = self.equalize;
+        if let Some(percent) = self.split {
+            ensure!((0.0..=100.0).contains(&percent), "--split {percent}: 0 to 100 percent are possible");
+            options.split = percent / 100.0;
+        }
+        check(&imported.graph, &options.preprocessing)?;
+        Ok(options)
+    }
+}
+
+/// What logits are divided by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Temperature {
+    /// By nothing.
+    None,
+    /// By what brings the probabilities closest to f32's.
+    Calibrated,
+}
+
+/// The pictures of a folder that can be read, or the first of them; says what was done to them.
+pub(crate) fn readable(
+    folder: ImageFolder,
+    path: &Path,
+    count: Option<usize>,
+    strict: bool,
+    bars: &Bars,
+) -> Result<Vec<PathBuf>> {
+    for passed_over in folder.passed_over() {
+        log::info!("{}: passed over {passed_over}", path.display());
+    }
+    let mut images = folder.files;
+    images.truncate(count.unwrap_or(usize::MAX));
+    let progress = |phase: &str, done, total| bars.update(phase, done, total);
+    let images = ReadableImages::check(&images, strict, &progress)?;
+    bars.finish();
+    images.sentences().iter().for_each(|sentence| log::warn!("{sentence}"));
+    Ok(images.files)
+}
 
 /// Arguments of `resight quantize`.
 #[derive(Debug, Args)]
@@ -40,29 +148,14 @@ pub(crate) struct Arguments {
     /// The model file to write.
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
-    /// How activation ranges are chosen: mse, minmax, percentile or entropy; best is mse with all
-    /// that brings the network closer to f32.
-    #[arg(long, default_value = "mse")]
-    method: Method,
-    /// How weights are rounded: nearest, or gptq, by the second moments of each layer's inputs,
-    /// so that its output changes least [default: nearest, gptq with `--method best`].
-    #[arg(long, value_name = "ROUNDING")]
-    rounding: Option<Rounding>,
-    /// Scale channels so that those of a tensor use its int8 range alike; what reads them takes the
-    /// scale out again, at no cost for the board.
-    #[arg(long)]
-    equalize: bool,
-    /// With `--method percentile`: the share of values kept at either end, percent.
-    #[arg(long, default_value_t = 99.99, value_name = "PERCENT")]
-    percentile: f64,
+    #[command(flatten)]
+    choices: Choices,
     /// Calibrate on this many images, the first by name, instead of all.
     #[arg(long, value_name = "N")]
     images: Option<usize>,
     /// Height and width of the network's image, such as 224x224, where the file leaves them open.
     #[arg(long, value_name = "HxW", value_parser = network::size)]
     input: Option<[usize; 2]>,
-    #[command(flatten)]
-    pictures: PictureArguments,
     /// What makes probabilities of the logits: softmax, where one class is right for an image, or
     /// sigmoid, where several may be (multi-label, trained with binary cross entropy) [default:
     /// what the network ends in, or softmax].
@@ -88,23 +181,18 @@ pub(crate) struct Arguments {
 impl Arguments {
     /// The defaults with these files.
     pub(crate) fn new(model: PathBuf, calibration: PathBuf, labels: PathBuf, output: PathBuf) -> Self {
-        let (method, percentile) = (Method::Mse, 99.99);
         Self {
             model,
             calibration,
             labels,
             output,
-            method,
-            percentile,
-            rounding: None,
+            choices: Choices::default(),
             images: None,
             input: None,
             activation: None,
             task: TaskKind::Classify,
             decoder: None,
-            equalize: false,
             gate: Gate::default(),
-            pictures: PictureArguments::default(),
             strict: false,
             json: false,
         }
@@ -112,30 +200,21 @@ impl Arguments {
 
     /// With the shorter side of images resized to `pixels`.
     pub(crate) fn resize(self, pixels: u32) -> Self {
-        Self { pictures: self.pictures.resized(pixels), ..self }
+        let choices = Choices { pictures: self.choices.pictures.resized(pixels), ..self.choices };
+        Self { choices, ..self }
     }
 
-    /// What the options alone can be refused for.
-    fn method(&self) -> Result<Method> {
+    /// Refuses what the options alone can be refused for.
+    fn check(&self) -> Result<()> {
         ensure!(self.images != Some(0), "--images must be at least 1");
-        ensure!(
-            self.percentile > 50.0 && self.percentile <= 100.0,
-            "--percentile must be above 50 and at most 100"
-        );
-        check_output(&self.output)?;
-        Ok(match self.method {
-            Method::Percentile(_) => Method::Percentile(self.percentile),
-            other => other,
-        })
+        self.choices.method()?;
+        check_output(&self.output)
     }
 
     pub(crate) fn run(self) -> Result<()> {
         let start = Instant::now();
-        let method = self.method()?;
+        self.check()?;
         let folder = ImageFolder::read(&self.calibration)?;
-        let passed_over = folder.passed_over();
-        let mut images = folder.files;
-        images.truncate(self.images.unwrap_or(usize::MAX));
         let decoder = Decoder::read(self.task, self.decoder.as_deref())?;
         ensure!(
             decoder.is_none() || self.gate.is_default(),
@@ -154,21 +233,9 @@ impl Arguments {
         let head = decoder.as_ref().map(|decoder| decoder.head(&imported.graph, &self.model)).transpose()?;
         let labels = network::labels(&self.labels, &self.model, &imported, head.as_ref())?;
         let named = || self.model.display().to_string();
-        let preprocessing = self.pictures.preprocessing(&imported, &self.model).with_context(named)?;
-        let mut options = Options::new(method, preprocessing);
-        options.rounding = self.rounding.unwrap_or(options.rounding);
-        options.equalise = self.equalize;
-        check(&imported.graph, &options.preprocessing).with_context(named)?;
-        for passed_over in passed_over {
-            log::info!("{}: passed over {passed_over}", self.calibration.display());
-        }
+        let options = self.choices.options(&imported, &self.model).with_context(named)?;
         let bars = Bars::new();
-        let images = ReadableImages::check(&images, self.strict, &|phase, done, total| {
-            bars.update(phase, done, total);
-        })?;
-        bars.finish();
-        images.sentences().iter().for_each(|sentence| log::warn!("{sentence}"));
-        let images = images.files;
+        let images = readable(folder, &self.calibration, self.images, self.strict, &bars)?;
         if decoder.is_none() {
             warn_of_better(&imported, &images, &options.preprocessing).with_context(named)?;
         }

@@ -5,14 +5,15 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rayon::prelude::*;
 use resight_base::files::FileError;
-use resight_model_file::sha256_of_file;
+use resight_model_file::{Activation, sha256_of_file};
 
-use super::equalise::factors;
+use super::equalise::{factors, scaled};
 use super::error::QuantiseError;
 use super::graph::nhwc;
 use super::observed::{InputImage, ObservedReference, load};
 use super::options::{Options, Progress, Rounding};
 use super::pictures::PictureStatistics;
+use super::split;
 use super::statistics::TensorStatistics;
 
 use crate::graph::{FloatGraph, NodeId};
@@ -29,12 +30,16 @@ pub struct Calibration<'a> {
     pub options: &'a Options,
     /// Told how far each phase is.
     pub progress: Progress<'a>,
+    /// The network that is quantised: the imported one, perhaps with scaled or split channels.
+    pub float: FloatGraph,
     /// The f32 network.
     pub reference: ObservedReference,
     /// By [`NodeId`]; nodes that are not observed have none.
     pub statistics: Vec<Option<TensorStatistics>>,
     /// What the images are like.
     pub pictures: PictureStatistics,
+    /// What makes probabilities of the logits.
+    pub activation: Activation,
     /// The f32 network's logits for each image, in the order that was given; none of a network that
     /// gives maps.
     pub logits: Vec<Vec<f32>>,
@@ -56,21 +61,43 @@ impl<'a> Calibration<'a> {
             images.par_iter().map(|path| sha256_of_file(path)).collect::<Result<_, FileError>>()?;
         let mut by_content: Vec<usize> = (0..images.len()).collect();
         by_content.sort_by(|&a, &b| digests[a].cmp(&digests[b]));
-        let reference = if options.equalise {
-            let step = (images.len() / EQUALISING_IMAGES).max(1);
-            let chosen: Vec<usize> =
-                by_content.iter().copied().step_by(step).take(EQUALISING_IMAGES).collect();
-            let load = |index: usize| load(&images[index], options);
-            let factors = factors(&imported.graph, &reference, &chosen, &load)?;
-            reference.with_factors(factors)
-        } else {
-            reference
-        };
+        let step = (images.len() / CHOOSING_IMAGES).max(1);
+        let chosen: Vec<usize> = by_content.iter().copied().step_by(step).take(CHOOSING_IMAGES).collect();
+        let of_chosen = |index: usize| load(&images[index], options);
+        let mut reference = reference;
+        let mut float = imported.graph.clone();
+        if options.equalise {
+            let factors = factors(&float, &reference, &chosen, &of_chosen)?;
+            float = scaled(&float, &factors).unwrap_or(float);
+            reference = reference.with_factors(factors);
+        }
+        if let Some(split) = split::choose(&float, &reference, &chosen, &of_chosen, options.split)? {
+            log::debug!(
+                "{} channels of the first layer are split at {:.3}",
+                split.channels.len(),
+                split.threshold
+            );
+            let widened = split::widened(&float, &split);
+            reference = reference.with_split(split, &widened);
+            float = widened.graph;
+        }
         let Gathered { statistics, pictures, mut logits } =
-            gather(&imported.graph, &reference, images, options, progress)?;
+            gather(&float, &reference, images, options, progress)?;
         logits.sort_by_key(|&(index, _)| index);
         let logits = logits.into_iter().map(|(_, logits)| logits).collect();
-        Ok(Self { images, by_content, options, progress, reference, statistics, pictures, logits })
+        let activation = imported.activation;
+        Ok(Self {
+            images,
+            by_content,
+            options,
+            progress,
+            float,
+            reference,
+            statistics,
+            pictures,
+            activation,
+            logits,
+        })
     }
 
     /// The images in the order that decides which of them the network is compared on: that of
@@ -99,7 +126,7 @@ impl<'a> Calibration<'a> {
 }
 
 /// Images that say how large channels are.
-const EQUALISING_IMAGES: usize = 32;
+const CHOOSING_IMAGES: usize = 32;
 /// One of so many images is held out, the last of each run of them.
 const HELD_OUT_EVERY: usize = 5;
 

@@ -149,6 +149,8 @@ pub struct Annotation {
     pub residual_value: Option<i8>,
     /// The integers of the epilogue.
     pub folded: Option<Folded>,
+    /// Of the last layer: what its logits are divided by.
+    pub temperature: Option<f64>,
     /// The output against f32, over the images that were compared.
     pub output_noise: Option<Noise>,
 }

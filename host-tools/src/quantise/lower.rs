@@ -44,73 +44,8 @@ pub fn lower_part(
         }
         let outlet = |&input: &NodeId| input.checked_sub(from).map(|input| outlets[input]);
         let inputs: Option<Vec<OutletId>> = node.inputs.iter().map(outlet).collect();
-        let mut inputs = inputs.ok_or_else(|| LayerFault::PassOrder("input").of(node))?;
-        let operator: Box<dyn TypedOp> = match &node.operator {
-            Operator::Input => return Err(LayerFault::PassOrder("input").of(node)),
-            Operator::Convolution(layer) => {
-                fill(graph, id, &mut model, &mut inputs)?;
-                Box::new(convolution(graph, id, layer)?)
-            }
-            Operator::MaxPool { kernel, stride, padding } => {
-                Box::new(MaxPool { kernel: *kernel, stride: *stride, padding: *padding })
-            }
-            Operator::GlobalAverage => match graph.encoding(id)? {
-                Encoding::Average { fraction_bits, .. } => {
-                    Box::new(GlobalAverage { fraction_bits: *fraction_bits })
-                }
-                _ => return Err(LayerFault::AverageOfImage.of(node)),
-            },
-            Operator::Linear { .. } => Box::new(linear(graph, id)?),
-            Operator::AveragePool { kernel, stride, padding, counts_padding } => {
-                let [input, output] = [int8(graph, node.inputs[0])?, int8(graph, id)?];
-                let rescale = AveragePool::rescale(input, output);
-                let (multiplier, shift) = rescale.map_err(|error| LayerFault::graph(&error).of(node))?;
-                Box::new(AveragePool {
-                    kernel: *kernel,
-                    stride: *stride,
-                    padding: *padding,
-                    counts_padding: *counts_padding,
-                    input_zero_point: input.zero_point,
-                    multiplier,
-                    shift,
-                    output,
-                })
-            }
-            Operator::Table(function) => Box::new(table(graph, node.inputs[0], id, function)?),
-            Operator::Add { .. } => {
-                let [a, b] = [int8(graph, node.inputs[0])?, int8(graph, node.inputs[1])?];
-                Box::new(
-                    Add::new(a, b, int8(graph, id)?).map_err(|error| LayerFault::graph(&error).of(node))?,
-                )
-            }
-            Operator::Multiply => {
-                let [a, b] = [int8(graph, node.inputs[0])?, int8(graph, node.inputs[1])?];
-                let product = Multiply::new(a, b, int8(graph, id)?);
-                Box::new(product.map_err(|error| LayerFault::graph(&error).of(node))?)
-            }
-            Operator::Concat => {
-                rescale(graph, id, &mut model, &mut inputs)?;
-                Box::new(Concat { output: int8(graph, id)? })
-            }
-            Operator::Interleave(factor) => {
-                rescale(graph, id, &mut model, &mut inputs)?;
-                let [_, height, width] = node.shape;
-                Box::new(Interleave { factor: *factor, size: [height, width], output: int8(graph, id)? })
-            }
-            Operator::Resize { rows, columns } => {
-                let places = |axis: &[Between]| -> Vec<(usize, f64)> {
-                    axis.iter().map(|between| (between.first, between.share)).collect()
-                };
-                let resize = Resize::new(&places(rows), &places(columns));
-                Box::new(resize.map_err(|error| LayerFault::graph(&error).of(node))?)
-            }
-            Operator::Channels(order) => Box::new(Channels { order: order.clone() }),
-            Operator::Pad { padding, reflects } => Box::new(Pad { padding: *padding, reflects: *reflects }),
-            Operator::View => Box::new(View { shape: nhwc(node.shape) }),
-            Operator::Upsample(factor) => Box::new(Upsample { factor: *factor }),
-        };
-        let wired = model.wire_node(name, operator, &inputs);
-        outlets.push(wired.map_err(|error| LayerFault::graph(&error).of(node))?[0]);
+        let inputs = inputs.ok_or_else(|| LayerFault::PassOrder("input").of(node))?;
+        outlets.push(wire(&mut model, graph, id, inputs)?);
     }
     let outputs: Vec<OutletId> = to.iter().filter_map(|id| outlets.get(id - from).copied()).collect();
     model.select_output_outlets(&outputs).map_err(QuantiseError::tract)?;
@@ -151,6 +86,103 @@ fn rescale(
         }
     }
     Ok(())
+}
+
+/// Builds one node alone: its inputs are those of the node, int8 as their encodings say.
+///
+/// # Errors
+/// A node that a pass has left without an annotation, or that tract refuses.
+pub fn lower_node(graph: &QuantisationGraph<'_>, id: NodeId) -> Result<TypedModel, QuantiseError> {
+    let mut model = TypedModel::default();
+    let node = graph.node(id);
+    let mut inputs = vec![];
+    for (position, &input) in node.inputs.iter().enumerate() {
+        let [height, width, channels] = nhwc(graph.node(input).shape);
+        let fact = match graph.encoding(input)? {
+            Encoding::Average { .. } => DatumType::I16.fact([1, channels]),
+            _ => DatumType::I8.fact([1, height, width, channels]),
+        };
+        let source = model.add_source(format!("input.{position}"), fact);
+        inputs.push(source.map_err(|error| LayerFault::graph(&error).of(node))?);
+    }
+    let outlet = wire(&mut model, graph, id, inputs)?;
+    model.select_output_outlets(&[outlet]).map_err(QuantiseError::tract)?;
+    Ok(model)
+}
+
+/// Adds a node's operator to `model`; gives its output.
+fn wire(
+    model: &mut TypedModel,
+    graph: &QuantisationGraph<'_>,
+    id: NodeId,
+    mut inputs: Vec<OutletId>,
+) -> Result<OutletId, QuantiseError> {
+    let node = graph.node(id);
+    let name = graph.annotations[id].name.as_str();
+    let operator: Box<dyn TypedOp> = match &node.operator {
+        Operator::Input => return Err(LayerFault::PassOrder("input").of(node)),
+        Operator::Convolution(layer) => {
+            fill(graph, id, model, &mut inputs)?;
+            Box::new(convolution(graph, id, layer)?)
+        }
+        Operator::MaxPool { kernel, stride, padding } => {
+            Box::new(MaxPool { kernel: *kernel, stride: *stride, padding: *padding })
+        }
+        Operator::GlobalAverage => match graph.encoding(id)? {
+            Encoding::Average { fraction_bits, .. } => {
+                Box::new(GlobalAverage { fraction_bits: *fraction_bits })
+            }
+            _ => return Err(LayerFault::AverageOfImage.of(node)),
+        },
+        Operator::Linear { .. } => Box::new(linear(graph, id)?),
+        Operator::AveragePool { kernel, stride, padding, counts_padding } => {
+            let [input, output] = [int8(graph, node.inputs[0])?, int8(graph, id)?];
+            let rescale = AveragePool::rescale(input, output);
+            let (multiplier, shift) = rescale.map_err(|error| LayerFault::graph(&error).of(node))?;
+            Box::new(AveragePool {
+                kernel: *kernel,
+                stride: *stride,
+                padding: *padding,
+                counts_padding: *counts_padding,
+                input_zero_point: input.zero_point,
+                multiplier,
+                shift,
+                output,
+            })
+        }
+        Operator::Table(function) => Box::new(table(graph, node.inputs[0], id, function)?),
+        Operator::Add { .. } => {
+            let [a, b] = [int8(graph, node.inputs[0])?, int8(graph, node.inputs[1])?];
+            Box::new(Add::new(a, b, int8(graph, id)?).map_err(|error| LayerFault::graph(&error).of(node))?)
+        }
+        Operator::Multiply => {
+            let [a, b] = [int8(graph, node.inputs[0])?, int8(graph, node.inputs[1])?];
+            let product = Multiply::new(a, b, int8(graph, id)?);
+            Box::new(product.map_err(|error| LayerFault::graph(&error).of(node))?)
+        }
+        Operator::Concat => {
+            rescale(graph, id, model, &mut inputs)?;
+            Box::new(Concat { output: int8(graph, id)? })
+        }
+        Operator::Interleave(factor) => {
+            rescale(graph, id, model, &mut inputs)?;
+            let [_, height, width] = node.shape;
+            Box::new(Interleave { factor: *factor, size: [height, width], output: int8(graph, id)? })
+        }
+        Operator::Resize { rows, columns } => {
+            let places = |axis: &[Between]| -> Vec<(usize, f64)> {
+                axis.iter().map(|between| (between.first, between.share)).collect()
+            };
+            let resize = Resize::new(&places(rows), &places(columns));
+            Box::new(resize.map_err(|error| LayerFault::graph(&error).of(node))?)
+        }
+        Operator::Channels(order) => Box::new(Channels { order: order.clone() }),
+        Operator::Pad { padding, reflects } => Box::new(Pad { padding: *padding, reflects: *reflects }),
+        Operator::View => Box::new(View { shape: nhwc(node.shape) }),
+        Operator::Upsample(factor) => Box::new(Upsample { factor: *factor }),
+    };
+    let wired = model.wire_node(name, operator, &inputs);
+    Ok(wired.map_err(|error| LayerFault::graph(&error).of(node))?[0])
 }
 
 /// The encoding of a node's output, which has one scale.
@@ -236,7 +268,9 @@ fn linear(graph: &QuantisationGraph<'_>, id: NodeId) -> Result<Linear, QuantiseE
     let matrix = graph.matrix(id);
     let weights = Array2::from_shape_vec((matrix.rows, matrix.columns), annotation.weights.clone())
         .map_err(|_| LayerFault::PassOrder("rounded weights").of(node))?;
-    let scale: Vec<f32> = annotation.weight_scales.iter().map(|&scale| scale as f32).collect();
+    let temperature = annotation.temperature.unwrap_or(1.0);
+    let scale: Vec<f32> =
+        annotation.weight_scales.iter().map(|&scale| (scale / temperature) as f32).collect();
     Ok(Linear {
         weights: weights.into_arc_tensor(),
         bias: tensor1(bias).into_arc_tensor(),

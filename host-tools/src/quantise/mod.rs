@@ -11,6 +11,7 @@
 //! The result depends on the network, the images and the options alone: not on the number of
 //! threads, the CPU or the order in which images happen to finish.
 
+pub mod analyse;
 pub mod calibrate;
 pub mod cholesky;
 pub mod compare;
@@ -28,6 +29,7 @@ pub mod pictures;
 pub mod product;
 pub mod range;
 pub mod report;
+pub mod split;
 pub mod statistics;
 pub mod walk;
 
@@ -116,9 +118,7 @@ pub fn quantise(
     check(&imported.graph, &options.preprocessing)?;
     let target = Target::of_this_machine()?;
     let calibration = Calibration::new(imported, images, options, progress)?;
-    let scaled = equalise::scaled(&imported.graph, &calibration.reference.factors);
-    let float = scaled.as_ref().unwrap_or(&imported.graph);
-    let mut graph = QuantisationGraph::new(float, &options.preprocessing)?;
+    let mut graph = QuantisationGraph::new(&calibration.float, &options.preprocessing)?;
     for pass in passes(options) {
         pass(&mut graph, &calibration)?;
     }
@@ -127,10 +127,12 @@ pub fn quantise(
     let report = Report {
         method: options.method.name(),
         rounding: options.rounding,
+        split_channels: calibration.reference.split.as_ref().map(|split| split.channels.len()),
+        temperature: graph.annotations.last().and_then(|last| last.temperature),
         images: images.len(),
         int8_mac_coverage_percent: int8_mac_coverage_percent(&model)?,
         logits_sqnr_db: comparison.logits.decibel(),
-        outputs: report::outputs(float, &comparison.outputs),
+        outputs: report::outputs(&calibration.float, &comparison.outputs),
         layers: report::layers(&graph, &calibration)?,
     };
     Ok(Quantised {

@@ -101,6 +101,12 @@ impl Plan {
         }))
     }
 
+    /// Positions that are sampled of the images that count.
+    pub fn samples(&self) -> usize {
+        let used = (0..self.images).filter(|&index| !is_held_out(index, self.images)).count();
+        used * self.samples_per_image
+    }
+
     /// Positions that are sampled of an image: evenly spread, from another start in each.
     fn positions(&self, index: usize) -> impl Iterator<Item = usize> + use<> {
         let held_out = is_held_out(index, self.images);

@@ -7,6 +7,7 @@ use resight_imaging::{ImageView, Preprocessor, decode};
 
 use super::error::QuantiseError;
 use super::options::Options;
+use super::split::{Split, Widened};
 use crate::graph::{NodeId, Operator};
 use crate::import::Imported;
 use crate::reference::{Observation, Reference};
@@ -22,6 +23,14 @@ pub struct ObservedReference {
     positions: Vec<Option<usize>>,
     /// What the channels of each node are multiplied by.
     pub factors: Factors,
+    /// Which channels of the first layer are split.
+    pub split: Option<Split>,
+    /// The node of the imported network whose tensor each node has.
+    pub origins: Vec<NodeId>,
+    /// Whether a node's tensor is in parts.
+    in_parts: Vec<bool>,
+    /// Shapes of the imported network's tensors, `[channels, height, width]`.
+    shapes: Vec<[usize; 3]>,
 }
 
 impl ObservedReference {
@@ -37,13 +46,51 @@ impl ObservedReference {
             tensors.push(node.tensor.clone());
         }
         let factors = vec![vec![]; nodes.len()];
-        Ok(Self { reference: Reference::new(imported, &tensors)?, positions, factors })
+        Ok(Self {
+            reference: Reference::new(imported, &tensors)?,
+            positions,
+            factors,
+            split: None,
+            origins: (0..nodes.len()).collect(),
+            in_parts: vec![false; nodes.len()],
+            shapes: nodes.iter().map(|node| node.shape).collect(),
+        })
     }
 
     /// The same with these factors.
     #[must_use]
     pub fn with_factors(self, factors: Factors) -> Self {
         Self { factors, ..self }
+    }
+
+    /// The same for a network whose first layer is split.
+    #[must_use]
+    pub fn with_split(self, split: Split, widened: &Widened) -> Self {
+        let origins = &widened.origins;
+        Self {
+            positions: origins.iter().map(|&origin| self.positions[origin]).collect(),
+            factors: origins.iter().map(|&origin| self.factors[origin].clone()).collect(),
+            origins: origins.iter().map(|&origin| self.origins[origin]).collect(),
+            in_parts: widened.in_parts.clone(),
+            shapes: origins.iter().map(|&origin| self.shapes[origin]).collect(),
+            split: Some(split),
+            ..self
+        }
+    }
+
+    /// What a node's tensor, `[channels][positions]`, is in the imported network, where it has so many
+    /// channels: without factors and parts.
+    pub fn original(&self, id: NodeId, values: Vec<f32>, channels: usize) -> Vec<f32> {
+        let mut values = match &self.split {
+            Some(split) if self.in_parts[id] => split.sums(&values, channels),
+            _ => values,
+        };
+        let factors = &self.factors[id];
+        let positions = values.len().div_ceil(factors.len().max(1)).max(1);
+        for (plane, factor) in values.chunks_mut(positions).zip(factors) {
+            plane.iter_mut().for_each(|value| *value = (f64::from(*value) / factor) as f32);
+        }
+        values
     }
 
     /// Whether the output of a node is observed.
@@ -77,12 +124,20 @@ impl FloatValues<'_> {
             Some(position) => self.observation.tensor(position),
         };
         let factors = &self.reference.factors[id];
-        if factors.is_empty() {
-            return Some(Cow::Borrowed(values));
+        let values = if factors.is_empty() {
+            Cow::Borrowed(values)
+        } else {
+            let planes = values.chunks(values.len().div_ceil(factors.len()).max(1)).zip(factors);
+            Cow::Owned(
+                planes.flat_map(|(plane, factor)| plane.iter().map(|value| value * *factor as f32)).collect(),
+            )
+        };
+        match &self.reference.split {
+            Some(split) if self.reference.in_parts[id] => {
+                Some(Cow::Owned(split.parts(&values, self.reference.shapes[id][0])))
+            }
+            _ => Some(values),
         }
-        let planes = values.chunks(values.len().div_ceil(factors.len()).max(1)).zip(factors);
-        let scaled = planes.flat_map(|(plane, factor)| plane.iter().map(|value| value * *factor as f32));
-        Some(Cow::Owned(scaled.collect()))
     }
 
     /// The logits, `[classes]`.

@@ -16,15 +16,31 @@ pub struct Options {
     pub rounding: Rounding,
     /// Whether channels are scaled so that those of a tensor use its range alike.
     pub equalise: bool,
+    /// How many more multiplications the splitting of the first layer's channels may cost, in parts of
+    /// all, `0..`.
+    pub split: f64,
+    /// Whether logits are divided by a temperature, so that probabilities are what they are in f32.
+    pub temperature: bool,
     /// How images become the network's input.
     pub preprocessing: Preprocessing,
 }
 
+/// What splitting may cost where nothing is said, in parts of all multiplications.
+const SPLIT: f64 = 0.04;
+
 impl Options {
     /// What a method means where nothing else is said.
     pub fn new(method: Method, preprocessing: Preprocessing) -> Self {
-        let rounding = if method == Method::Best { Rounding::Gptq } else { Rounding::Nearest };
-        Self { method, rounding, equalise: false, preprocessing }
+        let best = method == Method::Best;
+        let rounding = if best { Rounding::Gptq } else { Rounding::Nearest };
+        Self {
+            method,
+            rounding,
+            equalise: false,
+            split: if best { SPLIT } else { 0.0 },
+            temperature: best,
+            preprocessing,
+        }
     }
 }
 

@@ -41,7 +41,7 @@ impl FromStr for Method {
     fn from_str(text: &str) -> Result<Self, String> {
         match text {
             "minmax" => Ok(Self::MinMax),
-            "percentile" => Ok(Self::Percentile(99.99)),
+            "percentile" => Ok(Self::Percentile(99.999)),
             "entropy" => Ok(Self::Entropy),
             "mse" => Ok(Self::Mse),
             "best" => Ok(Self::Best),

@@ -17,6 +17,12 @@ pub struct Report {
     /// How weights were rounded, where it was not to the nearest step.
     #[serde(skip_serializing_if = "is_nearest")]
     pub rounding: Rounding,
+    /// Channels of the first layer that are in two parts, where some are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub split_channels: Option<usize>,
+    /// What logits were divided by so that probabilities are what they are in f32, where they were.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub temperature: Option<f64>,
     /// Calibration images.
     pub images: usize,
     /// Share of multiply-accumulate operations done on int8 weights in integers, percent.
@@ -102,7 +108,8 @@ pub fn layers(
     graph.layers().map(layer).collect()
 }
 
-fn weights_noise(graph: &QuantisationGraph<'_>, id: NodeId) -> Result<Noise, QuantiseError> {
+/// The rounded weights of a layer against the real ones.
+pub(super) fn weights_noise(graph: &QuantisationGraph<'_>, id: NodeId) -> Result<Noise, QuantiseError> {
     let annotation = &graph.annotations[id];
     let columns = graph.matrix(id).columns;
     let rows = graph.real_weights(id)?;

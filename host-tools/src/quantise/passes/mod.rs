@@ -9,6 +9,7 @@ pub mod round;
 pub mod scales;
 pub mod share;
 pub mod shift;
+pub mod temperature;
 
 use super::calibrate::Calibration;
 use super::error::QuantiseError;
@@ -21,9 +22,18 @@ pub type Pass = fn(&mut QuantisationGraph<'_>, &Calibration<'_>) -> Result<(), Q
 /// The passes in their order.
 pub fn passes(options: &Options) -> Vec<Pass> {
     let always: [Pass; 6] = [ranges::run, share::run, scales::run, round::run, bias::run, fold::run];
-    let second_order: [Pass; 2] = [gptq::run, shift::run];
-    match options.rounding {
-        Rounding::Nearest => always.to_vec(),
-        Rounding::Gptq => always.into_iter().chain(second_order).collect(),
+    always.into_iter().chain(improving(options).into_iter().map(|(_, pass)| pass)).collect()
+}
+
+/// The passes that bring a network that is whole closer to f32, with what they do.
+pub fn improving(options: &Options) -> Vec<(&'static str, Pass)> {
+    let mut passes: Vec<(&'static str, Pass)> = vec![];
+    if options.rounding == Rounding::Gptq {
+        passes.push(("weights rounded by second moments", gptq::run));
+        passes.push(("logits without their mean error", shift::run));
     }
+    if options.temperature {
+        passes.push(("probabilities as sure as f32's", temperature::run));
+    }
+    passes
 }

@@ -58,48 +58,48 @@ pub fn run(graph: &mut QuantisationGraph<'_>, calibration: &Calibration<'_>) -> 
     Ok(())
 }
 
+/// The sums of the errors of the int8 network's logits.
 fn errors(
     graph: &QuantisationGraph<'_>,
     calibration: &Calibration<'_>,
     classes: usize,
 ) -> Result<Sums, QuantiseError> {
+    let all = int8_logits(graph, calibration, &calibration.by_content, "correcting the logits")?;
+    let count = all.len();
+    let mut sums = Sums { used: vec![0; classes], held_out: vec![0; classes] };
+    for (index, (&image, logits)) in calibration.by_content.iter().zip(&all).enumerate() {
+        let sums = if is_held_out(index, count) { &mut sums.held_out } else { &mut sums.used };
+        for (sum, (&float, &logit)) in sums.iter_mut().zip(calibration.logits[image].iter().zip(logits)) {
+            *sum += ((f64::from(float) - f64::from(logit)) * SUM_SCALE).round() as i128;
+        }
+    }
+    Ok(sums)
+}
+
+/// The logits of the int8 network as it is so far for each of some images.
+///
+/// # Errors
+/// Images that cannot be read, networks that cannot be run.
+pub(in crate::quantise) fn int8_logits(
+    graph: &QuantisationGraph<'_>,
+    calibration: &Calibration<'_>,
+    images: &[usize],
+    phase: &str,
+) -> Result<Vec<Vec<f32>>, QuantiseError> {
     let target = Target::of_this_machine()?;
     let model = lower(graph)?;
-    let count = calibration.images.len();
     let done = AtomicUsize::new(0);
-    let empty = || Sums { used: vec![0; classes], held_out: vec![0; classes] };
-    (0..count)
-        .into_par_iter()
+    images
+        .par_iter()
         .map_init(
             || Program::compile(&model, &Layers::default(), &target),
-            |program, index| {
+            |program, &image| {
                 let program = program.as_mut().map_err(|error| QuantiseError::Graph(error.to_string()))?;
-                let image = calibration.by_content[index];
-                let float = &calibration.logits[image];
                 let image = calibration.load(&calibration.images[image])?;
-                let outputs = program.run(&Sequential, &image.quantised)?;
-                let logits = Classes::logits(outputs)?;
-                let errors: Vec<i128> = float
-                    .iter()
-                    .zip(logits)
-                    .map(|(&float, &logit)| {
-                        ((f64::from(float) - f64::from(logit)) * SUM_SCALE).round() as i128
-                    })
-                    .collect();
-                let done = done.fetch_add(1, Ordering::Relaxed) + 1;
-                (calibration.progress)("correcting the logits", done, count);
-                Ok((is_held_out(index, count), errors))
+                let logits = Classes::logits(program.run(&Sequential, &image.quantised)?)?.to_vec();
+                (calibration.progress)(phase, done.fetch_add(1, Ordering::Relaxed) + 1, images.len());
+                Ok(logits)
             },
         )
-        .try_fold(empty, |mut sums, image: Result<(bool, Vec<i128>), QuantiseError>| {
-            let (held_out, errors) = image?;
-            let sums_of = if held_out { &mut sums.held_out } else { &mut sums.used };
-            sums_of.iter_mut().zip(errors).for_each(|(sum, error)| *sum += error);
-            Ok(sums)
-        })
-        .try_reduce(empty, |mut all, more| {
-            all.used.iter_mut().zip(more.used).for_each(|(sum, more)| *sum += more);
-            all.held_out.iter_mut().zip(more.held_out).for_each(|(sum, more)| *sum += more);
-            Ok(all)
-        })
+        .collect()
 }
