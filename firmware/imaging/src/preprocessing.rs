@@ -303,6 +303,11 @@ impl Preprocessor {
         self.unturned.resize(if turned { self.pixels.len() } else { 0 }, 0);
     }
 
+    /// How each image is turned.
+    pub fn orientation(&self) -> Orientation {
+        self.orientation
+    }
+
     /// Resizes and crops: RGB bytes, `[height, width, 3]`.
     pub fn crop(&mut self, image: &ImageView<'_>) -> &[u8] {
         self.crop_on(&Sequential, image)

@@ -20,6 +20,9 @@ pub enum Task {
         #[serde(default)]
         activation: Activation,
     },
+    /// Two outputs: `[1, 2]` of f32, the logits of what is typical and of what is not, which have labels,
+    /// and `[1, height, width, 1]` of f32, how far each place of the picture is from what is typical.
+    Anomaly,
     /// Any outputs, for whoever knows what they mean. There need not be labels.
     Tensors,
     /// Maps that a decoder makes boxes of, each of a class that has a label.

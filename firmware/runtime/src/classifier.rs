@@ -7,7 +7,7 @@ use resight_imaging::{ImageView, Orientation, Preprocessor};
 use resight_kernels::Parallel;
 
 use crate::error::RuntimeError;
-use crate::heads::{Classes, Head};
+use crate::heads::{Classes, Head, Inspection};
 use crate::model::Model;
 use crate::program::Program;
 use crate::target::Target;
@@ -17,6 +17,7 @@ use crate::threads::{ThreadPool, ThreadSettings};
 pub struct Classifier {
     program: Program,
     head: Classes,
+    inspection: Option<Inspection>,
     preprocessor: Preprocessor,
     pool: Arc<ThreadPool>,
     target: Target,
@@ -30,15 +31,19 @@ impl Classifier {
     /// # Errors
     /// A network that gives something else than classes; and see [`Model::compile`].
     pub fn new(model: &Model, target: &Target, settings: ThreadSettings) -> Result<Self, RuntimeError> {
-        let Head::Classes(head) = *model.head() else {
+        let Some(head) = model.head().classes() else {
             let cause = match model.head() {
                 Head::Boxes(_) => "the network gives boxes, not classes: choose a model file of a classifier",
                 Head::Mask(_) => "the network gives masks, not classes: choose a model file of a classifier",
-                Head::Tensors | Head::Classes(_) => {
+                Head::Tensors | Head::Classes(_) | Head::Anomaly(_) => {
                     "the network gives tensors, not classes: choose a model file of a classifier"
                 }
             };
             return Err(FileError::content(model.file(), cause).into());
+        };
+        let inspection = match *model.head() {
+            Head::Anomaly(inspection) => Some(inspection),
+            _ => None,
         };
         let pool = Arc::new(ThreadPool::new(settings)?);
         let preprocessor = Preprocessor::new(model.preprocessing())?;
@@ -47,6 +52,7 @@ impl Classifier {
             program: model.compile(&target)?,
             target,
             head,
+            inspection,
             input: vec![0; preprocessor.input_len()],
             preprocessor,
             pool,
@@ -61,6 +67,18 @@ impl Classifier {
     /// What its logits mean.
     pub fn head(&self) -> Classes {
         self.head
+    }
+
+    /// What else the network says where its classes are what is typical and what is not.
+    pub fn inspection(&self) -> Option<Inspection> {
+        self.inspection
+    }
+
+    /// How far each place of the image before is from what is typical, `[height][width]` of the
+    /// [`inspection`](Self::inspection)'s map; empty of other networks.
+    pub fn map(&self) -> &[f32] {
+        let map = self.inspection.and_then(|_| self.program.last().get(1));
+        map.and_then(|map| map.slice().ok()).unwrap_or_default()
     }
 
     /// What it was compiled for.

@@ -54,7 +54,7 @@ mod threads;
 pub use classifier::Classifier;
 pub use error::RuntimeError;
 pub use heads::{
-    Bounds, BoxHead, Classes, Detection, Detections, Head, HeadError, MaskHead, Prediction, predictions,
+    AnomalousArea, Bounds, BoxHead, Classes, Detection, Detections, Head, HeadError, Inspection, MaskHead, Prediction, predictions,
     sigmoid, softmax, top_k,
 };
 pub use layer::{Description, Layer, PackedLayer};

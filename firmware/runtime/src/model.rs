@@ -191,7 +191,7 @@ impl Model {
         for golden in &self.golden {
             let fits = match (&self.head, &golden.expected) {
                 (Head::Classes(classes), Expected::Logits(logits)) => logits.len() == classes.len(),
-                (Head::Tensors | Head::Boxes(_) | Head::Mask(_), Expected::Tensors(tensors)) => {
+                (Head::Anomaly(_) | Head::Tensors | Head::Boxes(_) | Head::Mask(_), Expected::Tensors(tensors)) => {
                     tensors.iter().map(Vec::len).eq(outputs.iter().map(TensorFact::bytes))
                 }
                 _ => false,
@@ -230,6 +230,7 @@ impl Model {
     pub fn task(&self) -> Task {
         match &self.head {
             Head::Classes(classes) => Task::Classes { activation: classes.activation() },
+            Head::Anomaly(_) => Task::Anomaly,
             Head::Tensors => Task::Tensors,
             Head::Boxes(boxes) => {
                 Task::Boxes { outputs: boxes.maps().to_vec(), decoder: boxes.decoder().clone() }

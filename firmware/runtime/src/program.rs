@@ -294,6 +294,11 @@ impl Program {
         self.outputs.iter().map(|&value| &self.values[value].fact)
     }
 
+    /// What the last run gave; before the first, zeros.
+    pub fn last(&self) -> Outputs<'_> {
+        Outputs(self)
+    }
+
     /// Bytes of activations and scratch memory.
     pub fn working_bytes(&self) -> usize {
         self.arena.len() + self.scratch.len()

@@ -4,7 +4,10 @@
 mod common;
 
 use resight_fixtures::Random;
-use resight_runtime::layers::{Add, AveragePool, Channels, Concat, Multiply, Pad, Table, Upsample, View};
+use resight_runtime::layers::{
+    Add, Anomaly, AveragePool, Channels, Concat, Mahalanobis, Multiply, NearestNeighbour, Pad, Table,
+    Upsample, View,
+};
 use resight_runtime::{Layers, Quantisation, Target};
 use tract_nnef::internal::*;
 
@@ -353,4 +356,113 @@ fn what_does_not_fit_is_refused() {
     }
     let error = Add::new(quantisation(1e30, 0), quantisation(1.0, 0), quantisation(1e-30, 0)).unwrap_err();
     assert!(error.to_string().starts_with("no sum of scales"), "{error}");
+}
+
+/// The only output of a graph as numbers, which are the same in all ways.
+fn distances(graph: &TypedModel) -> Vec<f32> {
+    let bytes: Vec<u8> = run(graph).into_iter().map(i8::cast_unsigned).collect();
+    bytes.as_chunks::<4>().0.iter().map(|bytes| f32::from_ne_bytes(*bytes)).collect()
+}
+
+#[test]
+fn places_are_compared_with_what_is_typical_of_them() {
+    let mut random = Random::new(21);
+    let (places, rows) = (9 * 7, 2);
+    let weights = random.weights(places * rows * 3);
+    let bias: Vec<i32> = (0..places * rows).map(|_| random.below(4000) as i32 - 2000).collect();
+    let scale: Vec<f32> = (0..places * rows).map(|_| 0.001 * (1 + random.below(9)) as f32).collect();
+    let layer = Mahalanobis {
+        weights: tensor(&[places, rows, 3], &weights),
+        bias: tensor(&[places, rows], &bias),
+        scale: tensor(&[places, rows], &scale),
+    };
+    let found = distances(&graph(|model, image| model.wire_node("map", layer, &[image]).unwrap()[0]));
+    for (place, (found, pixel)) in found.iter().zip(input().chunks_exact(3)).enumerate() {
+        let row = |row: usize| {
+            let at = place * rows + row;
+            let products =
+                weights[at * 3..][..3].iter().zip(pixel).map(|(&a, &b)| i32::from(a) * i32::from(b));
+            f64::from(products.sum::<i32>() + bias[at]) * f64::from(scale[at])
+        };
+        let expected = (row(0).powi(2) + row(1).powi(2)).sqrt();
+        assert!(
+            (f64::from(*found) - expected).abs() < 1e-5 * expected.max(1.0),
+            "{place}: {found} {expected}"
+        );
+    }
+}
+
+#[test]
+fn places_are_compared_with_the_nearest_that_is_known() {
+    // More rows than are multiplied at a time.
+    let memory = Random::new(22).weights(300 * 3);
+    let layer = NearestNeighbour { memory: tensor(&[300, 3], &memory), scale: 0.25 };
+    let found = distances(&graph(|model, image| model.wire_node("map", layer, &[image]).unwrap()[0]));
+    for (found, pixel) in found.iter().zip(input().chunks_exact(3)) {
+        let square = |row: &[i8]| -> i32 {
+            row.iter().zip(pixel).map(|(&a, &b)| (i32::from(a) - i32::from(b)).pow(2)).sum()
+        };
+        let nearest = memory.chunks_exact(3).map(square).min().unwrap();
+        assert_eq!(*found, (nearest as f32).sqrt() * 0.25);
+    }
+}
+
+#[test]
+fn an_anomaly_has_a_logit_and_a_map() {
+    let memory = Random::new(23).weights(3);
+    let graph = graph(|model, image| {
+        let nearest = NearestNeighbour { memory: tensor(&[1, 3], &memory), scale: 0.01 };
+        let map = model.wire_node("map", nearest, &[image]).unwrap()[0];
+        model.wire_node("anomaly", Anomaly { farthest: 3, threshold: 1.0, slope: 4.0 }, &[map]).unwrap()[0]
+    });
+    let found = distances(&graph);
+    assert_eq!(found.len(), 2);
+    let mut map: Vec<f32> = input()
+        .chunks_exact(3)
+        .map(|pixel| {
+            let square = pixel.iter().zip(&memory).map(|(&a, &b)| (i32::from(a) - i32::from(b)).pow(2));
+            (square.sum::<i32>() as f32).sqrt() * 0.01
+        })
+        .collect();
+    map.sort_by(|a, b| b.total_cmp(a));
+    let expected = 4.0 * ((map[0] + map[1] + map[2]) / 3.0).ln();
+    assert!(found[0] == 0.0 && (found[1] - expected).abs() < 1e-4, "{found:?} {expected}");
+}
+
+#[test]
+fn anomalies_that_do_not_fit_are_refused() {
+    let refusal = |layer: Box<dyn TypedOp>| {
+        let mut model = TypedModel::default();
+        let image = model.add_source("image", DatumType::I8.fact([1, 9, 7, 3])).unwrap();
+        format!("{:#}", model.wire_node("map", layer, &[image]).unwrap_err())
+    };
+    let zeros = |shape: &[usize]| tensor(shape, &vec![0_i8; shape.iter().product()]);
+    let places = |weights: &[usize], rows: &[usize]| {
+        let count = rows.iter().product();
+        Box::new(Mahalanobis {
+            weights: zeros(weights),
+            bias: tensor(rows, &vec![0_i32; count]),
+            scale: tensor(rows, &vec![1_f32; count]),
+        })
+    };
+    let cases: [(Box<dyn TypedOp>, &str); 5] = [
+        (
+            places(&[62, 2, 3], &[62, 2]),
+            "the weights are for 62 places of 3 features, the input has 9 x 7 of 3",
+        ),
+        (places(&[63, 2, 3], &[63, 1]), "the bias has the shape [63, 1], not [63, 2]"),
+        (
+            Box::new(NearestNeighbour { memory: zeros(&[5, 4]), scale: 1.0 }),
+            "the memory is of 4 features, the input has 3",
+        ),
+        (
+            Box::new(NearestNeighbour { memory: zeros(&[5, 3]), scale: 0.0 }),
+            "the scale of distances is 0, no positive number",
+        ),
+        (Box::new(Anomaly { farthest: 1, threshold: 1.0, slope: 1.0 }), "expected an input of F32, found I8"),
+    ];
+    for (layer, expected) in cases {
+        let error = refusal(layer);
+        assert!(error.contains(expected), "{error}");
+    }
 }

@@ -23,7 +23,7 @@ pub struct Backbone {
 
 /// Where the numbers of a tensor get their meaning: the node that made it, or one before it that only
 /// moved them.
-fn quantisation(graph: &TypedModel, mut outlet: OutletId) -> Option<Quantisation> {
+pub(crate) fn quantisation(graph: &TypedModel, mut outlet: OutletId) -> Option<Quantisation> {
     loop {
         let node: &TypedNode = &graph.nodes[outlet.node];
         if let Some(layer) = node.op_as::<Convolution>() {

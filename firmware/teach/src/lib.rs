@@ -12,9 +12,14 @@
 //!    finds out how well it works ([`Figures`]) and learns from all photographs.
 //! 4. [`Rounded`] holds the weights in 8 bits; [`network`] makes the graph, [`golden`] its golden vectors.
 //!
+//! From photographs of good parts alone, [`inspect`] learns what is typical of the features of middle
+//! stages, the [`Patches`]; [`inspection`] makes a network of it that says whether a picture is typical,
+//! and where it is not.
+//!
 //! Everything follows from the photographs, the settings and their seeds: the same bits whatever the
 //! threads.
 
+mod anomaly;
 mod backbone;
 mod duplicates;
 mod error;
@@ -29,6 +34,11 @@ mod solver;
 mod statistics;
 mod views;
 
+pub use anomaly::{
+    ANOMALY, COMPONENTS, Comparison, Components, Coreset, DefectFigures, GOOD, Inspected, InspectionFigures,
+    InspectionLesson, InspectionSettings, PatchExtractor, Patches, Places, Typical, inspect, inspection,
+    inspection_golden,
+};
 pub use backbone::{Backbone, Extractor};
 pub use duplicates::{REACH, SIDE, Thumbnail, groups, thumbnail};
 pub use error::TeachError;

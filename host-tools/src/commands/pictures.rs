@@ -10,7 +10,7 @@ use resight_imaging::{Channels, Fit, MAX_INPUT_SIDE, Preprocessing};
 
 /// What the network is given for a picture; found out from the network and the files beside it
 /// where nothing is said.
-#[derive(Debug, Args, Default, PartialEq)]
+#[derive(Debug, Clone, Args, Default, PartialEq)]
 pub(crate) struct PictureArguments {
     /// What the network was trained to be given: imagenet (or torchvision: ImageNet's mean and
     /// deviation), caffe (BGR less ImageNet's mean), tf (-1 to 1), unit (0 to 1), none (0 to 255),
@@ -44,6 +44,16 @@ impl PictureArguments {
     /// Whether nothing is said.
     pub(crate) fn is_default(&self) -> bool {
         *self == Self::default()
+    }
+
+    /// How pictures are to become as large as the input, if that is all that is said, or if nothing is.
+    pub(crate) fn fit_alone(&self) -> Option<Option<Fit>> {
+        (*self == Self { fit: self.fit, ..Self::default() }).then_some(self.fit)
+    }
+
+    /// With this fit where none is asked for.
+    pub(crate) fn fitted(&self, fit: Fit) -> Self {
+        Self { fit: self.fit.or(Some(fit)), ..self.clone() }
     }
 
     /// With the shorter side resized to `pixels`.

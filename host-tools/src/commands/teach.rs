@@ -1,3 +1,5 @@
+mod normal;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -7,7 +9,7 @@ use clap::Args;
 use resight::classifier::is_onnx;
 use resight::fetch::{Loaded, Settings as Download, download};
 use resight::import::import;
-use resight::quantise::check;
+use resight::quantise::{Progress, check};
 use resight::readable::ReadableImages;
 use resight::teach::job::Digested;
 use resight::teach::{GroupBy, Job, Photographs, Taught, backbone, page};
@@ -18,11 +20,14 @@ use resight_runtime::{Model, Target};
 use resight_teach::{Backbone, Settings, Views};
 use serde_json::json;
 
+use self::normal::ComparisonArgument;
 use super::pictures::PictureArguments;
 use super::{Bars, print_json, print_table, took};
 
 /// Files that are listed on the terminal.
 const LISTED: usize = 8;
+/// Wanted false alarms, percent.
+const FALSE_ALARMS: f64 = 1.0;
 /// Classes whose confusion matrix fits a terminal.
 const MATRIX: usize = 12;
 
@@ -43,7 +48,23 @@ pub(crate) struct Arguments {
     /// the name of a recipe of `resight fetch`.
     backbone: String,
     /// Folder with a folder of photographs for each class.
-    photographs: PathBuf,
+    #[arg(required_unless_present = "normal")]
+    photographs: Option<PathBuf>,
+    /// Instead of classes: learn what is typical of the photographs in this folder, which show good parts
+    /// alone, and find what is not.
+    #[arg(
+        long,
+        value_name = "DIR",
+        conflicts_with_all = ["photographs", "views", "no_mirror", "unknown", "no_unknown"]
+    )]
+    normal: Option<PathBuf>,
+    /// Photographs of defects: nothing is learnt from them, but threshold and figures are.
+    #[arg(long, value_name = "DIR", requires = "normal")]
+    defects: Option<PathBuf>,
+    /// With what each place of a part is compared: places (the same place of the good parts, which lie
+    /// alike) or patches (any place of them) [default: found out].
+    #[arg(long, value_name = "WHAT", requires = "normal")]
+    compare: Option<ComparisonArgument>,
     /// The model file to write.
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
@@ -73,9 +94,10 @@ pub(crate) struct Arguments {
     /// Have no class `unknown`: every picture is one of the classes.
     #[arg(long, conflicts_with = "unknown")]
     no_unknown: bool,
-    /// Wanted share of other classes' pictures above the threshold that is printed for a class, percent.
-    #[arg(long, default_value_t = 1.0, value_name = "PERCENT")]
-    false_alarms: f64,
+    /// Wanted share of other classes' pictures above the threshold that is printed for a class, or of good
+    /// parts that are taken for defects, percent [default: 1; with --defects what tells them apart best].
+    #[arg(long, value_name = "PERCENT")]
+    false_alarms: Option<f64>,
     /// Folder for features and for the quantised network [default: the output with `.cache`].
     #[arg(long, value_name = "DIR")]
     cache: Option<PathBuf>,
@@ -93,7 +115,8 @@ impl Arguments {
     fn check(&self) -> Result<()> {
         ensure!((1..=64).contains(&self.views), "--views {}: 1 to 64 are possible", self.views);
         ensure!((2..=20).contains(&self.folds), "--folds {}: 2 to 20 are possible", self.folds);
-        for (switch, percent) in [("--unknown", self.unknown), ("--false-alarms", self.false_alarms)] {
+        let false_alarms = self.false_alarms.unwrap_or(FALSE_ALARMS);
+        for (switch, percent) in [("--unknown", self.unknown), ("--false-alarms", false_alarms)] {
             ensure!(
                 percent > 0.0 && percent < 50.0,
                 "{switch} {percent}: a share above 0 and below 50 percent is expected"
@@ -126,7 +149,7 @@ impl Arguments {
             folds: self.folds,
             seed: self.seed,
             unknown: (!self.no_unknown).then_some(self.unknown / 100.0),
-            false_alarms: self.false_alarms / 100.0,
+            false_alarms: self.false_alarms.unwrap_or(FALSE_ALARMS) / 100.0,
             ..Settings::default()
         };
         let views = Views { count: self.views, mirror: !self.no_mirror, seed: self.seed };
@@ -136,29 +159,21 @@ impl Arguments {
     pub(crate) fn run(self) -> Result<()> {
         let start = Instant::now();
         self.check()?;
-        let photographs = Photographs::read(&self.photographs, !self.no_unknown)?;
+        match (&self.normal, &self.photographs) {
+            (Some(good), _) => self.teach_normal(good, start),
+            (None, Some(folder)) => self.teach_classes(folder, start),
+            (None, None) => bail!("a folder of photographs is expected; see --help"),
+        }
+    }
+
+    fn teach_classes(&self, folder: &Path, start: Instant) -> Result<()> {
+        let photographs = Photographs::read(folder, !self.no_unknown)?;
         let cache = self.cache()?;
         let source = self.source(&cache)?;
         let bars = Bars::new();
         let progress = |phase: &str, done, total| bars.update(phase, done, total);
         let (model, digested) = if is_onnx(&source) {
-            let imported = import(&source)?;
-            let named = || source.display().to_string();
-            let preprocessing = self.pictures.preprocessing(&imported, &source).with_context(named)?;
-            check(&imported.graph, &preprocessing).with_context(named)?;
-            let digested = Digested::new(&photographs, self.group_by, &progress)?;
-            let files: Vec<PathBuf> = digested.files.iter().map(|(path, _)| path.clone()).collect();
-            let readable = ReadableImages::check(&files, self.strict, &progress)?;
-            let usable: Vec<_> = digested
-                .files
-                .iter()
-                .filter(|(path, _)| {
-                    readable.files.binary_search(path).is_ok() || readable.files.contains(path)
-                })
-                .cloned()
-                .collect();
-            let model = backbone::quantised(&imported, &source, preprocessing, &usable, &cache, &progress)?;
-            (model, digested)
+            self.quantised(&source, &self.pictures, &photographs, &cache, &progress)?
         } else {
             let model = Model::load(&source)?;
             self.fits(model.preprocessing())?;
@@ -184,6 +199,32 @@ impl Arguments {
             }));
         }
         self.print(&taught, start)
+    }
+
+    /// An f32 network, quantised on the photographs.
+    fn quantised(
+        &self,
+        source: &Path,
+        pictures: &PictureArguments,
+        photographs: &Photographs,
+        cache: &Path,
+        progress: Progress<'_>,
+    ) -> Result<(Model, Digested)> {
+        let imported = import(source)?;
+        let named = || source.display().to_string();
+        let preprocessing = pictures.preprocessing(&imported, source).with_context(named)?;
+        check(&imported.graph, &preprocessing).with_context(named)?;
+        let digested = Digested::new(photographs, self.group_by, progress)?;
+        let files: Vec<PathBuf> = digested.files.iter().map(|(path, _)| path.clone()).collect();
+        let readable = ReadableImages::check(&files, self.strict, progress)?;
+        let usable: Vec<_> = digested
+            .files
+            .iter()
+            .filter(|(path, _)| readable.files.binary_search(path).is_ok() || readable.files.contains(path))
+            .cloned()
+            .collect();
+        let model = backbone::quantised(&imported, source, preprocessing, &usable, cache, progress)?;
+        Ok((model, digested))
     }
 
     /// The file of the network, fetched if it is a recipe's.

@@ -25,7 +25,7 @@ use crate::quantise::Progress;
 /// Rows of features that are learnt from at most: with more photographs there are fewer views of each.
 const ROWS: usize = 40_000;
 /// Photographs whose digests the model file lists.
-const LISTED: usize = 2000;
+pub(super) const LISTED: usize = 2000;
 /// Changes when features of the same photograph become others.
 const VERSION: u64 = 1;
 /// The cosine of features from which photographs that look alike in grey are nearly the same.
@@ -115,11 +115,21 @@ pub struct Digested {
     notes: Vec<String>,
 }
 
-fn digest_of(bytes: &[u8]) -> Digest {
+pub(super) fn digest_of(bytes: &[u8]) -> Digest {
     Sha256::digest(bytes).into()
 }
 
 impl Digested {
+    /// The group of each photograph, by what the user says.
+    pub(super) fn groups(&self) -> &[usize] {
+        &self.groups
+    }
+
+    /// What was passed over.
+    pub(super) fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
     /// Reads every file once.
     ///
     /// # Errors
@@ -178,11 +188,11 @@ impl Digested {
     }
 }
 
-fn counted(count: usize) -> String {
+pub(super) fn counted(count: usize) -> String {
     if count == 1 { "1 photograph is".to_owned() } else { format!("{count} photographs are") }
 }
 
-fn named(items: &[String]) -> String {
+pub(super) fn named(items: &[String]) -> String {
     let more = items.len().saturating_sub(NAMED);
     let list = items.iter().take(NAMED).cloned().collect::<Vec<_>>().join(", ");
     if more > 0 { format!("{list} and {more} more") } else { list }
@@ -318,7 +328,7 @@ fn labels_of(names: &[String], unknown: bool) -> Result<Labels> {
 }
 
 /// The folder that all files are in.
-fn common_folder(files: &[(PathBuf, Digest)]) -> PathBuf {
+pub(super) fn common_folder(files: &[(PathBuf, Digest)]) -> PathBuf {
     let mut common = files.first().and_then(|(path, _)| path.parent()).unwrap_or(Path::new("")).to_owned();
     for (path, _) in files {
         while !path.starts_with(&common) && common.pop() {}
@@ -387,7 +397,7 @@ fn compute(
 }
 
 /// The photograph, if it can be read and shows enough.
-fn readable(path: &Path, crop: [u32; 2]) -> Result<RgbImage, String> {
+pub(super) fn readable(path: &Path, crop: [u32; 2]) -> Result<RgbImage, String> {
     let file = path.display().to_string();
     let bytes = fs::read(path).map_err(|error| format!("{file}: cannot read: {error}"))?;
     let image = decode_photograph(&file, &bytes).map_err(|error| error.to_string())?.image;

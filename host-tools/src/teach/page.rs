@@ -1,11 +1,12 @@
 //! The report of teaching as one HTML file, with thumbnails of what went wrong.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use resight_base::files::FileError;
-use resight_teach::{Figures, Share};
+use resight_teach::{Comparison, Figures, Share};
 
 use super::job::Taught;
+use super::normal::Normal;
 use crate::page::{Page, escaped, percent};
 
 /// Thumbnails of each kind.
@@ -29,13 +30,80 @@ fn page(taught: &Taught) -> Page {
     figures(&mut page, &taught.report.figures, &taught.report.backbone);
     thumbnails(&mut page, taught, "Perhaps in the wrong folder", &taught.suspicious());
     thumbnails(&mut page, taught, "Taken for something else", &taught.wrong());
-    if !taught.notes.is_empty() {
+    notes(&mut page, &taught.notes);
+    page
+}
+
+fn notes(page: &mut Page, notes: &[String]) {
+    if !notes.is_empty() {
         page.heading("Notes");
         page.html("<ul>");
-        taught.notes.iter().for_each(|note| page.html(format_args!("<li>{}", escaped(note))));
+        notes.iter().for_each(|note| page.html(format_args!("<li>{}", escaped(note))));
         page.html("</ul>");
     }
+}
+
+/// Writes the report of an inspection.
+///
+/// # Errors
+/// A file that cannot be written.
+pub fn write_inspection(normal: &Normal, output: &Path) -> Result<(), FileError> {
+    inspection(normal).write(output)
+}
+
+fn inspection(normal: &Normal) -> Page {
+    let figures = &normal.report.figures;
+    let compared = match figures.comparison {
+        Comparison::Places => "the same place of the good parts",
+        Comparison::Patches => "patches from anywhere in the good parts",
+    };
+    let mut page = Page::new("resight teach", "What is typical");
+    page.html(format_args!(
+        "<p>{} photographs of good parts, in {} groups; backbone {}. Each of {} x {} places is compared with {compared}. \
+         Of good parts that were not learnt from (cross-validation in {} folds) <b>{}</b> are taken for defects.</p>",
+        figures.photographs,
+        figures.groups,
+        escaped(&normal.report.backbone),
+        figures.places[1],
+        figures.places[0],
+        figures.folds,
+        with_interval(figures.false_alarms)
+    ));
+    if let Some(defects) = figures.defects {
+        page.heading("Defects");
+        page.html(format_args!(
+            "<p>Of {} defects, none of which was learnt from, and the good parts: AUROC <b>{}</b>. With a threshold from \
+             the other half of both, {} of the defects are found, and {} of the good parts are taken for defects.</p>",
+            defects.photographs,
+            percent(defects.auroc),
+            with_interval(defects.found),
+            with_interval(defects.false_alarms)
+        ));
+    }
+    let sorted = |photographs: &[(PathBuf, f64)], farthest: bool| {
+        let mut order = photographs.to_vec();
+        order.sort_by(|a, b| if farthest { b.1.total_cmp(&a.1) } else { a.1.total_cmp(&b.1) });
+        order
+    };
+    distances(&mut page, "Good parts, the farthest first", &sorted(&normal.good, true));
+    distances(&mut page, "Defects, the nearest first", &sorted(&normal.defects, false));
+    notes(&mut page, &normal.notes);
     page
+}
+
+/// Thumbnails with their distances in thresholds.
+fn distances(page: &mut Page, heading: &str, photographs: &[(PathBuf, f64)]) {
+    if photographs.is_empty() {
+        return;
+    }
+    page.heading(heading);
+    for (path, distance) in photographs.iter().take(SHOWN) {
+        let file = path.file_name().unwrap_or_default().to_string_lossy();
+        page.thumbnail(path, &format!("{}<br>{distance:.2} thresholds", escaped(&file)));
+    }
+    if photographs.len() > SHOWN {
+        page.paragraph(&format!("and {} more", photographs.len() - SHOWN));
+    }
 }
 
 /// What teaching found out, as far as the model file holds it.

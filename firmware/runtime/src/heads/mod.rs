@@ -2,6 +2,7 @@
 
 mod boxes;
 mod classes;
+mod inspection;
 mod maps;
 mod mask;
 
@@ -9,6 +10,7 @@ use resight_model_file::{OutputMap, Task};
 
 pub use self::boxes::{Bounds, BoxHead, Detection, Detections};
 pub use self::classes::{Classes, Prediction, predictions, sigmoid, softmax, top_k};
+pub use self::inspection::{AnomalousArea, Inspection};
 pub use self::maps::HeadError;
 pub use self::mask::MaskHead;
 use crate::tensors::TensorFact;
@@ -18,6 +20,8 @@ use crate::tensors::TensorFact;
 pub enum Head {
     /// One logit for each class.
     Classes(Classes),
+    /// Whether a picture is typical, and where it is not.
+    Anomaly(Inspection),
     /// The outputs as they are.
     Tensors,
     /// Maps that boxes are made of.
@@ -36,6 +40,7 @@ impl Head {
             Task::Classes { activation } => {
                 Self::Classes(Classes::new(outputs, activation).map_err(HeadError::Classes)?)
             }
+            Task::Anomaly => Self::Anomaly(Inspection::new(outputs).map_err(HeadError::Classes)?),
             Task::Tensors => Self::Tensors,
             Task::Boxes { outputs: maps, decoder } => {
                 Self::Boxes(BoxHead::new(maps, decoder, outputs, input)?)
@@ -46,10 +51,20 @@ impl Head {
         })
     }
 
+    /// The classes that the first output has logits of, if it has.
+    pub fn classes(&self) -> Option<Classes> {
+        match self {
+            Self::Classes(classes) => Some(*classes),
+            Self::Anomaly(inspection) => Some(inspection.classes()),
+            Self::Tensors | Self::Boxes(_) | Self::Mask(_) => None,
+        }
+    }
+
     /// Classes that the network knows; `None` of one whose outputs are only tensors.
     pub fn class_count(&self) -> Option<usize> {
         match self {
             Self::Classes(classes) => Some(classes.len()),
+            Self::Anomaly(inspection) => Some(inspection.classes().len()),
             Self::Tensors => None,
             Self::Boxes(boxes) => Some(boxes.classes()),
             Self::Mask(mask) => Some(mask.classes()),
@@ -59,7 +74,7 @@ impl Head {
     /// What the maps are; none of a head without maps.
     pub fn maps(&self) -> &[OutputMap] {
         match self {
-            Self::Classes(_) | Self::Tensors => &[],
+            Self::Classes(_) | Self::Anomaly(_) | Self::Tensors => &[],
             Self::Boxes(boxes) => boxes.maps(),
             Self::Mask(mask) => mask.maps(),
         }

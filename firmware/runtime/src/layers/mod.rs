@@ -1,6 +1,7 @@
 //! The layers that a network can have: a registry, and a file for each.
 
 mod add;
+mod anomaly;
 mod average_pool;
 mod channels;
 mod concat;
@@ -10,8 +11,10 @@ mod fill;
 mod global_average;
 mod interleave;
 mod linear;
+mod mahalanobis;
 mod max_pool;
 mod multiply;
+mod nearest_neighbour;
 mod pad;
 mod resize;
 mod table;
@@ -25,6 +28,7 @@ use std::sync::Arc;
 use tract_nnef::internal::*;
 
 pub use self::add::Add;
+pub use self::anomaly::Anomaly;
 pub use self::average_pool::AveragePool;
 pub use self::channels::Channels;
 pub use self::concat::Concat;
@@ -34,8 +38,10 @@ pub use self::fill::Fill;
 pub use self::global_average::GlobalAverage;
 pub use self::interleave::Interleave;
 pub use self::linear::Linear;
+pub use self::mahalanobis::Mahalanobis;
 pub use self::max_pool::MaxPool;
 pub use self::multiply::Multiply;
+pub use self::nearest_neighbour::NearestNeighbour;
 pub use self::pad::Pad;
 pub use self::resize::Resize;
 pub use self::table::Table;
@@ -78,6 +84,9 @@ impl Default for Layers {
             .with::<Fill>()
             .with::<Interleave>()
             .with::<Resize>()
+            .with::<Mahalanobis>()
+            .with::<NearestNeighbour>()
+            .with::<Anomaly>()
     }
 }
 
