@@ -5,7 +5,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use resight_imaging::{ImageView, Preprocessing, Preprocessor, RgbImage};
+use resight_imaging::{
+    ImageView, Orientation, Preprocessing, Preprocessor, Rectangle, RgbImage, clipped, within,
+};
 use resight_model_file::{Activation, Labels};
 use resight_runtime::{Classifier, Model, Target, ThreadSettings, sigmoid, softmax};
 
@@ -168,6 +170,19 @@ impl AnyModel {
             Self::Float(_) => None,
             Self::Int8(model, _) => Some(model.labels()),
         }
+    }
+
+    /// Where the picture before, of `size` (height and width), is least typical, in shares of it: left, top,
+    /// width and height; and how far each place of the network's input is from what is typical, in
+    /// thresholds, row by row. Nothing of a model that does not look for that.
+    pub fn anomaly(&self, size: [u32; 2]) -> Option<(Rectangle, Vec<Vec<f32>>)> {
+        let Self::Int8(model, classifier) = self else { return None };
+        let inspection = classifier.inspection()?;
+        let map = classifier.map();
+        let area = inspection.area(map);
+        let covered = model.preprocessing().covered(size, Orientation::default());
+        let area = clipped(within([area.left, area.top, area.width, area.height], covered));
+        Some((area, map.chunks(inspection.map()[1].max(1)).map(<[f32]>::to_vec).collect()))
     }
 
     /// Computes the logits of one photograph of any size.

@@ -25,6 +25,7 @@ pub mod readable;
 pub mod reference;
 pub mod report;
 pub mod save;
+pub mod separation;
 pub mod synth;
 pub mod tags;
 pub mod tasks;

@@ -187,3 +187,163 @@ fn what_cannot_be_taught_is_refused_with_file_and_remedy() {
     let error = workshop.refused(&[]);
     assert!(error.contains("there is one class, `stripes`"), "{error}");
 }
+
+/// A part on a background of its own: a bright ring, in some noise; a defect has a dark notch in it.
+fn part(number: u64, defect: bool) -> image::RgbImage {
+    let mut random = Random::new(5000 + number);
+    let mut below = |limit: usize| random.below(limit) as u64;
+    let (light, angle) = (150 + below(60), below(4));
+    let noise: Vec<u8> = (0..48 * 48).map(|_| below(12) as u8).collect();
+    image::RgbImage::from_fn(48, 48, |x, y| {
+        let square = x.abs_diff(24).pow(2) + y.abs_diff(24).pow(2);
+        let [left, top] = [[6, 20], [30, 20], [18, 6], [18, 32]][angle as usize];
+        let notch = defect && (left..left + 12).contains(&x) && (top..top + 10).contains(&y);
+        let level = if (100..400).contains(&square) && !notch { light } else { 40 };
+        image::Rgb([level as u8 + noise[(y * 48 + x) as usize]; 3])
+    })
+}
+
+/// A folder with the tiny network and photographs of parts.
+fn parts(good: u64, defects: u64) -> Workshop {
+    let workshop = Workshop::new(1);
+    for (name, count) in [("good", good), ("bad", defects)] {
+        fs::create_dir_all(workshop.path("parts").join(name)).unwrap();
+        for number in 0..count {
+            let path = workshop.path("parts").join(name).join(format!("{number:02}.png"));
+            part(number + if name == "bad" { 500 } else { 0 }, name == "bad").save(path).unwrap();
+        }
+    }
+    workshop
+}
+
+const NORMAL: [&str; 5] = ["teach", "tiny.resight.tar", "--normal", "parts/good", "--json"];
+
+#[test]
+fn good_parts_become_a_model_that_finds_defects_and_says_where() {
+    let workshop = parts(40, 12);
+    let with_defects = ["--defects", "parts/bad", "-o", "mine.resight.tar", "--report", "mine.html"];
+    let taught: Value = serde_json::from_str(&workshop.ok(&[&NORMAL[..], &with_defects].concat())).unwrap();
+    let figures = &taught["inspection"]["figures"];
+    assert_eq!(
+        (&figures["photographs"], &figures["comparison"]),
+        (&40.into(), &"places".into()),
+        "{figures}"
+    );
+    assert!(figures["defects"]["auroc"].as_f64().unwrap() > 0.9, "{figures}");
+    let inspected: Value =
+        serde_json::from_str(&workshop.ok(&["inspect", "mine.resight.tar", "--json"])).unwrap();
+    assert_eq!(inspected["inspection"], taught["inspection"]);
+    let text = workshop.ok(&["inspect", "mine.resight.tar"]);
+    assert!(text.contains("taught from 40 photographs of good parts"), "{text}");
+    let page = fs::read_to_string(workshop.path("mine.html")).unwrap();
+    assert!(page.contains("40 photographs of good parts") && page.contains("nearest first"), "{page}");
+    // Others than those that it was taught with.
+    for number in 0..10 {
+        part(900 + number, false).save(workshop.path(&format!("parts/good/{number:02}.png"))).unwrap();
+        part(800 + number, true).save(workshop.path(&format!("parts/bad/{number:02}.png"))).unwrap();
+    }
+    let evaluate = ["evaluate", "mine.resight.tar", "--images", "parts", "--json"];
+    let result: Value = serde_json::from_str(&workshop.ok(&evaluate)).unwrap();
+    assert_eq!((&result[0]["class"], &result[0]["folders"][0]["name"]), (&"anomaly".into(), &"bad".into()));
+    assert!(result[0]["others"]["auroc"].as_f64().unwrap() > 85.0, "{result}");
+    let classify = ["classify", "mine.resight.tar", "parts/bad/03.png", "--json"];
+    let result: Value = serde_json::from_str(&workshop.ok(&classify)).unwrap();
+    let map = result[0]["anomaly"]["map"].as_array().unwrap();
+    assert_eq!(
+        (map.len(), map[0].as_array().unwrap().len()),
+        (figures["places"][0].as_u64().unwrap() as usize, figures["places"][1].as_u64().unwrap() as usize)
+    );
+    let text = workshop.ok(&["classify", "mine.resight.tar", "parts/bad/03.png"]);
+    assert!(text.contains("anomaly") && text.contains("least typical at"), "{text}");
+}
+
+#[test]
+fn good_parts_give_the_same_bytes_whatever_the_threads() {
+    let workshop = parts(12, 0);
+    let bytes = |name: &str, threads: &str, compare: &str| {
+        let arguments = [&NORMAL[..], &["--compare", compare, "-o", name]].concat();
+        let output = workshop.command(&arguments).env("RAYON_NUM_THREADS", threads).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        fs::read(workshop.path(name)).unwrap()
+    };
+    fs::create_dir(workshop.path("other")).unwrap();
+    for compare in ["places", "patches"] {
+        let first = bytes("mine.resight.tar", "1", compare);
+        assert!(
+            first == bytes("other/mine.resight.tar", "3", compare),
+            "another number of threads: {compare}"
+        );
+    }
+}
+
+#[test]
+fn parts_that_cannot_be_inspected_are_refused_with_folder_and_remedy() {
+    let workshop = parts(4, 2);
+    let refused = |arguments: &[&str]| {
+        let arguments = [&NORMAL[..], &["-o", "mine.resight.tar"], arguments].concat();
+        let output = workshop.command(&arguments).output().unwrap();
+        assert!(!output.status.success() && !workshop.path("mine.resight.tar").exists());
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let error = refused(&[]);
+    assert!(error.contains("there are 4 photographs of good parts: give at least 5"), "{error}");
+    let error = refused(&["--defects", "parts"]);
+    assert!(error.contains("one folder lies in the other"), "{error}");
+    let error = refused(&["--mean", "0.5"]);
+    assert!(error.contains("leave out --preprocess and its kind, except --fit"), "{error}");
+    fs::copy(workshop.path("parts/good/01.png"), workshop.path("parts/bad/copy.png")).unwrap();
+    let error = refused(&["--defects", "parts/bad"]);
+    assert!(error.contains("are the same photograph, in the classes `good` and `anomaly`"), "{error}");
+    let error = refused(&["--compare", "dreams"]);
+    assert!(error.contains("places or patches is expected"), "{error}");
+}
+
+#[test]
+fn what_was_not_taught_is_told_from_what_was() {
+    let workshop = Workshop::new(12);
+    workshop.teach("mine.resight.tar", &[]);
+    fs::create_dir(workshop.path("others")).unwrap();
+    for number in 0..8 {
+        part(number, false).save(workshop.path(&format!("others/{number}.png"))).unwrap();
+    }
+    let evaluate =
+        ["evaluate", "mine.resight.tar", "--images", "photographs", "--unfamiliar", "others", "--json"];
+    let result: Value = serde_json::from_str(&workshop.ok(&evaluate)).unwrap();
+    assert_eq!((&result[0]["class"], &result[0]["others"]["pictures"]), (&"unknown".into(), &8.into()));
+    assert!(result[0]["others"]["auroc"].as_f64().unwrap() > 90.0, "{result}");
+    let mut without = workshop.command(&[
+        "evaluate",
+        "tiny.resight.tar",
+        "--images",
+        "photographs",
+        "--unfamiliar",
+        "others",
+    ]);
+    let error = String::from_utf8(without.output().unwrap().stderr).unwrap();
+    assert!(error.contains("it has no class `unknown`: teach it without --no-unknown"), "{error}");
+}
+
+#[test]
+fn a_recipe_is_a_backbone() {
+    let workshop = Workshop::new(6);
+    workshop.ok(&["synth", "tiny-basic", "-o", "net.onnx"]);
+    let bytes = fs::metadata(workshop.path("net.onnx")).unwrap().len();
+    let digest = resight_model_file::sha256_of_file(&workshop.path("net.onnx")).unwrap();
+    let labels: String = (0..10).map(|class| format!("n{class:08} thing {class}\n")).collect();
+    fs::write(workshop.path("labels.txt"), &labels).unwrap();
+    // Nothing listens at its address: the network that it names is there already.
+    let recipe = format!(
+        "name = \"tiny\"\ndescription = \"A tiny network\"\npage = \"https://127.0.0.1:1/\"\n\
+         licence = \"none\"\n[network]\nfile = \"net.onnx\"\nbytes = {bytes}\nsha256 = \"{digest}\"\n\
+         urls = [\"https://127.0.0.1:1/net.onnx\"]\n[labels]\nfile = \"labels.txt\"\n[preprocessing]\n\
+         resize_shorter = 36\ncrop = [32, 32]\nmean = [0.485, 0.456, 0.406]\n\
+         standard_deviation = [0.229, 0.224, 0.225]\n"
+    );
+    fs::write(workshop.path("tiny.toml"), recipe).unwrap();
+    let teach = ["teach", "tiny.toml", "photographs", "-o", "mine.resight.tar", "--views", "2", "--json"];
+    let taught: Value = serde_json::from_str(&workshop.ok(&teach)).unwrap();
+    assert_eq!(taught["computed"], 12);
+    let inspected: Value =
+        serde_json::from_str(&workshop.ok(&["inspect", "mine.resight.tar", "--json"])).unwrap();
+    assert_eq!(inspected["provenance"]["source_sha256"], digest);
+}

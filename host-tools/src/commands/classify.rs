@@ -49,6 +49,7 @@ impl Arguments {
             let logits = model.logits(&image)?;
             let probabilities = model.probabilities(&logits);
             let best = top_k(&logits, self.top.get());
+            let anomaly = model.anomaly([image.height(), image.width()]);
             if self.json {
                 let classes: Vec<_> = best
                     .iter()
@@ -61,7 +62,11 @@ impl Arguments {
                         })
                     })
                     .collect();
-                results.push(json!({ "image": path, "treatment": treatment, "classes": classes }));
+                let mut result = json!({ "image": path, "treatment": treatment, "classes": classes });
+                if let Some((area, map)) = anomaly {
+                    result["anomaly"] = json!({ "area": area, "map": map });
+                }
+                results.push(result);
                 continue;
             }
             let treatment = if treatment.is_empty() { treatment } else { format!("  ({treatment})") };
@@ -71,6 +76,13 @@ impl Arguments {
                     "  {:6.2} %  {class:>4}  {}",
                     probabilities[class] * 100.0,
                     model.name(class)
+                ))?;
+            }
+            if let Some((area, _)) = anomaly {
+                let [left, top, width, height] = area.map(|share| share * 100.0);
+                print_line(format_args!(
+                    "  least typical at {left:.1} % from the left and {top:.1} % from the top, {width:.1} % wide and \
+                     {height:.1} % high"
                 ))?;
             }
         }

@@ -3,10 +3,13 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, ensure};
 use clap::Args;
 use resight::boxes;
+use resight::classifier::is_onnx;
 use resight::decisions::Decisions;
 use resight::evaluate::evaluate;
 use resight::masks;
+use resight::separation::{Folder, good_and_others, is_inspection, separate};
 use resight_base::console::print_line;
+use resight_imaging::ImageFolder;
 use resight_model_file::Labels;
 use resight_runtime::Target;
 
@@ -35,7 +38,11 @@ network gets decoder and preprocessing of the first int8 model.
 Of a network whose classes do not exclude each other (sigmoid) the lines are `file class;class`, or
 `file` alone; CSV files may have a column of 0 and 1 for each class. mAP is the mean over the classes
 of the average precision, F1 is 2 * right / (said + shown), over all decisions (micro) or the mean of
-the classes (macro).")]
+the classes (macro).
+
+A model of `resight teach` that finds anomalies is evaluated on a folder with `good` and one folder or
+more of defects. With --unfamiliar, pictures of --images are those that the model was taught, and
+AUROC says how often one of the others is more `unknown` than one of them.")]
 pub(crate) struct Arguments {
     /// Models: `.onnx` files run in f32, `.resight.tar` files in int8.
     #[arg(required = true)]
@@ -47,6 +54,10 @@ pub(crate) struct Arguments {
     /// of PNG files of the pictures' names, whose grey levels are classes and 255 none.
     #[arg(long, value_name = "FILE|DIR", conflicts_with = "strict")]
     annotations: Option<PathBuf>,
+    /// Folder with pictures of none of the classes; may be given several times. Says how well the class
+    /// `unknown` tells them from those of --images.
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["threshold", "annotations"])]
+    unfamiliar: Vec<PathBuf>,
     /// End with an error at a picture that cannot be read, instead of passing it over.
     #[arg(long)]
     strict: bool,
@@ -63,7 +74,7 @@ pub(crate) struct Arguments {
 impl Arguments {
     /// The defaults with these files.
     pub(crate) fn new(models: Vec<PathBuf>, images: PathBuf) -> Self {
-        Self { models, images, annotations: None, strict: false, threshold: None, json: false }
+        Self { models, images, annotations: None, unfamiliar: vec![], strict: false, threshold: None, json: false }
     }
 
     pub(crate) fn run(self) -> Result<()> {
@@ -75,6 +86,11 @@ impl Arguments {
             return if annotations.is_dir() { self.masks(annotations) } else { self.boxes(annotations) };
         }
         let (bars, target) = (Bars::new(), Target::of_this_machine()?);
+        let inspections = self.models.iter().filter(|path| !is_onnx(path)).map(|path| is_inspection(path));
+        let inspections: Vec<bool> = inspections.collect::<Result<_>>()?;
+        if !self.unfamiliar.is_empty() || inspections.contains(&true) {
+            return self.separate(&bars, &target);
+        }
         let progress = |phase: &str, done, total| bars.update(phase, done, total);
         let evaluated =
             evaluate(&self.models, &self.images, self.strict, self.threshold, &target, &progress)?;
@@ -176,6 +192,53 @@ impl Arguments {
             print_table(&["class", "pixels", "IoU %"], &rows)?;
         }
         Ok(())
+    }
+}
+
+impl Arguments {
+    /// How well the models tell apart what they were taught and what not, or good parts and defects.
+    fn separate(&self, bars: &Bars, target: &Target) -> Result<()> {
+        let progress = |phase: &str, done, total| bars.update(phase, done, total);
+        let folder = |path: &PathBuf| -> Result<Folder> {
+            let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
+            Ok(Folder { name, files: ImageFolder::read(path)?.files })
+        };
+        let (pictures, others) = if self.unfamiliar.is_empty() {
+            good_and_others(&self.images)?
+        } else {
+            let others = self.unfamiliar.iter().map(folder).collect::<Result<_>>()?;
+            (ImageFolder::read(&self.images)?.files, others)
+        };
+        let mut results = vec![];
+        for model in &self.models {
+            let (result, notes) = separate(model, &pictures, &others, self.strict, target, &progress)?;
+            // The same of each model.
+            notes.iter().filter(|_| results.is_empty()).for_each(|note| log::info!("{note}"));
+            results.push(result);
+        }
+        bars.finish();
+        if self.json {
+            return print_json(&results);
+        }
+        let mut rows = vec![];
+        for result in &results {
+            for others in result.folders.iter().chain([&result.others]) {
+                rows.push(vec![
+                    result.model.clone(),
+                    others.name.clone(),
+                    others.pictures.to_string(),
+                    format!("{:.2}", others.auroc),
+                    format!("{:.1}", others.found),
+                    result.pictures.to_string(),
+                    format!("{:.1}", result.false_alarms),
+                ]);
+            }
+        }
+        let class = results.first().map_or("", |result| result.class.as_str());
+        print_table(
+            &["model", "others", "images", "AUROC %", &format!("{class} %"), "images", "false alarms %"],
+            &rows,
+        )
     }
 }
 

@@ -3,11 +3,11 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::Args;
 use resight::coverage::int8_mac_coverage_percent;
-use resight::teach::TaughtReport;
 use resight::teach::page::with_interval;
+use resight::teach::{InspectionReport, TaughtReport};
 use resight_base::console::print_line;
 use resight_model_file::{Activation, PublicKey};
-use resight_runtime::{Classes, Head, Isa, Model, StepInfo, Target, TensorFact};
+use resight_runtime::{Classes, Isa, Model, StepInfo, Target, TensorFact};
 use serde_json::{Value, json};
 
 use super::{megabytes, print_json, print_table};
@@ -53,7 +53,7 @@ struct Inspected<'a> {
     steps: Vec<StepInfo>,
     input: [usize; 3],
     /// None of a network whose outputs are not classes.
-    classes: Option<&'a Classes>,
+    classes: Option<Classes>,
     /// Types and shapes.
     outputs: Vec<String>,
     /// What another CPU would do is known but for its memory.
@@ -71,10 +71,7 @@ impl<'a> Inspected<'a> {
             isa,
             steps: if here { program.steps() } else { model.steps_on(isa)? },
             input: program.input_shape(),
-            classes: match model.head() {
-                Head::Classes(classes) => Some(classes),
-                Head::Tensors | Head::Boxes(_) | Head::Mask(_) => None,
-            },
+            classes: model.head().classes(),
             outputs: program.outputs().map(TensorFact::to_string).collect(),
             working_bytes: here.then(|| program.working_bytes()),
             coverage_percent: int8_mac_coverage_percent(model.graph())?,
@@ -106,7 +103,7 @@ impl<'a> Inspected<'a> {
             "name": self.model.name(),
             "isa": self.isa.name(),
             "input": self.input,
-            "classes": self.classes.map(Classes::len),
+            "classes": self.classes.map(|classes| classes.len()),
             "activation": self.classes.map(|classes| classes.activation().name()),
             "outputs": self.outputs,
             "macs": self.macs(),
@@ -116,6 +113,7 @@ impl<'a> Inspected<'a> {
             "preprocessing": self.model.preprocessing(),
             "provenance": self.model.provenance(),
             "taught": self.model.report()["taught"],
+            "inspection": self.model.report()["inspection"],
             "signed_by": self.model.signer().map(PublicKey::fingerprint),
             "layers": steps,
         }))
@@ -168,6 +166,31 @@ impl<'a> Inspected<'a> {
         Ok(())
     }
 
+    /// What good parts an inspection was taught from, if `resight teach --normal` did.
+    fn print_inspection(&self) -> Result<()> {
+        let report = self.model.report()["inspection"].clone();
+        let Ok(inspection) = serde_json::from_value::<InspectionReport>(report) else { return Ok(()) };
+        let figures = &inspection.figures;
+        print_line(format_args!(
+            "taught from {} photographs of good parts (sha256 with those of defects {}), seed {}, grouped by {}; \
+             {} million multiplications beside the backbone's {} million",
+            figures.photographs,
+            inspection.photographs_sha256,
+            inspection.seed,
+            inspection.group_by,
+            inspection.macs / 1_000_000,
+            inspection.backbone_macs / 1_000_000
+        ))?;
+        let on_defects = figures.defects.map_or(String::new(), |defects| {
+            format!("; AUROC {:.1} % on {} defects", defects.auroc * 100.0, defects.photographs)
+        });
+        print_line(format_args!(
+            "{} false alarms by cross-validation{on_defects}; `--json` has the rest",
+            with_interval(figures.false_alarms)
+        ))?;
+        Ok(())
+    }
+
     fn print_summary(&self) -> Result<()> {
         let Self { model, isa, input: [height, width, channels], classes, outputs, .. } = self;
         let gives = match classes {
@@ -196,6 +219,7 @@ impl<'a> Inspected<'a> {
             provenance.source, provenance.source_sha256
         ))?;
         self.print_taught()?;
+        self.print_inspection()?;
         match model.signer() {
             // Whose key it is, only a file from elsewhere can say.
             Some(key) => {
