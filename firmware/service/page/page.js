@@ -696,6 +696,26 @@ function parts(view, width, height) {
   return areas.map(({ name, area }) => ({ name, inner: seen({ ...view, region: area }, width, height).inner }));
 }
 
+// How far each place is from what is typical, in thresholds: red where it is far, and a frame around the
+// farthest if that is an anomaly.
+function drawAnomalies(pen, image, unit) {
+  const within = ([left, top, width, height]) => [left * image.width, top * image.height, width * image.width, height * image.height];
+  for (const { map, size: [rows, columns], covers, area, probability } of (figures.length && own(figures.at(-1)).anomalies) || []) {
+    const [left, top, width, height] = within(covers);
+    const [wide, high] = [width / columns, height / rows];
+    map.forEach((far, index) => {
+      const strength = Math.min(1, Math.max(0, far - 0.7));
+      if (!strength) return;
+      pen.fillStyle = `rgb(255 40 0 / ${(strength * 0.6).toFixed(2)})`;
+      pen.fillRect(left + (index % columns) * wide, top + Math.floor(index / columns) * high, wide, high);
+    });
+    if (probability < 0.5) continue;
+    pen.lineWidth = 3 * unit;
+    pen.strokeStyle = "#ff2800";
+    pen.strokeRect(...within(area));
+  }
+}
+
 function drawPicture() {
   if (!picture || !state) return;
   const { image, top } = picture;
@@ -718,6 +738,7 @@ function drawPicture() {
   for (const { inner } of seenParts) pen.rect(...inner);
   pen.fill("evenodd");
   const unit = width / 640;
+  drawAnomalies(pen, image, unit);
   const turned = pen.getTransform();
   for (const { name, inner } of seenParts) {
     pen.setTransform(turned);

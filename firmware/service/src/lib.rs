@@ -51,7 +51,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use clap::{Args, Parser, Subcommand};
 use config::Config;
 use resight_base::console::{complain, is_closed, print, print_line};
-use resight_imaging::{ImageView, Photograph, Region, read_photograph};
+use resight_imaging::{ImageView, Orientation, Photograph, Region, clipped, read_photograph, within};
 use resight_runtime::{Classifier, Model, Target, ThreadSettings};
 
 use crate::camera::Wanted;
@@ -304,14 +304,26 @@ impl Classify {
         }
         let start = Instant::now();
         let head = classifier.head();
-        let logits = classifier.classify(&ImageView::of(&image)?)?;
+        let view = ImageView::of(&image)?;
+        let logits = classifier.classify(&view)?.to_vec();
         log::info!("classified in {:.1} ms", start.elapsed().as_secs_f64() * 1e3);
-        for prediction in head.predictions(logits, self.top) {
+        for prediction in head.predictions(&logits, self.top) {
             print_line(format_args!(
                 "{:6.2} %  {:>4}  {}",
                 prediction.probability * 100.0,
                 prediction.class,
                 model.labels().name(prediction.class).unwrap_or_default()
+            ))?;
+        }
+        if let Some(inspection) = classifier.inspection() {
+            let area = inspection.area(classifier.map());
+            let covered = model.preprocessing().covered(view.size(), Orientation::default());
+            let [left, top, width, height] =
+                clipped(within([area.left, area.top, area.width, area.height], covered))
+                    .map(|share| share * 100.0);
+            print_line(format_args!(
+                "least typical at {left:.1} % from the left and {top:.1} % from the top, {width:.1} % wide and \
+                 {height:.1} % high"
             ))?;
         }
         Ok(())

@@ -224,6 +224,10 @@ pub struct Figures {
     /// What the last frame showed in each region, where there are several.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub regions: Vec<RegionFigures>,
+    /// What was not typical in the last frame, of a model that looks for that; one for each region, where
+    /// there are several.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub anomalies: Vec<AnomalyFigures>,
     /// Each camera, where there are several; the other figures are those of all of them together then.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub camera_figures: Vec<CameraFigures>,
@@ -251,6 +255,10 @@ pub struct CameraFigures {
     /// What that showed in each region, where there are several.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub regions: Vec<RegionFigures>,
+    /// What was not typical in its last frame, of a model that looks for that; one for each region, where
+    /// there are several.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub anomalies: Vec<AnomalyFigures>,
     /// What is counted of it, by name.
     #[serde(flatten)]
     pub counts: Map<String, Value>,
@@ -297,6 +305,24 @@ pub struct RegionFigures {
     pub probability: f64,
     /// Preprocessing and network, the last time that it was classified.
     pub inference_ms: f64,
+}
+
+/// What is not typical in a frame, or in a region of it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AnomalyFigures {
+    /// The region, where there are several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub region: Option<String>,
+    /// That there is an anomaly, `0..=1`: the score of the class `anomaly`.
+    pub probability: f64,
+    /// What is around the place that is least typical: left, top, width and height, as shares of the frame.
+    pub area: [f64; 4],
+    /// What the map covers, likewise; margins of a letterbox lie beyond the frame.
+    pub covers: [f64; 4],
+    /// Height and width of the map.
+    pub size: [usize; 2],
+    /// How far each place is from what is typical, row by row; the threshold is 1.
+    pub map: Vec<f64>,
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use resight_imaging::Rectangle;
 use serde_json::{Value, json};
 
 use crate::judge::EventKind;
@@ -17,6 +18,8 @@ pub(crate) struct Event {
     pub(crate) latency: Duration,
     /// Whether the lines stay at their safe levels.
     pub(crate) dry_run: bool,
+    /// Where a frame is least typical, in shares of it, of a model that looks for that.
+    pub(crate) area: Option<Rectangle>,
     pub(crate) names: SharedNames,
 }
 
@@ -44,6 +47,9 @@ impl Event {
                     value["region"] = json!(region);
                 }
                 value["score"] = json!(change.score);
+                if let Some(area) = self.area {
+                    value["area"] = json!(area);
+                }
                 value["latency_ms"] = json!(self.latency.as_secs_f64() * 1e3);
                 if self.dry_run {
                     value["dry_run"] = json!(true);

@@ -8,7 +8,7 @@ use anyhow::Result;
 use jiff::tz::TimeZone;
 use resight_imaging::{FrameDecoder, ImagingError};
 use resight_model_file::Activation;
-use resight_runtime::{Classifier, RuntimeError, Target};
+use resight_runtime::{Classifier, Inspection, RuntimeError, Target};
 
 use super::capture::CameraLink;
 use super::mailbox::{CameraRules, JudgeMail, Judgement, NewRules, Slot, Taken};
@@ -122,6 +122,10 @@ impl Engine {
             let Some(input) = sight.look(&*threads, &image, must)? else { continue };
             scores.copy_from_slice(classifier.logits(input)?);
             head.probabilities(scores);
+            if let Some(inspection) = classifier.inspection() {
+                let probability = scores.get(Inspection::ANOMALY).copied().unwrap_or_default();
+                sight.inspected(&image, inspection, classifier.map(), probability);
+            }
             sight.classified(begin.elapsed());
             new += 1;
         }
@@ -270,6 +274,9 @@ impl<J: Judging> InferStage<J> {
         let viewpoint = &mut engine.viewpoints[camera];
         // A long pause after a long inference is no reason to give up the lines.
         viewpoint.memory.next = begin + viewpoint.pace.interval(took).min(viewpoint.stale / 2);
+        // Before the rules are judged: an event says where.
+        let anomalies = viewpoint.sights.iter().filter_map(|sight| sight.anomaly.as_ref());
+        viewpoint.link.board.set_anomalies(anomalies);
         if !self.judge(viewpoint, camera, activation) {
             return false;
         }

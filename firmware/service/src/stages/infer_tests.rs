@@ -450,3 +450,154 @@ fn a_capture_stage_that_hangs_is_not_hidden_by_the_other_cameras() {
     jig.engine.viewpoints[1].link.frames.close();
     assert!(jig.engine.is_looked_for(seconds(111), None));
 }
+
+/// The smallest network with something else at its end, as a model file of this task and with these labels.
+fn model_with_another_end(
+    folder: &Path,
+    task: resight_model_file::Task,
+    labels: &str,
+    wire: impl FnOnce(&mut resight_runtime::tract::TypedModel) -> Vec<resight_runtime::tract::OutletId>,
+) {
+    use resight_model_file::{Expected, Golden, Labels};
+    use resight_runtime::{Model, ModelParts, Sequential};
+    let model = Model::from_bytes("m.tar", resight_fixtures::TINY_MODEL.to_vec()).unwrap();
+    let mut graph = model.graph().clone();
+    let outputs = wire(&mut graph);
+    graph.select_output_outlets(&outputs).unwrap();
+    let mut program =
+        resight_runtime::Program::compile(&graph, model.layers(), &Target::reference()).unwrap();
+    let input = model.golden()[0].input.clone();
+    let outputs = program.run(&Sequential, &input).unwrap();
+    let expected = match task {
+        resight_model_file::Task::Classes { .. } => {
+            Expected::Logits(outputs.get(0).unwrap().slice::<f32>().unwrap().to_vec())
+        }
+        _ => Expected::Tensors(outputs.iter().map(|output| output.little_endian()).collect()),
+    };
+    let parts = ModelParts {
+        name: "another",
+        layers: model.layers(),
+        graph: &graph,
+        task,
+        labels: &Labels::parse("", labels.as_bytes()).unwrap(),
+        preprocessing: model.preprocessing(),
+        provenance: model.provenance(),
+        report: model.report(),
+        golden: &[Golden { input, expected }],
+    };
+    parts.write(&folder.join("m.tar")).unwrap();
+}
+
+/// The node before the global average, and the average.
+fn ends(graph: &resight_runtime::tract::TypedModel) -> [resight_runtime::tract::OutletId; 2] {
+    let average =
+        graph.nodes.iter().find(|node| node.op_is::<resight_runtime::layers::GlobalAverage>()).unwrap();
+    [average.inputs[0], average.id.into()]
+}
+
+/// A model that finds anomalies: whatever is not zero.
+fn model_of_anomalies(folder: &Path) {
+    use resight_runtime::layers::{Anomaly, NearestNeighbour};
+    use resight_runtime::tract::{IntoArcTensor, SpecialOps, Tensor};
+    model_with_another_end(folder, resight_model_file::Task::Anomaly, "good\nanomaly\n", |graph| {
+        let [features, _] = ends(graph);
+        let channels = graph.outlet_fact(features).unwrap().shape.as_concrete().unwrap()[3];
+        let memory = Tensor::from_shape(&[1, channels], &vec![0_i8; channels]).unwrap().into_arc_tensor();
+        let map = graph.wire_node("map", NearestNeighbour { memory, scale: 0.02 }, &[features]).unwrap()[0];
+        let anomaly = Anomaly { farthest: 2, threshold: 1.0, slope: 5.0 };
+        let logits = graph.wire_node("anomaly", anomaly, &[map]).unwrap()[0];
+        vec![logits, map]
+    });
+}
+
+/// A model with the class `unknown`, of whatever is not like one taught picture.
+fn model_with_unknown(folder: &Path) {
+    use resight_runtime::layers::{Linear, Unknown};
+    use resight_runtime::tract::{IntoArcTensor, SpecialOps, Tensor, tensor1};
+    let labels: String =
+        (0..10).map(|class| format!("thing_{class}\n")).chain(["unknown\n".into()]).collect();
+    model_with_another_end(folder, resight_model_file::Task::default(), &labels, |graph| {
+        let [_, average] = ends(graph);
+        let logits = graph.output_outlets().unwrap()[0];
+        let features = graph.outlet_fact(average).unwrap().shape.as_concrete().unwrap()[1];
+        let products = Linear {
+            weights: Tensor::from_shape(&[1, features], &vec![3_i8; features]).unwrap().into_arc_tensor(),
+            bias: tensor1(&[0]).into_arc_tensor(),
+            scale: tensor1(&[0.1_f32]).into_arc_tensor(),
+            input_limit: i16::MAX,
+        };
+        let products = graph.wire_node("products", products, &[average]).unwrap()[0];
+        let unknown = Unknown { zero_point: 0, nearest: 1, threshold: 0.5, slope: 20.0 };
+        vec![graph.wire_node("unknown", unknown, &[average, products, logits]).unwrap()[0]]
+    });
+}
+
+#[test]
+fn frames_allocate_nothing_with_what_was_taught() {
+    let folder = tempfile::tempdir().unwrap();
+    let cases: [(fn(&Path), &str); 2] = [(model_of_anomalies, "anomaly"), (model_with_unknown, "unknown")];
+    for (write, class) in cases {
+        write(folder.path());
+        let text = configuration(1, "rgb24", "").replace("thing*", class);
+        let mut jig = Jig::new(folder.path(), &text);
+        let mut captured = Frame::new();
+        let threads = jig.engine.classifier.threads();
+        let mut frame = move || {
+            halves(&mut captured);
+            jig.put(0, &mut captured);
+            jig.go_on();
+            assert!(matches!(jig.step(), Step::Again));
+            while jig.tell.pop().is_some() {}
+        };
+        let counts = threads.enter(|| {
+            (0..10).for_each(|_| frame());
+            allocation_counter::measure(|| (0..100).for_each(|_| frame()))
+        });
+        // What makes the frame is the test's own: the pixels, once each.
+        let own = allocation_counter::measure(|| (0..100).for_each(|_| halves(&mut Frame::new())));
+        assert!(counts.count_total <= own.count_total, "{class}: {} {}", counts.count_total, own.count_total);
+    }
+}
+
+/// From the map to the status and the event, in shares of the frame.
+#[test]
+fn an_anomaly_is_shown_and_told_with_its_place() {
+    let folder = tempfile::tempdir().unwrap();
+    model_of_anomalies(folder.path());
+    for (image, turned) in [("", false), ("[image]\nrotate = 90\nmirror = true\n", true)] {
+        let text = configuration(1, "rgb24", image)
+            .replace("thing*", "anomaly")
+            .replace("pulse_ms = 1\n", "pulse_ms = 1\nthreshold = 0.001\n");
+        let mut jig = Jig::new(folder.path(), &text);
+        let mut captured = Frame::new();
+        halves(&mut captured);
+        jig.put(0, &mut captured);
+        assert!(matches!(jig.step(), Step::Again));
+        let seen = jig.reach.board.figures().anomalies;
+        let [anomaly] = &seen[..] else { panic!("{seen:?}") };
+        assert_eq!((anomaly.region.as_deref(), anomaly.map.len()), (None, anomaly.size[0] * anomaly.size[1]));
+        // The centre of 64 x 48 pixels is seen, as high as the crop of the resized frame is.
+        let [left, top, width, height] = anomaly.covers;
+        assert!(
+            (left + width / 2.0 - 0.5).abs() < 0.02 && (top + height / 2.0 - 0.5).abs() < 0.02,
+            "{anomaly:?}"
+        );
+        assert!((width * 64.0 / (height * 48.0) - 1.0).abs() < 0.05, "{anomaly:?}");
+        // The farthest place of the map is within the area that is told.
+        let farthest =
+            (0..anomaly.map.len()).max_by(|a, b| anomaly.map[*a].total_cmp(&anomaly.map[*b])).unwrap();
+        let [row, column] = [farthest / anomaly.size[1], farthest % anomaly.size[1]];
+        let x = left + width * (column as f64 + 0.5) / anomaly.size[1] as f64;
+        let y = top + height * (row as f64 + 0.5) / anomaly.size[0] as f64;
+        let area = anomaly.area;
+        assert!(
+            area[0] < x && x < area[0] + area[2] && area[1] < y && y < area[1] + area[3],
+            "{turned} {anomaly:?}"
+        );
+        let event = jig.tell.pop().unwrap().json();
+        assert_eq!((&event["name"], &event["rule"]), (&"anomaly".into(), &"any".into()), "{event}");
+        let told: Vec<f32> = serde_json::from_value(event["area"].clone()).unwrap();
+        assert!(told.iter().zip(area).all(|(told, area)| (f64::from(*told) - area).abs() < 1e-6), "{event}");
+        assert!((event["score"].as_f64().unwrap() - anomaly.probability).abs() < 1e-6);
+    }
+}

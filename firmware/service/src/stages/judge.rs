@@ -286,6 +286,10 @@ impl<C: Clock> JudgeStage<C> {
             frame: desk.frame.0,
             latency: if matches!(kind, EventKind::Rule(_)) { latency } else { Duration::ZERO },
             dry_run: judge.is_dry(),
+            area: match kind {
+                EventKind::Rule(change) => desk.board.area(change.class, &desk.names),
+                _ => None,
+            },
             names: desk.names.clone(),
         };
         telemetry.events.one_more();

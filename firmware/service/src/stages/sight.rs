@@ -2,10 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use resight_imaging::{ImageView, ImagingError, Orientation, Preprocessor, Region};
-use resight_runtime::{Model, Parallel, Sequential};
+use resight_imaging::{ImageView, ImagingError, Orientation, Preprocessor, Region, clipped, within};
+use resight_runtime::{Inspection, Model, Parallel, Sequential};
 
 use crate::change::Change;
+use crate::status::AnomalySeen;
 
 /// What tells whether the part shows something new.
 struct Watch {
@@ -21,6 +22,8 @@ pub(super) struct Sight {
     preprocessor: Preprocessor,
     input: Vec<i8>,
     watch: Option<Watch>,
+    /// What it showed that is not typical, if that is looked for.
+    pub(super) anomaly: Option<AnomalySeen>,
     /// How long preprocessing and network took the last time.
     pub(super) took: Duration,
 }
@@ -45,6 +48,7 @@ impl Sight {
             preprocessor,
             input: vec![0; values],
             watch: on_change.map(watch),
+            anomaly: None,
             took: Duration::ZERO,
         })
     }
@@ -67,6 +71,42 @@ impl Sight {
             }
         }
         Ok(Some(&self.input))
+    }
+
+    /// It was inspected: how far each place of the input is from what is typical, and how likely it shows an
+    /// anomaly. Keeps that in shares of the frame, before it is turned.
+    pub(super) fn inspected(
+        &mut self,
+        image: &ImageView<'_>,
+        inspection: Inspection,
+        map: &[f32],
+        probability: f32,
+    ) {
+        let orientation = self.preprocessor.orientation();
+        let size = image.region(self.region).size();
+        let covered = self.preprocessor.preprocessing().covered(size, orientation);
+        let Region { left, top, width, height } = self.region;
+        let region = [left, top, width, height];
+        let seen = self.anomaly.get_or_insert_default();
+        let [rows, columns] = inspection.map();
+        seen.size = if orientation.is_sideways() { [columns, rows] } else { [rows, columns] };
+        seen.map.resize(map.len(), 0.0);
+        let cell = [1.0 / columns as f32, 1.0 / rows as f32];
+        for (index, &far) in map.iter().enumerate() {
+            let [x, y] = [index % columns, index / columns];
+            let place = orientation.before([x as f32 * cell[0], y as f32 * cell[1], cell[0], cell[1]]);
+            let [column, row] = [place[0] * seen.size[1] as f32, place[1] * seen.size[0] as f32];
+            if let Some(kept) =
+                seen.map.get_mut(row.round() as usize * seen.size[1] + column.round() as usize)
+            {
+                *kept = far;
+            }
+        }
+        let area = inspection.area(map);
+        let area = orientation.before([area.left, area.top, area.width, area.height]);
+        seen.covers = within(covered, region);
+        seen.area = clipped(within(area, seen.covers));
+        seen.probability = probability;
     }
 
     /// It was classified, and that took so long.

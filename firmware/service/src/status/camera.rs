@@ -3,8 +3,10 @@
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use resight_imaging::Rectangle;
 use resight_status::{
-    CameraFigures, CameraState, Last, RegionFigures, RuleStatus, SourceState, SourceStatus, Times,
+    AnomalyFigures, CameraFigures, CameraState, Last, RegionFigures, RuleStatus, SourceState, SourceStatus,
+    Times,
 };
 
 use crate::judge::{Bars, Standing};
@@ -85,6 +87,30 @@ pub(crate) type LastSeen = (usize, f32, u64);
 /// The likeliest class of a region as its score's number, its probability, and what it cost.
 pub(crate) type RegionSeen = (usize, f32, Duration);
 
+/// What is not typical in a frame, or in a region of it.
+#[derive(Debug, Default)]
+pub(crate) struct AnomalySeen {
+    /// Height and width of the map.
+    pub(crate) size: [usize; 2],
+    /// How far each place is from what is typical, in thresholds, row by row of the frame.
+    pub(crate) map: Vec<f32>,
+    /// What the map covers, in shares of the frame; of a letterbox more than the frame.
+    pub(crate) covers: Rectangle,
+    /// What is around the farthest place, in shares of the frame.
+    pub(crate) area: Rectangle,
+    /// That there is an anomaly, `0..=1`.
+    pub(crate) probability: f32,
+}
+
+impl AnomalySeen {
+    /// Allocates nothing once it has held as much.
+    fn copy(&mut self, other: &Self) {
+        self.map.clone_from(&other.map);
+        (self.size, self.covers, self.area) = (other.size, other.covers, other.area);
+        self.probability = other.probability;
+    }
+}
+
 /// See the module.
 pub(crate) struct CameraBoard {
     pub(crate) start: Instant,
@@ -96,6 +122,8 @@ pub(crate) struct CameraBoard {
     last: Mutex<Option<LastSeen>>,
     /// Empty where there are no regions.
     regions: Mutex<Vec<RegionSeen>>,
+    /// Empty where no anomalies are looked for; else one, or one for each region.
+    anomalies: Mutex<Vec<AnomalySeen>>,
 }
 
 impl CameraBoard {
@@ -111,6 +139,7 @@ impl CameraBoard {
             source: Mutex::default(),
             last: Mutex::default(),
             regions: Mutex::default(),
+            anomalies: Mutex::default(),
         }
     }
 
@@ -138,6 +167,41 @@ impl CameraBoard {
         let mut regions = lock(&self.regions);
         regions.clear();
         regions.extend(seen);
+    }
+
+    /// Puts up what is not typical. Allocates nothing once it has held as much.
+    pub(crate) fn set_anomalies<'a>(&self, seen: impl Iterator<Item = &'a AnomalySeen>) {
+        let mut kept = lock(&self.anomalies);
+        let mut count = 0;
+        for seen in seen {
+            if count == kept.len() {
+                kept.push(AnomalySeen::default());
+            }
+            kept[count].copy(seen);
+            count += 1;
+        }
+        kept.truncate(count);
+    }
+
+    /// Where the last frame was least typical, in the region of a score; nothing where no anomalies are
+    /// looked for.
+    pub(crate) fn area(&self, score: usize, names: &Names) -> Option<Rectangle> {
+        let region = if names.view.regions.is_empty() { 0 } else { score / names.labels.len().max(1) };
+        lock(&self.anomalies).get(region).map(|seen| seen.area)
+    }
+
+    pub(super) fn anomalies(&self, names: &Names) -> Vec<AnomalyFigures> {
+        let kept = lock(&self.anomalies);
+        let figures = kept.iter().enumerate().map(|(number, seen)| AnomalyFigures {
+            region: names.view.regions.get(number).map(|region| region.name.clone()),
+            probability: seen.probability.into(),
+            area: seen.area.map(f64::from),
+            covers: seen.covers.map(f64::from),
+            size: seen.size,
+            // More digits say no more.
+            map: seen.map.iter().map(|far| (f64::from(*far) * 1e3).round() / 1e3).collect(),
+        });
+        figures.collect()
     }
 
     /// Changes what is known of the source.
@@ -210,6 +274,7 @@ impl CameraBoard {
             inference: times(&telemetry.inference.read()),
             last: self.last(&names),
             regions: self.regions(&names),
+            anomalies: self.anomalies(&names),
             counts,
         })
     }

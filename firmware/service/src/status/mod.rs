@@ -14,7 +14,7 @@ use resight_status::{FORMAT, Figures, SourceState, SourceStatus, State, Status};
 use serde_json::{Map, Value, json};
 
 use self::camera::times;
-pub(crate) use self::camera::{CameraBoard, Judged, SourceReport};
+pub(crate) use self::camera::{AnomalySeen, CameraBoard, Judged, SourceReport};
 use self::exposition::Exposition;
 use crate::judge::{Bars, Standing};
 use crate::lines::{InputList, Lines};
@@ -120,6 +120,7 @@ impl StatusBoard {
             temperature_c: self.telemetry.temperature_celsius.value(),
             last: only.and_then(|camera| camera.last(&camera.names())),
             regions: only.map_or_else(Vec::new, |camera| camera.regions(&camera.names())),
+            anomalies: only.map_or_else(Vec::new, |camera| camera.anomalies(&camera.names())),
             camera_figures: cameras.iter().enumerate().filter_map(figures).collect(),
             counts: counts(&registry),
         }
