@@ -61,7 +61,8 @@ def teach(options, work, network, name):
         [told], _, _ = run(options, "evaluate", model, "--images", test, *folders)
         for other, result in zip(others, told["folders"]):
             print(
-                f"|   | {name} against {other} | AUROC {result['auroc']:.2f} | {result['found']:.1f} % rejected,"
+                f"|   | {name} against {other} | AUROC {result['auroc']:.2f} | {result['found']:.1f} % rejected"
+                f" ({result['found_at_one_percent']:.1f} % where 1 % of {name} are),"
                 f" {told['false_alarms']:.1f} % of {name} | | | | |",
                 flush=True,
             )

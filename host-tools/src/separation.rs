@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail, ensure};
 use rayon::prelude::*;
 use resight_imaging::{ImageFolder, decode};
 use resight_runtime::{Head, Inspection, Model, Target};
-use resight_teach::{GOOD, UNKNOWN, auroc};
+use resight_teach::{GOOD, UNKNOWN, auroc, lower_quantile};
 use serde::Serialize;
 
 use crate::classifier::AnyModel;
@@ -44,6 +44,9 @@ pub struct Others {
     pub auroc: f64,
     /// Percent of them whose probability is one half or more.
     pub found: f64,
+    /// Percent of them that are more probable than all but one of a hundred of those that should not be of
+    /// the class.
+    pub found_at_one_percent: f64,
 }
 
 /// Pictures of a folder.
@@ -115,8 +118,8 @@ fn log_odds(logits: &[f32], class: usize) -> f64 {
     f64::from(logits[class]) - largest - sum.ln()
 }
 
-fn percent_above(odds: &[f64]) -> f64 {
-    100.0 * odds.iter().filter(|odds| **odds >= 0.0).count() as f64 / odds.len().max(1) as f64
+fn percent_above(odds: &[f64], limit: f64) -> f64 {
+    100.0 * odds.iter().filter(|odds| **odds >= limit).count() as f64 / odds.len().max(1) as f64
 }
 
 /// Runs a model over pictures that should not be of its class `unknown` or `anomaly`, and over others.
@@ -149,11 +152,15 @@ pub fn separate(
         readable.files.par_iter().map_init(|| model.fork(), one).collect()
     };
     let ordinary = odds(pictures)?;
+    // Above it is at most one of a hundred.
+    let descending: Vec<f64> = ordinary.iter().map(|odds| -odds).collect();
+    let limit = (-lower_quantile(&descending, 0.01)).next_up();
     let of = |name: &str, odds: &[f64]| Others {
         name: name.to_owned(),
         pictures: odds.len(),
         auroc: 100.0 * auroc(odds, &ordinary),
-        found: percent_above(odds),
+        found: percent_above(odds, 0.0),
+        found_at_one_percent: percent_above(odds, limit),
     };
     let (mut folders, mut all) = (vec![], vec![]);
     for folder in others {
@@ -165,7 +172,7 @@ pub fn separate(
         model: path.display().to_string(),
         class: name,
         pictures: ordinary.len(),
-        false_alarms: percent_above(&ordinary),
+        false_alarms: percent_above(&ordinary, 0.0),
         others: of("all", &all),
         folders,
     };
@@ -183,6 +190,6 @@ mod tests {
         resight_runtime::softmax(&mut probabilities);
         let p = f64::from(probabilities[1]);
         assert!((log_odds(&logits, 1) - (p / (1.0 - p)).ln()).abs() < 1e-5);
-        assert_eq!(percent_above(&[-1.0, 0.0, 2.0, -0.1]), 50.0);
+        assert_eq!(percent_above(&[-1.0, 0.0, 2.0, -0.1], 0.0), 50.0);
     }
 }

@@ -63,7 +63,7 @@ impl Task {
     /// What the maps are; none of a task whose outputs are none.
     pub fn outputs(&self) -> &[OutputMap] {
         match self {
-            Self::Classes { .. } | Self::Tensors => &[],
+            Self::Classes { .. } | Self::Anomaly | Self::Tensors => &[],
             Self::Boxes { outputs, .. } | Self::Mask { outputs, .. } => outputs,
         }
     }

@@ -60,7 +60,7 @@ impl Locator {
                 let [height, width] = head.size();
                 Decoding::Mask { head: head.clone(), mask: Vec::with_capacity(height * width) }
             }
-            Head::Classes(_) | Head::Tensors => {
+            Head::Classes(_) | Head::Anomaly(_) | Head::Tensors => {
                 let cause = "the network gives neither boxes nor masks: quantise it with `--task detect` or `--task segment`";
                 return Err(FileError::content(model.file(), cause).into());
             }

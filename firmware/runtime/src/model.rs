@@ -191,9 +191,10 @@ impl Model {
         for golden in &self.golden {
             let fits = match (&self.head, &golden.expected) {
                 (Head::Classes(classes), Expected::Logits(logits)) => logits.len() == classes.len(),
-                (Head::Anomaly(_) | Head::Tensors | Head::Boxes(_) | Head::Mask(_), Expected::Tensors(tensors)) => {
-                    tensors.iter().map(Vec::len).eq(outputs.iter().map(TensorFact::bytes))
-                }
+                (
+                    Head::Anomaly(_) | Head::Tensors | Head::Boxes(_) | Head::Mask(_),
+                    Expected::Tensors(tensors),
+                ) => tensors.iter().map(Vec::len).eq(outputs.iter().map(TensorFact::bytes)),
                 _ => false,
             };
             if golden.input.len() != input.iter().product::<usize>() || !fits {

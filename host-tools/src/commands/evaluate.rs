@@ -74,7 +74,15 @@ pub(crate) struct Arguments {
 impl Arguments {
     /// The defaults with these files.
     pub(crate) fn new(models: Vec<PathBuf>, images: PathBuf) -> Self {
-        Self { models, images, annotations: None, unfamiliar: vec![], strict: false, threshold: None, json: false }
+        Self {
+            models,
+            images,
+            annotations: None,
+            unfamiliar: vec![],
+            strict: false,
+            threshold: None,
+            json: false,
+        }
     }
 
     pub(crate) fn run(self) -> Result<()> {
@@ -229,6 +237,7 @@ impl Arguments {
                     others.pictures.to_string(),
                     format!("{:.2}", others.auroc),
                     format!("{:.1}", others.found),
+                    format!("{:.1}", others.found_at_one_percent),
                     result.pictures.to_string(),
                     format!("{:.1}", result.false_alarms),
                 ]);
@@ -236,7 +245,16 @@ impl Arguments {
         }
         let class = results.first().map_or("", |result| result.class.as_str());
         print_table(
-            &["model", "others", "images", "AUROC %", &format!("{class} %"), "images", "false alarms %"],
+            &[
+                "model",
+                "others",
+                "images",
+                "AUROC %",
+                &format!("{class} %"),
+                "at 1 %",
+                "images",
+                "false alarms %",
+            ],
             &rows,
         )
     }

@@ -468,7 +468,7 @@ fn model_with_another_end(
         resight_runtime::Program::compile(&graph, model.layers(), &Target::reference()).unwrap();
     let input = model.golden()[0].input.clone();
     let outputs = program.run(&Sequential, &input).unwrap();
-    let expected = match task {
+    let expected = match &task {
         resight_model_file::Task::Classes { .. } => {
             Expected::Logits(outputs.get(0).unwrap().slice::<f32>().unwrap().to_vec())
         }
