@@ -7,7 +7,7 @@ use std::process::Stdio;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::harness::{Service, Workshop, endless, gather, wait_for, write_raw};
+use super::harness::{Service, Workshop, endless, gather, set_input, wait_for, write_raw};
 
 const RULE: &str = "[[rule]]\nname = \"any\"\nclasses = [\"thing*\"]\nthreshold = 0.9\nlines = [\"lamp\"]\n";
 
@@ -66,6 +66,39 @@ fn sleeps(process: u32) -> u64 {
         line.map_or(0, |count| count.trim().parse().unwrap())
     };
     tasks.map(|task| count(task.unwrap())).sum()
+}
+
+/// The same of the threads of this name.
+fn sleeps_of(process: u32, name: &str) -> u64 {
+    let tasks = fs::read_dir(format!("/proc/{process}/task")).unwrap().map(|task| task.unwrap().path());
+    let is_meant = |task: &std::path::PathBuf| {
+        fs::read_to_string(task.join("comm")).is_ok_and(|comm| comm.trim() == name)
+    };
+    let count = |task: std::path::PathBuf| -> u64 {
+        let status = fs::read_to_string(task.join("status")).unwrap_or_default();
+        let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+        line.map_or(0, |count| count.trim().parse().unwrap())
+    };
+    tasks.filter(is_meant).map(count).sum()
+}
+
+#[test]
+fn an_input_that_is_a_file_is_left_asleep_until_it_changes() {
+    let input = "[[input]]\nname = \"key\"\nbackend = \"file\"\npath = \"key\"\n";
+    let rule = RULE.replace("threshold", "armed_by = \"key\"\nthreshold");
+    let workshop = Workshop::new(&endless(), &format!("{input}{rule}"));
+    write_raw(&workshop.path("a.rgb"), 3);
+    set_input(&workshop, "0");
+    let service = workshop.start();
+    service.expect_log("ready", 0);
+    let (before, start) = (sleeps_of(service.child.id(), "input"), Instant::now());
+    thread::sleep(Duration::from_secs(4));
+    let rate = (sleeps_of(service.child.id(), "input") - before) as f64 / start.elapsed().as_secs_f64();
+    println!("{rate:.1} wake-ups a second");
+    assert!(rate > 0.0 && rate <= 5.0, "{rate:.1} wake-ups a second");
+    assert!(service.events().iter().all(|event| event["event"] != "active"), "{:?}", service.events());
+    set_input(&workshop, "1");
+    service.expect_event("active");
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::Read as _;
 use std::mem;
+use std::os::fd::AsFd as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
@@ -13,6 +14,7 @@ use std::time::{Duration, Instant};
 use super::gpio;
 use super::port::{BACKOFF, InputLine, LineError, Reading, UNKNOWN};
 use super::settings::{InputBackEnd, InputConfig};
+use super::watch::Watch;
 use crate::sync::{Bell, Stop};
 
 /// A line that does not change is read so often, to know that it still can be.
@@ -21,7 +23,7 @@ const TICK: Duration = Duration::from_millis(400);
 /// Longest text of a file, in bytes.
 const LONGEST: u64 = 64;
 
-/// How often a file is read: the kernel says nothing of changes of most attributes in sysfs.
+/// How often a file is read of whose changes the kernel says nothing, such as an attribute in sysfs.
 const FILE_PERIOD: Duration = Duration::from_millis(10);
 
 /// A reading that is older says nothing: whatever is read hangs.
@@ -32,11 +34,15 @@ struct File {
     path: PathBuf,
     active_low: bool,
     active: bool,
+    /// `None` where the kernel does not tell of changes.
+    watch: Option<Watch>,
 }
 
 impl File {
     fn open(path: PathBuf, active_low: bool) -> Result<Self, String> {
-        let mut file = Self { path, active_low, active: false };
+        // Before it is read: no change after that is missed.
+        let watch = Watch::open(&path);
+        let mut file = Self { path, active_low, active: false, watch };
         file.active = file.read()?;
         Ok(file)
     }
@@ -60,11 +66,23 @@ impl File {
     }
 }
 
+impl File {
+    /// Waits until it may have changed, or until `deadline`; whether it is to end.
+    fn pause(&self, stop: &Stop, deadline: Instant) -> bool {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let Some(watch) = &self.watch else { return stop.wait(left.min(FILE_PERIOD)) };
+        if stop.wait_or_for(watch.as_fd(), left) {
+            watch.take(&self.path);
+        }
+        stop.wait(Duration::ZERO)
+    }
+}
+
 impl InputLine for File {
     fn wait(&mut self, stop: &Stop, timeout: Duration) -> Result<Reading, String> {
         let deadline = Instant::now() + timeout;
         let mut active = self.read()?;
-        while active == self.active && Instant::now() < deadline && !stop.wait(FILE_PERIOD) {
+        while active == self.active && Instant::now() < deadline && !self.pause(stop, deadline) {
             active = self.read()?;
         }
         let now = Instant::now();
@@ -426,6 +444,50 @@ mod tests {
         assert!(input.answer(0, at(25)));
         assert!(input.answer(0, at(35)), "the edge at 30 came after the frame of 25");
         assert!(!input.answer(0, at(45)));
+    }
+
+    /// What is written to a file, and how.
+    type Change<'c> = (&'c str, &'c dyn Fn(&str));
+
+    /// However it changes, and though nobody looks again and again.
+    #[test]
+    fn the_kernel_tells_of_a_file_that_is_written_or_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("value");
+        fs::write(&path, "0").unwrap();
+        let mut file = File::open(path.clone(), false).unwrap();
+        assert!(file.watch.is_some(), "a file system whose changes nobody tells of");
+        let stop = Stop::new().unwrap();
+        let new = folder.path().join("new");
+        // Never empty, whenever it is read.
+        let write = |text: &str| {
+            let mut file = fs::File::options().write(true).open(&path).unwrap();
+            std::io::Write::write_all(&mut file, text.as_bytes()).unwrap();
+        };
+        let changes: [Change<'_>; 4] = [
+            ("1", &write),
+            ("0", &|text| {
+                fs::write(&new, text).unwrap();
+                fs::rename(&new, &path).unwrap();
+            }),
+            // Of the file that has the name now.
+            ("1", &write),
+            ("x", &|_| fs::remove_file(&path).unwrap()),
+        ];
+        for (level, change) in changes {
+            let found = thread::scope(|scope| {
+                let waits = scope.spawn(|| file.wait(&stop, Duration::from_hours(1)));
+                // It may wait already, or not yet.
+                thread::yield_now();
+                change(level);
+                waits.join().unwrap()
+            });
+            match level {
+                "x" => assert!(found.unwrap_err().contains("No such file"), "gone"),
+                _ => assert_eq!(found.unwrap().active, level == "1"),
+            }
+        }
+        assert!(Watch::open(std::path::Path::new("/proc/self/status")).is_none());
     }
 
     #[test]

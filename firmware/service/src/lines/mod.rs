@@ -8,6 +8,7 @@ mod port;
 mod registers;
 mod settings;
 mod virtual_line;
+mod watch;
 
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
