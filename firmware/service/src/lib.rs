@@ -93,11 +93,14 @@ enum Command {
     /// Print a configuration.
     Config {
         /// The commented default.
-        #[arg(long, required_unless_present = "schema")]
+        #[arg(long, required_unless_present_any = ["schema", "reference"])]
         default: bool,
         /// The JSON schema of configurations, for editors: put `#:schema FILE` into the first line.
         #[arg(long, conflicts_with = "default")]
         schema: bool,
+        /// All keys, as a document in Markdown.
+        #[arg(long, conflicts_with_all = ["default", "schema"])]
+        reference: bool,
     },
     /// Classify one image.
     Classify(Classify),
@@ -338,6 +341,10 @@ impl Cli {
             Some(Command::Safe { file }) => safe(&file),
             Some(Command::Config { schema: true, .. }) => {
                 print(format_args!("{:#}\n", config::schema()))?;
+                Ok(())
+            }
+            Some(Command::Config { reference: true, .. }) => {
+                print(format_args!("{}", config::reference()))?;
                 Ok(())
             }
             Some(Command::Config { .. }) => {

@@ -78,7 +78,7 @@ impl Arguments {
         save(&onnx, NETWORK)?;
         let names: Vec<String> = cards().into_iter().map(|card| card.name).collect();
         save(&labels, format!("{}\nnothing\n", names.join("\n")).as_bytes())?;
-        let start = Instant::now();
+        let mut start = Instant::now();
         write_pictures(&calibration, 2, names.len())?;
         write_pictures(&pictures, 1, names.len())?;
         for camera in 0..self.cameras {
@@ -91,6 +91,7 @@ impl Arguments {
                 FRAME.1,
                 seconds(start.elapsed())
             ))?;
+            start = Instant::now();
         }
 
         heading("2. Quantise it")?;

@@ -6,10 +6,12 @@ mod line;
 mod output;
 mod pace;
 mod reader;
+mod reference;
 mod region;
 mod rule;
 mod schema;
 mod source;
+mod surroundings;
 mod viewpoint;
 
 use std::collections::HashMap;
@@ -25,9 +27,11 @@ use toml::de::{DeTable, DeValue};
 
 pub(crate) use self::reader::ConfigError;
 use self::reader::{MOST, Mistake, Reader, Section, integer, text};
+pub(crate) use self::reference::reference;
 pub(crate) use self::region::RegionConfig;
 pub(crate) use self::rule::RuleConfig;
 pub(crate) use self::schema::schema;
+use self::surroundings::Surroundings;
 pub(crate) use self::viewpoint::ViewpointConfig;
 use crate::judge::Rule;
 use crate::lines::{InputConfig, LineConfig};
@@ -67,7 +71,8 @@ impl Config {
         let text = read(path)?;
         let folder = path.parent().unwrap_or(Path::new(""));
         let file = path.display().to_string();
-        Self::parse(&text, folder).map_err(|mistakes| ConfigError::Mistakes { file, mistakes })
+        Self::parse_in(&text, folder, Surroundings::of_this_process())
+            .map_err(|mistakes| ConfigError::Mistakes { file, mistakes })
     }
 
     /// The lines alone, whatever is wrong elsewhere; with the mistakes of syntax and of lines.
@@ -84,12 +89,26 @@ impl Config {
         Ok((lines, (!mistakes.is_empty()).then_some(ConfigError::Mistakes { file, mistakes })))
     }
 
-    /// Checks the text of a file that lies in `folder`.
+    /// Checks the text of a file that lies in `folder`, on a machine of which nothing is known.
     ///
     /// # Errors
     /// All mistakes, in the order of their lines.
+    #[cfg(any(test, feature = "fuzzing"))]
     pub(crate) fn parse(text: &str, folder: &Path) -> Result<Self, Vec<Mistake>> {
+        Self::parse_in(text, folder, Surroundings::default())
+    }
+
+    /// Checks the text of a file that lies in `folder`. Looks at nothing else.
+    ///
+    /// # Errors
+    /// All mistakes, in the order of their lines.
+    pub(crate) fn parse_in(
+        text: &str,
+        folder: &Path,
+        surroundings: Surroundings,
+    ) -> Result<Self, Vec<Mistake>> {
         let mut reader = Reader::new(text);
+        reader.surroundings = surroundings;
         let table = reader.whole();
         // What follows from a syntax error would only confuse.
         let config = reader.mistakes.is_empty().then(|| reader.config(Section::of(&table), folder)).flatten();

@@ -41,13 +41,6 @@ fn topic(value: &DeValue<'_>) -> Option<String> {
     })
 }
 
-/// The machine's name as far as topics and identifiers can hold it.
-fn host_name() -> String {
-    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    let plain: String = name.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').take(40).collect();
-    if plain.is_empty() { "board".into() } else { plain }
-}
-
 impl<'i> Reader<'i> {
     pub(super) fn output(
         &mut self,
@@ -111,8 +104,7 @@ impl<'i> Reader<'i> {
         let hosts = self.optional(section, "hosts", expected, patterns).unwrap_or_default();
         let switches = self.optional(section, "switches", "true or false", DeValue::as_bool).unwrap_or(true);
         let address: SocketAddr = address?;
-        let without_token =
-            token_file.is_none() && password_file.is_none() && std::env::var_os(TOKEN_VARIABLE).is_none();
+        let without_token = token_file.is_none() && password_file.is_none() && !self.surroundings.has_token;
         if without_token && !address.ip().is_loopback() {
             let cause = format!(
                 "others reach this address, so it needs a `token_file`, a `password_file` or {TOKEN_VARIABLE} in the \
@@ -220,8 +212,8 @@ impl<'i> Reader<'i> {
             ca_file: ca_file.map(|path| beside(folder, &path)),
             username: user,
             password_file: password_file.map(|path| beside(folder, &path)),
-            client_id: client_id.unwrap_or_else(|| format!("resight-{}", host_name())),
-            topic: prefix.unwrap_or_else(|| format!("resight/{}", host_name())),
+            client_id: client_id.unwrap_or_else(|| format!("resight-{}", self.surroundings.host)),
+            topic: prefix.unwrap_or_else(|| format!("resight/{}", self.surroundings.host)),
             discovery: discovery.then(|| discovery_prefix.unwrap_or_else(|| "homeassistant".into())),
             keep_alive: Duration::from_secs(keep_alive.unwrap_or(30) as u64),
         })

@@ -8,6 +8,8 @@ use std::time::Duration;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::surroundings::Surroundings;
+
 /// Most mistakes that are reported, and most tables of one kind.
 pub(super) const MOST: usize = 1000;
 
@@ -109,6 +111,8 @@ pub(super) struct Known {
 
 pub(super) struct Reader<'i> {
     pub(super) text: &'i str,
+    /// What else the text's meaning depends on.
+    pub(super) surroundings: Surroundings,
     /// All keys that are asked for, if somebody wants to know them.
     pub(super) catalogue: Option<Vec<Known>>,
     /// The first [`MOST`].
@@ -120,7 +124,7 @@ pub(super) struct Reader<'i> {
 impl<'i> Reader<'i> {
     pub(super) fn new(text: &'i str) -> Self {
         let lines = text.match_indices('\n').map(|(position, _)| position + 1).collect();
-        Self { text, catalogue: None, mistakes: vec![], lines }
+        Self { text, surroundings: Surroundings::default(), catalogue: None, mistakes: vec![], lines }
     }
 
     pub(super) fn place(&self, span: &Range<usize>, key: &str) -> Place {

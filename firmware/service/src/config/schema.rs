@@ -45,15 +45,17 @@ const FREE: [(&str, &str); 2] = [("groups", "array"), ("source.controls", "")];
 
 /// What a key is, as the commented default shows it.
 #[derive(Debug, Default, Clone, PartialEq)]
-struct Shown {
+pub(super) struct Shown {
     /// The comment before it.
-    help: String,
-    /// The JSON type of its example.
+    pub(super) help: String,
+    /// Its example.
+    pub(super) value: String,
+    /// The JSON type of that.
     kind: &'static str,
 }
 
 /// Every key that the check knows, once, by section and name.
-fn catalogue() -> BTreeMap<(String, &'static str), Known> {
+pub(super) fn catalogue() -> BTreeMap<(String, &'static str), Known> {
     let mut keys = BTreeMap::new();
     for text in [WHOLE].into_iter().chain(KINDS) {
         let mut reader = Reader::new(text);
@@ -69,7 +71,13 @@ fn catalogue() -> BTreeMap<(String, &'static str), Known> {
 
 /// The keys of the commented default, those that are commented out too.
 fn shown() -> BTreeMap<(String, String), Shown> {
-    let (mut section, mut help, mut found) = (String::new(), vec![], BTreeMap::new());
+    // Of one that is there for several kinds, the first says most.
+    shown_in_order().into_iter().rev().collect()
+}
+
+/// The same in its order.
+pub(super) fn shown_in_order() -> Vec<((String, String), Shown)> {
+    let (mut section, mut help, mut found) = (String::new(), vec![], vec![]);
     // Keys without a comment between them share the one before.
     let mut after_key = false;
     for line in DEFAULT.lines() {
@@ -78,8 +86,8 @@ fn shown() -> BTreeMap<(String, String), Shown> {
             name.trim_matches(['[', ']']).clone_into(&mut section);
             help.clear();
         } else if let Some((key, value)) = plain.split_once(" = ").filter(|(key, _)| is_key(key)) {
-            let shown = Shown { help: help.join(" "), kind: kind(value) };
-            found.entry((section.clone(), key.to_owned())).or_insert(shown);
+            let shown = Shown { help: help.join(" "), value: value.to_owned(), kind: kind(value) };
+            found.push(((section.clone(), key.to_owned()), shown));
             after_key = true;
             continue;
         } else if let Some(comment) = line.strip_prefix("# ") {
