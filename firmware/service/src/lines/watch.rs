@@ -21,7 +21,7 @@ pub(super) struct Watch(OwnedFd);
 impl Watch {
     /// `None` where the kernel does not tell.
     pub(super) fn open(path: &Path) -> Option<Self> {
-        let folder = path.parent()?;
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let kind = rustix::fs::statfs(folder).ok()?.f_type as u32;
         if !TOLD.contains(&kind) {
             return None;
