@@ -2,17 +2,21 @@
 //! and what is refused, and how.
 #![allow(clippy::too_many_lines, reason = "tables of what is taken and what is refused")]
 
-use std::collections::HashMap;
-use std::path::Path;
+use std::collections::{HashMap, HashSet};
+use std::path::{Path, PathBuf};
 
+use resight::comparison::compare;
 use resight::convert::convert;
+use resight::export::{Format, export, write};
 use resight::import::{import_proto, import_quantised_proto};
 use resight::reference::Reference;
+use resight::save::save_converted;
 use resight::synth::{Architecture, synth};
 use resight_fixtures::Random;
-use resight_imaging::Preprocessing;
+use resight_imaging::{Preprocessing, RgbImage};
 use resight_kernels::Sequential;
-use resight_runtime::{Isa, Layers, Program, Target};
+use resight_model_file::Labels;
+use resight_runtime::{Isa, Layers, Model, Program, Target};
 use tract_onnx::pb::attribute_proto::AttributeType;
 use tract_onnx::pb::tensor_proto::DataType;
 use tract_onnx::pb::tensor_shape_proto::dimension::Value as DimensionValue;
@@ -636,4 +640,85 @@ fn each_command_names_the_other_one() {
         Path::new(PATH),
     );
     assert!(error.unwrap_err().to_string().contains("(ResightRounding): the operator is not supported"));
+}
+
+/// The converted network as a model file in a folder, with the ONNX file beside it.
+fn saved(folder: &Path, name: &str, proto: &ModelProto) -> (PathBuf, PathBuf) {
+    let (onnx, file) = (folder.join(format!("{name}.onnx")), folder.join(format!("{name}.resight.tar")));
+    write(proto, &onnx).unwrap();
+    let (imported, quantisation) = import_quantised_proto(proto.clone(), &onnx, None).unwrap();
+    let converted = convert(&imported, &quantisation, &preprocessing()).unwrap();
+    let labels = Labels::parse("labels", b"a\nb\nc\nd\ne\n").unwrap();
+    save_converted(&file, &onnx, &labels, &preprocessing(), &converted).unwrap();
+    (onnx, file)
+}
+
+/// Pictures of the network's size in a folder.
+fn photographs(folder: &Path) -> Vec<PathBuf> {
+    let photograph = |seed: u64| {
+        let file = folder.join(format!("{seed}.png"));
+        let (levels, _) = picture(seed);
+        let bytes = levels.iter().map(|&level| level.cast_unsigned() ^ 0x80).collect();
+        RgbImage::from_raw(SIDE as u32, SIDE as u32, bytes).unwrap().save(&file).unwrap();
+        file
+    };
+    (1..=6).map(photograph).collect()
+}
+
+#[test]
+fn an_exported_network_comes_back_with_the_same_bits() {
+    let folder = tempfile::tempdir().unwrap();
+    let (pictures, _) = pictures();
+    let proto = rounded(Writer::new(DataType::Uint8, DataType::Int8, true), false);
+    let (_, file) = saved(folder.path(), "one", &proto);
+    let exported = export(&Model::load(&file).unwrap(), Format::Qdq).unwrap();
+    assert_eq!(exported.opset_import[0].version, 13);
+    let graph = exported.graph.as_ref().unwrap();
+    assert_eq!((graph.input[0].name.as_str(), graph.output[0].name.as_str()), ("input", "logits"));
+    let names: HashSet<&str> = graph.node.iter().map(|node| node.name.as_str()).collect();
+    assert_eq!(names.len(), graph.node.len());
+    assert_eq!(converted(exported, &pictures), converted(proto, &pictures));
+}
+
+#[test]
+fn an_export_in_f32_computes_without_rounding() {
+    let folder = tempfile::tempdir().unwrap();
+    let proto = rounded(Writer::new(DataType::Uint8, DataType::Int8, true), false);
+    let (onnx, file) = saved(folder.path(), "one", &proto);
+    let exported = export(&Model::load(&file).unwrap(), Format::F32).unwrap();
+    let operators: HashSet<&str> =
+        exported.graph.as_ref().unwrap().node.iter().map(|node| node.op_type.as_str()).collect();
+    assert!(
+        !operators.contains("QuantizeLinear") && !operators.contains("DequantizeLinear"),
+        "{operators:?}"
+    );
+    let real = folder.path().join("real.onnx");
+    write(&exported, &real).unwrap();
+    let target = Target::of_this_machine().unwrap();
+    let compared = compare(&onnx, &real, &photographs(folder.path()), &target, &|_, _, _| ()).unwrap();
+    assert!((25.0..70.0).contains(&compared.sqnr_db), "{compared:?}");
+}
+
+#[test]
+fn a_file_and_its_model_are_the_same_layer_by_layer() {
+    let folder = tempfile::tempdir().unwrap();
+    let (onnx, file) =
+        saved(folder.path(), "one", &rounded(Writer::new(DataType::Int8, DataType::Int8, true), false));
+    let target = Target::of_this_machine().unwrap();
+    let pictures = photographs(folder.path());
+    let same = compare(&onnx, &file, &pictures, &target, &|_, _, _| ()).unwrap();
+    assert_eq!((same.pictures, same.agreement), (6, 100.0));
+    assert_eq!((same.sqnr_db, same.centred_sqnr_db), (200.0, 200.0));
+    let names: Vec<&str> = same.layers.iter().map(|layer| layer.name.as_str()).collect();
+    assert_eq!(names, ["image_quantise", "conv1", "conv2", "add", "pool", "average", "fc"]);
+    // Real numbers have 24 bits in f32, and the integers that they stand for are exact.
+    assert!(same.layers.iter().all(|layer| layer.sqnr_db > 120.0), "{same:?}");
+    // Another network of the same layers is another one.
+    let other = rounded(Writer::new(DataType::Int8, DataType::Int8, false), false);
+    let (other, _) = saved(folder.path(), "other", &other);
+    let differs = compare(&file, &other, &pictures, &target, &|_, _, _| ()).unwrap();
+    assert!(
+        differs.sqnr_db < 20.0 && differs.layers[0].sqnr_db > 120.0 && differs.layers[1].sqnr_db < 20.0,
+        "{differs:?}"
+    );
 }

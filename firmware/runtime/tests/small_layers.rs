@@ -5,8 +5,8 @@ mod common;
 
 use resight_fixtures::Random;
 use resight_runtime::layers::{
-    Add, Anomaly, AveragePool, Channels, Concat, Mahalanobis, Multiply, NearestNeighbour, Pad, Table,
-    Upsample, View,
+    Add, Anomaly, AveragePool, Channels, Concat, Dequantise, Fill, Mahalanobis, Multiply, NearestNeighbour,
+    Pad, Table, Upsample, View,
 };
 use resight_runtime::{Layers, Quantisation, Target};
 use tract_nnef::internal::*;
@@ -62,6 +62,40 @@ fn a_table_for_each_channel_is_looked_up() {
     for (index, (found, value)) in found.iter().zip(input()).enumerate() {
         assert_eq!(*found, entries[index % 3 * 256 + (i32::from(value) + 128) as usize]);
     }
+}
+
+#[test]
+fn a_fill_has_one_value_everywhere() {
+    let layer = Fill { shape: [4, 5, 6], value: -2 };
+    let found = run(&graph(|model, image| model.wire_node("fill", layer, &[image]).unwrap()[0]));
+    assert_eq!(found, [-2; 120]);
+    let refused = |shape: [usize; 3]| {
+        let mut model = TypedModel::default();
+        let image = model.add_source("image", DatumType::I8.fact([1, 9, 7, 3])).unwrap();
+        format!("{:#}", model.wire_node("fill", Fill { shape, value: 0 }, &[image]).unwrap_err())
+    };
+    assert!(refused([0, 1, 1]).contains("a fill cannot have the shape [0, 1, 1]"));
+    assert!(refused([1 << 40, 1 << 40, 1]).contains("a fill cannot have the shape"));
+}
+
+#[test]
+fn logits_are_dequantised() {
+    let view = View { shape: [1, 1, 189] };
+    let layer = Dequantise { input: quantisation(0.25, -7) };
+    let graph = graph(|model, image| {
+        let flat = model.wire_node("view", view, &[image]).unwrap();
+        model.wire_node("logits", layer, &flat).unwrap()[0]
+    });
+    let outputs = both_ways(&graph, &Layers::default());
+    let (floats, _) = outputs[0].as_chunks::<4>();
+    let found: Vec<f32> = floats.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
+    let expected: Vec<f32> = input().iter().map(|&q| 0.25 * (f32::from(q) + 7.0)).collect();
+    assert_eq!(found, expected);
+    let mut model = TypedModel::default();
+    let image = model.add_source("image", DatumType::I8.fact([1, 9, 7, 3])).unwrap();
+    let wrong = Dequantise { input: quantisation(0.25, -7) };
+    let refused = format!("{:#}", model.wire_node("logits", wrong, &[image]).unwrap_err());
+    assert!(refused.contains("logits are of one position, found [1, 9, 7, 3]"), "{refused}");
 }
 
 /// The nearest step to a real number, as far as rounded multipliers find it.

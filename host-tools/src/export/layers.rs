@@ -160,9 +160,9 @@ fn convolution(
         let real = f64::from(multiplier[row]) / f64::from(1u32 << 31) * f64::from(1u32 << layer.shift)
             / f64::from(1u32 << FRACTION_BITS);
         let sum: i64 = weights.iter().map(|&weight| i64::from(weight)).sum();
-        let zeros = f64::from(from.zero_point) * sum as f64;
-        let output_zero = (f64::from(layer.output.zero_point) - residual_zero) / real;
-        let own = (f64::from(bias[row]) + zeros - output_zero).round() as i64;
+        let zero = f64::from(layer.output.zero_point) - residual_zero;
+        let (real, steps) = whole_zero_point(real, zero);
+        let own = i64::from(bias[row]) + i64::from(from.zero_point) * sum - steps;
         biases.push(i32::try_from(own).map_err(|_| writer.fault(node, NumberFault::Bias(own)))?);
         scales.push((real * f64::from(layer.output.scale) / f64::from(from.scale)) as f32);
     }
@@ -191,6 +191,16 @@ fn convolution(
     }
     let tensor = writer.rounded(name, &result, layer.output);
     Ok(Exported { tensor, quantisation: Some(layer.output), shape: shape_of(node), is_image: false })
+}
+
+/// A zero point of an output is a part of the integer bias here, in ONNX it is not: `zero` output steps
+/// are taken out of it as a whole number of accumulator steps. Gives the multiplier with which these are
+/// worth `zero` exactly, and their number. Of a small zero point the nearest number is closer.
+fn whole_zero_point(multiplier: f64, zero: f64) -> (f64, i64) {
+    let steps = (zero / multiplier).round();
+    let exact = zero / steps;
+    let moves = zero.abs() >= 32.0 && (exact / multiplier - 1.0).abs() < 1e-3;
+    (if moves { exact } else { multiplier }, steps as i64)
 }
 
 /// The residual of a convolution, if it is more than a constant, and what the numbers of either stand for

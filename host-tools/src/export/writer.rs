@@ -1,6 +1,6 @@
 //! An ONNX graph while it is written, layer by layer.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use resight_runtime::tract::{OutletId, Tensor, TypedNode};
 use resight_runtime::{Model, Quantisation};
@@ -40,11 +40,20 @@ pub(super) struct Writer<'a> {
     nodes: Vec<NodeProto>,
     constants: Vec<TensorProto>,
     results: HashMap<OutletId, Exported>,
+    /// Those of nodes, which onnxruntime wants to be different.
+    names: HashSet<String>,
 }
 
 impl<'a> Writer<'a> {
     pub(super) fn new(model: &'a Model, format: Format) -> Self {
-        Self { model, format, nodes: vec![], constants: vec![], results: HashMap::new() }
+        Self {
+            model,
+            format,
+            nodes: vec![],
+            constants: vec![],
+            results: HashMap::new(),
+            names: HashSet::new(),
+        }
     }
 
     /// Writes every layer. The order of a model's nodes is topological: they are read in it.
@@ -128,10 +137,14 @@ impl<'a> Writer<'a> {
         inputs: &[&str],
         attribute: Vec<AttributeProto>,
     ) -> String {
+        let mut name = name.to_owned();
+        while !self.names.insert(name.clone()) {
+            name.push('_');
+        }
         let output = format!("{name}/output");
         self.nodes.push(NodeProto {
             op_type: operator.into(),
-            name: name.into(),
+            name,
             input: inputs.iter().map(|&input| input.into()).collect(),
             output: vec![output.clone()],
             attribute,
