@@ -29,7 +29,9 @@ pub(super) fn layer(writer: &mut Writer<'_>, node: &TypedNode) -> Result<Exporte
         return Ok(Exported { quantisation: None, ..writer.input(node, 0)? });
     }
     if node.op_as::<Dequantise>().is_some() {
-        return Ok(Exported { quantisation: None, ..writer.input(node, 0)? });
+        let input = writer.input(node, 0)?;
+        let tensor = writer.without_ends(input.tensor);
+        return Ok(Exported { tensor, quantisation: None, ..input });
     }
     if node.op_as::<GlobalAverage>().is_some() {
         let input = int8(writer, node, 0)?;

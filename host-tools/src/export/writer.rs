@@ -180,6 +180,19 @@ impl<'a> Writer<'a> {
         self.node("DequantizeLinear", &format!("{name}_dequantize"), &[&stored, &scale, &zero], vec![])
     }
 
+    /// The tensor before it was made to end where int8 does, if the last node did that: logits in f32 have no
+    /// ends.
+    pub(super) fn without_ends(&mut self, tensor: String) -> String {
+        let is_end = |node: &NodeProto| node.op_type == "Clip" && node.output.first() == Some(&tensor);
+        match self.nodes.pop_if(|node| is_end(node)) {
+            Some(node) => {
+                self.constants.retain(|constant| !node.input[1..].contains(&constant.name));
+                node.input.into_iter().next().unwrap_or(tensor)
+            }
+            None => tensor,
+        }
+    }
+
     /// Constants for a scale and a zero point.
     pub(super) fn steps(&mut self, name: &str, quantisation: Quantisation) -> [String; 2] {
         let scale = self.number(&format!("{name}/scale"), quantisation.scale);
