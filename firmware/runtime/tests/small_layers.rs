@@ -66,9 +66,16 @@ fn a_table_for_each_channel_is_looked_up() {
 
 #[test]
 fn a_fill_has_one_value_everywhere() {
-    let layer = Fill { shape: [4, 5, 6], value: -2 };
-    let found = run(&graph(|model, image| model.wire_node("fill", layer, &[image]).unwrap()[0]));
-    assert_eq!(found, [-2; 120]);
+    // Beside the image, since a result that is constant would prove nothing of the comparison.
+    let layer = Fill { shape: [9, 7, 2], value: -2 };
+    let found = run(&graph(|model, image| {
+        let fill = model.wire_node("fill", layer, &[image]).unwrap()[0];
+        let concat = Concat { output: quantisation(0.1, 3) };
+        model.wire_node("concat", concat, &[image, fill]).unwrap()[0]
+    }));
+    let expected: Vec<i8> =
+        input().chunks(3).flat_map(|pixel| pixel.iter().copied().chain([-2, -2])).collect();
+    assert_eq!(found, expected);
     let refused = |shape: [usize; 3]| {
         let mut model = TypedModel::default();
         let image = model.add_source("image", DatumType::I8.fact([1, 9, 7, 3])).unwrap();
