@@ -228,7 +228,7 @@ fn other(rewriting: &mut Rewriting<'_>, node: &NodeProto) -> Result<(), Fault> {
     let agree = taken.iter().all(|(_, stored)| is_same(stored, &first));
     match (node.op_type.as_str(), first) {
         ("Clip", stored) => clip(rewriting, node, &stored),
-        ("Cast", Stored::Image(_)) => {
+        ("Cast", Stored::Image(Width::Uint8)) => {
             rewriting.push(node.clone());
             Ok(())
         }
@@ -277,14 +277,14 @@ fn clip(rewriting: &mut Rewriting<'_>, node: &NodeProto, stored: &Stored) -> Res
                 Array { dims: vec![], data: vec![steps as f32 * quantisation.scale] }
             };
             let source = input(node, 0)?.to_owned();
-            let none = (f32::NEG_INFINITY, f32::INFINITY);
-            let one = |value: f32| Array { dims: vec![], data: vec![value] };
-            let low = rewriting.push_constant(&source, &low.map_or_else(|| one(none.0), real));
-            let high = rewriting.push_constant(&source, &high.map_or_else(|| one(none.1), real));
-            let between = rewriting.unused_name(&source);
-            let clipped = rewriting.unused_name(&source);
-            rewriting.push_like(node, "Max", vec![source, low], &between, &[]);
-            rewriting.push_like(node, "Min", vec![between, high], &clipped, &[]);
+            let mut clipped = source;
+            for (operator, bound) in [("Max", low), ("Min", high)] {
+                let Some(bound) = bound else { continue };
+                let bound = rewriting.push_constant(&clipped, &real(bound));
+                let result = rewriting.unused_name(&clipped);
+                rewriting.push_like(node, operator, vec![clipped, bound], &result, &[]);
+                clipped = result;
+            }
             rewriting.mark(node, clipped, &output, *quantisation);
             Ok(())
         }
