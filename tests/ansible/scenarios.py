@@ -512,9 +512,32 @@ def another_key(site, boards):
     assert all(board.link("good") != old for board, old in zip(boards, before))
 
 
+def whole_releases(site, boards):
+    """Once a list was signed, neither an older nor an unsigned one follows it."""
+    signed = {"resightd_repository": "", "resightd_deb": str(ARGUMENTS.new),
+              "resightd_secrets": {"http_token": TOKEN[::-1]},
+              "resightd_public_key": str(site.folder / "other/site.pub"),
+              "resightd_model": str(site.folder / "other/model.resight.tar"),
+              "resightd_release_key": str(site.folder / "other/site.key"),
+              "resightd_signer": str(ROOT / "target/debug/resight")}
+    site.play(**signed).stops("porch", "resightd_release_number a number above 0")
+    site.play(**signed, resightd_release_number=7).works()
+    good = [board.link("good") for board in boards]
+    for board in boards:
+        assert (board.root / "opt/resight/current/release.number").read_text() == "7\n"
+        assert (board.root / "opt/resight/current/SHA256SUMS.sig").exists()
+    site.play(**signed, resightd_release_number=7).works()
+    site.play(**signed, resightd_release_number=6).stops("porch", "its number 6 is lower than 7")
+    unsigned = {**signed, "resightd_release_key": ""}
+    site.play(**unsigned).stops("porch", "the list of its files is not signed")
+    assert [board.link("good") for board in boards] == good
+    site.play(**signed, resightd_release_number=6, resightd_older=True).works()
+    assert all(board.link("good") != old for board, old in zip(boards, good))
+
+
 SCENARIOS = [a_check_changes_nothing, from_nothing, again, collected, wrong_configuration, wrong_model,
              wrong_package, too_slow, upgrade, unreachable, way_back, secret,
-             another_key]
+             another_key, whole_releases]
 
 
 def prepare():

@@ -652,6 +652,20 @@ fn models_are_signed_and_verified() {
     program(b"neither this nor that");
     workshop.fails(&["sign", "program", "--key", "a.key"], &["program is not a resight model"]);
 
+    let list = |text: &str| fs::write(workshop.path("SHA256SUMS"), text).unwrap();
+    let sum = "0123456789abcdef".repeat(4);
+    list(&format!("{sum}  resightd\n"));
+    workshop.fails(
+        &["sign", "SHA256SUMS", "--key", "a.key"],
+        &["SHA256SUMS", "release.number", "older releases"],
+    );
+    list(&format!("{sum}  release.number\n{sum}  resightd\n"));
+    assert!(workshop.ok(&["sign", "SHA256SUMS", "--key", "a.key"]).contains("SHA256SUMS.sig"));
+    workshop.ok(&["verify", "SHA256SUMS", "--key", "a.pub"]);
+    workshop.fails(&["verify", "SHA256SUMS", "--key", "c.pub"], &["SHA256SUMS", "signed it, not key"]);
+    list(&format!("{sum}  release.number\n{sum}  resight\n"));
+    workshop.fails(&["verify", "SHA256SUMS", "--key", "a.pub"], &["SHA256SUMS", "did not sign this content"]);
+
     fs::set_permissions(workshop.path("a.key"), fs::Permissions::from_mode(0o644)).unwrap();
     workshop.fails(&["sign", "model.resight.tar", "--key", "a.key"], &["a.key", "chmod 600"]);
 }

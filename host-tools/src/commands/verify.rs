@@ -1,21 +1,26 @@
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 use clap::Args;
 use resight_base::console::print_line;
+use resight_base::files::read_bounded;
 use resight_model_file::PublicKey;
 use resight_runtime::Model;
 
-use super::sign::is_program;
+use super::sign::{is_program, release_list};
+
+/// Largest signature, in bytes.
+const MAX_SIGNATURE: u64 = 4 << 10;
 
 /// Arguments of `resight verify`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Example:
   resight verify resnet50.resight.tar --key resight.pub
-  resight verify target/aarch64-unknown-linux-gnu/firmware/resightd --key resight.pub")]
+  resight verify target/aarch64-unknown-linux-gnu/firmware/resightd --key resight.pub
+  resight verify SHA256SUMS --key resight.pub")]
 pub(crate) struct Arguments {
-    /// The model file, or the program, whose signature is NAME.sig beside it.
+    /// The model file, or the program or the list of a release, whose signature is NAME.sig beside it.
     file: PathBuf,
     /// The public key, made by `resight keygen`.
     #[arg(long, value_name = "FILE")]
@@ -27,6 +32,11 @@ impl Arguments {
         let key = PublicKey::read(&self.key)?;
         if is_program(&self.file)? {
             key.check_program(&self.file)?;
+        } else if let Some(list) = release_list(&self.file)? {
+            let beside = PathBuf::from(format!("{}.sig", self.file.display()));
+            let signature = read_bounded(&beside, MAX_SIGNATURE, "too large for a signature")?;
+            let checked = key.check_release(&list, &signature);
+            checked.map_err(|cause| anyhow!("{}: signature: {cause}", self.file.display()))?;
         } else {
             Model::load_signed(&self.file, Some(&key))?;
         }
