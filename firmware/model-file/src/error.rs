@@ -3,6 +3,8 @@
 use resight_base::files::FileError;
 use resight_imaging::ImagingError;
 
+use crate::signature::{KeyCause, SignatureCause};
+
 /// An error of this crate. The message is one line and names the file, the cause and, where
 /// there is one, the remedy.
 #[derive(Debug, thiserror::Error)]
@@ -64,7 +66,7 @@ pub enum ModelFileError {
         /// The file.
         file: String,
         /// What is wrong with its signature.
-        cause: String,
+        cause: SignatureCause,
     },
     /// A key file is wrong.
     #[error("{file}: key: {cause}")]
@@ -72,7 +74,7 @@ pub enum ModelFileError {
         /// The file.
         file: String,
         /// What is wrong with it.
-        cause: String,
+        cause: KeyCause,
     },
     /// The preprocessing is invalid.
     #[error(transparent)]

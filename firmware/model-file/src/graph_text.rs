@@ -37,21 +37,37 @@ const OPERATORS: [&str; 2] = ["variable", "tract_core_external"];
 /// The operators of resight begin so; tract refuses those that do not exist.
 const OPERATOR_PREFIX: &str = "resight_";
 
+/// Why a text is no network of resight.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum GraphTextError {
+    #[error("a network of over {} MiB of text", MAX_SIZE >> 20)]
+    Size,
+    #[error("not UTF-8 text")]
+    Encoding,
+    #[error("line {line}: {expected} is expected, found {found}; this is no network that resight wrote")]
+    Syntax {
+        /// From 1.
+        line: usize,
+        expected: Expected,
+        found: String,
+    },
+}
+
 /// Checks the content of `graph.nnef`.
 ///
 /// # Errors
 /// The line and what is wrong with it.
-pub(crate) fn check_graph(bytes: &[u8]) -> Result<(), String> {
+pub(crate) fn check_graph(bytes: &[u8]) -> Result<(), GraphTextError> {
     if bytes.len() > MAX_SIZE {
-        return Err(format!("a network of over {} MiB of text", MAX_SIZE >> 20));
+        return Err(GraphTextError::Size);
     }
-    let text = str::from_utf8(bytes).map_err(|_| "not UTF-8 text".to_string())?;
+    let text = str::from_utf8(bytes).map_err(|_| GraphTextError::Encoding)?;
     let mut reader = Reader { rest: text };
     reader.document().map_err(|expected| {
         let line = text[..text.len() - reader.rest.len()].matches('\n').count() + 1;
         let found: String = reader.rest.chars().take(24).collect();
         let found = if found.is_empty() { "the end".to_string() } else { format!("`{}`", printable(&found)) };
-        format!("line {line}: {expected} is expected, found {found}; this is no network that resight wrote")
+        GraphTextError::Syntax { line, expected, found }
     })
 }
 
@@ -277,7 +293,7 @@ mod tests {
     fn a_network_of_too_many_layers_is_refused_before_it_is_loaded() {
         let named = |text: String| text.replace("max_pool(v", "max_pool(x = v");
         assert_eq!(check_graph(named(chain(MAX_LAYERS)).as_bytes()), Ok(()));
-        let error = check_graph(named(chain(MAX_LAYERS + 1)).as_bytes()).unwrap_err();
+        let error = check_graph(named(chain(MAX_LAYERS + 1)).as_bytes()).unwrap_err().to_string();
         assert!(
             error.starts_with("line 4005: the end of a network of 4000 layers is expected, found"),
             "{error}"

@@ -46,6 +46,6 @@ pub use manifest::{Manifest, MemberInfo};
 pub use preprocessing::{preprocessing_from_json, preprocessing_to_json};
 pub use provenance::{Calibration, Provenance};
 pub use reader::Archive;
-pub use signature::{PrivateKey, PublicKey, Signature, signature_path};
+pub use signature::{KeyCause, PrivateKey, PublicKey, Signature, SignatureCause, signature_path};
 pub use task::{Activation, OutputMap, Task};
 pub use writer::ArchiveBuilder;

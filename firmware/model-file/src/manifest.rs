@@ -83,7 +83,7 @@ impl Manifest {
         let mut total = 0u64;
         for member in &manifest.members {
             let wrong = |cause: &str| wrong(format!("member {}: {cause}", printable(&member.name)));
-            check_name(&member.name).map_err(|cause| wrong(&cause))?;
+            check_name(&member.name).map_err(|cause| wrong(&cause.to_string()))?;
             if [MANIFEST, SIGNATURE].contains(&member.name.as_str()) {
                 return Err(wrong("a manifest cannot name this one"));
             }
@@ -142,25 +142,30 @@ fn check_text(text: &str) -> Result<(), &'static str> {
     Ok(())
 }
 
+/// Why a member cannot have a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum NameError {
+    #[error("an empty name")]
+    Empty,
+    #[error("a name of over {MAX_NAME} bytes")]
+    Long,
+    #[error("an absolute name")]
+    Absolute,
+    #[error("a name with a backslash")]
+    Backslash,
+    #[error("a name with control characters")]
+    Control,
+    #[error("a name with `..`, `.` or empty parts")]
+    Parts,
+}
+
 /// Refuses a name that could mean another place, or two names that mean the same one.
-pub(crate) fn check_name(name: &str) -> Result<(), String> {
-    if name.is_empty() {
-        return Err("an empty name".to_string());
-    }
-    if name.len() > MAX_NAME {
-        return Err(format!("a name of over {MAX_NAME} bytes"));
-    }
-    if name.starts_with('/') {
-        return Err("an absolute name".to_string());
-    }
-    if name.contains('\\') {
-        return Err("a name with a backslash".to_string());
-    }
-    if name.chars().any(char::is_control) {
-        return Err("a name with control characters".to_string());
-    }
-    if name.split('/').any(|part| matches!(part, "" | "." | "..")) {
-        return Err("a name with `..`, `.` or empty parts".to_string());
-    }
-    Ok(())
+pub(crate) fn check_name(name: &str) -> Result<(), NameError> {
+    let refuse = |is_so: bool, error| if is_so { Err(error) } else { Ok(()) };
+    refuse(name.is_empty(), NameError::Empty)?;
+    refuse(name.len() > MAX_NAME, NameError::Long)?;
+    refuse(name.starts_with('/'), NameError::Absolute)?;
+    refuse(name.contains('\\'), NameError::Backslash)?;
+    refuse(name.chars().any(char::is_control), NameError::Control)?;
+    refuse(name.split('/').any(|part| matches!(part, "" | "." | "..")), NameError::Parts)
 }

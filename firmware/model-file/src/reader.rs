@@ -146,10 +146,12 @@ impl Archive {
                 return Err(self.wrong(name, "a network within the network"));
             }
             if name == GRAPH {
-                check_graph(&self.bytes[entry.content.clone()]).map_err(|cause| self.wrong(name, cause))?;
+                check_graph(&self.bytes[entry.content.clone()])
+                    .map_err(|cause| self.wrong(name, cause.to_string()))?;
             }
             if is_tensor(name) {
-                check_tensor(&self.bytes[entry.content.clone()]).map_err(|cause| self.wrong(name, cause))?;
+                check_tensor(&self.bytes[entry.content.clone()])
+                    .map_err(|cause| self.wrong(name, cause.to_string()))?;
             }
         }
         Ok(())

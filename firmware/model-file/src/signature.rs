@@ -39,6 +39,82 @@ const PUBLIC: &str = "resight-public-key-ed25519";
 /// What a signature's `algorithm` says.
 const ALGORITHM: &str = "ed25519";
 
+/// What is wrong with a key file.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum KeyCause {
+    /// A folder, a pipe, or more than a key has.
+    #[error("it is no regular file of up to 4 KiB")]
+    File,
+    /// Others may read a private key: the file, for the remedy.
+    #[error("others may read it; `chmod 600 {0}`")]
+    Readable(String),
+    /// What follows the first word.
+    #[error("not 64 lower-case hexadecimal digits")]
+    Digits,
+    /// No point of the curve, or one that anybody can sign for.
+    #[error("these bytes are no ed25519 key")]
+    Bytes,
+    /// Where a public key belongs.
+    #[error("it is a private key, which belongs on no board: use the file NAME.pub beside it")]
+    Private,
+    /// Where a private key belongs.
+    #[error("it is a public key; signing takes the file NAME.key beside it")]
+    Public,
+    /// Neither of them, where a public key belongs.
+    #[error("it is no public key; `resight keygen` makes one")]
+    NoPublic,
+    /// Neither of them, where a private key belongs.
+    #[error("it is no private key; `resight keygen` makes one")]
+    NoPrivate,
+}
+
+/// Why a signature vouches for nothing. Keys are named by their fingerprints.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SignatureCause {
+    /// A model without one.
+    #[error("it is not signed, and a signature by key {0} is demanded; `resight sign MODEL --key KEY`")]
+    Unsigned(String),
+    /// A program without one.
+    #[error(
+        "there is no {beside}, and a signature by key {key} is demanded; `resight sign PROGRAM --key KEY`"
+    )]
+    NoFile {
+        /// Where it should be.
+        beside: String,
+        /// Whose it should be.
+        key: String,
+    },
+    /// The file that should hold it.
+    #[error(transparent)]
+    File(#[from] KeyCause),
+    /// No JSON, or other fields.
+    #[error("{0}")]
+    Json(String),
+    /// Another algorithm.
+    #[error("the algorithm is {0}, not {ALGORITHM}")]
+    Algorithm(String),
+    /// The same in other characters.
+    #[error("it is not written as resight writes it")]
+    Spelling,
+    /// The key that it names.
+    #[error("its public key is no ed25519 key")]
+    Key,
+    /// The signature itself.
+    #[error("it is not 128 lower-case hexadecimal digits")]
+    Digits,
+    /// It is over something else.
+    #[error("key {0} did not sign this content")]
+    OtherContent(String),
+    /// It is somebody else's.
+    #[error("key {signer} signed it, not key {demanded}")]
+    OtherKey {
+        /// Who signed.
+        signer: String,
+        /// Who should have.
+        demanded: String,
+    },
+}
+
 /// Who may sign: the half of a key pair that boards have.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct PublicKey(VerifyingKey);
@@ -57,17 +133,15 @@ impl PublicKey {
     /// # Errors
     /// Text that is no public key, or a key that anybody can sign for.
     pub fn from_text(file: &str, text: &str) -> Result<Self, ModelFileError> {
-        let refuse = |cause: &str| key_error(file, cause);
+        let refuse = |cause| key_error(file, cause);
         let words: Vec<&str> = text.split_whitespace().collect();
         match words[..] {
             [PUBLIC, digits] => {
-                let bytes = from_hex(digits).ok_or_else(|| refuse("not 64 lower-case hexadecimal digits"))?;
-                Self::from_bytes(bytes).ok_or_else(|| refuse("these bytes are no ed25519 key"))
+                let bytes = from_hex(digits).ok_or_else(|| refuse(KeyCause::Digits))?;
+                Self::from_bytes(bytes).ok_or_else(|| refuse(KeyCause::Bytes))
             }
-            [PRIVATE, ..] => {
-                Err(refuse("it is a private key, which belongs on no board: use the file NAME.pub beside it"))
-            }
-            _ => Err(refuse("it is no public key; `resight keygen` makes one")),
+            [PRIVATE, ..] => Err(refuse(KeyCause::Private)),
+            _ => Err(refuse(KeyCause::NoPublic)),
         }
     }
 
@@ -100,10 +174,7 @@ impl PublicKey {
         let message = program_message(path)?;
         let beside = signature_path(path);
         let unsigned = || {
-            let (beside, key) = (beside.display(), self.fingerprint());
-            refuse(format!(
-                "there is no {beside}, and a signature by key {key} is demanded; `resight sign PROGRAM --key KEY`"
-            ))
+            refuse(SignatureCause::NoFile { beside: beside.display().to_string(), key: self.fingerprint() })
         };
         let json = match read_key_file(&beside) {
             Ok(json) => json,
@@ -112,7 +183,7 @@ impl PublicKey {
             {
                 return Err(unsigned());
             }
-            Err(ModelFileError::Key { cause, .. }) => return Err(refuse(cause)),
+            Err(ModelFileError::Key { cause, .. }) => return Err(refuse(cause.into())),
             Err(error) => return Err(error),
         };
         let checked =
@@ -127,7 +198,7 @@ impl PublicKey {
     ///
     /// # Errors
     /// The reason, without the file.
-    pub fn check_release(&self, sums: &[u8], signature: &[u8]) -> Result<(), String> {
+    pub fn check_release(&self, sums: &[u8], signature: &[u8]) -> Result<(), SignatureCause> {
         Signature::from_json(signature).and_then(|signature| signature.check(&release_message(sums), self))
     }
 }
@@ -182,7 +253,7 @@ impl PrivateKey {
             use std::os::unix::fs::PermissionsExt;
             let metadata = fs::metadata(path).map_err(|error| FileError::system(path, "read", error))?;
             if metadata.permissions().mode() & 0o077 != 0 {
-                return Err(key_error(&file, &format!("others may read it; `chmod 600 {file}`")));
+                return Err(key_error(&file, KeyCause::Readable(file.clone())));
             }
         }
         Ok(key)
@@ -195,13 +266,11 @@ impl PrivateKey {
     pub fn from_text(file: &str, text: &str) -> Result<Self, ModelFileError> {
         let words: Vec<&str> = text.split_whitespace().collect();
         match words[..] {
-            [PRIVATE, digits] => from_hex(digits)
-                .map(Self::from_seed)
-                .ok_or_else(|| key_error(file, "not 64 lower-case hexadecimal digits")),
-            [PUBLIC, ..] => {
-                Err(key_error(file, "it is a public key; signing takes the file NAME.key beside it"))
+            [PRIVATE, digits] => {
+                from_hex(digits).map(Self::from_seed).ok_or_else(|| key_error(file, KeyCause::Digits))
             }
-            _ => Err(key_error(file, "it is no private key; `resight keygen` makes one")),
+            [PUBLIC, ..] => Err(key_error(file, KeyCause::Public)),
+            _ => Err(key_error(file, KeyCause::NoPrivate)),
         }
     }
 
@@ -276,13 +345,14 @@ impl Signature {
     ///
     /// # Errors
     /// The reason, without the file.
-    pub fn from_json(json: &[u8]) -> Result<Self, String> {
-        let signature: Self = serde_json::from_slice(json).map_err(|error| printable(&error.to_string()))?;
+    pub fn from_json(json: &[u8]) -> Result<Self, SignatureCause> {
+        let signature: Self = serde_json::from_slice(json)
+            .map_err(|error| SignatureCause::Json(printable(&error.to_string())))?;
         if signature.algorithm != ALGORITHM {
-            return Err(format!("the algorithm is {}, not {ALGORITHM}", printable(&signature.algorithm)));
+            return Err(SignatureCause::Algorithm(printable(&signature.algorithm)));
         }
         if signature.to_json() != json {
-            return Err("it is not written as resight writes it".to_owned());
+            return Err(SignatureCause::Spelling);
         }
         Ok(signature)
     }
@@ -299,12 +369,12 @@ impl Signature {
     ///
     /// # Errors
     /// The reason, without the file: digits that are no key or signature, or another message.
-    pub fn signer(&self, message: &[u8]) -> Result<PublicKey, String> {
+    pub fn signer(&self, message: &[u8]) -> Result<PublicKey, SignatureCause> {
         let key = from_hex(&self.public_key).and_then(PublicKey::from_bytes);
-        let key = key.ok_or("its public key is no ed25519 key")?;
-        let signature = from_hex(&self.signature).ok_or("it is not 128 lower-case hexadecimal digits")?;
+        let key = key.ok_or(SignatureCause::Key)?;
+        let signature = from_hex(&self.signature).ok_or(SignatureCause::Digits)?;
         if !key.verifies(message, &signature) {
-            return Err(format!("key {} did not sign this content", key.fingerprint()));
+            return Err(SignatureCause::OtherContent(key.fingerprint()));
         }
         Ok(key)
     }
@@ -313,10 +383,13 @@ impl Signature {
     ///
     /// # Errors
     /// The reason, without the file: another key, or see [`signer`](Self::signer).
-    pub fn check(&self, message: &[u8], key: &PublicKey) -> Result<(), String> {
+    pub fn check(&self, message: &[u8], key: &PublicKey) -> Result<(), SignatureCause> {
         let signer = self.signer(message)?;
         if signer != *key {
-            return Err(format!("key {} signed it, not key {}", signer.fingerprint(), key.fingerprint()));
+            return Err(SignatureCause::OtherKey {
+                signer: signer.fingerprint(),
+                demanded: key.fingerprint(),
+            });
         }
         Ok(())
     }
@@ -340,32 +413,27 @@ impl Archive {
     /// # Errors
     /// No signature, one that is damaged or was made for another file, or by another key.
     pub fn check_signature(&self, key: &PublicKey) -> Result<(), ModelFileError> {
-        let unsigned = || {
-            format!(
-                "it is not signed, and a signature by key {} is demanded; `resight sign MODEL --key KEY`",
-                key.fingerprint()
-            )
-        };
-        let json = self.signature().ok_or_else(|| self.signature_error(unsigned()))?;
+        let unsigned = || self.signature_error(SignatureCause::Unsigned(key.fingerprint()));
+        let json = self.signature().ok_or_else(unsigned)?;
         let checked =
             Signature::from_json(json).and_then(|signature| signature.check(self.manifest_bytes(), key));
         checked.map_err(|cause| self.signature_error(cause))
     }
 
-    fn signature_error(&self, cause: String) -> ModelFileError {
+    fn signature_error(&self, cause: SignatureCause) -> ModelFileError {
         ModelFileError::Signature { file: self.file().to_owned(), cause }
     }
 }
 
-fn key_error(file: &str, cause: &str) -> ModelFileError {
-    ModelFileError::Key { file: file.to_owned(), cause: cause.to_owned() }
+fn key_error(file: &str, cause: KeyCause) -> ModelFileError {
+    ModelFileError::Key { file: file.to_owned(), cause }
 }
 
 fn read_key_file(path: &Path) -> Result<String, ModelFileError> {
     let cannot_read = |error| FileError::system(path, "read", error);
     let metadata = fs::metadata(path).map_err(cannot_read)?;
     if !metadata.is_file() || metadata.len() > MAX_KEY_FILE {
-        return Err(key_error(&path.display().to_string(), "it is no regular file of up to 4 KiB"));
+        return Err(key_error(&path.display().to_string(), KeyCause::File));
     }
     Ok(fs::read_to_string(path).map_err(cannot_read)?)
 }

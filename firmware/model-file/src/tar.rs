@@ -71,7 +71,7 @@ pub(crate) fn parse_tar(file: &str, bytes: &[u8]) -> Result<BTreeMap<String, Ent
         let start = long_name.take().map_or(start, |(_, start)| start);
         // tract writes `./` before a name that began with a slash, and drops it when reading.
         let name = name.strip_prefix("./").unwrap_or(&name);
-        check_name(name).map_err(|cause| wrong(&cause))?;
+        check_name(name).map_err(|cause| wrong(&cause.to_string()))?;
         // Manifest and signature are not in the manifest.
         if members.len() == MAX_MEMBERS + 2 {
             return Err(damaged(format!("it has more than {MAX_MEMBERS} members")));

@@ -77,9 +77,9 @@ impl ArchiveBuilder {
             let content = &tar[entry.content];
             // What is written must be readable.
             let checked = match name.as_str() {
-                GRAPH => check_graph(content),
-                _ if is_tensor(&name) => check_tensor(content),
-                _ => Err("neither a graph nor a tensor".to_string()),
+                GRAPH => check_graph(content).map_err(|cause| cause.to_string()),
+                _ if is_tensor(&name) => check_tensor(content).map_err(|cause| cause.to_string()),
+                _ => Err("neither a graph nor a tensor".to_owned()),
             };
             checked.map_err(|cause| ModelFileError::Member {
                 file: self.name.clone(),

@@ -1,10 +1,10 @@
 use std::path::PathBuf;
 
-use anyhow::{Result, anyhow};
+use anyhow::Result;
 use clap::Args;
 use resight_base::console::print_line;
 use resight_base::files::read_bounded;
-use resight_model_file::PublicKey;
+use resight_model_file::{ModelFileError, PublicKey};
 use resight_runtime::Model;
 
 use super::sign::{is_program, release_list};
@@ -36,7 +36,8 @@ impl Arguments {
             let beside = PathBuf::from(format!("{}.sig", self.file.display()));
             let signature = read_bounded(&beside, MAX_SIGNATURE, "too large for a signature")?;
             let checked = key.check_release(&list, &signature);
-            checked.map_err(|cause| anyhow!("{}: signature: {cause}", self.file.display()))?;
+            let file = self.file.display().to_string();
+            checked.map_err(|cause| ModelFileError::Signature { file, cause })?;
         } else {
             Model::load_signed(&self.file, Some(&key))?;
         }
