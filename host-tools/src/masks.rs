@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use anyhow::{Context, Result, bail, ensure};
 use image::{DynamicImage, GrayImage};
 use rayon::prelude::*;
-use resight_imaging::{ImageFolder, ImageView, Placement, decode};
+use resight_imaging::{ImageFolder, ImageView, Orientation, Placement, decode};
 use resight_runtime::{Found, Head, Locator, Model, Target, ThreadSettings};
 use serde::Serialize;
 
@@ -148,7 +148,7 @@ fn one(
                     picture.display()
                 );
                 let view = ImageView::of(&image)?;
-                let placement = model.preprocessing().placement(view.size());
+                let placement = model.preprocessing().placement(view.size(), Orientation::default());
                 let mut confusion = Confusion::new(classes);
                 if let Found::Mask { classes, size } = locator.locate(&view)? {
                     confusion.add(&labels, classes, size, input, &placement);
@@ -218,7 +218,7 @@ mod tests {
     fn shares_are_counted_over_all_pixels_that_the_network_sees() {
         // A picture of 4 x 2 pixels in a network of 4 x 4: two rows of margin, a mask of 2 x 2.
         let preprocessing = Preprocessing { fit: Fit::Letterbox, ..Preprocessing::for_input(4, 4) };
-        let placement = preprocessing.placement([2, 4]);
+        let placement = preprocessing.placement([2, 4], Orientation::default());
         let labels = GrayImage::from_raw(4, 2, vec![0, 0, 1, 1, 0, 255, 2, 1]).unwrap();
         let mut confusion = Confusion::new(3);
         confusion.add(&labels, &[0, 1, 0, 2], [2, 2], [4, 4], &placement);

@@ -106,3 +106,43 @@ fn cifar_networks_quantise() {
         assert!(result[1]["sqnr_db"].as_f64().unwrap() >= least, "{network}: {result}");
     }
 }
+
+#[test]
+fn a_detector_keeps_its_precision() {
+    let Some(shared) = shared() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| shared.join(name).to_str().unwrap().to_owned();
+    let (onnx, pictures) = (path("zoo/centernet_resnet18_bccd.onnx"), path("where/detection/test"));
+    let labels = folder.path().join("names.txt");
+    fs::write(&labels, "RBC\nWBC\nPlatelets\n").unwrap();
+    let model = folder.path().join("boxes.resight.tar").to_str().unwrap().to_owned();
+    resight(&[
+        "quantize",
+        &onnx,
+        "--task",
+        "detect",
+        "--decoder",
+        "centernet",
+        "--fit",
+        "letterbox",
+        "--method",
+        "minmax",
+        "--calibration",
+        &path("where/detection/calibration"),
+        "--labels",
+        labels.to_str().unwrap(),
+        "-o",
+        &model,
+    ]);
+    assert_eq!(coverage(&model), 100.0);
+    let annotations = path("where/detection/annotations_test.json");
+    let result =
+        resight(&["evaluate", &onnx, &model, "--images", &pictures, "--annotations", &annotations, "--json"]);
+    let result: Value = serde_json::from_str(&result).unwrap();
+    println!("{result:#}");
+    let number = |index: usize, key: &str| result[index][key].as_f64().unwrap();
+    // By onnxruntime with Pillow's resize and another implementation of COCO's rules: 89.92 and 59.34.
+    assert!((number(0, "map_50") - 89.92).abs() < 0.1 && (number(0, "map_50_95") - 59.34).abs() < 0.1);
+    assert!(number(0, "map_50") - number(1, "map_50") <= 0.3);
+    assert!(number(1, "map_50_95") >= 58.9);
+}

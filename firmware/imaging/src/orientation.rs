@@ -24,6 +24,32 @@ pub enum Rotation {
 }
 
 impl Orientation {
+    /// Where a place `[row, column]` of the turned image, in pixels from its upper left corner, is in
+    /// the image of `[height, width]` before it is turned.
+    pub(crate) fn place_before(self, [y, mut x]: [f32; 2], [height, width]: [f32; 2]) -> [f32; 2] {
+        if self.mirror {
+            x = if self.is_sideways() { height } else { width } - x;
+        }
+        match self.rotation {
+            Rotation::Upright => [y, x],
+            Rotation::Clockwise => [height - x, y],
+            Rotation::Half => [height - y, width - x],
+            Rotation::Counterclockwise => [x, width - y],
+        }
+    }
+
+    /// The reverse of [`place_before`](Self::place_before).
+    pub(crate) fn place_after(self, [row, column]: [f32; 2], [height, width]: [f32; 2]) -> [f32; 2] {
+        let [y, x] = match self.rotation {
+            Rotation::Upright => [row, column],
+            Rotation::Clockwise => [column, height - row],
+            Rotation::Half => [height - row, width - column],
+            Rotation::Counterclockwise => [width - column, row],
+        };
+        let across = if self.is_sideways() { height } else { width };
+        [y, if self.mirror { across - x } else { x }]
+    }
+
     /// Writes the pixels of `source`, `[height, width, 3]` before it is turned, to `output`.
     pub(crate) fn turn(self, source: &[u8], [height, width]: [usize; 2], output: &mut [u8]) {
         let sideways = matches!(self.rotation, Rotation::Clockwise | Rotation::Counterclockwise);
@@ -40,6 +66,31 @@ impl Orientation {
                 Rotation::Counterclockwise => (x, width - 1 - y),
             };
             pixel.copy_from_slice(&source[(row * width + column) * 3..][..3]);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_are_turned_as_pixels_are() {
+        // 2 rows of 3 pixels, each with its number.
+        let source: Vec<u8> = (0..6).flat_map(|pixel| [pixel; 3]).collect();
+        for rotation in [Rotation::Upright, Rotation::Clockwise, Rotation::Half, Rotation::Counterclockwise] {
+            for mirror in [false, true] {
+                let orientation = Orientation { rotation, mirror };
+                let mut turned = vec![0; source.len()];
+                orientation.turn(&source, [2, 3], &mut turned);
+                let columns = if orientation.is_sideways() { 2 } else { 3 };
+                for (index, pixel) in turned.chunks_exact(3).enumerate() {
+                    let middle = [(index / columns) as f32 + 0.5, (index % columns) as f32 + 0.5];
+                    let [row, column] = orientation.place_before(middle, [2.0, 3.0]);
+                    assert_eq!(row.floor() as u8 * 3 + column.floor() as u8, pixel[0], "{orientation:?}");
+                    assert_eq!(orientation.place_after([row, column], [2.0, 3.0]), middle, "{orientation:?}");
+                }
+            }
         }
     }
 }

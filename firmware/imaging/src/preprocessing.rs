@@ -63,19 +63,24 @@ pub struct Placement {
     offset: [f32; 2],
     /// `[height, width]` of the image.
     size: [f32; 2],
+    /// `[height, width]` of the network's image before it is turned.
+    input: [f32; 2],
+    orientation: Orientation,
 }
 
 impl Placement {
     /// The place `[row, column]` of the image that a place of the network's image shows, both in
     /// pixels from the upper left corner. It may be outside of the image.
     pub fn in_image(&self, place: [f32; 2]) -> [f32; 2] {
+        let place = self.orientation.place_before(place, self.input);
         [0, 1].map(|axis| (place[axis] - self.offset[axis]) / self.scale[axis])
     }
 
     /// Where a place `[row, column]` of the image is in the network's, both in pixels from the upper
     /// left corner. It may be outside of that.
     pub fn in_network(&self, place: [f32; 2]) -> [f32; 2] {
-        [0, 1].map(|axis| place[axis] * self.scale[axis] + self.offset[axis])
+        let place = [0, 1].map(|axis| place[axis] * self.scale[axis] + self.offset[axis]);
+        self.orientation.place_after(place, self.input)
     }
 
     /// `[height, width]` of the image.
@@ -138,16 +143,26 @@ impl Preprocessing {
     }
 
     /// The mean as a pixel, red, green and blue.
-    /// Where an image of `size` (height and width) is in the network's.
-    pub fn placement(&self, size: [u32; 2]) -> Placement {
-        let Crop { resized, origin, size: inner } = self.fit.crop(size, self.crop, self.resize_shorter);
+    /// Where an image of `size` (height and width) is in the network's, which is turned so afterwards.
+    pub fn placement(&self, size: [u32; 2], orientation: Orientation) -> Placement {
+        let mut input = self.crop;
+        if orientation.is_sideways() {
+            input.reverse();
+        }
+        let Crop { resized, origin, size: inner } = self.fit.crop(size, input, self.resize_shorter);
         let axis = |axis: usize| {
             // A letterbox puts the picture in the middle, a crop takes it from there.
-            let margin = (self.crop[axis] - inner[axis]) / 2;
+            let margin = (input[axis] - inner[axis]) / 2;
             (resized[axis] as f32 / size[axis] as f32, margin as f32 - origin[axis] as f32)
         };
         let [(vertical, top), (horizontal, left)] = [axis(0), axis(1)];
-        Placement { scale: [vertical, horizontal], offset: [top, left], size: size.map(|side| side as f32) }
+        Placement {
+            scale: [vertical, horizontal],
+            offset: [top, left],
+            size: size.map(|side| side as f32),
+            input: input.map(|side| side as f32),
+            orientation,
+        }
     }
 
     fn background(&self) -> [u8; 3] {

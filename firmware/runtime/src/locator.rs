@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use resight_base::files::FileError;
-use resight_imaging::{ImageView, Placement, Preprocessor};
+use resight_imaging::{ImageView, Orientation, Placement, Preprocessor};
 use resight_kernels::Parallel;
 
 use crate::error::RuntimeError;
@@ -88,6 +88,73 @@ impl Locator {
         &self.program
     }
 
+    /// Number of classes.
+    pub fn classes(&self) -> usize {
+        match &self.decoding {
+            Decoding::Boxes { head, .. } => head.classes(),
+            Decoding::Mask { head, .. } => head.classes(),
+        }
+    }
+
+    /// The threads that compute, for [`ThreadPool::enter`] and [`Preprocessor::quantise_on`].
+    pub fn threads(&self) -> Arc<ThreadPool> {
+        self.pool.clone()
+    }
+
+    /// Looks at an input that a [`Preprocessor`] for the same model has quantised, and says how much of
+    /// each class there is, `0..=1`: the score of its likeliest box, or its share of the mask.
+    ///
+    /// # Errors
+    /// An input of another length, `scores` that are not one for each class.
+    pub fn look(&mut self, input: &[i8], scores: &mut [f32]) -> Result<(), RuntimeError> {
+        if scores.len() != self.classes() {
+            return Err(RuntimeError::Graph(format!(
+                "there are {} classes, room for {}",
+                self.classes(),
+                scores.len()
+            )));
+        }
+        let Self { program, pool, decoding, .. } = self;
+        pool.install(|| {
+            let outputs = program.run(&**pool, input)?;
+            scores.fill(0.0);
+            match decoding {
+                Decoding::Boxes { head, detections, .. } => {
+                    head.decode(outputs, detections)?;
+                    for found in detections.boxes() {
+                        scores[found.class] = scores[found.class].max(found.score);
+                    }
+                }
+                Decoding::Mask { head, mask } => {
+                    head.decode(outputs, mask)?;
+                    for &class in mask.iter() {
+                        scores[usize::from(class)] += 1.0;
+                    }
+                    let pixels = mask.len().max(1) as f32;
+                    scores.iter_mut().for_each(|score| *score /= pixels);
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// The boxes of what was looked at last, the likeliest first, in pixels of the network's image; none
+    /// of a network that gives a mask.
+    pub fn boxes(&self) -> &[Detection] {
+        match &self.decoding {
+            Decoding::Boxes { detections, .. } => detections.boxes(),
+            Decoding::Mask { .. } => &[],
+        }
+    }
+
+    /// The most boxes of an image.
+    pub fn most(&self) -> usize {
+        match &self.decoding {
+            Decoding::Boxes { head, .. } => head.decoder().most(),
+            Decoding::Mask { .. } => 0,
+        }
+    }
+
     /// Boxes of at least this probability from now on, `0..=1`, whatever the model file says.
     pub fn set_threshold(&mut self, threshold: f32) {
         if let Decoding::Boxes { head, .. } = &mut self.decoding {
@@ -100,7 +167,7 @@ impl Locator {
     /// # Errors
     /// None on an image that [`ImageView`] accepted, unless the network itself is broken.
     pub fn locate(&mut self, image: &ImageView<'_>) -> Result<Found<'_>, RuntimeError> {
-        let placement = self.preprocessor.preprocessing().placement(image.size());
+        let placement = self.preprocessor.preprocessing().placement(image.size(), Orientation::default());
         let Self { program, pool, input, decoding, preprocessor, .. } = self;
         pool.install(|| {
             preprocessor.quantise_on(&**pool, image, input)?;

@@ -718,7 +718,7 @@ function drawAnomalies(pen, image, unit) {
 
 function drawPicture() {
   if (!picture || !state) return;
-  const { image, top } = picture;
+  const { image, top, frame } = picture;
   const canvas = $("frame");
   const view = camera().view;
   const sideways = view.rotate % 180 !== 0;
@@ -765,6 +765,34 @@ function drawPicture() {
     pen.fillRect(...box);
     pen.fillStyle = "#fff";
     pen.fillText(label, box[0] + 10 * unit, box[1] + 18.5 * unit);
+  }
+  drawBoxes(pen, turned, image, frame, unit);
+}
+
+// What was found in the frame, or in the last one before it: the likeliest box is drawn last.
+function drawBoxes(pen, turned, image, frame, unit) {
+  const boxes = samples().findLast((sample) => sample.frame <= frame)?.boxes ?? [];
+  pen.font = `600 ${14 * unit}px system-ui, sans-serif`;
+  pen.textBaseline = "middle";
+  for (const [name, score, left, top, right, bottom] of boxes.toReversed()) {
+    const corners = [[left, top], [right, bottom]].map(([x, y]) => turned.transformPoint({ x: x * image.width, y: y * image.height }));
+    const [xs, ys] = [corners.map(({ x }) => x), corners.map(({ y }) => y)];
+    const [x, y] = [Math.min(...xs), Math.min(...ys)];
+    const edge = [x, y, Math.max(...xs) - x, Math.max(...ys) - y];
+    pen.setTransform(1, 0, 0, 1, 0, 0);
+    pen.lineWidth = 4 * unit;
+    pen.strokeStyle = "rgb(0 0 0 / .7)";
+    pen.strokeRect(...edge);
+    pen.lineWidth = 2 * unit;
+    pen.strokeStyle = "#ffd24a";
+    pen.strokeRect(...edge);
+    const label = `${name}  ${percent(score)}`;
+    const height = 22 * unit;
+    const above = Math.max(0, y - height);
+    pen.fillStyle = "rgb(0 0 0 / .78)";
+    pen.fillRect(x, above, pen.measureText(label).width + 12 * unit, height);
+    pen.fillStyle = "#fff";
+    pen.fillText(label, x + 6 * unit, above + height / 2);
   }
 }
 

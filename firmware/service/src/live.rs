@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use crate::judge::Standing;
+use crate::judge::{SeenBox, Standing};
 use crate::sync::lock;
 use crate::telemetry::Telemetry;
 
@@ -17,6 +17,9 @@ pub(crate) const VIEWERS: u64 = 8;
 
 /// Likeliest classes that are shown.
 pub(crate) const TOP: usize = 5;
+
+/// Likeliest boxes that are shown.
+pub(crate) const BOXES: usize = 50;
 
 /// Frames that are kept for viewers who have not read them yet.
 const SAMPLES: usize = 64;
@@ -51,6 +54,8 @@ pub(crate) struct Sample {
     /// The frame's number.
     pub(crate) frame: u64,
     pub(crate) top: Top,
+    /// The boxes that were found, the likeliest first.
+    pub(crate) boxes: Vec<SeenBox>,
     /// How each rule stood after it.
     pub(crate) rules: Vec<Standing>,
 }
@@ -99,6 +104,7 @@ impl Live {
         at: Duration,
         frame: u64,
         probabilities: &[f32],
+        boxes: &[SeenBox],
         rules: impl Iterator<Item = Standing>,
     ) {
         if !self.telemetry.viewers.is_set() {
@@ -107,11 +113,14 @@ impl Live {
         let top = top(probabilities);
         let mut samples = lock(&self.samples);
         let oldest = if samples.kept.len() < SAMPLES { None } else { samples.kept.pop_front() };
-        let mut standings = oldest.map_or_else(Vec::new, |sample| sample.rules);
+        let (mut standings, mut seen) =
+            oldest.map_or_else(Default::default, |sample| (sample.rules, sample.boxes));
         standings.clear();
         standings.extend(rules);
+        seen.clear();
+        seen.extend_from_slice(&boxes[..boxes.len().min(BOXES)]);
         samples.count += 1;
-        samples.kept.push_back(Sample { camera, at, frame, top, rules: standings });
+        samples.kept.push_back(Sample { camera, at, frame, top, boxes: seen, rules: standings });
     }
 
     /// Takes an event's line.
@@ -177,7 +186,14 @@ mod tests {
     }
 
     fn pass(live: &Live, frame: u64) {
-        live.frame(0, Duration::from_millis(frame), frame, &[0.1, 0.7, 0.2], [standing(0.7); 3].into_iter());
+        live.frame(
+            0,
+            Duration::from_millis(frame),
+            frame,
+            &[0.1, 0.7, 0.2],
+            &[],
+            [standing(0.7); 3].into_iter(),
+        );
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
-use resight_imaging::{ImageView, Preprocessor};
+use resight_imaging::{ImageView, Orientation, Preprocessor};
 use resight_model_file::{Activation, BoxDecoder, CenterNet, LengthUnit};
 use resight_runtime::{Bounds, Detection, Model};
 
@@ -74,7 +74,7 @@ impl FloatLocator {
         let mut input = vec![0.0; self.preprocessor.input_len()];
         self.preprocessor.normalise(image, &mut input)?;
         let observation = self.reference.run(&input)?;
-        let placement = self.preprocessor.preprocessing().placement(image.size());
+        let placement = self.preprocessor.preprocessing().placement(image.size(), Orientation::default());
         let boxes = self.decode(&observation)?.into_iter().map(|found| {
             let Bounds { left, top, right, bottom } = found.bounds;
             let [top, left] = placement.in_image([top, left]);

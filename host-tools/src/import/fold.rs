@@ -72,11 +72,11 @@ pub(super) fn fold(
             Kind::Relu => relu(&mut nodes, inputs[0], sole[0], operation.shape[0]),
             Kind::Clip { high } => clip(&mut nodes, inputs[0], sole[0], high),
             Kind::Add => add(&mut nodes, &inputs, &sole),
+            Kind::Rounding => Step::New(Operator::Table(Function::Argument)),
+            Kind::Function(function) => Step::New(Operator::Table(function)),
             Kind::AveragePool { kernel, stride, padding, counts_padding } => {
                 Step::New(Operator::AveragePool { kernel, stride, padding, counts_padding })
             }
-            Kind::Rounding => Step::New(Operator::Table(Function::Argument)),
-            Kind::Function(function) => Step::New(Operator::Table(function)),
             Kind::Multiply => Step::New(Operator::Multiply),
             Kind::Concat => Step::New(Operator::Concat),
             Kind::Channels(order) => Step::New(Operator::Channels(order)),
@@ -90,38 +90,32 @@ pub(super) fn fold(
                 Step::New(Operator::Convolution(select(channels, operation.shape[0], before, stride)))
             }
         };
-        match step {
-            Step::Into(into) => {
-                holder[index] = into;
-                nodes[into].node.tensor = operation.tensor;
-                nodes[into].last = index;
-            }
-            Step::New(operator) => {
-                holder[index] = nodes.len();
-                nodes.push(Folding {
-                    node: Node {
-                        name: operation.name,
-                        operator,
-                        inputs,
-                        tensor: operation.tensor,
-                        shape: operation.shape,
-                    },
-                    last: index,
-                    selection,
-                    absorbed: false,
-                    operator: operation.operator,
-                });
-            }
+        let Operation { name, operator, tensor, shape, .. } = operation;
+        let node = Node { name, operator: Operator::Input, inputs, tensor, shape };
+        let folding = Folding { node, last: index, selection, absorbed: false, operator };
+        holder[index] = settle(&mut nodes, step, folding);
+    }
+    let outputs = outputs
+        .into_iter()
+        .map(|(operation, name, activation)| GraphOutput { name, node: holder[operation], activation })
+        .collect();
+    finish(nodes, name, outputs, ending)
+}
+
+/// Takes a step with an operation, which is described by `folding` but for its operator. Gives the node
+/// that holds the operation's result.
+fn settle(nodes: &mut Vec<Folding>, step: Step, folding: Folding) -> usize {
+    match step {
+        Step::Into(into) => {
+            nodes[into].node.tensor = folding.node.tensor;
+            nodes[into].last = folding.last;
+            into
+        }
+        Step::New(operator) => {
+            nodes.push(Folding { node: Node { operator, ..folding.node }, ..folding });
+            nodes.len() - 1
         }
     }
-    let outputs = outputs.into_iter().map(|(operation, name, activation)| GraphOutput {
-        name,
-        node: holder[operation],
-        activation,
-    });
-    let mut graph = finish(nodes, outputs.collect(), ending)?;
-    graph.name = name;
-    Ok(graph)
 }
 
 /// How often each operation's result is needed for the outputs; 0 for one that is not.
@@ -315,6 +309,7 @@ fn select(inputs: usize, outputs: usize, before: usize, stride: [usize; 2]) -> F
 /// result.
 fn finish(
     mut nodes: Vec<Folding>,
+    name: String,
     mut outputs: Vec<GraphOutput>,
     ending: &Ending,
 ) -> Result<FloatGraph, Refusal> {
@@ -368,5 +363,5 @@ fn finish(
         }
     }
     let nodes = nodes.into_iter().map(|folding| folding.node).collect();
-    Ok(FloatGraph { name: String::new(), nodes, outputs })
+    Ok(FloatGraph { name, nodes, outputs })
 }

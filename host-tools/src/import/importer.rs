@@ -37,14 +37,14 @@ pub(super) struct Importer<'a> {
     /// Weights and other constants of the nodes so far.
     weights: usize,
     /// What nodes made so far.
-    values: HashMap<String, Value>,
+    pub(super) values: HashMap<String, Value>,
     /// Initialisers that were read.
     used: HashSet<usize>,
     pub(super) operations: Vec<Operation>,
     /// Operators that consume a tensor.
     pub(super) consumers: HashMap<String, Vec<String>>,
     /// The network's outputs.
-    outputs: Vec<String>,
+    pub(super) outputs: Vec<String>,
     /// Whether these are maps, not logits.
     pub(super) gives_maps: bool,
     /// What the network itself makes of its logits.
@@ -112,46 +112,6 @@ impl<'a> Importer<'a> {
         }
         self.values.insert(output.clone(), value);
         Ok(())
-    }
-
-    /// Whether the node makes an output of the network.
-    pub(super) fn makes_output(&self, node: &NodeProto) -> bool {
-        node.output.first().is_some_and(|output| self.outputs.contains(output))
-    }
-
-    /// Whether the node makes a map that is an output and goes nowhere else.
-    pub(super) fn ends_in_map(&self, node: &NodeProto) -> bool {
-        let is_used = |output: &String| self.consumers.contains_key(output);
-        self.gives_maps && self.makes_output(node) && !node.output.first().is_some_and(is_used)
-    }
-
-    /// The operations whose results are the network's outputs, with their names and what the file
-    /// makes of them in the end; or the name of one that is no such result, and why.
-    pub(super) fn results(&self) -> Result<Vec<(usize, String, Option<Activation>)>, (String, String)> {
-        let is_map = |axis: &Axis| {
-            matches!(axis, Axis::Batch | Axis::Channels | Axis::Height | Axis::Width | Axis::One)
-        };
-        let result = |name: &String| {
-            let refuse = |cause: String| Err((name.clone(), cause));
-            match self.values.get(name) {
-                Some(Value::Data(data)) if data.padding != [0; 4] => {
-                    refuse("is no result of the network".into())
-                }
-                Some(Value::Data(data)) if self.gives_maps && !data.layout.iter().all(is_map) => {
-                    refuse(format!(
-                        "is {} where a map of {} is needed; export the network with its last maps as outputs",
-                        shown_layout(&data.layout),
-                        shown_layout(&NCHW)
-                    ))
-                }
-                Some(Value::Data(data)) => Ok((data.operation, name.clone(), None)),
-                Some(Value::Probabilities(operation, activation)) => {
-                    Ok((*operation, name.clone(), Some(*activation)))
-                }
-                _ => refuse("is no result of the network".into()),
-            }
-        };
-        self.outputs.iter().map(result).collect()
     }
 
     /// Whether any of the tensors is a result of the network.

@@ -48,6 +48,7 @@ mod model;
 mod operation;
 mod operators;
 mod order;
+mod outputs;
 mod phases;
 mod preparation;
 mod quantised;

@@ -8,7 +8,7 @@ use toml::de::DeValue;
 use super::reader::{Place, Reader, Section, integer, milliseconds, number, patterns, text};
 use super::region::RegionConfig;
 use super::viewpoint::KnownCamera;
-use crate::judge::{Hours, MAX_FRAMES, Mode, Rule, Window};
+use crate::judge::{BoxCondition, Hours, MAX_FRAMES, Mode, Rule, Window};
 use crate::lines::{InputConfig, LineConfig};
 
 /// Most classes, patterns and members of groups of all rules together.
@@ -35,6 +35,22 @@ pub(super) type Known<'k> = (&'k [LineConfig], &'k [InputConfig], &'k [KnownCame
 
 /// Which camera and region a rule names; `None` is each.
 type Scope = (Option<usize>, Option<usize>);
+
+/// Most corners of a zone.
+const MOST_CORNERS: usize = 64;
+
+/// A number from 0 to 1.
+fn share(value: &DeValue<'_>) -> Option<f32> {
+    number(value).filter(|share| (0.0..=1.0).contains(share)).map(|share| share as f32)
+}
+
+/// A corner `[x, y]` of a zone.
+fn corner_of(value: &DeValue<'_>) -> Option<[f32; 2]> {
+    match value.as_array()?.iter().map(|side| share(side.get_ref())).collect::<Vec<_>>()[..] {
+        [Some(x), Some(y)] => Some([x, y]),
+        _ => None,
+    }
+}
 
 /// Members of groups by the groups' names.
 pub(super) type Groups = HashMap<String, Vec<String>>;
@@ -143,6 +159,44 @@ impl<'i> Reader<'i> {
         (camera, self.region(section, regions))
     }
 
+    /// The indices of the lines that a rule acts on.
+    fn lines_of(&mut self, section: &mut Section<'_, 'i>, lines: &[LineConfig]) -> Vec<usize> {
+        let mut indices = vec![];
+        let listed =
+            self.optional(section, "lines", "a list of names of lines", patterns).unwrap_or_default();
+        for (line, at) in listed {
+            match lines.iter().position(|other| other.name == line) {
+                Some(index) => indices.push(index),
+                None => {
+                    self.mistake(&at, &section.key("lines"), format!("there is no valid [[line]] `{line}`"));
+                }
+            }
+        }
+        indices
+    }
+
+    /// Which boxes count, of a network that finds some.
+    fn boxes(&mut self, section: &mut Section<'_, 'i>) -> BoxCondition {
+        let expected = "three corners at least, [x, y] as shares of width and height from 0 to 1";
+        let zone = self.optional(section, "zone", expected, |value| {
+            let corners = value.as_array()?.iter().map(|corner| corner_of(corner.get_ref()));
+            corners
+                .collect::<Option<Vec<[f32; 2]>>>()
+                .filter(|corners| (3..=MOST_CORNERS).contains(&corners.len()))
+        });
+        let expected = "a share of the picture from 0 to 1";
+        let least_size = self.optional(section, "least_size", expected, share);
+        let expected = "a whole number of boxes from 1 to 1000";
+        let count = self.optional(section, "count", expected, |value| {
+            integer(value).filter(|count| (1..=1000).contains(count)).map(|count| count as usize)
+        });
+        BoxCondition {
+            zone: zone.unwrap_or_default(),
+            least_size: least_size.unwrap_or(0.0),
+            count: count.unwrap_or(1),
+        }
+    }
+
     pub(super) fn groups(&mut self, top: &mut Section<'_, 'i>) -> Groups {
         let Some(section) = self.section(top, "groups", false) else { return Groups::new() };
         let mut groups = Groups::new();
@@ -174,6 +228,7 @@ impl<'i> Reader<'i> {
         let threshold = self.optional(&mut section, "threshold", "a probability above 0, up to 1", |value| {
             number(value).filter(|threshold| *threshold > 0.0 && *threshold <= 1.0)
         });
+        let boxes = self.boxes(&mut section);
         let count = |value: &DeValue<'_>| {
             integer(value).filter(|count| (1..=MAX_FRAMES as i64).contains(count)).map(|count| count as usize)
         };
@@ -196,18 +251,8 @@ impl<'i> Reader<'i> {
             Some("toggle") => Mode::Toggle,
             _ => Mode::Level,
         };
-        let mut indices = vec![];
-        let expected = "a list of names of lines";
         let span = section.span.clone();
-        let listed = self.optional(&mut section, "lines", expected, patterns).unwrap_or_default();
-        for (line, at) in listed {
-            match lines.iter().position(|other| other.name == line) {
-                Some(index) => indices.push(index),
-                None => {
-                    self.mistake(&at, &section.key("lines"), format!("there is no valid [[line]] `{line}`"));
-                }
-            }
-        }
+        let indices = self.lines_of(&mut section, lines);
         let armed_by = self.optional(&mut section, "armed_by", "the name of a valid [[input]]", |value| {
             let name = text(value)?;
             inputs.iter().position(|input| input.name == name)
@@ -236,6 +281,7 @@ impl<'i> Reader<'i> {
         let rule = Rule {
             name: name?,
             classes: vec![],
+            boxes,
             threshold: threshold.unwrap_or(0.5) as f32,
             hits: hits.unwrap_or(1),
             frames,

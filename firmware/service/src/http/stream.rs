@@ -9,7 +9,7 @@ use tokio::sync::mpsc::Sender;
 use tokio::time::sleep;
 
 use super::access::{Access, Context};
-use crate::judge::Standing;
+use crate::judge::{SeenBox, Standing};
 use crate::live::{Sample, Viewer};
 use crate::names::{Names, SharedNames};
 use crate::status::StatusBoard;
@@ -84,6 +84,13 @@ fn scores(samples: &[Sample], board: &StatusBoard) -> Value {
             "top": classes(&sample.top, names),
             "rules": sample.rules.iter().map(rule).collect::<Value>(),
         });
+        if !sample.boxes.is_empty() {
+            let seen = |seen: &SeenBox| {
+                let [left, top, right, bottom] = seen.edges.map(short);
+                json!([names.class(seen.class), short(seen.score), left, top, right, bottom])
+            };
+            value["boxes"] = sample.boxes.iter().map(seen).collect();
+        }
         if let Some(camera) = &names.camera {
             value["camera"] = json!(camera);
         }

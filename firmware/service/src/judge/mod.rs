@@ -4,6 +4,7 @@
 //! what people switch are passed in, and what is to be done comes out as [`Decisions`]. It allocates
 //! nothing per frame. Who drives the lines and tells the rest is the stage around it.
 
+mod boxes;
 mod decisions;
 mod hours;
 mod observation;
@@ -14,6 +15,7 @@ use std::time::{Duration, SystemTime};
 
 use jiff::tz::TimeZone;
 
+pub(crate) use self::boxes::{BoxCondition, SeenBox};
 pub(crate) use self::decisions::{Bars, Decisions, EventKind, Switch, SwitchError, Switches};
 pub(crate) use self::hours::{Hours, Window, local_zone};
 pub(crate) use self::observation::{Finding, Observation};

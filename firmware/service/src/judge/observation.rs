@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::boxes::{BoxCondition, SeenBox};
+
 /// A frame as the rules see it.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Observation {
@@ -21,6 +23,8 @@ pub(crate) enum Finding {
     Classes(Vec<f32>),
     /// The score of each class, `0..=1`; none, one or several of them are there.
     Independent(Vec<f32>),
+    /// The score of each class and the boxes that were found, the likeliest first.
+    Boxes(Vec<f32>, Vec<SeenBox>),
 }
 
 /// How much a finding speaks for some classes.
@@ -30,12 +34,18 @@ pub(crate) struct Evidence {
     pub(crate) score: f32,
     /// The likeliest of them; of equals the first.
     pub(crate) class: usize,
+    /// Where the likeliest one is, `[left, top, right, bottom]` as shares of the picture, where the
+    /// network says.
+    pub(crate) place: Option<[f32; 4]>,
 }
 
 impl Finding {
     /// What speaks for any of `classes`; `None` if nothing was looked at. A class that the network
-    /// does not know has a score of 0.
-    pub(crate) fn evidence(&self, classes: &[usize]) -> Option<Evidence> {
+    /// does not know has a score of 0. Boxes count as `condition` says.
+    pub(crate) fn evidence(&self, classes: &[usize], condition: &BoxCondition) -> Option<Evidence> {
+        if let Self::Boxes(_, boxes) = self {
+            return Some(condition.evidence(classes, boxes));
+        }
         let scores = self.scores()?;
         let score = |class: usize| scores.get(class).copied().unwrap_or(0.0);
         let first = classes.first().copied().unwrap_or(0);
@@ -48,22 +58,31 @@ impl Finding {
             _ if classes.is_empty() => 0.0,
             _ => score(class),
         };
-        Some(Evidence { score: together, class })
+        Some(Evidence { score: together, class, place: None })
     }
 
     /// The score of each class; `None` if nothing was looked at.
     pub(crate) fn scores(&self) -> Option<&[f32]> {
         match self {
             Self::Unseen => None,
-            Self::Classes(scores) | Self::Independent(scores) => Some(scores),
+            Self::Classes(scores) | Self::Independent(scores) | Self::Boxes(scores, _) => Some(scores),
         }
     }
 
-    /// The memory of the scores, to be used again.
-    pub(crate) fn into_scores(self) -> Option<Vec<f32>> {
+    /// The boxes that were found, the likeliest first; none of a network that finds none.
+    pub(crate) fn boxes(&self) -> &[SeenBox] {
         match self {
-            Self::Unseen => None,
-            Self::Classes(scores) | Self::Independent(scores) => Some(scores),
+            Self::Boxes(_, boxes) => boxes,
+            _ => &[],
+        }
+    }
+
+    /// The memory of scores and boxes, to be used again.
+    pub(crate) fn into_memory(self) -> (Option<Vec<f32>>, Option<Vec<SeenBox>>) {
+        match self {
+            Self::Unseen => (None, None),
+            Self::Classes(scores) | Self::Independent(scores) => (Some(scores), None),
+            Self::Boxes(scores, boxes) => (Some(scores), Some(boxes)),
         }
     }
 }
@@ -72,15 +91,23 @@ impl Finding {
 mod tests {
     use super::*;
 
+    fn any() -> BoxCondition {
+        BoxCondition::default()
+    }
+
     #[test]
     fn evidence_is_the_sum_and_the_likeliest_class() {
         let finding = Finding::Classes(vec![0.125, 0.25, 0.5, 0.5]);
         let table: [(&[usize], f32, usize); 5] =
             [(&[1], 0.25, 1), (&[0, 1], 0.375, 1), (&[1, 2, 3], 1.0, 2), (&[9, 0], 0.125, 0), (&[], 0.0, 0)];
         for (classes, score, class) in table {
-            assert_eq!(finding.evidence(classes), Some(Evidence { score, class }), "{classes:?}");
+            assert_eq!(
+                finding.evidence(classes, &any()),
+                Some(Evidence { score, class, place: None }),
+                "{classes:?}"
+            );
         }
-        assert_eq!(Finding::Unseen.evidence(&[0]), None);
+        assert_eq!(Finding::Unseen.evidence(&[0], &any()), None);
     }
 
     #[test]
@@ -89,7 +116,11 @@ mod tests {
         let table: [(&[usize], f32, usize); 4] =
             [(&[1], 0.25, 1), (&[0, 1], 0.75, 0), (&[0, 1, 2], 0.875, 2), (&[], 0.0, 0)];
         for (classes, score, class) in table {
-            assert_eq!(finding.evidence(classes), Some(Evidence { score, class }), "{classes:?}");
+            assert_eq!(
+                finding.evidence(classes, &any()),
+                Some(Evidence { score, class, place: None }),
+                "{classes:?}"
+            );
         }
     }
 
@@ -99,7 +130,7 @@ mod tests {
         let finding = Finding::Classes(vec![0.1; 10]);
         assert!([0.1_f32; 10].iter().sum::<f32>() > 1.0);
         assert_eq!(
-            finding.evidence(&[0, 1, 2, 3, 4, 5, 6, 7, 8, 9]).map(|evidence| evidence.score),
+            finding.evidence(&[0, 1, 2, 3, 4, 5, 6, 7, 8, 9], &any()).map(|evidence| evidence.score),
             Some(1.0)
         );
     }

@@ -4,7 +4,7 @@ use std::time::UNIX_EPOCH;
 
 use jiff::tz::TimeZone;
 
-use super::super::{EventKind, Finding, LineFacts, Mode, Rule, Triggers};
+use super::super::{BoxCondition, EventKind, Finding, LineFacts, Mode, Rule, Triggers};
 use super::*;
 
 fn ms(value: u64) -> Duration {
@@ -20,6 +20,7 @@ fn camera(name: &str, lines: &[usize]) -> Rules {
     let rule = |line: &usize| Rule {
         name: format!("{name} {line}"),
         classes: vec![*line],
+        boxes: BoxCondition::default(),
         threshold: 0.5,
         hits: 1,
         frames: 1,

@@ -19,6 +19,7 @@ fn rule(name: &str, class: usize, line: usize) -> Rule {
     Rule {
         name: name.into(),
         classes: vec![class],
+        boxes: BoxCondition::default(),
         threshold: 0.5,
         hits: 1,
         frames: 1,

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use heapless::Deque;
 
+use super::boxes::BoxCondition;
 use super::hours::Hours;
 use super::observation::Finding;
 
@@ -36,6 +37,8 @@ pub(crate) struct Rule {
     pub(crate) name: String,
     /// The classes whose probabilities are added, without repetition.
     pub(crate) classes: Vec<usize>,
+    /// Which boxes count, of a network that finds some.
+    pub(crate) boxes: BoxCondition,
     /// What the sum must reach, `0..=1`.
     pub(crate) threshold: f32,
     /// Hits needed, `1..=frames`.
@@ -67,6 +70,9 @@ pub(crate) struct Change {
     pub(crate) class: usize,
     /// The sum of its classes' probabilities in the latest frame, up to 1.
     pub(crate) score: f32,
+    /// The likeliest box of its classes in the latest frame, `[left, top, right, bottom]` as shares of
+    /// the picture.
+    pub(crate) place: Option<[f32; 4]>,
 }
 
 /// What a rule knows of the last frames, to be shown.
@@ -94,9 +100,14 @@ struct State {
     toggled: bool,
     class: usize,
     score: f32,
+    place: Option<[f32; 4]>,
 }
 
 impl State {
+    fn change(&self, rule: usize, active: bool) -> Change {
+        Change { rule, active, class: self.class, score: self.score, place: self.place }
+    }
+
     fn hits(&self) -> usize {
         self.history.iter().filter(|hit| **hit).count()
     }
@@ -158,7 +169,7 @@ impl Triggers {
             if disarmed && !state.disarmed {
                 let was_active = state.active_since.is_some();
                 if was_active {
-                    report(Change { rule: index, active: false, class: state.class, score: state.score });
+                    report(state.change(index, false));
                 }
                 let ready_at = if was_active { now + rule.cooldown } else { state.ready_at };
                 *state = State { ready_at, ..State::default() };
@@ -170,8 +181,8 @@ impl Triggers {
     /// Takes what a frame shows and reports what changed.
     pub(crate) fn frame(&mut self, now: Duration, finding: &Finding, report: impl FnMut(Change)) {
         for (rule, state) in self.rules.iter().zip(&mut self.states).filter(|(_, state)| !state.disarmed) {
-            let Some(evidence) = finding.evidence(&rule.classes) else { continue };
-            (state.score, state.class) = (evidence.score, evidence.class);
+            let Some(evidence) = finding.evidence(&rule.classes, &rule.boxes) else { continue };
+            (state.score, state.class, state.place) = (evidence.score, evidence.class, evidence.place);
             while state.history.len() >= rule.frames.clamp(1, MAX_FRAMES) {
                 state.history.pop_front();
             }
@@ -192,12 +203,12 @@ impl Triggers {
                     if let Mode::Pulse(length) = rule.mode {
                         state.pulse_until = Some(now + length);
                     }
-                    report(Change { rule: index, active: true, class: state.class, score: state.score });
+                    report(state.change(index, true));
                 }
                 Some(since) if !met && now >= since + rule.hold => {
                     state.active_since = None;
                     state.ready_at = now + rule.cooldown;
-                    report(Change { rule: index, active: false, class: state.class, score: state.score });
+                    report(state.change(index, false));
                 }
                 _ => {}
             }
@@ -266,6 +277,7 @@ mod tests {
         Rule {
             name: "cat".into(),
             classes: vec![1, 2],
+            boxes: BoxCondition::default(),
             threshold: 0.5,
             hits: 1,
             frames: 1,
@@ -356,7 +368,29 @@ mod tests {
         let mut changes = vec![];
         triggers.frame(ms(0), &classes([0.1, 0.25, 0.5]), |change| changes.push(change));
         triggers.frame(ms(0), &classes([0.1, 0.25, 0.5]), |change| changes.push(change));
-        assert_eq!(changes, [Change { rule: 0, active: true, class: 2, score: 0.75 }]);
+        assert_eq!(changes, [Change { rule: 0, active: true, class: 2, score: 0.75, place: None }]);
+    }
+
+    #[test]
+    fn boxes_are_counted_and_a_change_says_where_the_likeliest_is() {
+        use crate::judge::SeenBox;
+
+        let seen = |score: f32, left: f32| SeenBox { class: 1, score, edges: [left, 0.0, left + 0.25, 0.5] };
+        let boxes = BoxCondition { count: 2, ..BoxCondition::default() };
+        let mut triggers = Triggers::new(vec![Rule { boxes, ..rule() }]);
+        let mut changes = vec![];
+        let mut frame = |found: &[SeenBox]| {
+            let finding = Finding::Boxes(vec![0.0; 3], found.to_vec());
+            triggers.frame(ms(0), &finding, |change| changes.push(change));
+        };
+        frame(&[seen(0.9, 0.5)]);
+        frame(&[seen(0.9, 0.5), seen(0.4, 0.0)]);
+        frame(&[seen(0.9, 0.5), seen(0.6, 0.0)]);
+        frame(&[]);
+        let place = Some([0.5, 0.0, 0.75, 0.5]);
+        let begun = Change { rule: 0, active: true, class: 1, score: 0.6, place };
+        let over = Change { active: false, score: 0.0, place: None, ..begun };
+        assert_eq!(changes, [begun, over]);
     }
 
     #[test]

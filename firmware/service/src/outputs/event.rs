@@ -50,6 +50,9 @@ impl Event {
                 if let Some(area) = self.area {
                     value["area"] = json!(area);
                 }
+                if let Some(place) = change.place {
+                    value["box"] = json!(place);
+                }
                 value["latency_ms"] = json!(self.latency.as_secs_f64() * 1e3);
                 if self.dry_run {
                     value["dry_run"] = json!(true);

@@ -4,18 +4,21 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use jiff::tz::TimeZone;
 use resight_imaging::{FrameDecoder, ImagingError};
 use resight_model_file::Activation;
-use resight_runtime::{Classifier, Inspection, RuntimeError, Target};
+use resight_runtime::{Head, Inspection, Model, RuntimeError, Target};
 
 use super::capture::CameraLink;
 use super::mailbox::{CameraRules, JudgeMail, Judgement, NewRules, Slot, Taken};
+use super::network::Network;
 use super::turns::Turns;
 use super::viewpoint::{Memory, Viewpoint, names};
 use crate::config::Config;
-use crate::judge::{Finding, LineFacts, Observation, Rule, Rules, Triggers, local_zone};
+use crate::judge::{
+    BoxCondition, Finding, LineFacts, Observation, Rule, Rules, SeenBox, Triggers, local_zone,
+};
 use crate::lines::{InputList, LineList};
 use crate::names::{Prefix, SharedNames};
 use crate::notify::Notify;
@@ -32,7 +35,7 @@ const EXTEND_START: &str = "EXTEND_TIMEOUT_USEC=15000000\nSTATUS=no frame yet";
 
 /// The network with the cameras that share it.
 pub(crate) struct Engine {
-    classifier: Classifier,
+    network: Network,
     /// One for all, because one frame after another is decoded.
     decoder: FrameDecoder,
     /// One at least.
@@ -57,11 +60,10 @@ impl Program {
         mut link: impl FnMut(usize, &SharedNames) -> Arc<CameraLink>,
     ) -> Result<Self> {
         let model = config.load_model()?;
-        let rules = config.rules(path, model.labels())?;
+        let rules = checked(path, &model, config.rules(path, model.labels())?)?;
         let target = Target::of_this_machine()?;
         let isa = target.isa;
-        let mut classifier = Classifier::new(&model, &target, config.threads)?;
-        classifier.self_test(&model)?;
+        let network = Network::tested(&model, &target, config.threads)?;
         log::info!("{}: {} golden vectors reproduced by {isa}", model.name(), model.golden().len());
         let (mut viewpoints, mut cameras) = (vec![], vec![]);
         for (number, (camera, rules)) in config.cameras.iter().zip(rules).enumerate() {
@@ -74,7 +76,7 @@ impl Program {
             });
             viewpoints.push(Viewpoint::new(camera, &model, names, link)?);
         }
-        let engine = Engine { classifier, decoder: FrameDecoder::default(), viewpoints };
+        let engine = Engine { network, decoder: FrameDecoder::default(), viewpoints };
         Ok(Self { engine, rules: NewRules { cameras, lines: [].into(), inputs: [].into() } })
     }
 
@@ -88,6 +90,24 @@ impl Program {
         }
         (self.rules.lines, self.rules.inputs) = (lines, inputs);
     }
+}
+
+/// The rules, if the model can judge them.
+///
+/// # Errors
+/// Conditions on boxes where the network finds none.
+pub(super) fn checked(path: &Path, model: &Model, rules: Vec<Vec<Rule>>) -> Result<Vec<Vec<Rule>>> {
+    let finds_boxes = matches!(model.head(), Head::Boxes(_));
+    let wants_boxes = |rule: &&Rule| !finds_boxes && rule.boxes != BoxCondition::default();
+    if let Some(rule) = rules.iter().flatten().find(wants_boxes) {
+        bail!(
+            "{}: rule `{}` has `zone`, `least_size` or `count`, which are for networks that find boxes; {} does not",
+            path.display(),
+            rule.name,
+            model.file()
+        );
+    }
+    Ok(rules)
 }
 
 /// A camera's rules as the judge takes them.
@@ -108,26 +128,35 @@ impl Engine {
     /// Looks at the frame of a camera. Its scores are those of the classes of what is looked at, one after
     /// another; they stay for what shows nothing new. Gives how many are new.
     fn classify(&mut self, camera: usize) -> Result<usize, RuntimeError> {
-        let Self { classifier, decoder, viewpoints } = self;
+        let Self { network, decoder, viewpoints } = self;
         let viewpoint = &mut viewpoints[camera];
         // Whoever asks for a single frame does not want to know what another one showed.
         let must = viewpoint.is_triggered();
-        let Viewpoint { sights, memory: Memory { frame, scores, .. }, .. } = viewpoint;
+        let Viewpoint { sights, memory: Memory { frame, scores, boxes, .. }, .. } = viewpoint;
         let image = frame.image(decoder)?;
-        let classes = classifier.classes();
+        let classes = network.classes();
         scores.resize(classes * sights.len(), 0.0);
-        let (head, threads, mut new) = (classifier.head(), classifier.threads(), 0);
-        for (sight, scores) in sights.iter_mut().zip(scores.chunks_exact_mut(classes)) {
+        boxes.reserve((network.most() * sights.len()).saturating_sub(boxes.len()));
+        let (threads, mut new) = (network.threads(), 0);
+        for (number, (sight, scores)) in sights.iter_mut().zip(scores.chunks_exact_mut(classes)).enumerate() {
             let begin = Instant::now();
             let Some(input) = sight.look(&*threads, &image, must)? else { continue };
-            scores.copy_from_slice(classifier.logits(input)?);
-            head.probabilities(scores);
-            if let Some(inspection) = classifier.inspection() {
+            network.look(input, scores)?;
+            if let Some(inspection) = network.inspection() {
                 let probability = scores.get(Inspection::ANOMALY).copied().unwrap_or_default();
-                sight.inspected(&image, inspection, classifier.map(), probability);
+                sight.inspected(&image, inspection, network.map(), probability);
             }
             sight.classified(begin.elapsed());
             new += 1;
+            if let Some(found) = network.boxes() {
+                // Those of other parts stay; classes of all parts stand one behind the other.
+                boxes.retain(|seen| seen.class / classes != number);
+                boxes.extend(found.iter().map(|found| {
+                    let seen = sight.seen(found);
+                    SeenBox { class: number * classes + seen.class, ..seen }
+                }));
+                boxes.sort_unstable_by(|a, b| b.score.total_cmp(&a.score).then(a.class.cmp(&b.class)));
+            }
         }
         Ok(new)
     }
@@ -251,7 +280,7 @@ impl<J: Judging> InferStage<J> {
         } else {
             self.turns.had(camera, 0);
             self.idle(engine);
-            self.judge(&mut engine.viewpoints[camera], camera, None)
+            self.judge(&mut engine.viewpoints[camera], camera, None, false)
         };
         if going { Step::Again } else { Step::End }
     }
@@ -270,17 +299,18 @@ impl<J: Judging> InferStage<J> {
             }
         };
         let took = begin.elapsed();
-        let activation = for_rules.then(|| engine.classifier.head().activation());
+        let activation = for_rules.then(|| engine.network.activation());
+        let finds_boxes = engine.network.most() > 0;
         let viewpoint = &mut engine.viewpoints[camera];
         // A long pause after a long inference is no reason to give up the lines.
         viewpoint.memory.next = begin + viewpoint.pace.interval(took).min(viewpoint.stale / 2);
         // Before the rules are judged: an event says where.
         let anomalies = viewpoint.sights.iter().filter_map(|sight| sight.anomaly.as_ref());
         viewpoint.link.board.set_anomalies(anomalies);
-        if !self.judge(viewpoint, camera, activation) {
+        if !self.judge(viewpoint, camera, activation, finds_boxes) {
             return false;
         }
-        self.show(&engine.viewpoints[camera], engine.classifier.classes());
+        self.show(&engine.viewpoints[camera], engine.network.classes());
         let viewpoint = &mut engine.viewpoints[camera];
         let telemetry = &viewpoint.link.board.telemetry;
         if new == 0 {
@@ -345,11 +375,18 @@ impl<J: Judging> InferStage<J> {
     }
 
     /// Has a camera's frame judged, by its scores, which this made, or only as one that came.
-    fn judge(&mut self, viewpoint: &mut Viewpoint, camera: usize, classified: Option<Activation>) -> bool {
+    fn judge(
+        &mut self,
+        viewpoint: &mut Viewpoint,
+        camera: usize,
+        classified: Option<Activation>,
+        finds_boxes: bool,
+    ) -> bool {
         let start = viewpoint.link.board.start;
-        let Memory { frame, scores, .. } = &mut viewpoint.memory;
+        let Memory { frame, scores, boxes, .. } = &mut viewpoint.memory;
         let finding = match classified {
             None => Finding::Unseen,
+            Some(_) if finds_boxes => Finding::Boxes(std::mem::take(scores), std::mem::take(boxes)),
             Some(Activation::Softmax) => Finding::Classes(std::mem::take(scores)),
             Some(Activation::Sigmoid) => Finding::Independent(std::mem::take(scores)),
         };
@@ -363,9 +400,9 @@ impl<J: Judging> InferStage<J> {
             return false;
         };
         let finding = std::mem::replace(&mut judged.observation.finding, Finding::Unseen);
-        if let Some(judged) = finding.into_scores() {
-            *scores = judged;
-        }
+        let (judged_scores, judged_boxes) = finding.into_memory();
+        *scores = judged_scores.unwrap_or(std::mem::take(scores));
+        *boxes = judged_boxes.unwrap_or(std::mem::take(boxes));
         self.judgement = Some(judged);
         true
     }
@@ -410,7 +447,7 @@ pub(crate) fn run<J: Judging + Send>(
 ) {
     let bell = stage.reach.filled.clone();
     loop {
-        let threads = engine.classifier.threads();
+        let threads = engine.network.threads();
         // On a compute thread: handing over each inference would allocate now and then.
         let next = threads.enter(|| {
             while !stop() {

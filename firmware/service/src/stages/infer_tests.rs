@@ -137,7 +137,7 @@ fn a_frame_allocates_nothing_once_warm() {
             let mut source = frames(folder.path(), format, &text);
             let mut jig = Jig::new(folder.path(), &text);
             let mut captured = Frame::new();
-            let threads_of_the_loop = jig.engine.classifier.threads();
+            let threads_of_the_loop = jig.engine.network.threads();
             let mut frame = move || {
                 let next = source.next(&mut captured, Duration::from_mins(1)).unwrap();
                 assert_eq!(next, crate::frame::Next::Frame);
@@ -215,6 +215,118 @@ fn of_classes_that_do_not_exclude_each_other_each_has_its_own_probability() {
     for (one, odds) in one.iter().zip(&odds) {
         assert!((one - odds / sum).abs() < 1e-4 * one.max(1e-2), "{one}, {}", odds / sum);
     }
+}
+
+/// A network of 8 x 8 pixels that takes what is red for a thing, green for its width and blue for its
+/// height.
+fn model_of_boxes(folder: &Path) {
+    use resight_imaging::{Fit, Preprocessing};
+    use resight_model_file::{BoxDecoder, CenterNet, Expected, Golden, Labels, OutputMap, Provenance, Task};
+    use resight_runtime::layers::Channels;
+    use resight_runtime::tract::{DatumType, DatumTypeExt as _, SpecialOps as _, TypedModel};
+    use resight_runtime::{Layers, ModelParts, Program, Sequential};
+
+    let mut graph = TypedModel::default();
+    let image = graph.add_source("image", DatumType::I8.fact([1, 8, 8, 3])).unwrap();
+    let outputs: Vec<_> = [vec![0], vec![1, 2]]
+        .into_iter()
+        .enumerate()
+        .map(|(index, order)| graph.wire_node(format!("o{index}"), Channels { order }, &[image]).unwrap()[0])
+        .collect();
+    graph.select_output_outlets(&outputs).unwrap();
+    let layers = Layers::default();
+    let input = vec![3; 8 * 8 * 3];
+    let mut program = Program::compile(&graph, &layers, &Target::reference()).unwrap();
+    let outputs = program.run(&Sequential, &input).unwrap();
+    let expected = Expected::Tensors(outputs.iter().map(|output| output.little_endian()).collect());
+    let map =
+        |name: &str, activation| OutputMap { name: name.into(), scale: 0.05, zero_point: 0, activation };
+    let outputs = vec![map("heatmap", Some(Activation::Sigmoid)), map("size", None)];
+    let centernet = CenterNet { offset: None, threshold: 0.9, overlap: 0.1, ..CenterNet::default() };
+    let parts = ModelParts {
+        name: "red",
+        layers: &layers,
+        graph: &graph,
+        task: Task::Boxes { outputs, decoder: BoxDecoder::CenterNet(centernet) },
+        labels: &Labels::parse("", b"thing\n").unwrap(),
+        preprocessing: &Preprocessing { fit: Fit::Squash, ..Preprocessing::for_input(8, 8) },
+        provenance: &Provenance {
+            source: "red.onnx".into(),
+            source_sha256: "0".repeat(64),
+            calibration: None,
+            tool: "test".into(),
+        },
+        report: &serde_json::Value::Null,
+        golden: &[Golden { input, expected }],
+    };
+    std::fs::write(folder.join("m.tar"), parts.to_bytes().unwrap()).unwrap();
+}
+
+/// From the source's bytes to rules over boxes, and nothing allocated on the way.
+#[test]
+fn boxes_are_judged_by_their_place_size_and_number() {
+    let folder = tempfile::tempdir().unwrap();
+    model_of_boxes(folder.path());
+    let rule = |name: &str, condition: &str| {
+        format!("[[rule]]\nname = \"{name}\"\nclasses = [\"thing*\"]\nthreshold = 0.9\n{condition}\n")
+    };
+    let left = "zone = [[0, 0], [0.5, 0], [0.5, 1], [0, 1]]";
+    let right = "zone = [[0.6, 0], [1, 0], [1, 1], [0.6, 1]]";
+    let rules = [
+        rule("left", left),
+        rule("right", right),
+        rule("several", "count = 200"),
+        rule("large", "least_size = 0.1"),
+        rule("huge", "least_size = 0.9"),
+    ];
+    let text = configuration(1, "rgb24", &rules.concat());
+    let mut source = frames(folder.path(), "rgb24", &text);
+    let mut jig = Jig::new(folder.path(), &text);
+    let mut captured = Frame::new();
+    let mut frame = |jig: &mut Jig, red: bool| {
+        source.next(&mut captured, Duration::from_mins(1)).unwrap();
+        for (index, pixel) in captured.bytes.chunks_exact_mut(3).enumerate() {
+            let is_thing = red && (8..32).contains(&(index % 64)) && (12..36).contains(&(index / 64));
+            // Three and a half cells wide and high.
+            pixel.copy_from_slice(if is_thing { &[255, 198, 198] } else { &[0, 128, 128] });
+        }
+        captured.number += 1;
+        jig.put(0, &mut captured);
+        jig.go_on();
+        assert!(matches!(jig.step(), Step::Again));
+    };
+    frame(&mut jig, false);
+    assert!(jig.engine.viewpoints[0].memory.boxes.is_empty());
+    assert!(jig.camera().judged().active().all(|active| !active));
+    frame(&mut jig, true);
+    let boxes = jig.engine.viewpoints[0].memory.boxes.clone();
+    assert!(!boxes.is_empty());
+    for seen in &boxes {
+        let [left, top, right, bottom] = seen.edges;
+        assert!(seen.score > 0.9 && left < right && right < 0.75 && top < bottom && bottom < 1.0, "{seen:?}");
+    }
+    let active: Vec<bool> = jig.camera().judged().active().collect();
+    // The last one is the configuration's own rule about anything.
+    assert_eq!(active, [true, false, false, true, false, true]);
+    let events: Vec<serde_json::Value> =
+        std::iter::from_fn(|| jig.tell.pop()).map(|event| event.json()).collect();
+    let told = events.iter().find(|event| event["rule"] == "left").unwrap();
+    assert_eq!(told["box"], serde_json::json!(boxes[0].edges));
+    let threads = jig.engine.network.threads();
+    let counted = threads.enter(|| {
+        (0..5).for_each(|_| frame(&mut jig, true));
+        allocation_counter::measure(|| (0..20).for_each(|_| frame(&mut jig, true)))
+    });
+    assert_eq!(counted.count_total, 0);
+    // A classifier finds no boxes to count.
+    model(folder.path());
+    let path = folder.path().join("c.toml");
+    let config = Config::load(&path).unwrap();
+    let link = |_: usize, _: &SharedNames| -> Arc<CameraLink> { unreachable!("refused before") };
+    let error = Program::load(&path, &config, link).map(|_| ()).unwrap_err().to_string();
+    let expected =
+        "c.toml: rule `left` has `zone`, `least_size` or `count`, which are for networks that find boxes;";
+    assert!(error.contains(expected), "{error}");
 }
 
 #[test]
@@ -296,7 +408,7 @@ fn regions_of_a_frame_are_classified_each_by_itself() {
     assert_eq!(told, 2);
     // One frame was classified, and it allocates no more than one region does.
     assert_eq!(jig.camera().telemetry.inferences.count(), 1);
-    let threads = jig.engine.classifier.threads();
+    let threads = jig.engine.network.threads();
     let counts = threads.enter(|| {
         let mut classify = |count: usize| (0..count).for_each(|_| drop(jig.engine.classify(0)));
         classify(10);
@@ -419,7 +531,7 @@ fn several_cameras_allocate_no_more_than_one() {
     let folder = tempfile::tempdir().unwrap();
     let mut jig = three(folder.path());
     let (mut frame, pixels) = (Frame::new(), pixels());
-    let threads = jig.engine.classifier.threads();
+    let threads = jig.engine.network.threads();
     let counts = threads.enter(|| {
         let mut turns = |count: usize| {
             for _ in 0..count {
@@ -541,7 +653,7 @@ fn frames_allocate_nothing_with_what_was_taught() {
         let text = configuration(1, "rgb24", "").replace("thing*", class);
         let mut jig = Jig::new(folder.path(), &text);
         let mut captured = Frame::new();
-        let threads = jig.engine.classifier.threads();
+        let threads = jig.engine.network.threads();
         let mut frame = move || {
             halves(&mut captured);
             jig.put(0, &mut captured);

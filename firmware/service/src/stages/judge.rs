@@ -147,7 +147,8 @@ impl<C: Clock> JudgeStage<C> {
         if let Some(scores) = observation.finding.scores() {
             desk.board.telemetry.latency.add(latency);
             let standings = self.panel.judges()[*camera].standings().map(|(_, standing)| standing);
-            self.reach.live.frame(*camera, now.monotonic, observation.frame, scores, standings);
+            let boxes = observation.finding.boxes();
+            self.reach.live.frame(*camera, now.monotonic, observation.frame, scores, boxes, standings);
         }
         self.tell(driven);
     }

@@ -13,7 +13,7 @@ use resight_status::{RuleFacts, View};
 
 use super::*;
 use crate::judge::Finding;
-use crate::judge::{Change, LineFacts, Mode, Observation, Rule, Rules, Triggers};
+use crate::judge::{BoxCondition, Change, LineFacts, Mode, Observation, Rule, Rules, Triggers};
 use crate::lines::{BackEnd, LineConfig, LineError, OutputLine, WriteError};
 use crate::names::Names;
 
@@ -71,6 +71,7 @@ fn new_rules_of(lines: &Lines, camera: Option<&str>, names: &[&str], mode: Mode)
     let rule = |(index, name): (usize, &&str)| Rule {
         name: (*name).to_owned(),
         classes: vec![index],
+        boxes: BoxCondition::default(),
         threshold: 0.5,
         hits: 1,
         frames: 1,

@@ -17,6 +17,7 @@ mod ending;
 mod infer;
 mod judge;
 mod mailbox;
+mod network;
 mod panic;
 mod reload;
 mod sight;

@@ -2,10 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use resight_imaging::{ImageView, ImagingError, Orientation, Preprocessor, Region, clipped, within};
-use resight_runtime::{Inspection, Model, Parallel, Sequential};
+use resight_imaging::{
+    ImageView, ImagingError, Orientation, Placement, Preprocessor, Region, clipped, within,
+};
+use resight_runtime::{Bounds, Detection, Inspection, Model, Parallel, Sequential};
 
 use crate::change::Change;
+use crate::judge::SeenBox;
 use crate::status::AnomalySeen;
 
 /// What tells whether the part shows something new.
@@ -19,8 +22,11 @@ struct Watch {
 /// See the module. Each has preprocessing of its own, because that keeps what belongs to a size.
 pub(super) struct Sight {
     region: Region,
+    orientation: Orientation,
     preprocessor: Preprocessor,
     input: Vec<i8>,
+    /// Where the part that was looked at last is in the network's image.
+    placement: Option<Placement>,
     watch: Option<Watch>,
     /// What it showed that is not typical, if that is looked for.
     pub(super) anomaly: Option<AnomalySeen>,
@@ -45,8 +51,10 @@ impl Sight {
         let watch = |refresh| Watch { change: Change::new(rows, columns, channels), refresh, last: None };
         Ok(Self {
             region,
+            orientation,
             preprocessor,
             input: vec![0; values],
+            placement: None,
             watch: on_change.map(watch),
             anomaly: None,
             took: Duration::ZERO,
@@ -62,7 +70,10 @@ impl Sight {
     ) -> Result<Option<&[i8]>, ImagingError> {
         // Most frames go no further where a change is waited for: no reason to wake all threads.
         let parallel: &dyn Parallel = if self.watch.is_some() { &Sequential } else { parallel };
-        self.preprocessor.quantise_on(parallel, &image.region(self.region), &mut self.input)?;
+        let part = image.region(self.region);
+        self.preprocessor.quantise_on(parallel, &part, &mut self.input)?;
+        let preprocessing = self.preprocessor.preprocessing();
+        self.placement = Some(preprocessing.placement(part.size(), self.orientation));
         if let Some(watch) = &mut self.watch {
             let is_new = watch.change.look(&self.input);
             let is_due = watch.last.is_none_or(|last| last.elapsed() >= watch.refresh);
@@ -107,6 +118,27 @@ impl Sight {
         seen.covers = within(covered, region);
         seen.area = clipped(within(area, seen.covers));
         seen.probability = probability;
+    }
+
+    /// A box in what was looked at last, as one of the whole frame.
+    pub(super) fn seen(&self, found: &Detection) -> SeenBox {
+        let Bounds { left, top, right, bottom } = found.bounds;
+        let Some(placement) = &self.placement else {
+            return SeenBox { class: found.class, score: found.score, edges: [0.0; 4] };
+        };
+        let [height, width] = placement.size();
+        let [[y0, x0], [y1, x1]] = [[top, left], [bottom, right]].map(|place| placement.in_image(place));
+        // A turned picture has other corners first.
+        let share =
+            |at: f32, length: f32, first: f32, part: f32| first + (at / length).clamp(0.0, 1.0) * part;
+        let Region { left, top, width: part, height: rows } = self.region;
+        let edges = [
+            share(x0.min(x1), width, left, part),
+            share(y0.min(y1), height, top, rows),
+            share(x0.max(x1), width, left, part),
+            share(y0.max(y1), height, top, rows),
+        ];
+        SeenBox { class: found.class, score: found.score, edges }
     }
 
     /// It was classified, and that took so long.

@@ -389,6 +389,6 @@ pub(crate) fn check(path: &Path) -> Result<Option<PathBuf>> {
         return Ok(Some(config.model));
     }
     let model = config.load_model()?;
-    config.rules(path, model.labels())?;
+    infer::checked(path, &model, config.rules(path, model.labels())?)?;
     Ok(None)
 }

@@ -13,7 +13,7 @@ use super::sight::Sight;
 use crate::camera::Wanted;
 use crate::config::{Config, RegionConfig, ViewpointConfig};
 use crate::frame::Frame;
-use crate::judge::{Mode, Rule};
+use crate::judge::{Mode, Rule, SeenBox};
 use crate::lines::InputList;
 use crate::names::{Names, SharedNames};
 use crate::pace::Pace;
@@ -41,6 +41,8 @@ pub(super) struct Memory {
     pub(super) frame: Frame,
     /// The last scores.
     pub(super) scores: Vec<f32>,
+    /// The last boxes, the likeliest first.
+    pub(super) boxes: Vec<SeenBox>,
     /// Whether a frame was classified.
     pub(super) ready: bool,
     /// When the next may be.
@@ -62,7 +64,13 @@ impl Viewpoint {
             names,
             stale: config.stale,
             pace: Pace::new(config.pace.clone()),
-            memory: Memory { frame: Frame::new(), scores: vec![], ready: false, next: Instant::now() },
+            memory: Memory {
+                frame: Frame::new(),
+                scores: vec![],
+                boxes: vec![],
+                ready: false,
+                next: Instant::now(),
+            },
         })
     }
 

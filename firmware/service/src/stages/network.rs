@@ -1,0 +1,104 @@
+//! The network of a program, whatever it gives.
+
+use std::sync::Arc;
+
+use anyhow::Result;
+use resight_model_file::Activation;
+use resight_runtime::{
+    Classifier, Detection, Head, Inspection, Locator, Model, RuntimeError, Target, ThreadPool, ThreadSettings,
+};
+
+/// What a network is run by.
+pub(super) enum Network {
+    /// It says which class a picture shows.
+    Classes(Box<Classifier>),
+    /// It says where things are.
+    Places(Box<Locator>),
+}
+
+impl Network {
+    /// The network of `model`, which reproduces the model's golden vectors.
+    ///
+    /// # Errors
+    /// A network that gives tensors alone, and a board that does not compute what the model file says.
+    pub(super) fn tested(model: &Model, target: &Target, settings: ThreadSettings) -> Result<Self> {
+        if matches!(model.head(), Head::Boxes(_) | Head::Mask(_)) {
+            let mut locator = Locator::new(model, target, settings)?;
+            locator.self_test(model)?;
+            return Ok(Self::Places(Box::new(locator)));
+        }
+        let mut classifier = Classifier::new(model, target, settings)?;
+        classifier.self_test(model)?;
+        Ok(Self::Classes(Box::new(classifier)))
+    }
+
+    /// Number of classes.
+    pub(super) fn classes(&self) -> usize {
+        match self {
+            Self::Classes(classifier) => classifier.classes(),
+            Self::Places(locator) => locator.classes(),
+        }
+    }
+
+    /// The threads that compute.
+    pub(super) fn threads(&self) -> Arc<ThreadPool> {
+        match self {
+            Self::Classes(classifier) => classifier.threads(),
+            Self::Places(locator) => locator.threads(),
+        }
+    }
+
+    /// Whether classes exclude each other: several things may be in a picture.
+    pub(super) fn activation(&self) -> Activation {
+        match self {
+            Self::Classes(classifier) => classifier.head().activation(),
+            Self::Places(_) => Activation::Sigmoid,
+        }
+    }
+
+    /// Looks at a preprocessed image: the score of each class, `0..=1`.
+    pub(super) fn look(&mut self, input: &[i8], scores: &mut [f32]) -> Result<(), RuntimeError> {
+        match self {
+            Self::Classes(classifier) => {
+                let head = classifier.head();
+                scores.copy_from_slice(classifier.logits(input)?);
+                head.probabilities(scores);
+                Ok(())
+            }
+            Self::Places(locator) => locator.look(input, scores),
+        }
+    }
+
+    /// What else the network says where its classes are what is typical and what is not.
+    pub(super) fn inspection(&self) -> Option<Inspection> {
+        match self {
+            Self::Classes(classifier) => classifier.inspection(),
+            Self::Places(_) => None,
+        }
+    }
+
+    /// How far each place of what was looked at last is from what is typical; empty of other networks.
+    pub(super) fn map(&self) -> &[f32] {
+        match self {
+            Self::Classes(classifier) => classifier.map(),
+            Self::Places(_) => &[],
+        }
+    }
+
+    /// The boxes of what was looked at last, the likeliest first, in pixels of the network's image; `None`
+    /// of a network that finds none.
+    pub(super) fn boxes(&self) -> Option<&[Detection]> {
+        match self {
+            Self::Places(locator) if locator.most() > 0 => Some(locator.boxes()),
+            _ => None,
+        }
+    }
+
+    /// The most boxes of an image.
+    pub(super) fn most(&self) -> usize {
+        match self {
+            Self::Classes(_) => 0,
+            Self::Places(locator) => locator.most(),
+        }
+    }
+}
