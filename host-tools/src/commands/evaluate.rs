@@ -208,8 +208,7 @@ impl Arguments {
     fn separate(&self, bars: &Bars, target: &Target) -> Result<()> {
         let progress = |phase: &str, done, total| bars.update(phase, done, total);
         let folder = |path: &PathBuf| -> Result<Folder> {
-            let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
-            Ok(Folder { name, files: ImageFolder::read(path)?.files })
+            Ok(Folder { name: path.display().to_string(), files: ImageFolder::read(path)?.files })
         };
         let (pictures, others) = if self.unfamiliar.is_empty() {
             good_and_others(&self.images)?
