@@ -3,7 +3,7 @@
 use resight_base::files::FileError;
 use resight_imaging::ImagingError;
 
-use crate::signature::{KeyCause, SignatureCause};
+use crate::causes::{KeyCause, SignatureCause};
 
 /// An error of this crate. The message is one line and names the file, the cause and, where
 /// there is one, the remedy.

@@ -17,6 +17,7 @@
 //! Identical members give identical files. Reading checks everything before anything is
 //! handed out: what passes is whole and as it was written.
 
+mod causes;
 mod decoder;
 mod digest;
 mod error;
@@ -35,6 +36,7 @@ mod task;
 mod tensor;
 mod writer;
 
+pub use causes::{KeyCause, SignatureCause};
 pub use decoder::{BoxDecoder, CenterNet, DecoderError, LengthUnit, MAX_BOXES};
 pub use digest::sha256_of_file;
 pub use error::ModelFileError;
@@ -46,6 +48,6 @@ pub use manifest::{Manifest, MemberInfo};
 pub use preprocessing::{preprocessing_from_json, preprocessing_to_json};
 pub use provenance::{Calibration, Provenance};
 pub use reader::Archive;
-pub use signature::{KeyCause, PrivateKey, PublicKey, Signature, SignatureCause, signature_path};
+pub use signature::{PrivateKey, PublicKey, Signature, signature_path};
 pub use task::{Activation, OutputMap, Task};
 pub use writer::ArchiveBuilder;

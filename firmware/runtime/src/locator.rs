@@ -25,6 +25,7 @@ pub struct Locator {
 }
 
 /// A head with the memory that it finds things in.
+#[expect(clippy::large_enum_variant, reason = "a locator has one of them")]
 enum Decoding {
     Boxes { head: BoxHead, detections: Detections, placed: Vec<Detection> },
     Mask { head: MaskHead, mask: Vec<u8> },
@@ -131,7 +132,9 @@ impl Locator {
                         scores[usize::from(class)] += 1.0;
                     }
                     let pixels = mask.len().max(1) as f32;
-                    scores.iter_mut().for_each(|score| *score /= pixels);
+                    for score in scores.iter_mut() {
+                        *score /= pixels;
+                    }
                 }
             }
             Ok(())

@@ -278,7 +278,7 @@ fn a_mask_has_the_likeliest_class_of_each_position() {
     let model = copies(&[&[0, 1, 2], &[1]]);
     let mut program = Program::compile(&model, &Layers::default(), &Target::reference()).unwrap();
     let maps = vec![map("out", 0.1, 3, None), map("one", 0.1, 5, Some(Activation::Sigmoid))];
-    let of = |name: &str| MaskHead::new(maps.clone(), name.into(), vec![], &facts(&[3, 1])).unwrap();
+    let of = |name: &str| MaskHead::new(maps.clone(), name, vec![], &facts(&[3, 1])).unwrap();
     let image = input();
     let outputs = program.run(&Sequential, &image).unwrap();
     let mut mask = vec![];

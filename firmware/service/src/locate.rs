@@ -1,5 +1,6 @@
 //! Boxes and masks of one image, on the command line.
 
+use std::cmp::Reverse;
 use std::num::NonZeroUsize;
 use std::path::Path;
 use std::time::Instant;
@@ -65,7 +66,7 @@ fn shares(mask: &[u8], classes: usize) -> Vec<(usize, usize)> {
     let pixels = |class: usize| mask.iter().filter(|&&found| usize::from(found) == class).count();
     let mut shares: Vec<(usize, usize)> = (0..classes).map(|class| (class, pixels(class))).collect();
     shares.retain(|(_, pixels)| *pixels > 0);
-    shares.sort_by(|a, b| b.1.cmp(&a.1));
+    shares.sort_by_key(|share| Reverse(share.1));
     shares
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result, ensure};
 use resight_imaging::{ImageView, Orientation, Preprocessor};
 use resight_model_file::{Activation, BoxDecoder, CenterNet, LengthUnit};
-use resight_runtime::{Bounds, Detection, Model};
+use resight_runtime::{Bounds, Detection, Head, Model};
 
 use crate::import::import_maps;
 use crate::reference::{Observation, Reference};
@@ -32,7 +32,7 @@ struct FloatMap {
 
 impl FloatLocator {
     pub(super) fn new(path: &Path, int8: &Model, threshold: f32) -> Result<Self> {
-        let decoder = super::decoder(int8)?.clone().with_threshold(threshold);
+        let decoder = decoder(int8)?.clone().with_threshold(threshold);
         let size = int8.preprocessing().crop.map(|side| side as usize);
         let imported = import_maps(path, Some(size), &Decoder::Boxes(decoder.clone()).needs())?;
         let map = |output: &crate::graph::GraphOutput| FloatMap {
@@ -144,5 +144,13 @@ impl FloatLocator {
             }
         }
         Ok(kept)
+    }
+}
+
+/// The decoder of an int8 model.
+fn decoder(model: &Model) -> Result<&BoxDecoder> {
+    match model.head() {
+        Head::Boxes(head) => Ok(head.decoder()),
+        _ => anyhow::bail!("{}: the network finds no boxes; quantise it with `--task detect`", model.file()),
     }
 }

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use anyhow::{Context, Result, ensure};
 use rayon::prelude::*;
 use resight_imaging::{ImageView, decode};
-use resight_model_file::{BoxDecoder, Labels};
+use resight_model_file::Labels;
 use resight_runtime::{Detection, Found, Head, Locator, Model, Target, ThreadSettings};
 use serde::Serialize;
 
@@ -171,13 +171,5 @@ fn score(
         map_50: of(|class| class.ap_50),
         map_50_95: of(|class| class.ap_50_95),
         classes,
-    }
-}
-
-/// The decoder of an int8 model.
-fn decoder(model: &Model) -> Result<&BoxDecoder> {
-    match model.head() {
-        Head::Boxes(head) => Ok(head.decoder()),
-        _ => anyhow::bail!("{}: the network finds no boxes; quantise it with `--task detect`", model.file()),
     }
 }

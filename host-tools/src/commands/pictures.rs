@@ -47,6 +47,7 @@ impl PictureArguments {
     }
 
     /// How pictures are to become as large as the input, if that is all that is said, or if nothing is.
+    #[expect(clippy::option_option, reason = "nothing else is said, and this may not be said either")]
     pub(crate) fn fit_alone(&self) -> Option<Option<Fit>> {
         (*self == Self { fit: self.fit, ..Self::default() }).then_some(self.fit)
     }

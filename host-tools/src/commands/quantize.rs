@@ -267,30 +267,19 @@ impl Arguments {
                 "report": report,
             }));
         }
-        if decoder.is_some() {
+        let against = if decoder.is_some() {
             let output = |output: &OutputReport| format!("{} {:.1} dB", output.name, output.sqnr_db);
-            let outputs: Vec<String> = report.outputs.iter().map(output).collect();
-            print_line(format_args!(
-                "{}: {}, {} layers, {:.0} % of its multiplications in int8, against f32 {} on {} of the {} images, {}",
-                self.output.display(),
-                megabytes(bytes),
-                report.layers.len(),
-                report.int8_mac_coverage_percent,
-                outputs.join(", "),
-                images.len().min(8),
-                images.len(),
-                took(start)
-            ))?;
-            return Ok(());
-        }
+            format!("against f32 {}", report.outputs.iter().map(output).collect::<Vec<_>>().join(", "))
+        } else {
+            let centred = quantised.centred_sqnr_db;
+            format!("{:.1} dB against f32 ({centred:.1} dB centred)", report.logits_sqnr_db)
+        };
         print_line(format_args!(
-            "{}: {}, {} layers, {:.0} % of its multiplications in int8, {:.1} dB against f32 ({:.1} dB centred) on {} of the {} images, {}",
+            "{}: {}, {} layers, {:.0} % of its multiplications in int8, {against} on {} of the {} images, {}",
             self.output.display(),
             megabytes(bytes),
             report.layers.len(),
             report.int8_mac_coverage_percent,
-            report.logits_sqnr_db,
-            quantised.centred_sqnr_db,
             images.len().min(8),
             images.len(),
             took(start)

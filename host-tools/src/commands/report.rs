@@ -4,7 +4,7 @@ use std::time::Instant;
 use anyhow::{Result, ensure};
 use clap::Args;
 use resight::classifier::is_onnx;
-use resight::report::{ModelReport, Pictures};
+use resight::report::{ModelReport, Pictures, page};
 use resight_base::console::print_line;
 use resight_base::files::check_writable;
 use resight_runtime::{Model, Target};
@@ -58,7 +58,7 @@ impl Arguments {
         });
         let report = ModelReport::new(&model, pictures, &Target::of_this_machine()?, &progress)?;
         bars.finish();
-        let bytes = report.write(&self.output)?;
+        let bytes = page::write(&report, &self.output)?;
         print_line(format_args!("{}: {}, {}", self.output.display(), megabytes(bytes as u64), took(start)))?;
         Ok(())
     }

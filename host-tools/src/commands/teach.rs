@@ -1,3 +1,4 @@
+mod comparison;
 mod normal;
 
 use std::fs;
@@ -20,7 +21,7 @@ use resight_runtime::{Model, Target};
 use resight_teach::{Backbone, Settings, Views};
 use serde_json::json;
 
-use self::normal::ComparisonArgument;
+use self::comparison::ComparisonArgument;
 use super::pictures::PictureArguments;
 use super::{Bars, print_json, print_table, took};
 

@@ -70,7 +70,7 @@ impl Arguments {
             let classes = found.iter().map(class).collect::<Result<Vec<_>>>()?;
             return print_json(&json!({ "false_alarms": rate, "classes": classes }));
         }
-        self.print(&found, &name)?;
+        print(&found, &name)?;
         let needed = pictures_needed(rate);
         if found.iter().any(|class| class.high.is_none()) {
             print_line(format_args!(
@@ -79,29 +79,28 @@ impl Arguments {
         }
         Ok(())
     }
+}
 
-    fn print(&self, found: &[ClassThreshold], name: &dyn Fn(usize) -> String) -> Result<()> {
-        let share = |share: Share| {
-            format!("{:.1} ({:.1}-{:.1})", share.value * 100.0, share.low * 100.0, share.high * 100.0)
-        };
-        let row = |class: &ClassThreshold| {
-            vec![
-                format!("{} {}", class.class, name(class.class)).trim_end().to_owned(),
-                class.pictures.to_string(),
-                class.others.to_string(),
-                format!("{:.4}", class.threshold),
-                format!(
-                    "{:.4}-{}",
-                    class.low,
-                    class.high.map_or_else(|| "?".to_owned(), |high| format!("{high:.4}"))
-                ),
-                share(class.false_alarms),
-                class.recall.map_or_else(|| "-".to_owned(), share),
-            ]
-        };
-        let rows: Vec<Vec<String>> = found.iter().map(row).collect();
-        let header =
-            ["class", "pictures", "others", "threshold", "between", "false alarms %", "recall there %"];
-        print_table(&header, &rows)
-    }
+fn print(found: &[ClassThreshold], name: &dyn Fn(usize) -> String) -> Result<()> {
+    let share = |share: Share| {
+        format!("{:.1} ({:.1}-{:.1})", share.value * 100.0, share.low * 100.0, share.high * 100.0)
+    };
+    let row = |class: &ClassThreshold| {
+        vec![
+            format!("{} {}", class.class, name(class.class)).trim_end().to_owned(),
+            class.pictures.to_string(),
+            class.others.to_string(),
+            format!("{:.4}", class.threshold),
+            format!(
+                "{:.4}-{}",
+                class.low,
+                class.high.map_or_else(|| "?".to_owned(), |high| format!("{high:.4}"))
+            ),
+            share(class.false_alarms),
+            class.recall.map_or_else(|| "-".to_owned(), share),
+        ]
+    };
+    let rows: Vec<Vec<String>> = found.iter().map(row).collect();
+    let header = ["class", "pictures", "others", "threshold", "between", "false alarms %", "recall there %"];
+    print_table(&header, &rows)
 }

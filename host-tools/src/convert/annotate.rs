@@ -5,8 +5,8 @@ use std::collections::HashMap;
 
 use resight_runtime::Quantisation;
 
+use super::error::{ConvertError, ConvertFault};
 use super::structure::Rounded;
-use super::{ConvertError, ConvertFault};
 use crate::graph::{NodeId, Operator};
 use crate::import::FileQuantisation;
 use crate::quantise::graph::{Encoding, Folded, Output, Q8, QuantisationGraph};

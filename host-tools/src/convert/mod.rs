@@ -12,15 +12,17 @@
 //! ONNX's definition is listed in `docs/arithmetic.md`.
 
 pub mod annotate;
+mod error;
 pub mod structure;
 
 use resight_imaging::Preprocessing;
 use resight_model_file::{Activation, Golden};
 use resight_runtime::layers::Dequantise;
-use resight_runtime::{Quantisation, RuntimeError, Target};
+use resight_runtime::{Quantisation, Target};
 use serde::Serialize;
 use tract_onnx::tract_core::internal::*;
 
+pub use self::error::{ConvertError, ConvertFault};
 use crate::coverage::int8_mac_coverage_percent;
 use crate::graph::Operator;
 use crate::import::{FileQuantisation, Imported};
@@ -28,62 +30,6 @@ use crate::quantise::compare::noise_golden;
 use crate::quantise::graph::{Encoding, QuantisationGraph};
 use crate::quantise::lower::lower;
 use crate::quantise::{LayerFault, QuantiseError};
-
-/// Why a quantised network cannot be converted.
-#[derive(Debug, thiserror::Error)]
-pub enum ConvertError {
-    /// One layer does not fit the int8 arithmetic.
-    #[error("node `{node}`: {fault}")]
-    Node {
-        /// The layer.
-        node: String,
-        /// Why.
-        fault: ConvertFault,
-    },
-    /// See [`QuantiseError`].
-    #[error(transparent)]
-    Quantise(#[from] QuantiseError),
-    /// See [`RuntimeError`].
-    #[error(transparent)]
-    Runtime(#[from] RuntimeError),
-}
-
-/// What is wrong with a layer of a quantised network.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum ConvertFault {
-    /// A float operation whose result is nowhere rounded.
-    #[error(
-        "its result stays in floats, which makes it a float island inside of a quantised network: no QuantizeLinear \
-         follows; quantise it too, or give the f32 file to `resight quantize`"
-    )]
-    Island,
-    /// A layer takes the image as it is.
-    #[error(
-        "it takes the image in floats; put a QuantizeLinear between, as the tools do that quantise inputs too"
-    )]
-    FloatImage,
-    /// Weights of floats that are no multiples of one step.
-    #[error(
-        "its weights are floats: the file quantises what is around it, but not them; quantise it too, or give the f32 \
-         file to `resight quantize`"
-    )]
-    FloatWeights,
-    /// Weights of an output that are no multiples of one step, although the file's are.
-    #[error(
-        "the weights of its output {0} are no multiples of one step; quantise per tensor or per output channel, and \
-         fold normalisation into the weights before"
-    )]
-    Uneven(usize),
-    /// Logits of another shape than one number for each class.
-    #[error("the network must end in one number for each class, this one has {0:?}")]
-    Logits([usize; 3]),
-}
-
-impl ConvertFault {
-    pub(crate) fn of(self, node: &str) -> ConvertError {
-        ConvertError::Node { node: node.into(), fault: self }
-    }
-}
 
 /// A converted network and what goes into its model file.
 #[derive(Debug)]

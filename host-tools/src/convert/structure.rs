@@ -2,7 +2,7 @@
 
 use resight_runtime::Quantisation;
 
-use super::{ConvertError, ConvertFault};
+use super::error::{ConvertError, ConvertFault};
 use crate::function::{Binary, Function};
 use crate::graph::{FloatGraph, Node, NodeId, Operator};
 use crate::import::FileQuantisation;

@@ -8,9 +8,10 @@ use resight_runtime::layers::{
 };
 use resight_runtime::tract::TypedNode;
 
+use super::error::{ExportError, NumberFault};
+use super::format::Format;
 use super::proto;
 use super::writer::{Exported, Writer, shape_of};
-use super::{ExportError, Format, NumberFault};
 
 /// Writes a layer and gives its result.
 pub(super) fn layer(writer: &mut Writer<'_>, node: &TypedNode) -> Result<Exported, ExportError> {

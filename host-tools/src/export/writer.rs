@@ -9,7 +9,9 @@ use tract_onnx::pb::{
     TensorProto,
 };
 
-use super::{ExportError, Format, NumberFault, layers, proto};
+use super::error::{ExportError, NumberFault};
+use super::format::Format;
+use super::proto;
 
 /// Operators as they are since ONNX 1.8: the first with scales per channel.
 const OPERATOR_SET: i64 = 13;
@@ -56,24 +58,20 @@ impl<'a> Writer<'a> {
         }
     }
 
-    /// Writes every layer. The order of a model's nodes is topological: they are read in it.
-    pub(super) fn run(&mut self) -> Result<(), ExportError> {
-        for node in &self.model.graph().nodes {
-            let exported = if node.inputs.is_empty() {
-                let [height, width, channels] = shape_of(node);
-                Exported {
-                    tensor: INPUT.into(),
-                    // A grey level less 128.
-                    quantisation: Some(Quantisation { scale: 1.0, zero_point: -128 }),
-                    shape: [height, width, channels],
-                    is_image: true,
-                }
-            } else {
-                layers::layer(self, node)?
-            };
-            self.results.insert(OutletId::new(node.id, 0), exported);
+    /// The network's input.
+    pub(super) fn image(node: &TypedNode) -> Exported {
+        Exported {
+            tensor: INPUT.into(),
+            // A grey level less 128.
+            quantisation: Some(Quantisation { scale: 1.0, zero_point: -128 }),
+            shape: shape_of(node),
+            is_image: true,
         }
-        Ok(())
+    }
+
+    /// What a node has become, for those that read it.
+    pub(super) fn add(&mut self, node: &TypedNode, exported: Exported) {
+        self.results.insert(OutletId::new(node.id, 0), exported);
     }
 
     pub(super) fn finish(mut self) -> ModelProto {

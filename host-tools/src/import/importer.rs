@@ -322,11 +322,6 @@ impl<'a> Importer<'a> {
         self.push(&node, kind, inputs, shape, &NCHW).map(|data| data.operation)
     }
 
-    /// An operation's result, `[batch, channels, height, width]`, as a value.
-    pub(super) fn data_of(&self, operation: usize, shape: [usize; 3]) -> Value {
-        Value::Data(Data { operation, shape, padding: [0; 4], layout: NCHW.to_vec() })
-    }
-
     /// Whether a `Gather` takes a list: a single number would drop the dimension.
     pub(super) fn gathers_list(&mut self, node: &NodeProto) -> bool {
         matches!(self.input(node, 1), Ok(Value::Integer(indices)) if indices.dims.len() == 1)

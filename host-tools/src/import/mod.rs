@@ -117,7 +117,7 @@ pub fn import_sized(path: &Path, size: Option<[usize; 2]>) -> Result<Imported, I
 /// # Errors
 /// As [`import`].
 pub fn import_maps(path: &Path, size: Option<[usize; 2]>, names: &[String]) -> Result<Imported, ImportError> {
-    import_ending(file::read(path)?, path, size, Ending::Maps(names.to_vec()))
+    import_ending(file::read(path)?, path, size, &Ending::Maps(names.to_vec()))
 }
 
 /// As [`import_maps`], of a model that is already in memory.
@@ -125,7 +125,7 @@ pub fn import_maps(path: &Path, size: Option<[usize; 2]>, names: &[String]) -> R
 /// # Errors
 /// As [`import`].
 pub fn import_proto_maps(proto: ModelProto, path: &Path, names: &[String]) -> Result<Imported, ImportError> {
-    import_ending(proto, path, None, Ending::Maps(names.to_vec()))
+    import_ending(proto, path, None, &Ending::Maps(names.to_vec()))
 }
 
 /// Imports a model that is already in memory; `path` is the name in errors and the place
@@ -146,7 +146,7 @@ pub fn import_proto_sized(
     path: &Path,
     size: Option<[usize; 2]>,
 ) -> Result<Imported, ImportError> {
-    import_ending(proto, path, size, Ending::Logits)
+    import_ending(proto, path, size, &Ending::Logits)
 }
 
 /// Reads an ONNX file that is quantised already, with the size of [`import_sized`]: as the float network
@@ -176,7 +176,7 @@ pub fn import_quantised_proto(
         return Err(ImportError::File { path: path.into(), cause });
     }
     let (proto, quantisation) = quantised::dequantise(proto, path)?;
-    let mut imported = import_ending(proto, path, size, Ending::Rounded)?;
+    let mut imported = import_ending(proto, path, size, &Ending::Rounded)?;
     quantised::with_rounding(&mut imported.proto, &quantisation.tensors);
     Ok((imported, quantisation))
 }
@@ -201,12 +201,12 @@ fn import_ending(
     proto: ModelProto,
     path: &Path,
     size: Option<[usize; 2]>,
-    ending: Ending,
+    ending: &Ending,
 ) -> Result<Imported, ImportError> {
     let pair = |entry: &StringStringEntryProto| (entry.key.clone(), entry.value.clone());
     let metadata = proto.metadata_props.iter().map(pair).collect();
     let elementary = elementary::elementary(proto, path, size, ending.clone())?;
-    let mut graph = fold::fold(elementary.operations, elementary.name, elementary.outputs, &ending).map_err(
+    let mut graph = fold::fold(elementary.operations, elementary.name, elementary.outputs, ending).map_err(
         |refusal| ImportError::Node {
             path: path.into(),
             node: refusal.node,

@@ -6,6 +6,9 @@ use tract_onnx::pb::NodeProto;
 use super::importer::Importer;
 use super::value::{Axis, NCHW, Value, shown_layout};
 
+/// An operation whose result is an output, the output's name, and what the file makes of it in the end.
+type Named = (usize, String, Option<Activation>);
+
 impl Importer<'_> {
     /// Whether the node makes an output of the network.
     pub(super) fn makes_output(&self, node: &NodeProto) -> bool {
@@ -20,7 +23,7 @@ impl Importer<'_> {
 
     /// The operations whose results are the network's outputs, with their names and what the file
     /// makes of them in the end; or the name of one that is no such result, and why.
-    pub(super) fn results(&self) -> Result<Vec<(usize, String, Option<Activation>)>, (String, String)> {
+    pub(super) fn results(&self) -> Result<Vec<Named>, (String, String)> {
         let is_map = |axis: &Axis| {
             matches!(axis, Axis::Batch | Axis::Channels | Axis::Height | Axis::Width | Axis::One)
         };

@@ -67,11 +67,15 @@ impl Page {
     /// Adds a table whose first column is aligned left; the cells are HTML.
     pub fn table(&mut self, header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) {
         self.html("<div class=\"wide\"><table><tr>");
-        header.iter().for_each(|cell| self.html(format_args!("<th>{cell}")));
+        for cell in header {
+            self.html(format_args!("<th>{cell}"));
+        }
         self.html("</tr>");
         for row in rows {
             self.html("<tr>");
-            row.iter().for_each(|cell| self.html(format_args!("<td>{cell}")));
+            for cell in row {
+                self.html(format_args!("<td>{cell}"));
+            }
             self.html("</tr>");
         }
         self.html("</table></div>");

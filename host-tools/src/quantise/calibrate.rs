@@ -13,8 +13,8 @@ use super::graph::nhwc;
 use super::observed::{InputImage, ObservedReference, load};
 use super::options::{Options, Progress, Rounding};
 use super::pictures::PictureStatistics;
-use super::split;
 use super::statistics::TensorStatistics;
+use super::{choose_split, split};
 
 use crate::graph::{FloatGraph, NodeId};
 use crate::import::Imported;
@@ -71,7 +71,7 @@ impl<'a> Calibration<'a> {
             float = scaled(&float, &factors).unwrap_or(float);
             reference = reference.with_factors(factors);
         }
-        if let Some(split) = split::choose(&float, &reference, &chosen, &of_chosen, options.split)? {
+        if let Some(split) = choose_split::choose(&float, &reference, &chosen, &of_chosen, options.split)? {
             log::debug!(
                 "{} channels of the first layer are split at {:.3}",
                 split.channels.len(),

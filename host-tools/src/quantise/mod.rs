@@ -14,6 +14,7 @@
 pub mod analyse;
 pub mod calibrate;
 pub mod cholesky;
+pub mod choose_split;
 pub mod compare;
 pub mod equalise;
 pub mod error;

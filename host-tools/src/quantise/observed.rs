@@ -88,7 +88,9 @@ impl ObservedReference {
         let factors = &self.factors[id];
         let positions = values.len().div_ceil(factors.len().max(1)).max(1);
         for (plane, factor) in values.chunks_mut(positions).zip(factors) {
-            plane.iter_mut().for_each(|value| *value = (f64::from(*value) / factor) as f32);
+            for value in plane {
+                *value = (f64::from(*value) / factor) as f32;
+            }
         }
         values
     }

@@ -10,7 +10,6 @@ pub mod values;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, ensure};
-use resight_base::files::FileError;
 use resight_runtime::{Head, Model, Target};
 
 use self::accuracy::Accuracy;
@@ -74,15 +73,5 @@ impl<'a> ModelReport<'a> {
             report.accuracy = Some(Accuracy::of(&int8, models.pop().as_ref())?);
         }
         Ok(report)
-    }
-
-    /// Writes the page; gives its length in bytes.
-    ///
-    /// # Errors
-    /// A file that cannot be written; then nothing is left behind.
-    pub fn write(&self, output: &Path) -> Result<usize, FileError> {
-        let page = page::page(self);
-        page.write(output)?;
-        Ok(page.bytes())
     }
 }

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use resight_base::files::FileError;
 use resight_model_file::Labels;
 use resight_runtime::Head;
 use serde_json::Value;
@@ -23,8 +24,17 @@ const LAYERS: usize = 200;
 /// Classes of a picture that are named.
 const NAMED: usize = 3;
 
-/// The page of a report.
-pub fn page(report: &ModelReport<'_>) -> Page {
+/// Writes the page of a report; gives its length in bytes.
+///
+/// # Errors
+/// A file that cannot be written; then nothing is left behind.
+pub fn write(report: &ModelReport<'_>, output: &Path) -> Result<usize, FileError> {
+    let page = page(report);
+    page.write(output)?;
+    Ok(page.bytes())
+}
+
+fn page(report: &ModelReport<'_>) -> Page {
     let model = report.model;
     let mut page = Page::new(&format!("{} - resight report", model.name()), model.name());
     summary(&mut page, report);
@@ -251,7 +261,9 @@ fn provenance(page: &mut Page, report: &ModelReport<'_>) {
     let signed = model.signer().map_or("by nobody".to_owned(), |key| format!("by key {}", key.fingerprint()));
     entries.push(("signed", signed));
     page.html("<dl>");
-    entries.iter().for_each(|(name, value)| page.html(format_args!("<dt>{name}<dd>{}", escaped(value))));
+    for (name, value) in entries {
+        page.html(format_args!("<dt>{name}<dd>{}", escaped(&value)));
+    }
     page.html("</dl>");
 }
 

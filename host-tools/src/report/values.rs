@@ -42,7 +42,9 @@ fn bin(value: i8) -> usize {
 }
 
 fn counted(counts: &mut Counts, values: &[i8]) {
-    values.iter().for_each(|&value| counts[bin(value)] += 1);
+    for &value in values {
+        counts[bin(value)] += 1;
+    }
 }
 
 /// The layers with weights, in their order.

@@ -38,7 +38,9 @@ fn notes(page: &mut Page, notes: &[String]) {
     if !notes.is_empty() {
         page.heading("Notes");
         page.html("<ul>");
-        notes.iter().for_each(|note| page.html(format_args!("<li>{}", escaped(note))));
+        for note in notes {
+            page.html(format_args!("<li>{}", escaped(note)));
+        }
         page.html("</ul>");
     }
 }

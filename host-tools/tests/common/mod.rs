@@ -62,30 +62,8 @@ pub fn evaluate(graph: &FloatGraph, image: &[f32]) -> Vec<Vec<f32>> {
                 pad(x, shape, node.shape, *padding, *reflects)
             }
             Operator::View => view(input(0).0, input(0).1, node.shape),
-            Operator::Upsample([vertical, horizontal]) => {
-                let (x, [c, h, w]) = input(0);
-                let rows = (0..c * h).flat_map(|row| std::iter::repeat_n(row / h * h + row % h, *vertical));
-                rows.flat_map(|row| {
-                    x[row * w..(row + 1) * w].iter().flat_map(|&v| std::iter::repeat_n(v, *horizontal))
-                })
-                .collect()
-            }
-            Operator::Resize { rows, columns } => {
-                let (x, [_, h, w]) = input(0);
-                let mix = |at: &Between, value: &dyn Fn(usize) -> f64, length: usize| {
-                    let second = (at.first + 1).min(length - 1);
-                    value(at.first) * (1.0 - at.share) + value(second) * at.share
-                };
-                let planes = x.chunks(h * w).flat_map(|plane| {
-                    rows.iter().flat_map(move |row| {
-                        columns.iter().map(move |column| {
-                            let of_row = |x: usize| mix(row, &|y| f64::from(plane[y * w + x]), h);
-                            mix(column, &of_row, w) as f32
-                        })
-                    })
-                });
-                planes.collect()
-            }
+            Operator::Upsample(factors) => upsample(input(0).0, input(0).1, *factors),
+            Operator::Resize { rows, columns } => resize(input(0).0, input(0).1, rows, columns),
             Operator::Interleave([vertical, horizontal]) => {
                 let [channels, height, width] = node.shape;
                 let at = |index: usize| {
@@ -106,6 +84,29 @@ pub fn evaluate(graph: &FloatGraph, image: &[f32]) -> Vec<Vec<f32>> {
         values.push(result);
     }
     values
+}
+
+fn upsample(x: &[f32], [c, h, w]: [usize; 3], [vertical, horizontal]: [usize; 2]) -> Vec<f32> {
+    let rows = (0..c * h).flat_map(|row| std::iter::repeat_n(row / h * h + row % h, vertical));
+    rows.flat_map(|row| x[row * w..(row + 1) * w].iter().flat_map(|&v| std::iter::repeat_n(v, horizontal)))
+        .collect()
+}
+
+fn resize(x: &[f32], [_, h, w]: [usize; 3], rows: &[Between], columns: &[Between]) -> Vec<f32> {
+    let mix = |at: &Between, value: &dyn Fn(usize) -> f64, length: usize| {
+        let second = (at.first + 1).min(length - 1);
+        value(at.first) * (1.0 - at.share) + value(second) * at.share
+    };
+    let mut all = vec![];
+    for plane in x.chunks(h * w) {
+        for row in rows {
+            for column in columns {
+                let of_row = |x: usize| mix(row, &|y| f64::from(plane[y * w + x]), h);
+                all.push(mix(column, &of_row, w) as f32);
+            }
+        }
+    }
+    all
 }
 
 fn convolution(

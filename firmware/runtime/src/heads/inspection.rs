@@ -66,7 +66,7 @@ impl Inspection {
         let farther = |best: usize, place: usize| if map[place] > map[best] { place } else { best };
         let farthest = (0..map.len()).fold(0, farther);
         let mean = map.iter().sum::<f32>() / map.len().max(1) as f32;
-        let level = (map.get(farthest).copied().unwrap_or(0.0) + mean) / 2.0;
+        let level = f32::midpoint(map.get(farthest).copied().unwrap_or(0.0), mean);
         let (mut top, mut left) = (farthest / width, farthest % width);
         let (mut bottom, mut right) = (top + 1, left + 1);
         let row = |y: usize, left: usize, right: usize| (left..right).any(|x| at(y, x) > level);

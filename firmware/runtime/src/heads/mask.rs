@@ -26,12 +26,12 @@ impl MaskHead {
     /// Outputs that are no such maps.
     pub fn new(
         maps: Vec<OutputMap>,
-        map: String,
+        map: &str,
         colours: Vec<[u8; 3]>,
         outputs: &[TensorFact],
     ) -> Result<Self, HeadError> {
         check(&maps, outputs)?;
-        let map = Map::find(&maps, outputs, &map)?;
+        let map = Map::find(&maps, outputs, map)?;
         if map.channels > MAX_CLASSES {
             let expected = format!("{MAX_CLASSES} classes at most");
             return Err(HeadError::Channels { name: map.name, found: map.channels, expected });

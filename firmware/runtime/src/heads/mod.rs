@@ -17,6 +17,7 @@ use crate::tensors::TensorFact;
 
 /// The decoder of a network's outputs, chosen by the [`Task`] of its model file.
 #[derive(Debug, Clone, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "a model has one of them")]
 pub enum Head {
     /// One logit for each class.
     Classes(Classes),
@@ -46,7 +47,7 @@ impl Head {
                 Self::Boxes(BoxHead::new(maps, decoder, outputs, input)?)
             }
             Task::Mask { outputs: maps, map, colours } => {
-                Self::Mask(MaskHead::new(maps, map, colours, outputs)?)
+                Self::Mask(MaskHead::new(maps, &map, colours, outputs)?)
             }
         })
     }

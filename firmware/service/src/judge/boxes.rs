@@ -1,6 +1,6 @@
 //! Boxes as rules see them: which of them count for a rule, and how much they speak for it.
 
-use super::observation::Evidence;
+use super::evidence::Evidence;
 
 /// A box that the network has found, as shares of the picture.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -6,6 +6,7 @@
 
 mod boxes;
 mod decisions;
+mod evidence;
 mod hours;
 mod observation;
 mod panel;

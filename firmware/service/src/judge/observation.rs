@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::boxes::{BoxCondition, SeenBox};
+use super::evidence::Evidence;
 
 /// A frame as the rules see it.
 #[derive(Debug, Clone, PartialEq)]
@@ -25,18 +26,6 @@ pub(crate) enum Finding {
     Independent(Vec<f32>),
     /// The score of each class and the boxes that were found, the likeliest first.
     Boxes(Vec<f32>, Vec<SeenBox>),
-}
-
-/// How much a finding speaks for some classes.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct Evidence {
-    /// That one of these classes is there, `0..=1`.
-    pub(crate) score: f32,
-    /// The likeliest of them; of equals the first.
-    pub(crate) class: usize,
-    /// Where the likeliest one is, `[left, top, right, bottom]` as shares of the picture, where the
-    /// network says.
-    pub(crate) place: Option<[f32; 4]>,
 }
 
 impl Finding {

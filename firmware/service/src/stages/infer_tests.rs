@@ -644,10 +644,13 @@ fn model_with_unknown(folder: &Path) {
     });
 }
 
+/// Writes a model into a folder.
+type Make = fn(&Path);
+
 #[test]
 fn frames_allocate_nothing_with_what_was_taught() {
     let folder = tempfile::tempdir().unwrap();
-    let cases: [(fn(&Path), &str); 2] = [(model_of_anomalies, "anomaly"), (model_with_unknown, "unknown")];
+    let cases: [(Make, &str); 2] = [(model_of_anomalies, "anomaly"), (model_with_unknown, "unknown")];
     for (write, class) in cases {
         write(folder.path());
         let text = configuration(1, "rgb24", "").replace("thing*", class);

@@ -121,7 +121,9 @@ fn orthogonal(vectors: Vec<Vec<f64>>) -> Vec<Vec<f64>> {
         }
         let length = dot(&vector, &vector).sqrt();
         if length > before * 1e-9 && length > 0.0 {
-            vector.iter_mut().for_each(|value| *value /= length);
+            for value in &mut vector {
+                *value /= length;
+            }
             found.push(vector);
         }
     }
@@ -162,7 +164,7 @@ impl Components {
         let (vectors, variances) = principal(&covariance, features, most);
         let largest = variances.iter().copied().fold(0.0, f64::max);
         let kept = variances.iter().filter(|variance| **variance > largest * 1e-6).count();
-        if kept == 0 || !(total > 0.0) {
+        if kept == 0 || total.is_nan() || total <= 0.0 {
             return Err(TeachError::Photographs(
                 "the photographs show nothing that varies: are they all the same picture?".to_owned(),
             ));

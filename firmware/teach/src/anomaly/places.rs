@@ -62,7 +62,7 @@ fn inverse_root(matrix: &[f64], side: usize) -> Option<Vec<f64>> {
             let known: f64 = (0..column).map(|k| lower[row * side + k] * lower[column * side + k]).sum();
             let left = matrix[row * side + column] - known;
             if row == column {
-                if !(left > 0.0) {
+                if left.is_nan() || left <= 0.0 {
                     return None;
                 }
                 lower[row * side + row] = left.sqrt();
@@ -99,7 +99,9 @@ impl Places {
         for place in &found {
             common.iter_mut().zip(&place.products).for_each(|(sum, value)| *sum += value);
         }
-        common.iter_mut().for_each(|sum| *sum /= degrees * places.max(1) as f64);
+        for sum in &mut common {
+            *sum /= degrees * places.max(1) as f64;
+        }
         let few = components as f64 / (components as f64 + 4.0 * pictures.len() as f64);
         let share = COMMON + (1.0 - COMMON) * few;
         let whiten = |place: &Place| {
@@ -132,12 +134,12 @@ impl Places {
         };
         let places = picture.chunks_exact(side).zip(self.weights.chunks_exact(side * side));
         let places = places.zip(self.bias.chunks_exact(side).zip(self.scale.chunks_exact(side)));
-        let distance = |((place, weights), (bias, scale)): ((&[i8], &[i8]), (&[i32], &[f32]))| {
+        let distances = places.map(|((place, weights), (bias, scale))| {
             let rows = weights.chunks_exact(side).zip(bias).zip(scale);
             let values = rows.map(|known| row(known, place));
             values.fold(0.0, |sum: f32, value| sum + value * value).sqrt()
-        };
-        places.map(distance).collect()
+        });
+        distances.collect()
     }
 }
 

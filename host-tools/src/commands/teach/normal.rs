@@ -1,7 +1,6 @@
 //! `resight teach --normal`: what is typical of good parts.
 
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 use std::time::Instant;
 
 use anyhow::{Result, ensure};
@@ -15,28 +14,8 @@ use resight_runtime::{Model, Target};
 use resight_teach::{Comparison, InspectionSettings, Patches};
 use serde_json::json;
 
+use super::comparison::ComparisonArgument;
 use super::{Arguments, Bars, LISTED, print_json, took};
-
-/// [`Comparison`] on the command line.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct ComparisonArgument(Comparison);
-
-/// What is neither of the two.
-#[derive(Debug, thiserror::Error)]
-#[error("places or patches is expected")]
-pub(crate) struct NoComparison;
-
-impl FromStr for ComparisonArgument {
-    type Err = NoComparison;
-
-    fn from_str(name: &str) -> Result<Self, NoComparison> {
-        match name {
-            "places" => Ok(Self(Comparison::Places)),
-            "patches" => Ok(Self(Comparison::Patches)),
-            _ => Err(NoComparison),
-        }
-    }
-}
 
 impl Arguments {
     pub(super) fn teach_normal(&self, good: &Path, start: Instant) -> Result<()> {
@@ -55,16 +34,14 @@ impl Arguments {
             Patches::of(&model, &self.whole(model.preprocessing())?)?;
             (model, Digested::new(&photographs, self.group_by, &progress)?)
         };
-        let preprocessing = match is_onnx(&source) {
-            true => model.preprocessing().clone(),
-            false => self.whole(model.preprocessing())?,
-        };
+        let preprocessing =
+            if is_onnx(&source) { model.preprocessing().clone() } else { self.whole(model.preprocessing())? };
         let job = NormalJob {
             settings: InspectionSettings {
                 folds: self.folds,
                 seed: self.seed,
                 false_alarms: self.false_alarms.map(|percent| percent / 100.0),
-                comparison: self.compare.map(|ComparisonArgument(comparison)| comparison),
+                comparison: self.compare.map(ComparisonArgument::comparison),
             },
             group_by: self.group_by,
             strict: self.strict,

@@ -54,9 +54,8 @@ impl Axis {
     fn place(&self, at: usize, places: Places) -> f64 {
         let at = at as f64;
         match places {
-            Places::HalfPixelOfSeveral if self.output == 1 => 0.0,
+            Places::HalfPixelOfSeveral | Places::AlignCorners if self.output == 1 => 0.0,
             Places::HalfPixel | Places::HalfPixelOfSeveral => (at + 0.5) / self.scale - 0.5,
-            Places::AlignCorners if self.output == 1 => 0.0,
             Places::AlignCorners => at * (self.input - 1) as f64 / (self.output - 1) as f64,
             Places::Asymmetric => at / self.scale,
         }

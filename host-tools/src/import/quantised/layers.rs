@@ -33,7 +33,7 @@ pub(super) fn float_layer(rewriting: &mut Rewriting<'_>, node: &NodeProto) -> Re
     let weights = input(node, 1)?.to_owned();
     let transposed = node.attribute.iter().any(|attribute| attribute.name == "transB" && attribute.i != 0);
     let axis = usize::from(node.op_type != "Conv" && !transposed);
-    rewriting.layer(node, &weights, axis)?;
+    layer(rewriting, node, &weights, axis)?;
     rewriting.push(node.clone());
     Ok(())
 }
@@ -77,7 +77,7 @@ fn with_weights(
     let of_weights = rewriting.parameters(node, [scale, zero], None, axis as i64)?;
     let x = rewriting.real(node, 0, &of_input)?;
     let weights = rewriting.real(node, weights, &of_weights)?;
-    rewriting.layer(node, &weights, axis)?;
+    layer(rewriting, node, &weights, axis)?;
     let mut inputs = vec![x, weights];
     if let Some(at) = bias.filter(|&at| node.input.get(at).is_some_and(|name| !name.is_empty())) {
         let step = of_input.activation()?.scale;

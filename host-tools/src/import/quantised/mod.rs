@@ -11,55 +11,22 @@
 mod constant;
 mod fault;
 mod layers;
+mod marks;
 mod operators;
 mod parameters;
 mod reference;
 mod rewriting;
 
-use std::collections::HashMap;
 use std::path::Path;
 
-use resight_runtime::Quantisation;
 use tract_onnx::pb::ModelProto;
 
-use super::error::{ImportError, is_standard};
-
 pub(super) use self::constant::Width;
+pub use self::marks::{FileQuantisation, is_quantised};
+pub(super) use self::marks::{MARK, is_quantised_operator};
 pub(super) use self::reference::with_rounding;
 use self::rewriting::Rewriting;
-
-/// The operator of a mark. No file has it: nodes of that name are refused but for the marks
-/// themselves.
-pub(super) const MARK: &str = "ResightRounding";
-
-/// What a quantised file says of its numbers.
-#[derive(Debug, Clone, Default)]
-pub struct FileQuantisation {
-    /// What results are rounded to, by the name of the node of the
-    /// [`FloatGraph`](crate::graph::FloatGraph) that does it and nothing else.
-    pub activations: HashMap<String, Quantisation>,
-    /// The largest magnitude among the integer weights of each output, by the name of the layer's
-    /// node: what one step of the output's weights is worth follows from it.
-    pub weights: HashMap<String, Vec<u32>>,
-    /// As `activations`, by the name of the rounded tensor.
-    pub(super) tensors: HashMap<String, Quantisation>,
-}
-
-/// Whether the file holds operators on quantised numbers.
-pub fn is_quantised(proto: &ModelProto) -> bool {
-    let nodes = proto.graph.iter().flat_map(|graph| &graph.node);
-    nodes.into_iter().any(|node| is_quantised_operator(&node.op_type, &node.domain))
-}
-
-/// Whether the operator computes on quantised numbers.
-pub(super) fn is_quantised_operator(operator: &str, domain: &str) -> bool {
-    operator.starts_with("QLinear")
-        || matches!(
-            operator,
-            "QuantizeLinear" | "DequantizeLinear" | "DynamicQuantizeLinear" | "ConvInteger" | "MatMulInteger"
-        )
-        || (!is_standard(domain) && operator == "QGemm")
-}
+use super::error::{ImportError, node_error};
 
 /// The float network of a quantised one.
 ///
@@ -71,7 +38,11 @@ pub(super) fn dequantise(
 ) -> Result<(ModelProto, FileQuantisation), ImportError> {
     let Some(graph) = proto.graph.take() else { return Ok((proto, FileQuantisation::default())) };
     let mut rewriting = Rewriting::new(graph, path);
-    rewriting.run()?;
+    for node in rewriting.take_nodes() {
+        let node = rewriting.named(node);
+        let result = operators::rewrite(&mut rewriting, &node);
+        result.map_err(|fault| node_error(path, &node, fault.to_string()))?;
+    }
     let (graph, quantisation) = rewriting.finish();
     proto.graph = Some(graph);
     Ok((proto, quantisation))

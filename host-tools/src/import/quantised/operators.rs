@@ -6,6 +6,7 @@ use tract_onnx::pb::tensor_proto::DataType;
 use super::constant::{Integers, Width};
 use super::fault::Fault;
 use super::layers;
+use super::marks::is_quantised_operator;
 use super::parameters::Parameters;
 use super::rewriting::{Rewriting, Stored, input};
 use crate::import::array::Array;
@@ -55,7 +56,7 @@ pub(super) fn rewrite(rewriting: &mut Rewriting<'_>, node: &NodeProto) -> Result
         "QLinearLeakyRelu" => unary(rewriting, node, "LeakyRelu", &["alpha"]),
         "QLinearSoftmax" => softmax(rewriting, node),
         "Conv" | "Gemm" | "MatMul" => layers::float_layer(rewriting, node),
-        operator if super::is_quantised_operator(operator, &node.domain) => Err(Fault::Operator),
+        operator if is_quantised_operator(operator, &node.domain) => Err(Fault::Operator),
         _ => other(rewriting, node),
     }
 }
@@ -149,7 +150,7 @@ fn integer_layer(
     let scale = 1.0 / quantisation.scale;
     let steps = Parameters { scales: vec![scale], zero_points: vec![zero_point], axis: axis as i64, width };
     let weights = rewriting.real(node, 1, &steps)?;
-    rewriting.layer(node, &weights, axis)?;
+    layers::layer(rewriting, node, &weights, axis)?;
     let attributes = ["auto_pad", "dilations", "group", "kernel_shape", "pads", "strides"];
     rewriting.push_like(node, operator, vec![x, weights], &Rewriting::output(node)?, &attributes);
     Ok(())

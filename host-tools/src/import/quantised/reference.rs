@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use resight_runtime::Quantisation;
 use tract_onnx::pb::{ModelProto, NodeProto};
 
-use super::MARK;
+use super::marks::MARK;
 use crate::import::array::Array;
 use crate::import::tensor;
 

@@ -9,10 +9,11 @@ use tract_onnx::pb::{GraphProto, NodeProto, TensorProto};
 
 use super::constant::{Integers, Weights, Width};
 use super::fault::Fault;
+use super::marks::{FileQuantisation, MARK};
 use super::parameters::Parameters;
-use super::{FileQuantisation, MARK, layers, operators};
+
 use crate::import::array::Array;
-use crate::import::error::{ImportError, node_error, node_name, printable};
+use crate::import::error::{node_name, printable};
 use crate::import::model;
 use crate::import::tensor::{self, Constant};
 
@@ -29,7 +30,6 @@ pub(super) enum Stored {
 
 /// A graph on its way from integers to floats.
 pub(super) struct Rewriting<'a> {
-    path: &'a Path,
     folder: &'a Path,
     /// Bytes of external data read so far.
     external: u64,
@@ -72,7 +72,6 @@ impl<'a> Rewriting<'a> {
         let of_nodes = graph.node.iter().flat_map(|node| node.input.iter().chain(&node.output));
         let tensor_names = of_nodes.chain(constants.keys()).cloned().collect();
         Rewriting {
-            path,
             folder: path.parent().unwrap_or(Path::new("")),
             external: 0,
             graph,
@@ -87,14 +86,15 @@ impl<'a> Rewriting<'a> {
         }
     }
 
-    /// Rewrites every node.
-    pub(super) fn run(&mut self) -> Result<(), ImportError> {
-        for mut node in sorted(std::mem::take(&mut self.graph.node)) {
-            self.make_name_unique(&mut node);
-            let result = operators::rewrite(self, &node);
-            result.map_err(|fault| node_error(self.path, &node, fault.to_string()))?;
-        }
-        Ok(())
+    /// The nodes that are to be rewritten, each after its inputs.
+    pub(super) fn take_nodes(&mut self) -> Vec<NodeProto> {
+        sorted(std::mem::take(&mut self.graph.node))
+    }
+
+    /// A node with a name that no earlier one has.
+    pub(super) fn named(&mut self, mut node: NodeProto) -> NodeProto {
+        self.make_name_unique(&mut node);
+        node
     }
 
     /// The float graph, and what the file says of its numbers.
@@ -397,11 +397,6 @@ impl<'a> Rewriting<'a> {
     /// The name of a node's output.
     pub(super) fn output(node: &NodeProto) -> Result<String, Fault> {
         node.output.first().filter(|name| !name.is_empty()).cloned().ok_or(Fault::NoOutput)
-    }
-
-    /// The largest weights of each output of a layer, whose outputs lie along `axis` of its weights.
-    pub(super) fn layer(&mut self, node: &NodeProto, weights: &str, axis: usize) -> Result<(), Fault> {
-        layers::layer(self, node, weights, axis)
     }
 }
 

@@ -1,0 +1,41 @@
+//! What a quantised file says of its numbers, and the marks of what it rounds.
+
+use std::collections::HashMap;
+
+use resight_runtime::Quantisation;
+use tract_onnx::pb::ModelProto;
+
+use crate::import::error::is_standard;
+
+/// The operator of a mark. No file has it: nodes of that name are refused but for the marks
+/// themselves.
+pub(in crate::import) const MARK: &str = "ResightRounding";
+
+/// What a quantised file says of its numbers.
+#[derive(Debug, Clone, Default)]
+pub struct FileQuantisation {
+    /// What results are rounded to, by the name of the node of the
+    /// [`FloatGraph`](crate::graph::FloatGraph) that does it and nothing else.
+    pub activations: HashMap<String, Quantisation>,
+    /// The largest magnitude among the integer weights of each output, by the name of the layer's
+    /// node: what one step of the output's weights is worth follows from it.
+    pub weights: HashMap<String, Vec<u32>>,
+    /// As `activations`, by the name of the rounded tensor.
+    pub(in crate::import) tensors: HashMap<String, Quantisation>,
+}
+
+/// Whether the file holds operators on quantised numbers.
+pub fn is_quantised(proto: &ModelProto) -> bool {
+    let nodes = proto.graph.iter().flat_map(|graph| &graph.node);
+    nodes.into_iter().any(|node| is_quantised_operator(&node.op_type, &node.domain))
+}
+
+/// Whether the operator computes on quantised numbers.
+pub(in crate::import) fn is_quantised_operator(operator: &str, domain: &str) -> bool {
+    operator.starts_with("QLinear")
+        || matches!(
+            operator,
+            "QuantizeLinear" | "DequantizeLinear" | "DynamicQuantizeLinear" | "ConvInteger" | "MatMulInteger"
+        )
+        || (!is_standard(domain) && operator == "QGemm")
+}
