@@ -9,6 +9,6 @@ mod graph_text;
 
 fuzz_target!(|bytes: &[u8]| {
     if let Err(error) = graph_text::check_graph(bytes) {
-        assert!(!error.contains('\n'));
+        assert!(!error.to_string().contains('\n'));
     }
 });

@@ -26,7 +26,7 @@ const ROUNDS: usize = 24;
 /// Principal components of the features of all places, as a 1x1 convolution in integers.
 ///
 /// Features are centred and divided by their deviation, those of each stage by the root of their number
-/// too, so that stages count alike. A component's output has [`STEPS`] steps for its deviation.
+/// too, so that stages count alike. A component's output has 25 steps for its deviation.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Components {
     /// `[component][feature]`.
