@@ -231,12 +231,17 @@ impl Arguments {
     /// The file of the network, fetched if it is a recipe's.
     fn source(&self, cache: &Path) -> Result<PathBuf> {
         let path = PathBuf::from(&self.backbone);
-        if path.extension().is_none_or(|extension| extension != "toml") && path.exists() {
+        let is_recipe = path.extension().is_some_and(|extension| extension == "toml");
+        if !is_recipe && path.exists() {
             return Ok(path);
         }
-        let Ok(loaded) = Loaded::find(&self.backbone) else {
-            backbone::check_there(&path)?;
-            bail!("{}: neither a network nor a recipe", path.display());
+        let loaded = match Loaded::find(&self.backbone) {
+            Ok(loaded) => loaded,
+            Err(cause) if is_recipe => return Err(cause.into()),
+            Err(_) => {
+                backbone::check_there(&path)?;
+                bail!("{}: neither a network nor a recipe", path.display());
+            }
         };
         let network = &loaded.recipe.network;
         for folder in [Path::new("."), cache] {
