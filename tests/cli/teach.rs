@@ -336,7 +336,7 @@ fn a_recipe_is_a_backbone() {
         "name = \"tiny\"\ndescription = \"A tiny network\"\npage = \"https://127.0.0.1:1/\"\n\
          licence = \"none\"\n[network]\nfile = \"net.onnx\"\nbytes = {bytes}\nsha256 = \"{digest}\"\n\
          urls = [\"https://127.0.0.1:1/net.onnx\"]\n[labels]\nfile = \"labels.txt\"\n[preprocessing]\n\
-         resize_shorter = 36\ncrop = [32, 32]\nmean = [0.485, 0.456, 0.406]\n\
+         resize_shorter = 32\ncrop = [32, 32]\nmean = [0.485, 0.456, 0.406]\n\
          standard_deviation = [0.229, 0.224, 0.225]\n"
     );
     fs::write(workshop.path("tiny.toml"), recipe).unwrap();
