@@ -8,7 +8,7 @@ use resight_kernels::Sequential;
 use resight_model_file::{Activation, BoxDecoder, CenterNet, LengthUnit, OutputMap, Task};
 use resight_runtime::layers::{Channels, Interleave, Resize, Table};
 use resight_runtime::{
-    Bounds, BoxHead, Detection, Head, Layers, MaskHead, Program, Quantisation, Target, TensorFact,
+    Bounds, BoxHead, Detection, Head, HeadError, Layers, MaskHead, Program, Quantisation, Target, TensorFact,
 };
 use tract_nnef::internal::*;
 
@@ -271,6 +271,13 @@ fn searched(image: &[i8], orders: &[&[usize]; 3]) -> Vec<Detection> {
         }
     }
     kept
+}
+
+#[test]
+fn a_single_place_is_no_map() {
+    let fact = TensorFact::activation([1, 1, 3]);
+    let error = MaskHead::new(vec![map("logits", 0.1, 3, None)], "logits", vec![], &[fact]).unwrap_err();
+    assert_eq!(error, HeadError::OnePlace("logits".into()));
 }
 
 #[test]

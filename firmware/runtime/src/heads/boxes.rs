@@ -4,7 +4,8 @@ use std::fmt;
 
 use resight_model_file::{Activation, BoxDecoder, CenterNet, LengthUnit, OutputMap};
 
-use super::maps::{HeadError, Map, check};
+use super::error::HeadError;
+use super::maps::{Map, check};
 use crate::error::RuntimeError;
 use crate::program::Outputs;
 use crate::tensors::TensorFact;

@@ -3,6 +3,7 @@
 use resight_model_file::Activation;
 use tract_nnef::internal::DatumType;
 
+use super::error::HeadError;
 use crate::error::RuntimeError;
 use crate::program::Outputs;
 use crate::tensors::TensorFact;
@@ -19,13 +20,13 @@ impl Classes {
     ///
     /// # Errors
     /// More outputs than one, or one of another type or shape.
-    pub fn new(outputs: &[TensorFact], activation: Activation) -> Result<Self, String> {
+    pub fn new(outputs: &[TensorFact], activation: Activation) -> Result<Self, HeadError> {
         let [output] = outputs else {
-            return Err(format!("a classifier has one output, this network has {}", outputs.len()));
+            return Err(HeadError::ClassifierOutputs(outputs.len()));
         };
         match (output.datum_type, &*output.shape) {
             (DatumType::F32, &[1, classes]) => Ok(Self { classes, activation }),
-            (datum_type, shape) => Err(format!("a classifier gives logits, not {shape:?} of {datum_type:?}")),
+            _ => Err(HeadError::Logits(output.clone())),
         }
     }
 

@@ -3,7 +3,8 @@
 use resight_model_file::Activation;
 use tract_nnef::internal::DatumType;
 
-use super::Classes;
+use super::classes::Classes;
+use super::error::HeadError;
 use crate::tensors::TensorFact;
 
 /// The head of an inspection: two classes, what is typical and what is not, and a map of how far each
@@ -35,16 +36,16 @@ impl Inspection {
     ///
     /// # Errors
     /// Other outputs than `[1, 2]` and `[1, height, width, 1]` of f32.
-    pub(super) fn new(outputs: &[TensorFact]) -> Result<Self, String> {
+    pub(super) fn new(outputs: &[TensorFact]) -> Result<Self, HeadError> {
         let [logits, map] = outputs else {
-            return Err(format!("an inspection has two outputs, this network has {}", outputs.len()));
+            return Err(HeadError::InspectionOutputs(outputs.len()));
         };
         let classes = Classes::new(std::slice::from_ref(logits), Activation::Softmax)?;
         match (map.datum_type, &*map.shape) {
             (DatumType::F32, &[1, height, width, 1]) if classes.len() == 2 && height * width > 0 => {
                 Ok(Self { classes, map: [height, width] })
             }
-            _ => Err(format!("an inspection gives two logits and a map of f32, not {logits} and {map}")),
+            _ => Err(HeadError::Inspection { logits: logits.clone(), map: map.clone() }),
         }
     }
 
@@ -121,7 +122,7 @@ mod tests {
     #[test]
     fn other_outputs_are_refused() {
         let fact = |shape: &[usize]| TensorFact::new(DatumType::F32, shape);
-        let refused = |outputs: &[TensorFact]| Inspection::new(outputs).unwrap_err();
+        let refused = |outputs: &[TensorFact]| Inspection::new(outputs).unwrap_err().to_string();
         assert_eq!(refused(&[fact(&[1, 2])]), "an inspection has two outputs, this network has 1");
         assert_eq!(
             refused(&[fact(&[1, 3]), fact(&[1, 4, 5, 1])]),

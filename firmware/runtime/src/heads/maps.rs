@@ -1,93 +1,11 @@
 //! The maps that a network gives, by their names.
 
-use resight_model_file::{Activation, DecoderError, OutputMap};
+use resight_model_file::{Activation, OutputMap};
 use tract_nnef::internal::DatumType;
 
 use super::classes::sigmoid;
+use super::error::HeadError;
 use crate::tensors::TensorFact;
-
-/// Why outputs are not what a task needs.
-#[derive(Debug, Clone, PartialEq, thiserror::Error)]
-pub enum HeadError {
-    /// Those of a classifier.
-    #[error("{0}")]
-    Classes(String),
-    /// The task describes more or fewer outputs than there are.
-    #[error("task.json describes {described} outputs, the network has {found}")]
-    Count {
-        /// In the task.
-        described: usize,
-        /// In the network.
-        found: usize,
-    },
-    /// An output is no int8 map.
-    #[error("the output `{name}` is {found}, not an int8 map of [1, height, width, channels]")]
-    NoMap {
-        /// Its name.
-        name: String,
-        /// Its shape and type.
-        found: TensorFact,
-    },
-    /// The steps of an output are worth nothing.
-    #[error("the output `{name}` has the scale {scale} and the zero point {zero_point}")]
-    Steps {
-        /// Its name.
-        name: String,
-        /// Its scale.
-        scale: f32,
-        /// Its zero point.
-        zero_point: i32,
-    },
-    /// The task names an output that there is not.
-    #[error("there is no output `{name}`; there are {}; say by `--decoder` what each is for", known.join(", "))]
-    Unknown {
-        /// What is named.
-        name: String,
-        /// What there is.
-        known: Vec<String>,
-    },
-    /// A map has another number of channels than its use needs.
-    #[error("the output `{name}` has {found} channels, expected {expected}")]
-    Channels {
-        /// Its name.
-        name: String,
-        /// How many there are.
-        found: usize,
-        /// How many are needed, and what for.
-        expected: String,
-    },
-    /// Maps that belong together are of several sizes.
-    #[error("the output `{name}` is of {found:?} cells, expected {expected:?} as `{other}`")]
-    Size {
-        /// Its name.
-        name: String,
-        /// `[height, width]`.
-        found: [usize; 2],
-        /// The other's.
-        expected: [usize; 2],
-        /// The other's name.
-        other: String,
-    },
-    /// A map of single values ends in what is made of all channels together, or the reverse.
-    #[error("the output `{name}` ends in {activation}, which its use in the decoder does not take")]
-    Activation {
-        /// Its name.
-        name: String,
-        /// What it ends in.
-        activation: Activation,
-    },
-    /// The colours are not one for each class.
-    #[error("there are {found} colours for {expected} classes")]
-    Colours {
-        /// How many there are.
-        found: usize,
-        /// How many classes there are.
-        expected: usize,
-    },
-    /// See [`DecoderError`].
-    #[error(transparent)]
-    Decoder(#[from] DecoderError),
-}
 
 /// A map and its place among the outputs.
 #[derive(Debug, Clone, PartialEq)]
@@ -115,6 +33,9 @@ impl Map {
         let &[1, height, width, channels] = fact.shape.as_slice() else {
             return Err(HeadError::NoMap { name: name.to_owned(), found: fact.clone() });
         };
+        if [height, width] == [1, 1] {
+            return Err(HeadError::OnePlace(name.to_owned()));
+        }
         let mut values: Vec<f32> = (-128..128).map(|q| map.scale * (q - map.zero_point) as f32).collect();
         if map.activation == Some(Activation::Sigmoid) {
             sigmoid(&mut values);

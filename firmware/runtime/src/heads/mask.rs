@@ -2,7 +2,8 @@
 
 use resight_model_file::{Activation, OutputMap};
 
-use super::maps::{HeadError, Map, check};
+use super::error::HeadError;
+use super::maps::{Map, check};
 use crate::error::RuntimeError;
 use crate::program::Outputs;
 use crate::tensors::TensorFact;

@@ -2,6 +2,7 @@
 
 mod boxes;
 mod classes;
+mod error;
 mod inspection;
 mod maps;
 mod mask;
@@ -10,8 +11,8 @@ use resight_model_file::{OutputMap, Task};
 
 pub use self::boxes::{Bounds, BoxHead, Detection, Detections};
 pub use self::classes::{Classes, Prediction, predictions, sigmoid, softmax, top_k};
+pub use self::error::HeadError;
 pub use self::inspection::{AnomalousArea, Inspection};
-pub use self::maps::HeadError;
 pub use self::mask::MaskHead;
 use crate::tensors::TensorFact;
 
@@ -38,10 +39,8 @@ impl Head {
     /// The outputs are not what the task needs.
     pub fn new(task: Task, outputs: &[TensorFact], input: [usize; 2]) -> Result<Self, HeadError> {
         Ok(match task {
-            Task::Classes { activation } => {
-                Self::Classes(Classes::new(outputs, activation).map_err(HeadError::Classes)?)
-            }
-            Task::Anomaly => Self::Anomaly(Inspection::new(outputs).map_err(HeadError::Classes)?),
+            Task::Classes { activation } => Self::Classes(Classes::new(outputs, activation)?),
+            Task::Anomaly => Self::Anomaly(Inspection::new(outputs)?),
             Task::Tensors => Self::Tensors,
             Task::Boxes { outputs: maps, decoder } => {
                 Self::Boxes(BoxHead::new(maps, decoder, outputs, input)?)
