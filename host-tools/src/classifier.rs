@@ -5,9 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use resight_imaging::{
-    ImageView, Orientation, Preprocessing, Preprocessor, Rectangle, RgbImage, clipped, within,
-};
+use resight_imaging::{ImageView, Orientation, Preprocessing, Preprocessor, Rectangle, RgbImage, clipped};
 use resight_model_file::{Activation, Labels};
 use resight_runtime::{Classifier, Model, Target, ThreadSettings, sigmoid, softmax};
 
@@ -180,8 +178,8 @@ impl AnyModel {
         let inspection = classifier.inspection()?;
         let map = classifier.map();
         let area = inspection.area(map);
-        let covered = model.preprocessing().covered(size, Orientation::default());
-        let area = clipped(within([area.left, area.top, area.width, area.height], covered));
+        let placement = model.preprocessing().placement(size, Orientation::default());
+        let area = clipped(placement.rectangle([area.left, area.top, area.width, area.height]));
         Some((area, map.chunks(inspection.map()[1].max(1)).map(<[f32]>::to_vec).collect()))
     }
 

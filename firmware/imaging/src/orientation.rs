@@ -24,6 +24,11 @@ pub enum Rotation {
 }
 
 impl Orientation {
+    /// Whether rows become columns.
+    pub fn is_sideways(self) -> bool {
+        matches!(self.rotation, Rotation::Clockwise | Rotation::Counterclockwise)
+    }
+
     /// Where a place `[row, column]` of the turned image, in pixels from its upper left corner, is in
     /// the image of `[height, width]` before it is turned.
     pub(crate) fn place_before(self, [y, mut x]: [f32; 2], [height, width]: [f32; 2]) -> [f32; 2] {
@@ -52,8 +57,7 @@ impl Orientation {
 
     /// Writes the pixels of `source`, `[height, width, 3]` before it is turned, to `output`.
     pub(crate) fn turn(self, source: &[u8], [height, width]: [usize; 2], output: &mut [u8]) {
-        let sideways = matches!(self.rotation, Rotation::Clockwise | Rotation::Counterclockwise);
-        let columns = if sideways { height } else { width };
+        let columns = if self.is_sideways() { height } else { width };
         for (index, pixel) in output.chunks_exact_mut(3).enumerate() {
             let (y, mut x) = (index / columns, index % columns);
             if self.mirror {

@@ -16,6 +16,7 @@ use crate::fit::Fit;
 use crate::limits::MAX_INPUT_SIDE;
 use crate::orientation::{Orientation, Rotation};
 use crate::pixels::ImageView;
+use crate::rectangle::Rectangle;
 use crate::resize::{Crop, Resizer};
 
 /// How an image becomes the input of a network: the member `preprocessing.json`.
@@ -83,6 +84,18 @@ impl Placement {
         self.orientation.place_after(place, self.input)
     }
 
+    /// A rectangle in shares of the network's image, as one in shares of the image. It may reach beyond
+    /// that, as a letterbox does.
+    pub fn rectangle(&self, [left, top, width, height]: Rectangle) -> Rectangle {
+        let [across, down] =
+            if self.orientation.is_sideways() { self.input } else { [self.input[1], self.input[0]] };
+        let corner = |x: f32, y: f32| self.in_image([y * down, x * across]);
+        // A turned picture has other corners first.
+        let ([y0, x0], [y1, x1]) = (corner(left, top), corner(left + width, top + height));
+        let [rows, columns] = self.size;
+        [x0.min(x1) / columns, y0.min(y1) / rows, (x1 - x0).abs() / columns, (y1 - y0).abs() / rows]
+    }
+
     /// `[height, width]` of the image.
     pub fn size(&self) -> [f32; 2] {
         self.size
@@ -142,7 +155,6 @@ impl Preprocessing {
         Ok(())
     }
 
-    /// The mean as a pixel, red, green and blue.
     /// Where an image of `size` (height and width) is in the network's, which is turned so afterwards.
     pub fn placement(&self, size: [u32; 2], orientation: Orientation) -> Placement {
         let mut input = self.crop;
@@ -165,6 +177,7 @@ impl Preprocessing {
         }
     }
 
+    /// The mean as a pixel, red, green and blue.
     fn background(&self) -> [u8; 3] {
         let level = |channel: usize| (self.mean[channel] * 255.0).round().clamp(0.0, 255.0) as u8;
         match self.channels {

@@ -51,7 +51,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use clap::{Args, Parser, Subcommand};
 use config::Config;
 use resight_base::console::{complain, is_closed, print, print_line};
-use resight_imaging::{ImageView, Orientation, Photograph, Region, clipped, read_photograph, within};
+use resight_imaging::{ImageView, Orientation, Photograph, Region, clipped, read_photograph};
 use resight_runtime::{Classifier, Model, Target, ThreadSettings};
 
 use crate::camera::Wanted;
@@ -320,10 +320,9 @@ impl Classify {
         }
         if let Some(inspection) = classifier.inspection() {
             let area = inspection.area(classifier.map());
-            let covered = model.preprocessing().covered(view.size(), Orientation::default());
-            let [left, top, width, height] =
-                clipped(within([area.left, area.top, area.width, area.height], covered))
-                    .map(|share| share * 100.0);
+            let placement = model.preprocessing().placement(view.size(), Orientation::default());
+            let area = placement.rectangle([area.left, area.top, area.width, area.height]);
+            let [left, top, width, height] = clipped(area).map(|share| share * 100.0);
             print_line(format_args!(
                 "least typical at {left:.1} % from the left and {top:.1} % from the top, {width:.1} % wide and \
                  {height:.1} % high"

@@ -93,30 +93,30 @@ impl Sight {
         map: &[f32],
         probability: f32,
     ) {
-        let orientation = self.preprocessor.orientation();
-        let size = image.region(self.region).size();
-        let covered = self.preprocessor.preprocessing().covered(size, orientation);
+        let placement =
+            self.preprocessor.preprocessing().placement(image.region(self.region).size(), self.orientation);
         let Region { left, top, width, height } = self.region;
         let region = [left, top, width, height];
+        let covers = placement.rectangle([0.0, 0.0, 1.0, 1.0]);
         let seen = self.anomaly.get_or_insert_default();
         let [rows, columns] = inspection.map();
-        seen.size = if orientation.is_sideways() { [columns, rows] } else { [rows, columns] };
+        seen.size = if self.orientation.is_sideways() { [columns, rows] } else { [rows, columns] };
         seen.map.resize(map.len(), 0.0);
         let cell = [1.0 / columns as f32, 1.0 / rows as f32];
         for (index, &far) in map.iter().enumerate() {
             let [x, y] = [index % columns, index / columns];
-            let place = orientation.before([x as f32 * cell[0], y as f32 * cell[1], cell[0], cell[1]]);
-            let [column, row] = [place[0] * seen.size[1] as f32, place[1] * seen.size[0] as f32];
-            if let Some(kept) =
-                seen.map.get_mut(row.round() as usize * seen.size[1] + column.round() as usize)
-            {
+            let place = placement.rectangle([x as f32 * cell[0], y as f32 * cell[1], cell[0], cell[1]]);
+            // Cells from the edge of what is covered.
+            let cells = |start: f32, first: f32, length: f32| ((start - first) / length).round() as usize;
+            let (row, column) = (cells(place[1], covers[1], place[3]), cells(place[0], covers[0], place[2]));
+            if let Some(kept) = seen.map.get_mut(row * seen.size[1] + column) {
                 *kept = far;
             }
         }
         let area = inspection.area(map);
-        let area = orientation.before([area.left, area.top, area.width, area.height]);
-        seen.covers = within(covered, region);
-        seen.area = clipped(within(area, seen.covers));
+        seen.covers = within(covers, region);
+        let area = placement.rectangle([area.left, area.top, area.width, area.height]);
+        seen.area = clipped(within(area, region));
         seen.probability = probability;
     }
 

@@ -1,7 +1,4 @@
-//! Which part of a picture a network's input shows, so that what is found there can be told of the picture.
-
-use crate::orientation::{Orientation, Rotation};
-use crate::preprocessing::Preprocessing;
+//! Rectangles in shares of what they lie in.
 
 /// A rectangle in shares of a picture's sides, which may reach beyond them: left, top, width, height.
 pub type Rectangle = [f32; 4];
@@ -19,55 +16,17 @@ pub fn clipped([left, top, width, height]: Rectangle) -> Rectangle {
     [left, top, right - left, bottom - top]
 }
 
-impl Preprocessing {
-    /// What the network's input shows of a picture of `size`, `[height, width]`, that is turned before the
-    /// network sees it; in shares of the picture before that. The margins of a letterbox lie beyond it.
-    pub fn covered(&self, size: [u32; 2], orientation: Orientation) -> Rectangle {
-        let mut input = self.crop;
-        if orientation.is_sideways() {
-            input.reverse();
-        }
-        let crop = self.fit.crop(size.map(|side| side.max(1)), input, self.resize_shorter);
-        let axis = |axis: usize| {
-            let whole = f64::from(crop.resized[axis]);
-            let margin = (input[axis] - crop.size[axis]) / 2;
-            let start = (f64::from(crop.origin[axis]) - f64::from(margin)) / whole;
-            [start as f32, (f64::from(input[axis]) / whole) as f32]
-        };
-        let ([top, height], [left, width]) = (axis(0), axis(1));
-        [left, top, width, height]
-    }
-}
-
-impl Orientation {
-    /// Whether rows become columns.
-    pub fn is_sideways(self) -> bool {
-        matches!(self.rotation, Rotation::Clockwise | Rotation::Counterclockwise)
-    }
-
-    /// A rectangle of the turned picture, as one of the picture before it was turned.
-    pub fn before(self, [left, top, width, height]: Rectangle) -> Rectangle {
-        let left = if self.mirror { 1.0 - left - width } else { left };
-        match self.rotation {
-            Rotation::Upright => [left, top, width, height],
-            Rotation::Clockwise => [top, 1.0 - left - width, height, width],
-            Rotation::Half => [1.0 - left - width, 1.0 - top - height, width, height],
-            Rotation::Counterclockwise => [1.0 - top - height, left, height, width],
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Fit, ImageView, Preprocessor};
+    use crate::{Fit, ImageView, Orientation, Preprocessing, Preprocessor, Rotation};
 
     #[test]
     fn what_is_covered_follows_from_the_fit() {
         let covered = |fit, size| {
             let preprocessing =
                 Preprocessing { fit, resize_shorter: 256, crop: [192, 224], ..Preprocessing::default() };
-            preprocessing.covered(size, Orientation::default())
+            preprocessing.placement(size, Orientation::default()).rectangle([0.0, 0.0, 1.0, 1.0])
         };
         assert_eq!(covered(Fit::Squash, [480, 640]), [0.0, 0.0, 1.0, 1.0]);
         assert_eq!(covered(Fit::Crop, [256, 512]), [144.0 / 512.0, 32.0 / 256.0, 224.0 / 512.0, 0.75]);
@@ -95,7 +54,7 @@ mod tests {
                 let [rows, columns] = crop.map(|side| side as f32);
                 let [y, x] = [found / crop[1] as usize, found % crop[1] as usize].map(|at| at as f32);
                 let seen = [x / columns, y / rows, 1.0 / columns, 1.0 / rows];
-                let before = within(orientation.before(seen), preprocessing.covered([6, 8], orientation));
+                let before = preprocessing.placement([6, 8], orientation).rectangle(seen);
                 let expected = [6.0 / 8.0, 1.0 / 6.0, 1.0 / 8.0, 1.0 / 6.0];
                 let near = before.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-5);
                 assert!(near, "{orientation:?}: {before:?}");
