@@ -54,6 +54,7 @@ mod preparation;
 mod quantised;
 mod tensor;
 mod value;
+mod width;
 mod window;
 
 use std::path::Path;

@@ -15,9 +15,9 @@ use tract_onnx::pb::{
 
 use super::error::{is_standard, printable, shown};
 use super::limits::check_activation;
-use super::quantised::Width;
 use super::tensor::{self, Constant};
 use super::value::{Axis, NCHW, NHWC};
+use super::width::Width;
 
 /// Most outputs of a file.
 const MAX_OUTPUTS: usize = 16;

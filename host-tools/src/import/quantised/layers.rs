@@ -2,9 +2,9 @@
 
 use tract_onnx::pb::NodeProto;
 
-use super::constant::Width;
 use super::fault::Fault;
 use super::rewriting::{Rewriting, input};
+use crate::import::width::Width;
 
 /// Remembers what the largest integer weight of each of a layer's outputs is; the outputs lie along
 /// `axis` of the weights.

@@ -21,7 +21,6 @@ use std::path::Path;
 
 use tract_onnx::pb::ModelProto;
 
-pub(super) use self::constant::Width;
 pub use self::marks::{FileQuantisation, is_quantised};
 pub(super) use self::marks::{MARK, is_quantised_operator};
 pub(super) use self::reference::with_rounding;

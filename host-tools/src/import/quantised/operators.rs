@@ -3,13 +3,14 @@
 use tract_onnx::pb::NodeProto;
 use tract_onnx::pb::tensor_proto::DataType;
 
-use super::constant::{Integers, Width};
+use super::constant::Integers;
 use super::fault::Fault;
 use super::layers;
 use super::marks::is_quantised_operator;
 use super::parameters::Parameters;
 use super::rewriting::{Rewriting, Stored, input};
 use crate::import::array::Array;
+use crate::import::width::Width;
 
 /// Operators whose results are values of their first input, whatever these stand for.
 const KEEPING: &[&str] = &[

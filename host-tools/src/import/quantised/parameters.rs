@@ -2,9 +2,10 @@
 
 use resight_runtime::Quantisation;
 
-use super::constant::{Integers, Weights, Width};
+use super::constant::{Integers, Weights};
 use super::fault::Fault;
 use crate::import::array::Array;
+use crate::import::width::Width;
 
 /// Scales and zero points of a tensor: one of each, or one for each index of an axis.
 #[derive(Debug, Clone)]

@@ -7,7 +7,7 @@ use resight_runtime::Quantisation;
 use tract_onnx::pb::tensor_proto::DataType;
 use tract_onnx::pb::{GraphProto, NodeProto, TensorProto};
 
-use super::constant::{Integers, Weights, Width};
+use super::constant::{Integers, Weights};
 use super::fault::Fault;
 use super::marks::{FileQuantisation, MARK};
 use super::parameters::Parameters;
@@ -16,6 +16,7 @@ use crate::import::array::Array;
 use crate::import::error::{node_name, printable};
 use crate::import::model;
 use crate::import::tensor::{self, Constant};
+use crate::import::width::Width;
 
 /// An 8-bit tensor of the file.
 #[derive(Debug, Clone)]
