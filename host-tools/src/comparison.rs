@@ -63,7 +63,7 @@ pub fn compare(
     let preprocessing = one.as_ref().or(other.as_ref()).map(|model| model.preprocessing().clone());
     let open = |path: &Path, model: Option<Model>| match model {
         Some(model) => Ok(Side::of_model(model)),
-        None => Side::of_onnx(path, preprocessing.as_ref()).with_context(|| path.display().to_string()),
+        None => Side::of_onnx(path, preprocessing.as_ref()),
     };
     let sides = [open(first, one)?, open(second, other)?];
     let names: HashMap<&str, usize> =
@@ -184,7 +184,8 @@ impl Side {
     fn of_onnx(path: &Path, preprocessing: Option<&Preprocessing>) -> Result<Self> {
         let size = preprocessing.map(|preprocessing| preprocessing.crop.map(|side| side as usize));
         let (imported, quantisation) = import_any(path, size)?;
-        let own = || preprocess::find(&imported, path)?.preprocessing(&imported);
+        let named = || path.display().to_string();
+        let own = || preprocess::find(&imported, path)?.preprocessing(&imported).with_context(named);
         let preprocessing = preprocessing.cloned().map_or_else(own, Ok)?;
         let graph = observable(&imported, quantisation.as_ref(), &preprocessing)?;
         let tensors: Vec<String> = graph.nodes.iter().map(|node| node.tensor.clone()).collect();

@@ -152,7 +152,11 @@ impl Decoder {
             path: path.into(),
             cause: cause.split_whitespace().collect::<Vec<_>>().join(" "),
         };
-        let file: DecoderFile = toml::from_str(&text).map_err(|error| wrong(error.message().to_owned()))?;
+        let file: DecoderFile = toml::from_str(&text).map_err(|error| {
+            let start = error.span().map_or(0, |span| span.start);
+            let line = text.get(..start).unwrap_or(&text).matches('\n').count() + 1;
+            wrong(format!("line {line}: {}", error.message()))
+        })?;
         let decoder = match file {
             DecoderFile::CenterNet(centernet) => Self::Boxes(BoxDecoder::CenterNet(centernet)),
             DecoderFile::Mask(mask) => Self::Mask(mask),

@@ -278,15 +278,17 @@ fn good_parts_give_the_same_bytes_whatever_the_threads() {
 
 #[test]
 fn parts_that_cannot_be_inspected_are_refused_with_folder_and_remedy() {
-    let workshop = parts(4, 2);
-    let refused = |arguments: &[&str]| {
+    let refused_in = |workshop: &Workshop, arguments: &[&str]| {
         let arguments = [&NORMAL[..], &["-o", "mine.resight.tar"], arguments].concat();
         let output = workshop.command(&arguments).output().unwrap();
         assert!(!output.status.success() && !workshop.path("mine.resight.tar").exists());
+        assert!(!workshop.path("mine.resight.tar.cache").exists(), "refused after work had begun");
         String::from_utf8(output.stderr).unwrap()
     };
-    let error = refused(&[]);
-    assert!(error.contains("there are 4 photographs of good parts: give at least 5"), "{error}");
+    let error = refused_in(&parts(4, 2), &[]);
+    assert!(error.contains("parts/good: 4 photographs of good parts: give at least 5"), "{error}");
+    let workshop = parts(6, 2);
+    let refused = |arguments: &[&str]| refused_in(&workshop, arguments);
     let error = refused(&["--defects", "parts"]);
     assert!(error.contains("one folder lies in the other"), "{error}");
     let error = refused(&["--mean", "0.5"]);

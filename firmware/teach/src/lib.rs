@@ -36,8 +36,8 @@ mod views;
 
 pub use anomaly::{
     ANOMALY, COMPONENTS, Comparison, Components, Coreset, DefectFigures, GOOD, Inspected, InspectionFigures,
-    InspectionLesson, InspectionSettings, PatchExtractor, Patches, Places, Typical, inspect, inspection,
-    inspection_golden,
+    InspectionLesson, InspectionSettings, LEAST_GOOD, PatchExtractor, Patches, Places, Typical, inspect,
+    inspection, inspection_golden,
 };
 pub use backbone::{Backbone, Extractor};
 pub use duplicates::{REACH, SIDE, Thumbnail, groups, thumbnail};

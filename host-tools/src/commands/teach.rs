@@ -134,15 +134,13 @@ impl Arguments {
         Ok(())
     }
 
-    fn cache(&self) -> Result<PathBuf> {
+    fn cache(&self) -> PathBuf {
         let beside = || {
             let mut name = self.output.as_os_str().to_owned();
             name.push(".cache");
             PathBuf::from(name)
         };
-        let cache = self.cache.clone().unwrap_or_else(beside);
-        fs::create_dir_all(&cache).with_context(|| format!("{}: cannot make the folder", cache.display()))?;
-        Ok(cache)
+        self.cache.clone().unwrap_or_else(beside)
     }
 
     fn job(&self) -> Job {
@@ -169,7 +167,7 @@ impl Arguments {
 
     fn teach_classes(&self, folder: &Path, start: Instant) -> Result<()> {
         let photographs = Photographs::read(folder, !self.no_unknown)?;
-        let cache = self.cache()?;
+        let cache = self.cache();
         let source = self.source(&cache)?;
         let bars = Bars::new();
         let progress = |phase: &str, done, total| bars.update(phase, done, total);
@@ -182,6 +180,7 @@ impl Arguments {
             Backbone::of(&model)?;
             (model, Digested::new(&photographs, self.group_by, &progress)?)
         };
+        make_folder(&cache)?;
         let taught = self.job().teach(&model, digested, &cache, &Target::of_this_machine()?, &progress)?;
         bars.finish();
         taught.notes.iter().for_each(|note| log::warn!("{note}"));
@@ -224,6 +223,7 @@ impl Arguments {
             .filter(|(path, _)| readable.files.binary_search(path).is_ok() || readable.files.contains(path))
             .cloned()
             .collect();
+        make_folder(cache)?;
         let model = backbone::quantised(&imported, source, preprocessing, &usable, cache, progress)?;
         Ok((model, digested))
     }
@@ -250,6 +250,7 @@ impl Arguments {
                 return Ok(there);
             }
         }
+        make_folder(cache)?;
         log::info!("fetching {} ({})", loaded.recipe.name, loaded.recipe.licence);
         let bars = Bars::new();
         download(network, &network.urls, cache, &Download::default(), &mut |event| {
@@ -367,4 +368,10 @@ fn files(taught: &Taught, photographs: &[usize], most: usize) -> Vec<String> {
         list.push(format!("and {more} more"));
     }
     list
+}
+
+/// # Errors
+/// A folder that cannot be made.
+fn make_folder(folder: &Path) -> Result<()> {
+    fs::create_dir_all(folder).with_context(|| format!("{}: cannot make the folder", folder.display()))
 }

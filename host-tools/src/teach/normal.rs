@@ -11,8 +11,8 @@ use resight_model_file::{Golden, Labels, Task};
 use resight_runtime::tract::TypedModel;
 use resight_runtime::{Isa, Model, ModelParts, Program, Target};
 use resight_teach::{
-    ANOMALY, GOOD, Inspected, InspectionFigures, InspectionLesson, InspectionSettings, PatchExtractor,
-    Patches, inspect, inspection, inspection_golden,
+    ANOMALY, GOOD, Inspected, InspectionFigures, InspectionLesson, InspectionSettings, LEAST_GOOD,
+    PatchExtractor, Patches, inspect, inspection, inspection_golden,
 };
 use serde::{Deserialize, Serialize};
 
@@ -114,6 +114,13 @@ pub fn photographs(good: &Path, defects: Option<&Path>) -> Result<Photographs> {
         all.notes.extend(passed.map(|what| format!("{}: passed over {what}", folder.display())));
         all.files.extend(found.files.into_iter().map(|path| TaughtPhotograph { path, class }));
     }
+    let found = all.files.iter().filter(|photograph| photograph.class == 0).count();
+    ensure!(
+        found >= LEAST_GOOD,
+        "{}: {found} {} of good parts: give at least {LEAST_GOOD}, better 100, taken one by one",
+        good.display(),
+        if found == 1 { "photograph" } else { "photographs" }
+    );
     Ok(all)
 }
 

@@ -25,7 +25,7 @@ const FARTHEST: f64 = 0.05;
 const MEMORY: usize = 1000;
 
 /// Least photographs of good parts.
-const LEAST: usize = 5;
+pub const LEAST_GOOD: usize = 5;
 
 /// The share of what patches vary by that is due to their places, from which parts lie alike. It is 24 % of
 /// magnetic tiles that fill the picture.
@@ -192,10 +192,10 @@ pub fn inspect(
     let places = height * width;
     let count = lesson.good.len() / (places * features).max(1);
     let groups = lesson.groups.iter().max().map_or(0, |group| group + 1);
-    if count < LEAST || groups < 2 {
-        let different = if count < LEAST { "" } else { " that are not nearly the same" };
+    if count < LEAST_GOOD || groups < 2 {
+        let different = if count < LEAST_GOOD { "" } else { " that are not nearly the same" };
         return Err(TeachError::Photographs(format!(
-            "there are {count} photographs of good parts: give at least {LEAST}{different}, better 100, taken one by \
+            "there are {count} photographs of good parts: give at least {LEAST_GOOD}{different}, better 100, taken one by \
              one"
         )));
     }

@@ -20,7 +20,7 @@ pub use coreset::Coreset;
 pub use graph::{inspection, inspection_golden};
 pub use learn::{
     ANOMALY, Comparison, DefectFigures, GOOD, Inspected, InspectionFigures, InspectionLesson,
-    InspectionSettings, Typical, inspect,
+    InspectionSettings, LEAST_GOOD, Typical, inspect,
 };
 pub use patches::{PatchExtractor, Patches};
 pub use places::Places;

@@ -20,7 +20,7 @@ use super::{Arguments, Bars, LISTED, print_json, took};
 impl Arguments {
     pub(super) fn teach_normal(&self, good: &Path, start: Instant) -> Result<()> {
         let photographs = photographs(good, self.defects.as_deref())?;
-        let cache = self.cache()?;
+        let cache = self.cache();
         let source = self.source(&cache)?;
         let bars = Bars::new();
         let progress = |phase: &str, done, total| bars.update(phase, done, total);
