@@ -263,7 +263,7 @@ fn quantize_evaluate_classify_inspect_bench() {
 #[test]
 fn every_method_works_and_they_differ() {
     let workshop = Workshop::new();
-    let models: Vec<Vec<u8>> = ["mse", "minmax", "percentile", "entropy"]
+    let models: Vec<Vec<u8>> = ["best", "mse", "minmax", "percentile", "entropy"]
         .iter()
         .map(|method| {
             let mut more = vec!["--method", method];
@@ -275,6 +275,8 @@ fn every_method_works_and_they_differ() {
         })
         .collect();
     assert!(models.windows(2).all(|pair| pair[0] != pair[1]));
+    workshop.quantize("x.resight.tar", &[]);
+    assert!(fs::read(workshop.path("x.resight.tar")).unwrap() == models[0], "`best` is the default");
 }
 
 #[test]
@@ -314,10 +316,11 @@ fn analyze_tells_where_the_error_is_and_what_each_pass_gains() {
     assert!(worth(&passes[1]) < least + 3.0, "{passes:?} {least}");
     assert_eq!(passes.len(), 5, "{passes:?}");
     // With nearest rounding there are two passes to compare.
-    let plain = workshop.json(&["analyze", "net.onnx", "--calibration", "pictures", "--json"]);
+    let analyze = ["analyze", "net.onnx", "--calibration", "pictures", "--method", "mse", "--json"];
+    let plain = workshop.json(&analyze);
     assert_eq!(plain["passes"].as_array().unwrap(), &passes[..2]);
     // Scaled channels are taken back before f32 goes on: the layers alone stay as close.
-    let scaled = workshop.json(&["analyze", "net.onnx", "--calibration", "pictures", "--equalize", "--json"]);
+    let scaled = workshop.json(&[&analyze[..], &["--equalize"]].concat());
     for (layer, plain) in scaled["layers"].as_array().unwrap().iter().zip(plain["layers"].as_array().unwrap())
     {
         let [scaled, plain] = [layer, plain].map(|layer| layer["logits_alone_db"].as_f64().unwrap());
@@ -328,8 +331,8 @@ fn analyze_tells_where_the_error_is_and_what_each_pass_gains() {
 #[test]
 fn probabilities_are_calibrated_where_that_is_asked_for() {
     let workshop = Workshop::new();
-    workshop.quantize("plain.resight.tar", &[]);
-    workshop.quantize("same.resight.tar", &["--temperature", "none"]);
+    workshop.quantize("plain.resight.tar", &["--method", "mse"]);
+    workshop.quantize("same.resight.tar", &["--method", "mse", "--temperature", "none"]);
     let read = |name: &str| fs::read(workshop.path(name)).unwrap();
     assert_eq!(read("plain.resight.tar"), read("same.resight.tar"));
     let reported = |more: &[&str]| -> Value {
@@ -337,7 +340,7 @@ fn probabilities_are_calibrated_where_that_is_asked_for() {
         more.push("--json");
         serde_json::from_str(&workshop.quantize("other.resight.tar", &more)).unwrap()
     };
-    let calibrated = reported(&["--temperature", "calibrated"]);
+    let calibrated = reported(&["--method", "mse", "--temperature", "calibrated"]);
     // Where held-out pictures do not confirm it there is none; then the file is the same.
     match calibrated["report"]["temperature"].as_f64() {
         Some(temperature) => {

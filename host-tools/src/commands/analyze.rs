@@ -17,7 +17,7 @@ use super::{Bars, print_json, print_table, took};
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Example:
-  resight analyze resnet50.onnx --calibration photos/ --method best
+  resight analyze resnet50.onnx --calibration photos/
 
 Quantises the network as `resight quantize` would with the same switches, and writes no model. `alone`
 is the signal to noise ratio of the logits if this layer alone is int8; the lowest is the layer to

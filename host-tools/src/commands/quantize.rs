@@ -27,19 +27,19 @@ const PERCENTILE: f64 = 99.999;
 #[derive(Debug, Args)]
 pub(crate) struct Choices {
     /// How activation ranges are chosen: mse, minmax, percentile or entropy; best is mse with all
-    /// that brings the network closer to f32.
-    #[arg(long, default_value = "mse")]
+    /// that brings the network closer to f32, and takes two to three times as long.
+    #[arg(long, default_value = "best")]
     method: Method,
     /// How weights are rounded: nearest, or gptq, by the second moments of each layer's inputs,
-    /// so that its output changes least [default: nearest, gptq with `--method best`].
+    /// so that its output changes least [default: gptq with `--method best`, otherwise nearest].
     #[arg(long, value_name = "ROUNDING")]
     rounding: Option<Rounding>,
     /// Split channels of the first layer's output in two, so that they have more than 8 bits, for at
-    /// most so many percent more multiplications [default: 0, 4 with `--method best`].
+    /// most so many percent more multiplications [default: 4 with `--method best`, otherwise 0].
     #[arg(long, value_name = "PERCENT")]
     split: Option<f64>,
     /// What logits are divided by: none, or calibrated, with which probabilities mean what they do in
-    /// f32, so that thresholds stay right [default: none, calibrated with `--method best`].
+    /// f32, so that thresholds stay right [default: calibrated with `--method best`, otherwise none].
     #[arg(long, value_name = "WHICH")]
     temperature: Option<Temperature>,
     /// Scale channels so that those of a tensor use its int8 range alike; what reads them takes the
@@ -56,7 +56,7 @@ pub(crate) struct Choices {
 impl Default for Choices {
     fn default() -> Self {
         Self {
-            method: Method::Mse,
+            method: Method::Best,
             rounding: None,
             temperature: None,
             split: None,
@@ -202,6 +202,11 @@ impl Arguments {
     pub(crate) fn resize(self, pixels: u32) -> Self {
         let choices = Choices { pictures: self.choices.pictures.resized(pixels), ..self.choices };
         Self { choices, ..self }
+    }
+
+    /// With ranges chosen by `method`.
+    pub(crate) fn method(self, method: Method) -> Self {
+        Self { choices: Choices { method, ..self.choices }, ..self }
     }
 
     /// Refuses what the options alone can be refused for.
