@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
-"""Makes the golden files of the preprocessing tests anew, with Pillow as the reference.
+"""Makes the golden files of the preprocessing tests anew, with Pillow and OpenCV as the references.
 
-    python3 -m venv .venv && .venv/bin/pip install pillow
+    python3 -m venv .venv && .venv/bin/pip install pillow numpy opencv-python-headless
     .venv/bin/python tests/preprocessing_golden.py
 
 It writes firmware/imaging/tests/data: crops.txt with the sha256 of crops that Pillow
-resized, and small images with the pixels that Pillow decodes. Everything is generated; the
+resized, interpolations.txt with pictures that Pillow and OpenCV resized by other kernels,
+and small images with the pixels that Pillow decodes. Everything is generated; the
 same Pillow gives the same files.
 """
 
@@ -15,6 +16,8 @@ import pathlib
 import struct
 import zlib
 
+import cv2
+import numpy
 from PIL import Image
 
 DATA = pathlib.Path(__file__).resolve().parent.parent / "firmware" / "imaging" / "tests" / "data"
@@ -45,6 +48,12 @@ CROPS = [
     (777, 555, 1, 1, 1),
 ]
 
+# width, height, and those of what it is resized to
+RESIZED = [(64, 48, 32, 24), (64, 48, 27, 19), (31, 17, 50, 40), (300, 200, 8, 8), (5, 4, 1, 1), (1, 1, 6, 5)]
+
+# names in preprocessing.json
+PILLOW = {"bicubic": Image.Resampling.BICUBIC, "area": Image.Resampling.BOX}
+
 MEAN = (0.485, 0.456, 0.406)
 DEVIATION = (0.229, 0.224, 0.225)
 
@@ -72,6 +81,19 @@ def crop(image, shorter, crop_height, crop_width):
     top = int(round((size[1] - crop_height) / 2.0))
     left = int(round((size[0] - crop_width) / 2.0))
     return image.crop((left, top, left + crop_width, top + crop_height))
+
+
+def interpolations():
+    """Pictures by other kernels than the default: a digest of Pillow's, all pixels of OpenCV's."""
+    with open(DATA / "interpolations.txt", "w") as file:
+        file.write("# kernel width height new_width new_height sha256 of Pillow's pixels or OpenCV's pixels\n")
+        for width, height, *size in RESIZED:
+            image = generated(width, height)
+            for name, kernel in PILLOW.items():
+                digest = hashlib.sha256(image.resize(size, kernel).tobytes()).hexdigest()
+                print(name, width, height, *size, digest, file=file)
+            pixels = cv2.resize(numpy.asarray(image), size, interpolation=cv2.INTER_LINEAR).tobytes()
+            print("bilinear-without-antialias", width, height, *size, pixels.hex(), file=file)
 
 
 def f32(value):
@@ -139,6 +161,7 @@ def main():
             result = crop(generated(width, height), shorter, crop_height, crop_width)
             digests = [hashlib.sha256(b).hexdigest() for b in (result.tobytes(), normalised(result))]
             print(width, height, shorter, crop_height, crop_width, *digests, file=file)
+    interpolations()
     images()
     with open(DATA / "images.txt", "w") as file:
         file.write("# file width height RGB pixels as Pillow converts them\n")

@@ -1,7 +1,7 @@
 //! From an image to the input of a network.
 //!
 //! The transform is torchvision's for evaluation, the same bytes: the shorter side resized
-//! (bilinear, antialiased), the centre cropped, normalised per channel. An int8 network
+//! (bilinear and antialiased where nothing else is said), the centre cropped, normalised per channel. An int8 network
 //! takes its input through a table of 256 entries per channel; by default `value - 128`, so
 //! that a step of the input is exactly one grey level and nothing is lost, with mean and
 //! standard deviation folded into the first convolution.
@@ -13,6 +13,7 @@ use crate::bayer::Demosaic;
 use crate::channels::Channels;
 use crate::error::ImagingError;
 use crate::fit::Fit;
+use crate::interpolation::Interpolation;
 use crate::limits::MAX_INPUT_SIDE;
 use crate::orientation::{Orientation, Rotation};
 use crate::pixels::ImageView;
@@ -38,6 +39,9 @@ pub struct Preprocessing {
     /// How a picture becomes as large as the input. Absent in files where it is the default.
     #[serde(default, skip_serializing_if = "Fit::is_default")]
     pub fit: Fit,
+    /// How pixels of the resized picture are made. Absent in files where it is the default.
+    #[serde(default, skip_serializing_if = "Interpolation::is_default")]
+    pub interpolation: Interpolation,
 }
 
 impl Default for Preprocessing {
@@ -50,6 +54,7 @@ impl Default for Preprocessing {
             standard_deviation: [0.229, 0.224, 0.225],
             channels: Channels::Rgb,
             fit: Fit::Crop,
+            interpolation: Interpolation::Bilinear,
         }
     }
 }
@@ -304,7 +309,7 @@ impl Preprocessor {
             normalised: Box::new(std::array::from_fn(|channel| {
                 std::array::from_fn(|value| preprocessing.normalise(channel, value as u8))
             })),
-            resizer: Resizer::default(),
+            resizer: Resizer::new(preprocessing.interpolation),
             demosaic: Demosaic::default(),
             demosaiced: vec![],
             unturned: vec![],

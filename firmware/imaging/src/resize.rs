@@ -1,9 +1,10 @@
-//! Bilinear resizing with antialias, byte for byte as Pillow does it.
+//! Resizing byte for byte as Pillow does it.
 //!
 //! Pillow resizes in two passes, columns first, and rounds to bytes after each. A pass is a
-//! convolution with weights of 22 fractional bits: a triangle as wide as two output pixels
-//! (never narrower than two input pixels), evaluated in f64 at the input pixels' centres,
-//! normalised to a sum of one, rounded to integers. Libraries that keep 16-bit weights are
+//! convolution with weights of 22 fractional bits: for the default, a triangle as wide as two output
+//! pixels (never narrower than two input pixels), evaluated in f64 at the input pixels' centres,
+//! normalised to a sum of one, rounded to integers; other kernels alike
+//! ([`Interpolation`](crate::interpolation::Interpolation)). Libraries that keep 16-bit weights are
 //! faster but differ from it by a grey level here and there, and torchvision's evaluation
 //! transform, which every published accuracy rests on, is Pillow's.
 //!
@@ -21,6 +22,7 @@ use resight_base::sync::lock;
 use resight_kernels::Parallel;
 
 use crate::bands::{MAX_BANDS, Pieces};
+use crate::interpolation::Interpolation;
 use crate::pixels::{ImageView, Scratch};
 
 /// Fractional bits of a weight.
@@ -52,6 +54,7 @@ const PIXELS: usize = 4;
 /// The weights of one axis.
 #[derive(Debug, Clone, Default)]
 struct Axis {
+    interpolation: Interpolation,
     part: Part,
     /// Per output pixel: the first input pixel.
     firsts: Vec<usize>,
@@ -74,12 +77,14 @@ impl Axis {
         self.firsts.clear();
         self.weights.clear();
         let scale = f64::from(part.input) / f64::from(part.output);
-        let stretch = scale.max(1.0);
+        let kernel = self.interpolation;
+        let unit = kernel.unit(scale);
+        let reach = kernel.support() * unit;
         let taps = |output: u32| {
             let centre = (f64::from(output) + 0.5) * scale;
             // A cast from float saturates at zero, so this is the clamp of the left edge too.
-            let first = (centre - stretch + 0.5) as u32;
-            (centre, first, ((centre + stretch + 0.5) as u32).min(part.input))
+            let first = (centre - reach + 0.5) as u32;
+            (centre, first, ((centre + reach + 0.5) as u32).min(part.input))
         };
         let outputs = part.start..part.start + part.length;
         let most = outputs.clone().map(taps).map(|(_, first, end)| end - first).max();
@@ -87,16 +92,14 @@ impl Axis {
         for output in outputs {
             let (centre, first, end) = taps(output);
             self.unrounded.clear();
-            self.unrounded.extend((first..end).map(|input| {
-                let distance = (f64::from(input) - centre + 0.5) * (1.0 / stretch);
-                (1.0 - distance.abs()).max(0.0)
-            }));
-            let sum: f64 = self.unrounded.iter().sum();
-            self.weights.extend(
-                self.unrounded
-                    .iter()
-                    .map(|weight| (0.5 + weight / sum * f64::from(1u32 << WEIGHT_BITS)) as i32),
+            self.unrounded.extend(
+                (first..end).map(|input| kernel.weight((f64::from(input) - centre + 0.5) * (1.0 / unit))),
             );
+            let sum: f64 = self.unrounded.iter().sum();
+            self.weights.extend(self.unrounded.iter().map(|weight| {
+                let weight = weight / sum;
+                (0.5f64.copysign(weight) + weight * f64::from(1u32 << WEIGHT_BITS)) as i32
+            }));
             self.firsts.push(first as usize);
             self.weights.resize(self.firsts.len() * self.stride, 0);
         }
@@ -171,6 +174,14 @@ pub(crate) struct Resizer {
 }
 
 impl Resizer {
+    /// One that makes pixels by `interpolation`.
+    pub(crate) fn new(interpolation: Interpolation) -> Self {
+        let mut resizer = Self::default();
+        resizer.axes.rows.interpolation = interpolation;
+        resizer.axes.columns.interpolation = interpolation;
+        resizer
+    }
+
     /// Writes `crop` of the resized `source`, which is no Bayer image, to `output`, in bands of rows
     /// that `parallel` runs. The bytes do not depend on how many there are.
     ///
@@ -359,14 +370,20 @@ mod tests {
 
     #[test]
     fn the_weights_of_a_pixel_sum_to_one() {
-        for (input, output) in [(300, 224), (224, 300), (1, 9), (9, 1), (1080, 256), (7, 7)] {
-            let mut axis = Axis::default();
-            axis.prepare(Part { input, output, start: 0, length: output }, TAPS);
-            let all = 0..axis.firsts.len();
-            assert!(axis.needed(all.clone()).1 <= input as usize);
-            for (_, weights) in axis.pixels(all) {
-                let error = weights.iter().sum::<i32>() - (1 << WEIGHT_BITS);
-                assert!(error.unsigned_abs() as usize <= weights.len(), "{input} to {output}");
+        for interpolation in Interpolation::ALL {
+            for (input, output) in [(300, 224), (224, 300), (1, 9), (9, 1), (1080, 256), (7, 7)] {
+                let mut axis = Axis { interpolation, ..Axis::default() };
+                axis.prepare(Part { input, output, start: 0, length: output }, TAPS);
+                let all = 0..axis.firsts.len();
+                assert!(axis.needed(all.clone()).1 <= input as usize);
+                for (_, weights) in axis.pixels(all) {
+                    let error = weights.iter().sum::<i32>() - (1 << WEIGHT_BITS);
+                    let most = weights.len();
+                    assert!(error.unsigned_abs() as usize <= most, "{interpolation:?}, {input} to {output}");
+                    // A grey level times these, added up in any order, must fit an i32.
+                    let sum: i64 = weights.iter().map(|weight| i64::from(weight.abs())).sum();
+                    assert!(sum * 255 + i64::from(HALF) < i64::from(i32::MAX), "{interpolation:?}");
+                }
             }
         }
     }

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
 use resight_imaging::{
-    Channels, Fit, ImageView, ImagingError, InputTable, MAX_IMAGE_SIDE, Preprocessing, Preprocessor,
-    RgbImage, decode, decode_bytes,
+    Channels, Fit, ImageView, ImagingError, InputTable, Interpolation, MAX_IMAGE_SIDE, Preprocessing,
+    Preprocessor, RgbImage, decode, decode_bytes,
 };
 use sha2::{Digest, Sha256};
 
@@ -18,6 +18,10 @@ fn data(name: &str) -> PathBuf {
 fn hex(bytes: &[u8]) -> String {
     let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
     digits.map(|digit| char::from_digit(digit.into(), 16).unwrap()).collect()
+}
+
+fn bytes(hex: &str) -> Vec<u8> {
+    (0..hex.len() / 2).map(|at| u8::from_str_radix(&hex[2 * at..2 * at + 2], 16).unwrap()).collect()
 }
 
 fn sha256(bytes: &[u8]) -> String {
@@ -77,6 +81,33 @@ fn crops_are_the_bytes_of_pillow_and_inputs_those_of_torchvision() {
         preprocessor.quantise(&view, &mut quantised).unwrap();
         let expected: Vec<i8> = crop.iter().map(|value| (i16::from(*value) - 128) as i8).collect();
         assert!(quantised == expected, "quantised crop of {case:?}");
+    }
+}
+
+#[test]
+fn other_kernels_give_the_bytes_of_pillow_and_the_grey_levels_of_opencv() {
+    let cases = lines("interpolations.txt");
+    assert_eq!(cases.len(), 18);
+    for case in cases {
+        let interpolation: Interpolation = case[0].parse().unwrap();
+        let [width, height, new_width, new_height] =
+            [1, 2, 3, 4].map(|column: usize| case[column].parse().unwrap());
+        let image = generated(width, height);
+        let preprocessing = Preprocessing {
+            fit: Fit::Squash,
+            interpolation,
+            ..preprocessing(new_width.max(new_height), [new_height, new_width])
+        };
+        let mut preprocessor = Preprocessor::new(&preprocessing).unwrap();
+        let found = preprocessor.crop(&ImageView::of(&image).unwrap());
+        if interpolation == Interpolation::BilinearWithoutAntialias {
+            let expected = bytes(&case[5]);
+            assert_eq!(found.len(), expected.len());
+            let most = found.iter().zip(&expected).map(|(found, expected)| found.abs_diff(*expected)).max();
+            assert!(most <= Some(1), "{:?}: {most:?}", &case[..5]);
+        } else {
+            assert_eq!(sha256(found), case[5], "{case:?}");
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use resight::import::Imported;
 use resight::preprocess::{Convention, Found, candidates, find, named_or_file};
-use resight_imaging::{Channels, Fit, MAX_INPUT_SIDE, Preprocessing};
+use resight_imaging::{Channels, Fit, Interpolation, MAX_INPUT_SIDE, Preprocessing};
 
 /// What the network is given for a picture; found out from the network and the files beside it
 /// where nothing is said.
@@ -38,6 +38,10 @@ pub(crate) struct PictureArguments {
     /// pixels; 8/7 of the network's input by default, as for ImageNet.
     #[arg(long, value_name = "PIXELS")]
     resize: Option<u32>,
+    /// How pixels of a resized picture are made: bilinear or bicubic (Pillow's, so torchvision's and timm's),
+    /// area (the mean of what is covered), bilinear-without-antialias (OpenCV's `cv2.resize`).
+    #[arg(long, value_name = "KERNEL")]
+    interpolation: Option<Interpolation>,
 }
 
 impl PictureArguments {
@@ -70,6 +74,9 @@ impl PictureArguments {
         }
         if let Some(fit) = self.fit {
             found.convention.fit = fit;
+        }
+        if let Some(interpolation) = self.interpolation {
+            found.convention.interpolation = interpolation;
         }
         let mut preprocessing = found.preprocessing(imported)?;
         if let Some(pixels) = self.resize {

@@ -79,7 +79,8 @@ fn candidates(imported: &Imported, chosen: &Preprocessing) -> Vec<(String, Prepr
     for name in ["imagenet", "tf", "unit", "none", "caffe"] {
         let Some(convention) = Convention::named(name) else { continue };
         let Ok(known) = convention.preprocessing(imported) else { continue };
-        let preprocessing = Preprocessing { resize_shorter: chosen.resize_shorter, fit: chosen.fit, ..known };
+        let Preprocessing { resize_shorter, fit, interpolation, .. } = *chosen;
+        let preprocessing = Preprocessing { resize_shorter, fit, interpolation, ..known };
         result.push((format!("--preprocess {name}"), preprocessing));
     }
     let other = match chosen.channels {

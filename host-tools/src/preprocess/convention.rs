@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use resight_imaging::{Channels, Fit, Preprocessing};
+use resight_imaging::{Channels, Fit, Interpolation, Preprocessing};
 
 use crate::import::Imported;
 
@@ -25,6 +25,8 @@ pub struct Convention {
     pub fit: Fit,
     /// Length that the shorter side is resized to for an input of 1; `None` for `ImageNet`'s.
     pub resize: Option<f64>,
+    /// How pixels of the resized picture are made.
+    pub interpolation: Interpolation,
 }
 
 impl Convention {
@@ -68,6 +70,7 @@ impl Convention {
             channels: None,
             fit: Fit::Crop,
             resize: None,
+            interpolation: Interpolation::Bilinear,
         }
     }
 
@@ -108,6 +111,7 @@ impl Convention {
         let mut result = Preprocessing {
             channels,
             fit: self.fit,
+            interpolation: self.interpolation,
             ..Preprocessing::for_input(height as u32, width as u32)
         };
         let larger = height.max(width);
@@ -143,8 +147,8 @@ impl Convention {
 impl fmt::Display for Convention {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let known = Self::NAMES.iter().find(|name| {
-            Self::named(name)
-                .is_some_and(|known| Self { fit: self.fit, resize: self.resize, ..known } == *self)
+            let Self { fit, resize, interpolation, .. } = *self;
+            Self::named(name).is_some_and(|known| Self { fit, resize, interpolation, ..known } == *self)
         });
         match known {
             Some(name) => f.write_str(name)?,
@@ -159,6 +163,9 @@ impl fmt::Display for Convention {
         }
         if self.fit != Fit::Crop {
             write!(f, ", {}", self.fit.name())?;
+        }
+        if self.interpolation != Interpolation::Bilinear {
+            write!(f, ", {}", self.interpolation.name())?;
         }
         Ok(())
     }

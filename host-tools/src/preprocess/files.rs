@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use resight_imaging::{Channels, Fit, Preprocessing};
+use resight_imaging::{Channels, Fit, Interpolation, Preprocessing};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -14,6 +14,9 @@ use super::convention::Convention;
 
 /// Largest file, in bytes.
 const MAX_BYTES: u64 = 1 << 20;
+
+/// What to do about a kernel that is not known.
+const CHOOSE: &str = "and bicubic is nearest to lanczos and hamming: write that";
 
 /// A size as transformers writes it: `224`, `{"shortest_edge": 256}` or `{"height": 1, "width": 1}`.
 #[derive(Debug, Clone, Copy, Deserialize)]
@@ -47,6 +50,7 @@ struct Transformers {
     size: Option<Size>,
     crop_size: Option<Size>,
     crop_pct: Option<f64>,
+    resample: Option<i64>,
 }
 
 /// timm's description of what a network was trained with.
@@ -56,6 +60,7 @@ struct Timm {
     std: Vec<f64>,
     crop_pct: Option<f64>,
     crop_mode: Option<String>,
+    interpolation: Option<String>,
 }
 
 /// Reads `path`, whichever of the formats it has.
@@ -123,6 +128,7 @@ fn parse(value: &Value) -> Result<Option<Convention>, String> {
             channels: Some(own.channels),
             fit: own.fit,
             resize: Some(ratio),
+            interpolation: own.interpolation,
         }));
     }
     Ok(None)
@@ -147,6 +153,17 @@ fn timm_convention(timm: &Timm) -> Result<Convention, String> {
         channels: None,
         fit,
         resize: timm.crop_pct.map(|share| ratio("crop_pct", 1.0, share)).transpose()?,
+        interpolation: match timm.interpolation.as_deref() {
+            // What `random` is for training; timm evaluates with its first choice.
+            None | Some("bilinear" | "random") => Interpolation::Bilinear,
+            Some("bicubic") => Interpolation::Bicubic,
+            Some("box") => Interpolation::Area,
+            Some(other) => {
+                return Err(format!(
+                    "`interpolation` is {other:?}; bilinear, bicubic and box are known, {CHOOSE}"
+                ));
+            }
+        },
     })
 }
 
@@ -176,6 +193,16 @@ fn transformers_convention(file: &Transformers) -> Result<Convention, String> {
         channels: flipped.then_some(Channels::Bgr),
         fit,
         resize,
+        interpolation: match file.resample {
+            None | Some(2) => Interpolation::Bilinear,
+            Some(3) => Interpolation::Bicubic,
+            Some(4) => Interpolation::Area,
+            Some(other) => {
+                return Err(format!(
+                    "`resample` is {other}; of Pillow's numbers 2 (bilinear), 3 (bicubic) and 4 (box) are known, {CHOOSE}"
+                ));
+            }
+        },
     })
 }
 
@@ -217,7 +244,11 @@ mod tests {
         }));
         assert_eq!(
             resnet,
-            Convention { resize: Some(1.0 / 0.875), ..Convention::named("imagenet").unwrap() }
+            Convention {
+                resize: Some(1.0 / 0.875),
+                interpolation: Interpolation::Bicubic,
+                ..Convention::named("imagenet").unwrap()
+            }
         );
         let mobile_vit = read(&json!({
             "image_processor_type": "MobileViTImageProcessor", "do_normalize": false,
@@ -231,11 +262,13 @@ mod tests {
             "rescale_factor": 0.003_921_568_627_450_98
         }));
         assert_eq!((vit.mean, vit.fit), ([0.5; 3], Fit::Squash));
+        assert_eq!(vit.interpolation, Interpolation::Bilinear);
         let timm = read(&json!({"architecture": "resnet50", "pretrained_cfg": {
             "input_size": [3, 224, 224], "mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25],
             "crop_pct": 0.95, "crop_mode": "border", "interpolation": "bicubic"
         }}));
         assert_eq!((timm.fit, timm.standard_deviation), (Fit::Letterbox, [0.25; 3]));
+        assert_eq!(timm.interpolation, Interpolation::Bicubic);
         let own = serde_json::to_value(Preprocessing::default()).unwrap();
         assert_eq!(read(&own).mean, [0.485, 0.456, 0.406]);
         assert!(parse(&json!({"model_type": "resnet"})).unwrap().is_none());
@@ -253,5 +286,10 @@ mod tests {
         };
         assert!(cause(timm("crop_pct", json!(0.0))).contains("`crop_pct`"));
         assert!(cause(timm("crop_mode", json!("spiral"))).contains("spiral"));
+        assert!(cause(timm("interpolation", json!("lanczos"))).contains("`interpolation` is \"lanczos\""));
+        assert!(
+            cause(json!({"image_mean": [0.5], "image_std": [0.5], "resample": 1}))
+                .contains("`resample` is 1")
+        );
     }
 }

@@ -100,7 +100,7 @@ fn of_recipe(model: &Path) -> Option<Found> {
     sized.peek()?;
     let sha256 = sha256_of_file(model).ok()?;
     let recipe = sized.find(|recipe| recipe.network.sha256 == sha256)?;
-    let Preprocessing { mean, standard_deviation, channels, fit, resize_shorter, crop } =
+    let Preprocessing { mean, standard_deviation, channels, fit, interpolation, resize_shorter, crop } =
         recipe.preprocessing;
     let decimal = |value: f32| value.to_string().parse().unwrap_or(f64::from(value));
     let convention = Convention {
@@ -110,6 +110,7 @@ fn of_recipe(model: &Path) -> Option<Found> {
         channels: Some(channels),
         fit,
         resize: Some(f64::from(resize_shorter) / f64::from(crop[0].max(crop[1]))),
+        interpolation,
     };
     Some(Found { convention, origin: format!("the recipe {}", recipe.name), is_guess: false })
 }
