@@ -27,28 +27,45 @@ use std::sync::Arc;
 
 use tract_nnef::internal::*;
 
-pub use self::add::Add;
-pub use self::anomaly::Anomaly;
-pub use self::average_pool::AveragePool;
-pub use self::channels::Channels;
-pub use self::concat::Concat;
-pub use self::convolution::Convolution;
-pub use self::dequantise::Dequantise;
-pub use self::fill::Fill;
-pub use self::global_average::GlobalAverage;
-pub use self::interleave::Interleave;
-pub use self::linear::Linear;
-pub use self::mahalanobis::Mahalanobis;
-pub use self::max_pool::MaxPool;
-pub use self::multiply::Multiply;
-pub use self::nearest_neighbour::NearestNeighbour;
-pub use self::pad::Pad;
-pub use self::resize::Resize;
-pub use self::table::Table;
-pub use self::unknown::Unknown;
-pub use self::upsample::Upsample;
-pub use self::view::View;
 use crate::layer::Layer;
+
+/// Exports the layers of this crate, and makes [`Layers::default`] know them.
+macro_rules! known {
+    ($($module:ident::$layer:ident,)*) => {
+        $(pub use self::$module::$layer;)*
+
+        impl Default for Layers {
+            /// Those of this crate.
+            fn default() -> Self {
+                Self(Arc::default())$(.with::<$layer>())*
+            }
+        }
+    };
+}
+
+known! {
+    add::Add,
+    anomaly::Anomaly,
+    average_pool::AveragePool,
+    channels::Channels,
+    concat::Concat,
+    convolution::Convolution,
+    dequantise::Dequantise,
+    fill::Fill,
+    global_average::GlobalAverage,
+    interleave::Interleave,
+    linear::Linear,
+    mahalanobis::Mahalanobis,
+    max_pool::MaxPool,
+    multiply::Multiply,
+    nearest_neighbour::NearestNeighbour,
+    pad::Pad,
+    resize::Resize,
+    table::Table,
+    unknown::Unknown,
+    upsample::Upsample,
+    view::View,
+}
 
 /// The layers that model files and programs know. Cheap to clone.
 #[derive(Clone)]
@@ -60,34 +77,6 @@ struct LayerKind {
     nnef_name: &'static str,
     register: fn(&mut Registry),
     of: for<'a> fn(&'a TypedNode) -> Option<&'a dyn Layer>,
-}
-
-impl Default for Layers {
-    /// Those of this crate.
-    fn default() -> Self {
-        Self(Arc::default())
-            .with::<Convolution>()
-            .with::<MaxPool>()
-            .with::<GlobalAverage>()
-            .with::<Linear>()
-            .with::<Table>()
-            .with::<Add>()
-            .with::<Concat>()
-            .with::<Upsample>()
-            .with::<Unknown>()
-            .with::<Multiply>()
-            .with::<AveragePool>()
-            .with::<Channels>()
-            .with::<View>()
-            .with::<Pad>()
-            .with::<Dequantise>()
-            .with::<Fill>()
-            .with::<Interleave>()
-            .with::<Resize>()
-            .with::<Mahalanobis>()
-            .with::<NearestNeighbour>()
-            .with::<Anomaly>()
-    }
 }
 
 impl Layers {
