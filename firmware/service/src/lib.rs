@@ -347,7 +347,7 @@ impl Cli {
                 Ok(())
             }
             Some(Command::Config { .. }) => {
-                print(format_args!("{}", config::DEFAULT))?;
+                print(format_args!("{}", config::default()))?;
                 Ok(())
             }
             Some(Command::Classify(classify)) => classify.run(),

@@ -1,12 +1,55 @@
 //! `[[line]]`: output lines.
 
-use toml::de::DeValue;
-
+use super::key::{Expected, Key, NAME, Table};
 use super::reader::{Reader, Section, integer, text};
 use crate::lines::{BackEnd, LineConfig, Position, registers_are_built_in};
 
 /// The Raspberry Pi with the most lines has so many.
 const MAX_PIN: i64 = 57;
+
+const NAME_OF_LINE: Key = Key::set("name", "\"lamp\"", NAME, "What rules, events and the page call it.");
+const BACKEND: Key = Key::set(
+    "backend",
+    "\"virtual\"",
+    Expected::OneOf(&["virtual", "gpio", "rppal"]),
+    "\"virtual\" shows its changes in the log. \"gpio\" is a line of a GPIO chip, on any board: the kernel keeps others \
+     from using it, and whether it keeps its level after the service has ended depends on the kernel's driver. \
+     \"rppal\" is a pin of a Raspberry Pi by its registers: no system call for a write, and the pin keeps its level \
+     whatever happens to the service, so let `resightd safe FILE` run after it. There is no automatic choice, \
+     because the two leave a wire differently; see docs/lines.md.",
+);
+/// The chip of a line or of an input.
+pub(super) const CHIP: Key = Key::shown(
+    "chip",
+    "\"pinctrl-rp1\"",
+    Expected::Words("the label of a GPIO chip, or its path"),
+    "Only for \"gpio\": the chip's label; where two chips have one label, its path in /sys/devices, which `resightd \
+     lines` shows. Not needed with a line's name that there is once.",
+);
+/// The line of a chip.
+pub(super) const POSITION: Key = Key::shown(
+    "line",
+    "\"GPIO17\"",
+    Expected::Words("the name of a GPIO line, or its offset"),
+    "Only for \"gpio\": the line's name, or its offset in the chip; see `resightd lines`.",
+);
+const PIN: Key = Key::shown(
+    "pin",
+    "17",
+    Expected::Words("the BCM number of a pin, 0 to 57"),
+    "Only for \"rppal\": the BCM number.",
+);
+const ACTIVE_LOW: Key =
+    Key::set("active_low", "false", Expected::Boolean, "Whether a low voltage means active.");
+const SAFE: Key = Key::set(
+    "safe",
+    "\"inactive\"",
+    Expected::OneOf(&["active", "inactive"]),
+    "Level at start, at stop, after an error and without frames: \"inactive\" or \"active\".",
+);
+
+pub(super) const LINE: Table =
+    Table::set("[[line]]", "", &[NAME_OF_LINE, BACKEND, CHIP, POSITION, PIN, ACTIVE_LOW, SAFE]);
 
 impl<'i> Reader<'i> {
     /// All lines; what is wrong with one does not hide the others.
@@ -33,9 +76,8 @@ impl<'i> Reader<'i> {
         &mut self,
         section: &mut Section<'_, 'i>,
     ) -> Option<(Option<String>, Position)> {
-        let chip = self.optional(section, "chip", "the label of a GPIO chip, or its path", text);
-        let expected = "the name of a GPIO line, or its offset";
-        let position = self.required(section, "line", expected, |value| {
+        let chip = self.text_of(section, &CHIP);
+        let position = self.required(section, &POSITION, |value| {
             let offset = integer(value).and_then(|offset| u32::try_from(offset).ok());
             text(value).map(Position::Name).or(offset.map(Position::Offset))
         });
@@ -47,20 +89,10 @@ impl<'i> Reader<'i> {
     }
 
     pub(super) fn line(&mut self, mut section: Section<'_, 'i>) -> Option<LineConfig> {
-        let name = self.required(&mut section, "name", "a name", text);
-        let back_end =
-            self.required(&mut section, "backend", "\"virtual\", \"gpio\" or \"rppal\"", |value| {
-                ["virtual", "gpio", "rppal"].into_iter().find(|known| Some(*known) == value.as_str())
-            });
-        let active_low =
-            self.optional(&mut section, "active_low", "true or false", DeValue::as_bool).unwrap_or(false);
-        let safe = self.optional(&mut section, "safe", "\"active\" or \"inactive\"", |value| {
-            match value.as_str()? {
-                "active" => Some(true),
-                "inactive" => Some(false),
-                _ => None,
-            }
-        });
+        let name = self.required(&mut section, &NAME_OF_LINE, text);
+        let back_end = self.required_one_of(&mut section, &BACKEND);
+        let active_low = self.flag(&mut section, &ACTIVE_LOW).unwrap_or(false);
+        let safe = self.one_of(&mut section, &SAFE) == Some("active");
         let back_end = match back_end {
             Some("gpio") => {
                 self.chip_and_position(&mut section).map(|(chip, position)| BackEnd::Gpio { chip, position })
@@ -70,8 +102,7 @@ impl<'i> Reader<'i> {
                     let cause = format!("{cause}; expected \"gpio\" instead of \"rppal\"");
                     self.mistake(&section.span.clone(), &section.key("backend"), cause);
                 }
-                let expected = "the BCM number of a pin, 0 to 57";
-                let pin = self.required(&mut section, "pin", expected, |value| {
+                let pin = self.required(&mut section, &PIN, |value| {
                     integer(value).filter(|pin| (0..=MAX_PIN).contains(pin)).map(|pin| pin as u8)
                 });
                 pin.map(|pin| BackEnd::Registers { pin })
@@ -82,6 +113,6 @@ impl<'i> Reader<'i> {
         if back_end.is_some() {
             self.finish(&section);
         }
-        Some(LineConfig { name: name?, back_end: back_end?, active_low, safe: safe.unwrap_or(false) })
+        Some(LineConfig { name: name?, back_end: back_end?, active_low, safe })
     }
 }

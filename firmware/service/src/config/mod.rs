@@ -1,12 +1,14 @@
 //! The configuration file: TOML, checked as a whole, all mistakes reported at once.
 
+mod document;
 mod image;
 mod input;
+mod key;
 mod line;
+mod model;
 mod output;
 mod pace;
 mod reader;
-mod reference;
 mod region;
 mod rule;
 mod schema;
@@ -16,18 +18,16 @@ mod viewpoint;
 
 use std::collections::HashMap;
 use std::fs;
-use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use resight_model_file::{Labels, PublicKey};
 use resight_runtime::{Model, RuntimeError, ThreadSettings};
 use toml::Spanned;
-use toml::de::{DeTable, DeValue};
+use toml::de::DeTable;
 
+pub(crate) use self::document::{default, reference};
 pub(crate) use self::reader::ConfigError;
-use self::reader::{MOST, Mistake, Reader, Section, integer, text};
-pub(crate) use self::reference::reference;
+use self::reader::{MOST, Mistake, Reader, Section};
 pub(crate) use self::region::RegionConfig;
 pub(crate) use self::rule::RuleConfig;
 pub(crate) use self::schema::schema;
@@ -36,9 +36,6 @@ pub(crate) use self::viewpoint::ViewpointConfig;
 use crate::judge::Rule;
 use crate::lines::{InputConfig, LineConfig};
 use crate::outputs::OutputConfig;
-
-/// What `resightd config --default` prints.
-pub(crate) const DEFAULT: &str = include_str!("../default.toml");
 
 /// Largest configuration file, in bytes.
 const MAX_FILE: u64 = 1 << 20;
@@ -179,6 +176,7 @@ impl ModelFiles {
         let table = reader.whole();
         let section = reader.section(&mut Section::of(&table), "model", true);
         let files = section.and_then(|mut section| reader.model_files(&mut section, folder));
+        let files = files.map(|(model, public_key)| Self { model, public_key });
         let file = path.display().to_string();
         files
             .filter(|_| reader.mistakes.is_empty())
@@ -208,13 +206,8 @@ impl<'i> Reader<'i> {
 
     fn config(&mut self, mut top: Section<'_, 'i>, folder: &Path) -> Option<Config> {
         let model = self.section(&mut top, "model", true).and_then(|section| self.model(section, folder));
-        let (mut stale, mut dry_run) = (Duration::from_secs(2), false);
-        if let Some(mut section) = self.section(&mut top, "safety", false) {
-            stale = self.duration(&mut section, "stale_ms", 1).unwrap_or(stale);
-            let dry = self.optional(&mut section, "dry_run", "true or false", DeValue::as_bool);
-            dry_run = dry.unwrap_or(dry_run);
-            self.finish(&section);
-        }
+        let safety = self.section(&mut top, "safety", false);
+        let (stale, dry_run) = self.safety(safety);
         let (known, cameras) = self.cameras(&mut top, folder, stale);
         let groups = self.groups(&mut top);
         let lines = self.lines(&mut top);
@@ -225,7 +218,7 @@ impl<'i> Reader<'i> {
             None => OutputConfig::default(),
         };
         self.finish(&top);
-        let (model, public_key, threads) = model?;
+        let ((model, public_key), threads) = model?;
         if cameras.is_empty() || cameras.len() < known.len() {
             return None;
         }
@@ -242,31 +235,12 @@ impl<'i> Reader<'i> {
             output,
         })
     }
-
-    fn model(
-        &mut self,
-        mut section: Section<'_, 'i>,
-        folder: &Path,
-    ) -> Option<(PathBuf, Option<PathBuf>, ThreadSettings)> {
-        let files = self.model_files(&mut section, folder);
-        let threads = self.optional(&mut section, "threads", "a whole number from 1 to 256", |value| {
-            NonZeroUsize::new(usize::try_from(integer(value)?).ok()?).filter(|threads| threads.get() <= 256)
-        });
-        let pin = self.optional(&mut section, "pin", "true or false", DeValue::as_bool).unwrap_or(false);
-        self.finish(&section);
-        let ModelFiles { model, public_key } = files?;
-        Some((model, public_key, ThreadSettings { threads, pin }))
-    }
-
-    fn model_files(&mut self, section: &mut Section<'_, 'i>, folder: &Path) -> Option<ModelFiles> {
-        let file = self.required(section, "file", "the path of a model file", text);
-        let key = self.optional(section, "public_key", "the path of a key file", text);
-        Some(ModelFiles { model: folder.join(file?), public_key: key.map(|key| folder.join(key)) })
-    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::lines::{BackEnd, Bias, InputBackEnd};
 
@@ -275,13 +249,6 @@ mod tests {
     fn mistakes(text: &str) -> Vec<String> {
         let mistakes = Config::parse(text, Path::new("")).unwrap_err();
         mistakes.iter().map(ToString::to_string).collect()
-    }
-
-    #[test]
-    fn the_default_passes_its_own_check() {
-        let config = Config::parse(DEFAULT, Path::new("/etc/resight")).unwrap();
-        assert!(!config.rules.is_empty() && !config.lines.is_empty());
-        assert_eq!(config.model, Path::new("/etc/resight/model.resight.tar"));
     }
 
     #[test]

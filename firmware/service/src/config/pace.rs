@@ -4,8 +4,56 @@ use std::time::Duration;
 
 use toml::de::DeValue;
 
+use super::key::{Expected, Key, Table};
 use super::reader::{Reader, Section, number};
 use crate::pace::{Limit, PaceConfig};
+
+const RATE: Key = Key::shown(
+    "rate",
+    "10.0",
+    Expected::Depends("inferences per second, above {} (two in safety.stale_ms), up to 1000", "1.000"),
+    "Most inferences per second.",
+);
+const DUTY: Key = Key::shown(
+    "duty",
+    "0.5",
+    Expected::Words("a share of the time, 0.001 to 1"),
+    "Largest share of the time that is spent computing.",
+);
+const THERMAL: Key = Key::shown(
+    "thermal",
+    "[[75.0, 5.0], [82.0, 1.0]]",
+    Expected::Depends(
+        "a list of [degrees Celsius, inferences per second], the first rising, the second above {}",
+        "1.000",
+    ),
+    "From each temperature on (degrees Celsius, the hottest of the board's sensors), so many inferences per second.",
+);
+const HYSTERESIS: Key = Key::shown(
+    "hysteresis",
+    "3.0",
+    Expected::Words("degrees Celsius, 0 to 50"),
+    "A limit ends so many degrees below its temperature.",
+);
+const ON_CHANGE: Key = Key::shown(
+    "on_change",
+    "true",
+    Expected::Boolean,
+    "Only frames that show something new are classified; for the others the last scores are judged again. What noise \
+     does is learnt. A change of a 20th of the picture is seen.",
+);
+const REFRESH_MS: Key = Key::shown(
+    "refresh_ms",
+    "5000",
+    Expected::Milliseconds(100),
+    "With on_change, one frame at least in so many milliseconds is classified all the same.",
+);
+
+pub(super) const PACE: Table = Table::set(
+    "[pace]",
+    "How often the network runs: as often as frames come, unless told otherwise.",
+    &[RATE, DUTY, THERMAL, HYSTERESIS, ON_CHANGE, REFRESH_MS],
+);
 
 /// How often a still scene is classified all the same.
 const REFRESH: Duration = Duration::from_secs(5);
@@ -17,16 +65,11 @@ impl<'i> Reader<'i> {
         let default = PaceConfig::default();
         let least = 2.0 / stale.as_secs_f64();
         let rate = |value: &DeValue<'_>| number(value).filter(|rate| *rate > least && *rate <= 1000.0);
-        let expected =
-            format!("inferences per second, above {least:.3} (two in safety.stale_ms), up to 1000");
-        let wanted = self.optional(&mut section, "rate", &expected, rate);
-        let duty = self.optional(&mut section, "duty", "a share of the time, 0.001 to 1", |value| {
-            number(value).filter(|duty| (0.001..=1.0).contains(duty))
-        });
-        let expected = format!(
-            "a list of [degrees Celsius, inferences per second], the first rising, the second above {least:.3}"
-        );
-        let limits = self.optional(&mut section, "thermal", &expected, |value| {
+        let bound = format!("{least:.3}");
+        let wanted = self.optional_within(&mut section, &RATE, &bound, rate);
+        let duty = self
+            .optional(&mut section, &DUTY, |value| number(value).filter(|duty| (0.001..=1.0).contains(duty)));
+        let limits = self.optional_within(&mut section, &THERMAL, &bound, |value| {
             let limit = |item: &toml::Spanned<DeValue<'_>>| match item.get_ref().as_array()?.as_ref() {
                 [above, limit] => {
                     let above = number(above.get_ref()).filter(|degrees| degrees.is_finite())?;
@@ -37,11 +80,11 @@ impl<'i> Reader<'i> {
             let limits = value.as_array()?.iter().map(limit).collect::<Option<Vec<_>>>()?;
             limits.windows(2).all(|pair| pair[0].above < pair[1].above).then_some(limits)
         });
-        let hysteresis = self.optional(&mut section, "hysteresis", "degrees Celsius, 0 to 50", |value| {
+        let hysteresis = self.optional(&mut section, &HYSTERESIS, |value| {
             number(value).filter(|degrees| (0.0..=50.0).contains(degrees))
         });
-        let on_change = self.optional(&mut section, "on_change", "true or false", DeValue::as_bool);
-        let refresh = self.duration(&mut section, "refresh_ms", 100).unwrap_or(REFRESH);
+        let on_change = self.flag(&mut section, &ON_CHANGE);
+        let refresh = self.duration(&mut section, &REFRESH_MS).unwrap_or(REFRESH);
         self.finish(&section);
         PaceConfig {
             rate: wanted,

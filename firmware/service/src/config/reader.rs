@@ -8,6 +8,7 @@ use std::time::Duration;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::key::{Key, MAX_MS};
 use super::surroundings::Surroundings;
 
 /// Most mistakes that are reported, and most tables of one kind.
@@ -26,9 +27,6 @@ const MEANT: [(&str, &str, &str); 7] = [
     ("source", "path", "device"),
     ("source", "file", "path"),
 ];
-
-/// Longest time that can be configured, in milliseconds: a day.
-const MAX_MS: i64 = 86_400_000;
 
 /// A place in a file, for messages.
 #[derive(Debug, Clone, PartialEq)]
@@ -101,20 +99,13 @@ impl<'t, 'i> Section<'t, 'i> {
     }
 }
 
-/// A key that was asked for, whether it is there or not.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) struct Known {
-    pub(super) section: String,
-    pub(super) key: &'static str,
-    pub(super) expected: String,
-}
-
 pub(super) struct Reader<'i> {
     pub(super) text: &'i str,
     /// What else the text's meaning depends on.
     pub(super) surroundings: Surroundings,
-    /// All keys that are asked for, if somebody wants to know them.
-    pub(super) catalogue: Option<Vec<Known>>,
+    /// All keys that were asked for, whether they are there or not.
+    #[cfg(test)]
+    pub(super) asked: Vec<String>,
     /// The first [`MOST`].
     pub(super) mistakes: Vec<Mistake>,
     /// Where each line but the first begins.
@@ -124,7 +115,14 @@ pub(super) struct Reader<'i> {
 impl<'i> Reader<'i> {
     pub(super) fn new(text: &'i str) -> Self {
         let lines = text.match_indices('\n').map(|(position, _)| position + 1).collect();
-        Self { text, surroundings: Surroundings::default(), catalogue: None, mistakes: vec![], lines }
+        Self {
+            text,
+            surroundings: Surroundings::default(),
+            #[cfg(test)]
+            asked: vec![],
+            mistakes: vec![],
+            lines,
+        }
     }
 
     pub(super) fn place(&self, span: &Range<usize>, key: &str) -> Place {
@@ -143,44 +141,82 @@ impl<'i> Reader<'i> {
     pub(super) fn optional<T>(
         &mut self,
         section: &mut Section<'_, 'i>,
-        key: &'static str,
-        expected: &str,
+        key: &Key,
         read: impl FnOnce(&DeValue<'i>) -> Option<T>,
     ) -> Option<T> {
-        self.note(section, key, expected);
-        let value = section.take(key)?;
+        self.read(section, key, &|| key.expected.to_string(), read)
+    }
+
+    /// The same where what is expected depends on `bound`.
+    pub(super) fn optional_within<T>(
+        &mut self,
+        section: &mut Section<'_, 'i>,
+        key: &Key,
+        bound: &str,
+        read: impl FnOnce(&DeValue<'i>) -> Option<T>,
+    ) -> Option<T> {
+        self.read(section, key, &|| key.expected.within(bound), read)
+    }
+
+    fn read<T>(
+        &mut self,
+        section: &mut Section<'_, 'i>,
+        key: &Key,
+        expected: &dyn Fn() -> String,
+        read: impl FnOnce(&DeValue<'i>) -> Option<T>,
+    ) -> Option<T> {
+        #[cfg(test)]
+        self.asked.push(section.key(key.name));
+        let value = section.take(key.name)?;
         let result = read(value.get_ref());
         if result.is_none() {
             let found = self.text.get(value.span()).unwrap_or_default().lines().next().unwrap_or_default();
             let short: String = found.chars().take(LONGEST_FOUND).collect();
             let more = if short.len() < found.len() { "…" } else { "" };
-            let cause = format!("expected {expected}, found `{short}{more}`");
-            self.mistake(&value.span(), &section.key(key), cause);
+            let cause = format!("expected {}, found `{short}{more}`", expected());
+            self.mistake(&value.span(), &section.key(key.name), cause);
         }
         result
-    }
-
-    fn note(&mut self, section: &Section<'_, 'i>, key: &'static str, expected: &str) {
-        if let Some(catalogue) = &mut self.catalogue {
-            let (section, expected) = (section.name.clone(), expected.to_owned());
-            catalogue.push(Known { section, key, expected });
-        }
     }
 
     pub(super) fn required<T>(
         &mut self,
         section: &mut Section<'_, 'i>,
-        key: &'static str,
-        expected: &str,
+        key: &Key,
         read: impl FnOnce(&DeValue<'i>) -> Option<T>,
     ) -> Option<T> {
-        if !section.entries.iter().any(|(name, ..)| *name == key) {
-            section.known.push(key);
-            self.note(section, key, expected);
-            self.mistake(&section.span.clone(), &section.key(key), format!("missing; expected {expected}"));
-            return None;
+        let is_there = section.entries.iter().any(|(name, ..)| *name == key.name);
+        if !is_there {
+            let cause = format!("missing; expected {}", key.expected);
+            self.mistake(&section.span.clone(), &section.key(key.name), cause);
         }
-        self.optional(section, key, expected, read)
+        self.optional(section, key, read)
+    }
+
+    /// One of the texts that a key may have.
+    pub(super) fn one_of(&mut self, section: &mut Section<'_, 'i>, key: &Key) -> Option<&'static str> {
+        let texts = key.expected.texts();
+        self.optional(section, key, |value| texts.iter().copied().find(|text| Some(*text) == value.as_str()))
+    }
+
+    /// The same where there must be one.
+    pub(super) fn required_one_of(
+        &mut self,
+        section: &mut Section<'_, 'i>,
+        key: &Key,
+    ) -> Option<&'static str> {
+        let texts = key.expected.texts();
+        self.required(section, key, |value| texts.iter().copied().find(|text| Some(*text) == value.as_str()))
+    }
+
+    /// Yes or no.
+    pub(super) fn flag(&mut self, section: &mut Section<'_, 'i>, key: &Key) -> Option<bool> {
+        self.optional(section, key, DeValue::as_bool)
+    }
+
+    /// A text that is not empty.
+    pub(super) fn text_of(&mut self, section: &mut Section<'_, 'i>, key: &Key) -> Option<String> {
+        self.optional(section, key, text)
     }
 
     pub(super) fn finish(&mut self, section: &Section<'_, 'i>) {
@@ -251,14 +287,8 @@ impl<'i> Reader<'i> {
         tables
     }
 
-    pub(super) fn duration(
-        &mut self,
-        section: &mut Section<'_, 'i>,
-        key: &'static str,
-        least: i64,
-    ) -> Option<Duration> {
-        let expected = format!("milliseconds, a whole number from {least} to {MAX_MS}");
-        self.optional(section, key, &expected, |value| milliseconds(value, least))
+    pub(super) fn duration(&mut self, section: &mut Section<'_, 'i>, key: &Key) -> Option<Duration> {
+        self.optional(section, key, |value| milliseconds(value, key))
     }
 }
 
@@ -279,7 +309,9 @@ pub(super) fn number(value: &DeValue<'_>) -> Option<f64> {
         .or(integer(value).map(|integer| integer as f64))
 }
 
-pub(super) fn milliseconds(value: &DeValue<'_>, least: i64) -> Option<Duration> {
+/// A time of as many milliseconds as `key` wants at least.
+pub(super) fn milliseconds(value: &DeValue<'_>, key: &Key) -> Option<Duration> {
+    let least = key.expected.least_milliseconds();
     let milliseconds = integer(value).filter(|value| (least..=MAX_MS).contains(value))?;
     Some(Duration::from_millis(milliseconds as u64))
 }

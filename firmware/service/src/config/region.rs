@@ -5,13 +5,35 @@ use std::collections::HashSet;
 use resight_imaging::Region;
 use toml::de::DeValue;
 
+use super::key::{Expected, Key, NAME, Table};
 use super::reader::{Reader, Section, number, text};
 
 /// Most regions: each costs an inference.
 const MOST_REGIONS: usize = 64;
 
 /// What an area is.
-pub(super) const AREA: &str = "[left, top, width, height] as shares of the frame, 0 to 1, within it";
+pub(super) const SHARES: Expected =
+    Expected::Words("[left, top, width, height] as shares of the frame, 0 to 1, within it");
+
+const NAME_OF_REGION: Key = Key::set("name", "\"bay 1\"", NAME, "What events, metrics and the page call it.");
+const AREA: Key =
+    Key::set("area", "[0.0, 0.25, 0.5, 0.75]", SHARES, "Where it is: [left, top, width, height].");
+
+pub(super) const REGION: Table = Table::shown(
+    "[[region]]",
+    "Several parts of each frame instead of the one of [image]: parking bays, valves, shelves. The frame is decoded \
+     once, each part is classified by itself, and each costs an inference. A rule without `region` is one for each, \
+     RULE/REGION.",
+    &[NAME_OF_REGION, AREA],
+);
+
+/// The region that a rule names.
+pub(super) const REGION_OF_RULE: Key = Key::shown(
+    "region",
+    "\"bay 1\"",
+    Expected::Words("the name of a valid [[region]]"),
+    "Which [[region]] it is about, where there are some; without it, the rule is one for each of them.",
+);
 
 /// A part of each frame that is classified by itself.
 #[derive(Debug, Clone, PartialEq)]
@@ -35,7 +57,7 @@ impl<'i> Reader<'i> {
         section: &mut Section<'_, 'i>,
         regions: &[RegionConfig],
     ) -> Option<usize> {
-        self.optional(section, "region", "the name of a valid [[region]]", |value| {
+        self.optional(section, &REGION_OF_RULE, |value| {
             let name = text(value)?;
             regions.iter().position(|region| region.name == name)
         })
@@ -46,8 +68,8 @@ impl<'i> Reader<'i> {
         let (mut regions, mut names): (Vec<RegionConfig>, _) = (vec![], HashSet::new());
         for mut section in self.sections(top, "region") {
             let span = section.span.clone();
-            let name = self.required(&mut section, "name", "a name", text);
-            let area = self.required(&mut section, "area", AREA, area);
+            let name = self.required(&mut section, &NAME_OF_REGION, text);
+            let area = self.required(&mut section, &AREA, area);
             self.finish(&section);
             let (Some(name), Some(area)) = (name, area) else { continue };
             if !names.insert(name.clone()) {

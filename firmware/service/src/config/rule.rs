@@ -5,11 +5,133 @@ use std::ops::Range;
 
 use toml::de::DeValue;
 
+use super::key::{Expected, Key, NAME, Table};
 use super::reader::{Place, Reader, Section, integer, milliseconds, number, patterns, text};
-use super::region::RegionConfig;
+use super::region::{REGION_OF_RULE, RegionConfig};
 use super::viewpoint::KnownCamera;
 use crate::judge::{BoxCondition, Hours, MAX_FRAMES, Mode, Rule, Window};
 use crate::lines::{InputConfig, LineConfig};
+
+pub(super) const GROUPS: Table = Table {
+    free: Some("array"),
+    ..Table::set(
+        "[groups]",
+        "Groups of classes, for rules: names, WordNet ids, or patterns with *.",
+        &[Key::set("cats", "[\"*cat*\", \"n02123045\"]", Expected::Words("a group"), "")],
+    )
+};
+
+const NAME_OF_RULE: Key = Key::set("name", "\"cat\"", NAME, "What events, metrics and the page call it.");
+const CLASSES: Key = Key::set(
+    "classes",
+    "[\"@cats\"]",
+    Expected::Words("a list of class names, WordNet ids, patterns or groups (\"@name\")"),
+    "Class names, WordNet ids, patterns with * or groups with @. Their probabilities are added.",
+);
+const CAMERA: Key = Key::shown(
+    "camera",
+    "\"porch\"",
+    Expected::Words("the name of a valid [[camera]]"),
+    "Which [[camera]] it is about, where there are some; without it, the rule is one for each of them, RULE/CAMERA. A \
+     line that rules of several cameras drive is at its safe level while frames of one of these are missing.",
+);
+const THRESHOLD: Key = Key::set(
+    "threshold",
+    "0.5",
+    Expected::Words("a probability above 0, up to 1"),
+    "The least probability; of a network that finds boxes, the score that a box must have; of one that gives masks, \
+     the share of the picture.",
+);
+const COUNT: Key = Key::shown(
+    "count",
+    "2",
+    Expected::Words("a whole number of boxes from 1 to 1000"),
+    "Of a network that finds boxes (`resight quantize --task detect`): how many there must be.",
+);
+const LEAST_SIZE: Key = Key::shown(
+    "least_size",
+    "0.01",
+    Expected::Words("a share of the picture from 0 to 1"),
+    "Only boxes count that cover at least this share of the picture.",
+);
+const ZONE: Key = Key::shown(
+    "zone",
+    "[[0.0, 0.5], [1.0, 0.5], [1.0, 1.0], [0.0, 1.0]]",
+    Expected::Words("three corners at least, [x, y] as shares of width and height from 0 to 1"),
+    "Only boxes count whose middle lies in this part of the picture: corners [x, y] as shares of its width and height.",
+);
+const HITS: Key = Key::set(
+    "hits",
+    "2",
+    Expected::Words("a whole number from 1 to `frames`"),
+    "So many of the last `frames` frames must reach the threshold.",
+);
+const FRAMES: Key = Key::set(
+    "frames",
+    "3",
+    Expected::Words("a whole number from 1 to 64"),
+    "How many frames `hits` looks back.",
+);
+const HOLD_MS: Key =
+    Key::set("hold_ms", "500", Expected::Milliseconds(0), "The rule stays active for at least so long.");
+const COOLDOWN_MS: Key =
+    Key::set("cooldown_ms", "0", Expected::Milliseconds(0), "And inactive for at least so long afterwards.");
+const MODE: Key = Key::set(
+    "mode",
+    "\"level\"",
+    Expected::OneOf(&["level", "pulse", "toggle"]),
+    "\"level\": on while active. \"pulse\": on for pulse_ms. \"toggle\": changes with each activity.",
+);
+const PULSE_MS: Key = Key::shown("pulse_ms", "200", Expected::Milliseconds(1), "Only for \"pulse\".");
+const ARMED_BY: Key = Key::shown(
+    "armed_by",
+    "\"key\"",
+    Expected::Words("the name of a valid [[input]]"),
+    "The rule acts only while this input is active; otherwise it lets its lines go at once.",
+);
+const ACTIVE_HOURS: Key = Key::shown(
+    "active_hours",
+    "[\"08:00-18:00\", \"22:00-06:00\"]",
+    Expected::Words("a list such as [\"08:00-18:00\", \"22:00-06:00\"]"),
+    "The rule acts only at these times, by the board's local time. 22:00-06:00 belongs to the day that it begins on.",
+);
+const ACTIVE_DAYS: Key = Key::shown(
+    "active_days",
+    "[\"mon\", \"tue\", \"wed\", \"thu\", \"fri\"]",
+    Expected::Words("a list of mon, tue, wed, thu, fri, sat, sun"),
+    "And only on these days.",
+);
+const LINES: Key = Key::set(
+    "lines",
+    "[\"lamp\"]",
+    Expected::Words("a list of names of lines"),
+    "A line with several rules is on when one of them says so.",
+);
+
+pub(super) const RULE: Table = Table::set(
+    "[[rule]]",
+    "",
+    &[
+        NAME_OF_RULE,
+        CLASSES,
+        CAMERA,
+        REGION_OF_RULE,
+        THRESHOLD,
+        COUNT,
+        LEAST_SIZE,
+        ZONE,
+        HITS,
+        FRAMES,
+        HOLD_MS,
+        COOLDOWN_MS,
+        MODE,
+        PULSE_MS,
+        ARMED_BY,
+        ACTIVE_HOURS,
+        ACTIVE_DAYS,
+        LINES,
+    ],
+);
 
 /// Most classes, patterns and members of groups of all rules together.
 const MOST_PATTERNS: usize = 10_000;
@@ -121,14 +243,12 @@ impl<'i> Reader<'i> {
 
     /// When a rule acts; `None` is always.
     fn hours(&mut self, section: &mut Section<'_, 'i>) -> Option<Hours> {
-        let expected = "a list such as [\"08:00-18:00\", \"22:00-06:00\"]";
-        let windows = self.optional(section, "active_hours", expected, |value| {
+        let windows = self.optional(section, &ACTIVE_HOURS, |value| {
             let windows = patterns(value)?;
             let windows = windows.iter().map(|(text, _)| Window::parse(text)).collect::<Option<Vec<_>>>();
             windows.filter(|windows| !windows.is_empty())
         });
-        let expected = "a list of mon, tue, wed, thu, fri, sat, sun";
-        let days = self.optional(section, "active_days", expected, |value| {
+        let days = self.optional(section, &ACTIVE_DAYS, |value| {
             let days = patterns(value).filter(|days| !days.is_empty())?;
             let days: Vec<String> = days.into_iter().map(|(day, _)| day).collect();
             Hours::new(vec![], days.iter().map(String::as_str)).map(|_| days)
@@ -143,7 +263,7 @@ impl<'i> Reader<'i> {
     /// Which camera and which region a rule is about.
     fn scope(&mut self, section: &mut Section<'_, 'i>, cameras: &[KnownCamera]) -> Scope {
         let is_named = section.entries.iter().any(|(key, ..)| *key == "camera");
-        let camera = self.optional(section, "camera", "the name of a valid [[camera]]", |value| {
+        let camera = self.optional(section, &CAMERA, |value| {
             let name = text(value)?;
             cameras.iter().position(|camera| camera.name.as_ref() == Some(&name))
         });
@@ -162,8 +282,7 @@ impl<'i> Reader<'i> {
     /// The indices of the lines that a rule acts on.
     fn lines_of(&mut self, section: &mut Section<'_, 'i>, lines: &[LineConfig]) -> Vec<usize> {
         let mut indices = vec![];
-        let listed =
-            self.optional(section, "lines", "a list of names of lines", patterns).unwrap_or_default();
+        let listed = self.optional(section, &LINES, patterns).unwrap_or_default();
         for (line, at) in listed {
             match lines.iter().position(|other| other.name == line) {
                 Some(index) => indices.push(index),
@@ -177,17 +296,14 @@ impl<'i> Reader<'i> {
 
     /// Which boxes count, of a network that finds some.
     fn boxes(&mut self, section: &mut Section<'_, 'i>) -> BoxCondition {
-        let expected = "three corners at least, [x, y] as shares of width and height from 0 to 1";
-        let zone = self.optional(section, "zone", expected, |value| {
+        let zone = self.optional(section, &ZONE, |value| {
             let corners = value.as_array()?.iter().map(|corner| corner_of(corner.get_ref()));
             corners
                 .collect::<Option<Vec<[f32; 2]>>>()
                 .filter(|corners| (3..=MOST_CORNERS).contains(&corners.len()))
         });
-        let expected = "a share of the picture from 0 to 1";
-        let least_size = self.optional(section, "least_size", expected, share);
-        let expected = "a whole number of boxes from 1 to 1000";
-        let count = self.optional(section, "count", expected, |value| {
+        let least_size = self.optional(section, &LEAST_SIZE, share);
+        let count = self.optional(section, &COUNT, |value| {
             integer(value).filter(|count| (1..=1000).contains(count)).map(|count| count as usize)
         });
         BoxCondition {
@@ -222,30 +338,22 @@ impl<'i> Reader<'i> {
         (lines, inputs, cameras): Known<'_>,
         groups: &Groups,
     ) -> Option<(RuleConfig, Scope)> {
-        let name = self.required(&mut section, "name", "a name", text);
-        let expected = "a list of class names, WordNet ids, patterns or groups (\"@name\")";
-        let written = self.required(&mut section, "classes", expected, class_patterns).unwrap_or_default();
-        let threshold = self.optional(&mut section, "threshold", "a probability above 0, up to 1", |value| {
+        let name = self.required(&mut section, &NAME_OF_RULE, text);
+        let written = self.required(&mut section, &CLASSES, class_patterns).unwrap_or_default();
+        let threshold = self.optional(&mut section, &THRESHOLD, |value| {
             number(value).filter(|threshold| *threshold > 0.0 && *threshold <= 1.0)
         });
         let boxes = self.boxes(&mut section);
         let count = |value: &DeValue<'_>| {
             integer(value).filter(|count| (1..=MAX_FRAMES as i64).contains(count)).map(|count| count as usize)
         };
-        let frames = self.optional(&mut section, "frames", "a whole number from 1 to 64", count).unwrap_or(1);
-        let hits = self.optional(&mut section, "hits", "a whole number from 1 to `frames`", |value| {
-            count(value).filter(|hits| *hits <= frames)
-        });
-        let hold = self.duration(&mut section, "hold_ms", 0).unwrap_or_default();
-        let cooldown = self.duration(&mut section, "cooldown_ms", 0).unwrap_or_default();
-        let mode = self.optional(&mut section, "mode", "\"level\", \"pulse\" or \"toggle\"", |value| {
-            ["level", "pulse", "toggle"].into_iter().find(|mode| Some(*mode) == value.as_str())
-        });
-        let mode = match mode {
+        let frames = self.optional(&mut section, &FRAMES, count).unwrap_or(1);
+        let hits = self.optional(&mut section, &HITS, |value| count(value).filter(|hits| *hits <= frames));
+        let hold = self.duration(&mut section, &HOLD_MS).unwrap_or_default();
+        let cooldown = self.duration(&mut section, &COOLDOWN_MS).unwrap_or_default();
+        let mode = match self.one_of(&mut section, &MODE) {
             Some("pulse") => {
-                let expected = "milliseconds, 1 to 86400000";
-                let length =
-                    self.required(&mut section, "pulse_ms", expected, |value| milliseconds(value, 1));
+                let length = self.required(&mut section, &PULSE_MS, |value| milliseconds(value, &PULSE_MS));
                 Mode::Pulse(length.unwrap_or_default())
             }
             Some("toggle") => Mode::Toggle,
@@ -253,7 +361,7 @@ impl<'i> Reader<'i> {
         };
         let span = section.span.clone();
         let indices = self.lines_of(&mut section, lines);
-        let armed_by = self.optional(&mut section, "armed_by", "the name of a valid [[input]]", |value| {
+        let armed_by = self.optional(&mut section, &ARMED_BY, |value| {
             let name = text(value)?;
             inputs.iter().position(|input| input.name == name)
         });

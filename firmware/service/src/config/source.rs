@@ -7,41 +7,173 @@ use std::time::Duration;
 use toml::Spanned;
 use toml::de::DeValue;
 
+use super::key::{Expected, FRAME_RATE, Key, Table};
 use super::reader::{Reader, Section, integer, number, text};
 use resight_imaging::PixelFormat;
 
 use crate::camera::{CameraConfig, Prescribed, Setting};
 use crate::source::{CommandConfig, MAX_FRAME, SourceConfig, SourceKind, StreamFormat};
 
+const KIND: Key = Key::set(
+    "kind",
+    "\"raw\"",
+    Expected::OneOf(&["camera", "command", "images", "mjpeg", "y4m", "raw"]),
+    "Where frames come from: \"camera\" (V4L2), \"command\" (a program, for CSI and network cameras), \"images\" (a \
+     folder or a glob of PNG and JPEG files), \"mjpeg\" (JPEG frames back to back), \"y4m\", or \"raw\" (frames of the \
+     format and size below).",
+);
+const PATH: Key = Key::set(
+    "path",
+    "\"-\"",
+    Expected::Words("a file, folder, glob or FIFO, or \"-\" for standard input"),
+    "A file, a folder, a glob or a FIFO; \"-\" is standard input. Neither \"camera\" nor \"command\" have it.",
+);
+const FORMAT: Key = Key::set(
+    "format",
+    "\"i420\"",
+    Expected::Made(formats),
+    "Only for \"raw\": the format of a pixel; grey10 to grey16 are thermal and infrared cameras. Of a sensor's mosaic its \
+     order, bits, and \"p\" if packed as MIPI does, such as \"rggb8\", \"bggr10p\", \"grbg12\" or \"gbrg16\" (half the size \
+     after demosaicing).",
+);
+const WIDTH: Key = Key::set("width", "640", SIDE, "Only for \"raw\": pixels of a row.");
+const HEIGHT: Key = Key::set("height", "480", SIDE, "Only for \"raw\": rows.");
+const STRIDE: Key = Key::shown(
+    "stride",
+    "640",
+    Expected::Depends("bytes of a row of the first plane, {} to 131072", "1"),
+    "Only for \"raw\": bytes of a row of the first plane, if rows are padded.",
+);
+const REPEAT: Key =
+    Key::shown("repeat", "true", Expected::Boolean, "Only for files and folders: start again at the end.");
+const RATE: Key = Key::shown(
+    "rate",
+    "10.0",
+    FRAME_RATE,
+    "Only for files and folders: frames per second. Without it each frame waits for the one before.",
+);
+const WATCH: Key = Key::shown(
+    "watch",
+    "true",
+    Expected::Boolean,
+    "Only for \"images\": take the pictures that the folder gets from now on, when they are whole: written to the end, \
+     or renamed. Pictures come seldom, so raise stale_ms in [safety].",
+);
+const COMMAND: Key = Key::shown(
+    "command",
+    "[\"ffmpeg\", \"-loglevel\", \"error\", \"-fpsprobesize\", \"0\", \"-rtsp_transport\", \"tcp\",\n    \"-i\", \
+     \"rtsp://10.0.0.7/stream1\", \"-an\", \"-vf\", \"scale=640:-2\", \"-pix_fmt\", \"yuv420p\", \"-f\", \"yuv4mpegpipe\", \"-\"]",
+    Expected::Words(
+        "a program and what it is given, each a text of its own, without a shell: such as [\"ffmpeg\", \"-i\", \
+         \"rtsp://10.0.0.7/stream1\", …]",
+    ),
+    "Only for \"command\", instead of path: a program and what it is given, without a shell, which writes frames to its \
+     standard output. It is started again when it ends, later and later, and ends with the service.",
+);
+const STREAM: Key = Key::shown(
+    "stream",
+    "\"y4m\"",
+    Expected::OneOf(&["mjpeg", "y4m", "raw"]),
+    "Only for \"command\": how it writes frames.",
+);
+const SILENT_MS: Key = Key::shown(
+    "silent_ms",
+    "30000",
+    Expected::Milliseconds(1000),
+    "Only for \"command\": it is started again when no frame came for so long.",
+);
+const DEVICE: Key = Key::shown(
+    "device",
+    "\"/dev/v4l/by-id/usb-046d_HD_Pro_Webcam_C920-video-index0\"",
+    Expected::Words("\"auto\" or a device such as \"/dev/video0\" or one in /dev/v4l/by-id"),
+    "Only for \"camera\", instead of path: a device, best by a name in /dev/v4l/by-id, which stays the same, or in \
+     by-path where two cameras have one name; \"auto\" is the first camera that gives frames. See `resightd cameras`.",
+);
+const CAMERA_FORMAT: Key = Key::shown(
+    "format",
+    "\"yuyv\"",
+    Expected::Words("a format such as \"yuyv\", \"nv12\" or \"mjpeg\", or its code in V4L2"),
+    "For \"camera\": format, size and rate are chosen for the network and shown in the log where nothing is said; \
+     formats are \"yuyv\", \"nv12\", \"mjpeg\" and so on, or codes of V4L2.",
+);
+const CAMERA_WIDTH: Key = Key::shown("width", "640", SIDE, "");
+const CAMERA_HEIGHT: Key = Key::shown("height", "480", SIDE, "");
+const CAMERA_RATE: Key = Key::shown("rate", "30.0", FRAME_RATE, "");
+
+pub(super) const SOURCE: Table = Table::set(
+    "[source]",
+    "",
+    &[
+        KIND,
+        PATH,
+        FORMAT,
+        WIDTH,
+        HEIGHT,
+        STRIDE,
+        REPEAT,
+        RATE,
+        WATCH,
+        COMMAND,
+        STREAM,
+        SILENT_MS,
+        DEVICE,
+        CAMERA_FORMAT,
+        CAMERA_WIDTH,
+        CAMERA_HEIGHT,
+        CAMERA_RATE,
+    ],
+);
+
+/// A table of controls.
+const CONTROLS_OF_CAMERA: Key = Key::shown(
+    "controls",
+    "{}",
+    Expected::Words("a table of controls, each a whole number, true, false or an item of a menu"),
+    "",
+);
+
+pub(super) const CONTROLS: Table = Table {
+    free: Some(""),
+    ..Table::shown(
+        "[source.controls]",
+        "A camera's controls as `v4l2-ctl` spells them: whole numbers, true, false or items of menus.",
+        &[
+            Key::shown("auto_exposure", "\"Manual Mode\"", Expected::Words("a control"), ""),
+            Key::shown("exposure_time_absolute", "100", Expected::Words("a control"), ""),
+        ],
+    )
+};
+
+/// What raw frames can be.
+fn formats() -> String {
+    let names: Vec<&str> = PixelFormat::NAMED.iter().map(|(name, _)| *name).collect();
+    format!("one of {} or a Bayer format such as rggb8, bggr10p or gbrg16", names.join(", "))
+}
+
+fn frame_rate(value: &DeValue<'_>) -> Option<f64> {
+    number(value).filter(|rate| (0.01..=1000.0).contains(rate))
+}
+
 impl<'i> Reader<'i> {
     pub(super) fn source(&mut self, mut section: Section<'_, 'i>, folder: &Path) -> Option<SourceConfig> {
-        let kinds = ["camera", "command", "images", "mjpeg", "y4m", "raw"];
-        let expected = "\"camera\", \"command\", \"images\", \"mjpeg\", \"y4m\" or \"raw\"";
-        let kind = self.required(&mut section, "kind", expected, |value| {
-            kinds.into_iter().find(|kind| Some(*kind) == value.as_str())
-        });
+        let kind = self.required_one_of(&mut section, &KIND);
         if kind == Some("camera") {
             return self.camera(section);
         }
         if kind == Some("command") {
             return self.command(section, folder);
         }
-        let expected = "a file, folder, glob or FIFO, or \"-\" for standard input";
         let span = section.entries.iter().find(|(name, ..)| *name == "path").map(|entry| entry.1.span());
-        let path = self.required(&mut section, "path", expected, text);
+        let path = self.required(&mut section, &PATH, text);
         if let Some(cause) = path.as_deref().and_then(over_the_network) {
             self.mistake(&span.unwrap_or_default(), &section.key("path"), cause);
             return None;
         }
-        let repeat =
-            self.optional(&mut section, "repeat", "true or false", DeValue::as_bool).unwrap_or(false);
-        let rate = self.optional(&mut section, "rate", "frames per second, 0.01 to 1000", |value| {
-            number(value).filter(|rate| (0.01..=1000.0).contains(rate))
-        });
+        let repeat = self.flag(&mut section, &REPEAT).unwrap_or(false);
+        let rate = self.optional(&mut section, &RATE, frame_rate);
         let kind = match kind {
             Some("images") => {
-                let watch = self.optional(&mut section, "watch", "true or false", DeValue::as_bool);
-                let watch = watch.unwrap_or(false);
+                let watch = self.flag(&mut section, &WATCH).unwrap_or(false);
                 if watch && (repeat || rate.is_some()) {
                     let cause =
                         "new pictures come at their own rate; expected neither repeat nor rate with it";
@@ -71,16 +203,11 @@ impl<'i> Reader<'i> {
 
     /// The format and size of raw frames.
     fn raw(&mut self, section: &mut Section<'_, 'i>) -> Option<StreamFormat> {
-        let names: Vec<&str> = PixelFormat::NAMED.iter().map(|(name, _)| *name).collect();
-        let expected =
-            format!("one of {} or a Bayer format such as rggb8, bggr10p or gbrg16", names.join(", "));
-        let format =
-            self.required(section, "format", &expected, |value| PixelFormat::from_name(value.as_str()?));
-        let width = self.required(section, "width", SIDE, pixels);
-        let height = self.required(section, "height", SIDE, pixels);
+        let format = self.required(section, &FORMAT, |value| PixelFormat::from_name(value.as_str()?));
+        let width = self.required(section, &WIDTH, pixels);
+        let height = self.required(section, &HEIGHT, pixels);
         let row = width.zip(format).map_or(1, |(width, format)| format.row_bytes(width));
-        let expected = format!("bytes of a row of the first plane, {row} to 131072");
-        let stride = self.optional(section, "stride", &expected, |value| {
+        let stride = self.optional_within(section, &STRIDE, &row.to_string(), |value| {
             integer(value).filter(|stride| (i64::from(row)..=131_072).contains(stride)).map(|s| s as u32)
         });
         let stride = stride.unwrap_or(row);
@@ -94,9 +221,7 @@ impl<'i> Reader<'i> {
 
     /// A program that writes frames; a relative path of it starts from the file's folder.
     fn command(&mut self, mut section: Section<'_, 'i>, folder: &Path) -> Option<SourceConfig> {
-        let expected = "a program and what it is given, each a text of its own, without a shell: such as \
-            [\"ffmpeg\", \"-i\", \"rtsp://10.0.0.7/stream1\", …]";
-        let arguments = self.required(&mut section, "command", expected, |value| {
+        let arguments = self.required(&mut section, &COMMAND, |value| {
             let text = |item: &Spanned<DeValue<'_>>| {
                 item.get_ref().as_str().filter(|text| !text.contains('\0')).map(str::to_owned)
             };
@@ -104,12 +229,8 @@ impl<'i> Reader<'i> {
             let has_program = list.first().is_some_and(|program| !program.trim().is_empty());
             (has_program && list.len() <= MOST_ARGUMENTS).then_some(list)
         });
-        let streams = ["mjpeg", "y4m", "raw"];
-        let expected = "how it writes frames: \"mjpeg\", \"y4m\" or \"raw\"";
-        let stream = self.required(&mut section, "stream", expected, |value| {
-            streams.into_iter().find(|stream| Some(*stream) == value.as_str())
-        });
-        let silence = self.duration(&mut section, "silent_ms", 1000).unwrap_or(SILENCE);
+        let stream = self.required_one_of(&mut section, &STREAM);
+        let silence = self.duration(&mut section, &SILENT_MS).unwrap_or(SILENCE);
         let format = match stream? {
             "mjpeg" => Some(StreamFormat::Mjpeg),
             "y4m" => Some(StreamFormat::Y4m),
@@ -134,22 +255,17 @@ impl<'i> Reader<'i> {
             self.mistake(&span, &section.key("device"), cause);
             return None;
         }
-        let expected = "\"auto\" or a device such as \"/dev/video0\" or one in /dev/v4l/by-id";
-        let device = self.required(&mut section, "device", expected, |value| {
+        let device = self.required(&mut section, &DEVICE, |value| {
             text(value)
                 .filter(|device| *device == "auto" || device.starts_with('/') && !device.contains('\0'))
         });
-        let expected = "a format such as \"yuyv\", \"nv12\" or \"mjpeg\", or its code in V4L2";
-        let format = self.optional(&mut section, "format", expected, |value| {
+        let format = self.optional(&mut section, &CAMERA_FORMAT, |value| {
             text(value).filter(|name| crate::camera::is_format(name))
         });
-        let width = self.optional(&mut section, "width", SIDE, pixels);
-        let height = self.optional(&mut section, "height", SIDE, pixels);
-        let rate = self.optional(&mut section, "rate", "frames per second, 0.01 to 1000", |value| {
-            number(value).filter(|rate| (0.01..=1000.0).contains(rate))
-        });
-        let expected = "a table of controls, each a whole number, true, false or an item of a menu";
-        let controls = self.optional(&mut section, "controls", expected, |value| {
+        let width = self.optional(&mut section, &CAMERA_WIDTH, pixels);
+        let height = self.optional(&mut section, &CAMERA_HEIGHT, pixels);
+        let rate = self.optional(&mut section, &CAMERA_RATE, frame_rate);
+        let controls = self.optional(&mut section, &CONTROLS_OF_CAMERA, |value| {
             let read = |(name, value): (&Spanned<Cow<'_, str>>, &Spanned<DeValue<'_>>)| {
                 let value = value.get_ref();
                 let setting = value
@@ -199,7 +315,7 @@ const SILENCE: Duration = Duration::from_secs(30);
 /// Most texts of a command.
 const MOST_ARGUMENTS: usize = 1000;
 
-const SIDE: &str = "a whole number of pixels from 1 to 16384";
+const SIDE: Expected = Expected::Words("a whole number of pixels from 1 to 16384");
 
 fn pixels(value: &DeValue<'_>) -> Option<u32> {
     integer(value).filter(|side| (1..=16384).contains(side)).map(|side| side as u32)
@@ -282,7 +398,7 @@ mod tests {
             ("command = \"a b\"\nstream = \"y4m\"", "5: source.command: expected a program"),
             ("command = []\nstream = \"y4m\"", "5: source.command: expected a program"),
             ("command = [\"a\\u0000\"]\nstream = \"y4m\"", "5: source.command: expected a program"),
-            ("command = [\"a\"]", "3: source.stream: missing; expected how it writes frames"),
+            ("command = [\"a\"]", "3: source.stream: missing; expected \"mjpeg\", \"y4m\" or \"raw\""),
             ("command = [\"a\"]\nstream = \"raw\"", "3: source.format: missing"),
             ("command = [\"a\"]\nstream = \"y4m\"\nsilent_ms = 5", "7: source.silent_ms: expected milli"),
             ("command = [\"a\"]\nstream = \"y4m\"\npath = \"x\"", "7: source.path: unknown key"),

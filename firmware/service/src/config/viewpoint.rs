@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::image::ImageConfig;
+use super::key::{Expected, Key, Table};
 use super::reader::{Reader, Section, text};
 use super::region::RegionConfig;
 use crate::pace::PaceConfig;
@@ -14,6 +15,28 @@ const MOST_CAMERAS: usize = 16;
 
 /// Longest name of a camera, in bytes.
 const LONGEST_NAME: usize = 64;
+
+const NAME_OF_CAMERA: Key = Key::set(
+    "name",
+    "\"porch\"",
+    Expected::Words("a name of up to 64 letters, digits, - and _"),
+    "Letters, digits, - and _. Events, metrics and the page show it.",
+);
+const STALE_MS: Key = Key::shown(
+    "stale_ms",
+    "2000",
+    Expected::Milliseconds(1),
+    "What `stale_ms` in [safety] is, for this camera.",
+);
+
+pub(super) const CAMERA: Table = Table::shown(
+    "[[camera]]",
+    "Several cameras in one service, instead of [source], [image] and [[region]]: they share the network and its \
+     threads, each gets as many inferences as the others, and none waits for another. In each, [camera.source], \
+     [camera.image] and [[camera.region]] are what these tables are without it; [camera.pace] is what [pace] is, \
+     which counts for those that have none.",
+    &[NAME_OF_CAMERA, STALE_MS],
+);
 
 /// A camera that shares the network with the others.
 #[derive(Debug, Clone, PartialEq)]
@@ -113,8 +136,7 @@ impl<'i> Reader<'i> {
         pace: &PaceConfig,
         stale: Duration,
     ) -> (Option<String>, Vec<RegionConfig>, Option<ViewpointConfig>) {
-        let expected = "a name of up to 64 letters, digits, - and _";
-        let name = self.required(&mut section, "name", expected, name);
+        let name = self.required(&mut section, &NAME_OF_CAMERA, name);
         let source =
             self.section(&mut section, "source", true).and_then(|section| self.source(section, folder));
         let image = match self.section(&mut section, "image", false) {
@@ -122,7 +144,7 @@ impl<'i> Reader<'i> {
             None => ImageConfig::default(),
         };
         let regions = self.regions(&mut section, image.region);
-        let stale = self.duration(&mut section, "stale_ms", 1).unwrap_or(stale);
+        let stale = self.duration(&mut section, &STALE_MS).unwrap_or(stale);
         let pace = match self.section(&mut section, "pace", false) {
             Some(section) => self.pace(section, stale),
             None => pace.clone(),
