@@ -179,6 +179,32 @@ pub struct RuleFacts {
     pub armed_by: Option<String>,
     /// Names of its lines.
     pub lines: Vec<String>,
+    /// Which boxes or which part of a mask it looks at, where it says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<RulePlace>,
+}
+
+/// Where a rule looks, of a network that says where things are.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct RulePlace {
+    /// Corners `[x, y]` of its zone, as shares of the picture; none where it has none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub zone: Vec<[f32; 2]>,
+    /// The ends of the line that is crossed, likewise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub crossing: Option<[[f32; 2]; 2]>,
+    /// `up`, `down`, `left` or `right`; `None` is either way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub direction: Option<String>,
+    /// How long a thing must stay, in seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dwell_s: Option<f64>,
+    /// How many boxes there must be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub count: Option<usize>,
+    /// The least share of the picture that a box must cover.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub least_size: Option<f32>,
 }
 
 /// A rule, and how things stand with it.
@@ -200,6 +226,11 @@ pub struct RuleStatus {
     pub waits_for: Vec<String>,
     /// When its cooldown is over, since the start of the service.
     pub ready_at_ms: u64,
+    /// How many things it has counted since the service began, by class, of a network that finds boxes:
+    /// each that is followed and has been where the rule looks, for as long as it must stay; of a line each
+    /// crossing.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub counted: BTreeMap<String, u64>,
 }
 
 /// What changes with each frame.

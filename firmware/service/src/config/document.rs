@@ -4,10 +4,10 @@ use std::collections::HashSet;
 use std::fmt::Write as _;
 
 use super::key::{Key, Table};
-use super::{image, input, line, model, output, pace, region, rule, source, viewpoint};
+use super::{image, input, line, model, output, pace, region, rule, source, tracking, viewpoint};
 
 /// All tables, in the order of the default.
-pub(super) const TABLES: [&Table; 15] = [
+pub(super) const TABLES: [&Table; 16] = [
     &model::MODEL,
     &source::SOURCE,
     &source::CONTROLS,
@@ -16,6 +16,7 @@ pub(super) const TABLES: [&Table; 15] = [
     &viewpoint::CAMERA,
     &model::SAFETY,
     &pace::PACE,
+    &tracking::TRACKING,
     &output::OUTPUT,
     &output::SNAPSHOTS,
     &output::MQTT,
@@ -121,7 +122,7 @@ mod tests {
     /// Parts of configurations that have every key asked for that there is. Which ones are asked for
     /// depends on these values alone.
     const PARTS: [&str; 11] = [
-        "[model]\n[image]\n[safety]\n[pace]\n[[region]]\n[output]\nhttp = \"127.0.0.1:1\"\n[output.snapshots]\n\
+        "[model]\n[image]\n[safety]\n[pace]\n[tracking]\n[[region]]\n[output]\nhttp = \"127.0.0.1:1\"\n[output.snapshots]\n\
             [output.mqtt]\n[[rule]]\nmode = \"pulse\"\n",
         "[source]\nkind = \"raw\"\n",
         "[source]\nkind = \"images\"\n",

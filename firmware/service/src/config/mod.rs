@@ -14,6 +14,7 @@ mod rule;
 mod schema;
 mod source;
 mod surroundings;
+mod tracking;
 mod viewpoint;
 
 use std::collections::HashMap;
@@ -33,7 +34,7 @@ pub(crate) use self::rule::RuleConfig;
 pub(crate) use self::schema::schema;
 use self::surroundings::Surroundings;
 pub(crate) use self::viewpoint::ViewpointConfig;
-use crate::judge::Rule;
+use crate::judge::{Rule, Tracking};
 use crate::lines::{InputConfig, LineConfig};
 use crate::outputs::OutputConfig;
 
@@ -56,6 +57,8 @@ pub(crate) struct Config {
     pub(crate) lines: Vec<LineConfig>,
     pub(crate) inputs: Vec<InputConfig>,
     pub(crate) rules: Vec<RuleConfig>,
+    /// How things are followed from frame to frame.
+    pub(crate) tracking: Tracking,
     pub(crate) output: OutputConfig,
 }
 
@@ -212,7 +215,14 @@ impl<'i> Reader<'i> {
         let groups = self.groups(&mut top);
         let lines = self.lines(&mut top);
         let inputs = self.inputs(&mut top, folder);
-        let rules = self.rules(&mut top, (&lines, &inputs, &known), &groups);
+        let tracking = match self.section(&mut top, "tracking", false) {
+            Some(section) => self.tracking(section),
+            None => Tracking::default(),
+        };
+        let mut rules = self.rules(&mut top, (&lines, &inputs, &known), &groups);
+        for rule in &mut rules {
+            rule.rule.boxes.patience = tracking.lost;
+        }
         let output = match self.section(&mut top, "output", false) {
             Some(section) => self.output(section, folder, &rules),
             None => OutputConfig::default(),
@@ -232,6 +242,7 @@ impl<'i> Reader<'i> {
             lines,
             inputs,
             rules,
+            tracking,
             output,
         })
     }

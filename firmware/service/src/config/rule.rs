@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
+use std::time::Duration;
 
 use toml::de::DeValue;
 
@@ -9,7 +10,7 @@ use super::key::{Expected, Key, NAME, Table};
 use super::reader::{Place, Reader, Section, integer, milliseconds, number, patterns, text};
 use super::region::{REGION_OF_RULE, RegionConfig};
 use super::viewpoint::KnownCamera;
-use crate::judge::{BoxCondition, Hours, MAX_FRAMES, Mode, Rule, Window};
+use crate::judge::{BoxCondition, Crossing, Direction, Happening, Hours, MAX_FRAMES, Mode, Rule, Window};
 use crate::lines::{InputConfig, LineConfig};
 
 pub(super) const GROUPS: Table = Table {
@@ -59,6 +60,24 @@ const ZONE: Key = Key::shown(
     "[[0.0, 0.5], [1.0, 0.5], [1.0, 1.0], [0.0, 1.0]]",
     Expected::Words("three corners at least, [x, y] as shares of width and height from 0 to 1"),
     "Only boxes count whose middle lies in this part of the picture: corners [x, y] as shares of its width and height.",
+);
+const DWELL_S: Key = Key::shown(
+    "dwell_s",
+    "5.0",
+    Expected::Words("seconds above 0, up to 86400"),
+    "Only things count that have stayed so long, in the zone if there is one.",
+);
+const CROSSING: Key = Key::shown(
+    "crossing",
+    "[[0.1, 0.5], [0.9, 0.5]]",
+    Expected::Words("two different points, [x, y] as shares of width and height from 0 to 1"),
+    "A thing counts in the frame in which its middle crosses the line between these two points.",
+);
+const DIRECTION: Key = Key::shown(
+    "direction",
+    "\"down\"",
+    Expected::OneOf(&["up", "down", "left", "right"]),
+    "Which way it must cross that line; without it, either way.",
 );
 const HITS: Key = Key::set(
     "hits",
@@ -120,6 +139,9 @@ pub(super) const RULE: Table = Table::set(
         COUNT,
         LEAST_SIZE,
         ZONE,
+        DWELL_S,
+        CROSSING,
+        DIRECTION,
         HITS,
         FRAMES,
         HOLD_MS,
@@ -170,6 +192,27 @@ fn share(value: &DeValue<'_>) -> Option<f32> {
 fn corner_of(value: &DeValue<'_>) -> Option<[f32; 2]> {
     match value.as_array()?.iter().map(|side| share(side.get_ref())).collect::<Vec<_>>()[..] {
         [Some(x), Some(y)] => Some([x, y]),
+        _ => None,
+    }
+}
+
+/// Longest time that a thing must stay, in seconds: a day.
+const LONGEST_STAY: f64 = 86_400.0;
+
+/// A direction in a sentence.
+fn way(direction: Direction) -> &'static str {
+    match direction {
+        Direction::Up => "upwards",
+        Direction::Down => "downwards",
+        Direction::Left => "to the left",
+        Direction::Right => "to the right",
+    }
+}
+
+/// Two different ends of a line.
+fn ends_of(value: &DeValue<'_>) -> Option<[[f32; 2]; 2]> {
+    match value.as_array()?.iter().map(|end| corner_of(end.get_ref())).collect::<Vec<_>>()[..] {
+        [Some(from), Some(to)] if from != to => Some([from, to]),
         _ => None,
     }
 }
@@ -303,14 +346,54 @@ impl<'i> Reader<'i> {
                 .filter(|corners| (3..=MOST_CORNERS).contains(&corners.len()))
         });
         let least_size = self.optional(section, &LEAST_SIZE, share);
+        let span = section.span.clone();
         let count = self.optional(section, &COUNT, |value| {
             integer(value).filter(|count| (1..=1000).contains(count)).map(|count| count as usize)
         });
+        let happening = self.happening(section);
+        if let (Happening::Crosses(_), Some(count)) = (happening, count)
+            && count > 1
+        {
+            let cause = "expected no `count` beside `crossing`: each thing crosses by itself, and is counted";
+            self.mistake(&span, &section.key(COUNT.name), cause);
+        }
         BoxCondition {
             zone: zone.unwrap_or_default(),
             least_size: least_size.unwrap_or(0.0),
             count: count.unwrap_or(1),
+            happening,
+            ..BoxCondition::default()
         }
+    }
+
+    /// What must happen to a thing: it stays, or it crosses a line.
+    fn happening(&mut self, section: &mut Section<'_, 'i>) -> Happening {
+        let span = section.span.clone();
+        let dwell = self.optional(section, &DWELL_S, |value| {
+            number(value).filter(|seconds| *seconds > 0.0 && *seconds <= LONGEST_STAY)
+        });
+        let ends = self.optional(section, &CROSSING, ends_of);
+        let direction = self.one_of(section, &DIRECTION);
+        let direction = Direction::ALL.into_iter().find(|(name, _)| Some(*name) == direction);
+        let direction = direction.map(|(_, direction)| direction);
+        let Some(ends) = ends else {
+            if let Some(direction) = direction {
+                let cause =
+                    format!("expected `crossing` beside it, the line that is crossed {}", way(direction));
+                self.mistake(&span, &section.key(DIRECTION.name), cause);
+            }
+            return Happening::Stays(dwell.map_or(Duration::ZERO, Duration::from_secs_f64));
+        };
+        if dwell.is_some() {
+            let cause = "expected `dwell_s` or `crossing`, not both: a thing stays, or it crosses";
+            self.mistake(&span, &section.key(DWELL_S.name), cause);
+        }
+        let line = Crossing { ends, direction };
+        if let Some(direction) = direction.filter(|_| !line.is_possible()) {
+            let cause = format!("expected another direction: nothing goes {} over this line", way(direction));
+            self.mistake(&span, &section.key(DIRECTION.name), cause);
+        }
+        Happening::Crosses(line)
     }
 
     pub(super) fn groups(&mut self, top: &mut Section<'_, 'i>) -> Groups {

@@ -87,7 +87,11 @@ fn scores(samples: &[Sample], board: &StatusBoard) -> Value {
         if !sample.boxes.is_empty() {
             let seen = |seen: &SeenBox| {
                 let [left, top, right, bottom] = seen.edges.map(short);
-                json!([names.class(seen.class), short(seen.score), left, top, right, bottom])
+                let mut value = json!([names.class(seen.class), short(seen.score), left, top, right, bottom]);
+                if let (Some(track), Some(values)) = (seen.track, value.as_array_mut()) {
+                    values.push(json!(track));
+                }
+                value
             };
             value["boxes"] = sample.boxes.iter().map(seen).collect();
         }

@@ -10,4 +10,6 @@ pub(crate) struct Evidence {
     /// Where the likeliest one is, `[left, top, right, bottom]` as shares of the picture, where the
     /// network says.
     pub(crate) place: Option<[f32; 4]>,
+    /// Which thing that is, where things are followed.
+    pub(crate) track: Option<u32>,
 }

@@ -5,23 +5,31 @@
 //! nothing per frame. Who drives the lines and tells the rest is the stage around it.
 
 mod boxes;
+mod crossing;
 mod decisions;
 mod evidence;
 mod hours;
 mod observation;
 mod panel;
+mod seen;
+mod things;
+mod tracker;
 mod triggers;
 
 use std::time::{Duration, SystemTime};
 
 use jiff::tz::TimeZone;
 
-pub(crate) use self::boxes::{BoxCondition, SeenBox};
+pub(crate) use self::boxes::{BoxCondition, Happening};
+pub(crate) use self::crossing::{Crossing, Direction};
 pub(crate) use self::decisions::{Bars, Decisions, EventKind, Switch, SwitchError, Switches};
 pub(crate) use self::hours::{Hours, Window, local_zone};
 pub(crate) use self::observation::{Finding, Observation};
 pub(crate) use self::panel::Panel;
-pub(crate) use self::triggers::{Change, MAX_FRAMES, Mode, Rule, Standing, Triggers};
+pub(crate) use self::seen::SeenBox;
+use self::tracker::Tracker;
+pub(crate) use self::tracker::Tracking;
+pub(crate) use self::triggers::{Change, Counted, MAX_FRAMES, Mode, Rule, Standing, Triggers};
 
 /// How often hours are looked at again: the wall clock may jump.
 const HOURS_PERIOD: Duration = Duration::from_secs(1);
@@ -56,6 +64,8 @@ pub(crate) struct Rules {
     pub(crate) stale: Duration,
     /// Whether the configuration asks for dry run: the lines stay at their safe levels.
     pub(crate) dry_run: bool,
+    /// How things are followed from frame to frame.
+    pub(crate) tracking: Tracking,
 }
 
 /// Rules with the state that outlives them.
@@ -70,6 +80,8 @@ pub(crate) struct Judge {
     dry_run: bool,
     /// Whether each rule was disarmed by somebody.
     disarmed: Vec<bool>,
+    /// What is followed from frame to frame.
+    tracker: Tracker,
     /// The level of each input; `None` while it is unknown.
     inputs: Vec<Option<bool>>,
     /// What kept each rule from acting when it was last looked at, and when that was.
@@ -85,6 +97,7 @@ impl Judge {
         let names = rules.triggers.rules().iter().map(|rule| &rule.name);
         let mut judge = Self {
             disarmed: names.map(|rule| switches.disarmed.contains(rule)).collect(),
+            tracker: Tracker::new(rules.tracking),
             inputs: vec![None; rules.inputs.len()],
             rules,
             last: None,
@@ -109,12 +122,15 @@ impl Judge {
         }
     }
 
-    /// Judges a frame.
-    pub(crate) fn frame(&mut self, now: Now, observation: &Observation) -> &Decisions {
+    /// Judges a frame, and says of its boxes which things they show.
+    pub(crate) fn frame(&mut self, now: Now, observation: &mut Observation) -> &Decisions {
         self.begin();
         let first = self.last.replace(now.monotonic).is_none();
         if std::mem::take(&mut self.stale) && !first {
             self.decisions.events.push(EventKind::Recovered);
+        }
+        if let Some(boxes) = observation.finding.boxes_mut() {
+            self.tracker.follow(observation.arrival, boxes);
         }
         self.judge(now, Some(&observation.finding));
         self.report();
@@ -134,6 +150,7 @@ impl Judge {
         } else if self.last.is_some_and(overdue) {
             self.stale = true;
             self.rules.triggers.reset();
+            self.tracker.reset();
             self.look(now);
             self.decisions.events.push(EventKind::Stale);
         } else {
@@ -196,6 +213,7 @@ impl Judge {
         self.inputs = rules.inputs.iter().map(level).collect();
         let was_dry = self.is_dry();
         self.rules = rules;
+        self.tracker.set(self.rules.tracking);
         self.make_room();
         self.look(now);
         if self.is_dry() != was_dry {
@@ -248,6 +266,11 @@ impl Judge {
     /// How each rule stands, in their order, and what kept it from acting when it was last looked at.
     pub(crate) fn standings(&self) -> impl Iterator<Item = (Bars, Standing)> {
         self.bars.iter().copied().zip(self.rules.triggers.standings())
+    }
+
+    /// How many things each rule has counted.
+    pub(crate) fn counted(&self) -> impl Iterator<Item = Counted> {
+        self.rules.triggers.counted()
     }
 
     /// What was switched and must outlive a restart.

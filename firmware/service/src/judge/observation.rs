@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::boxes::{BoxCondition, SeenBox};
 use super::evidence::Evidence;
+use super::seen::SeenBox;
 
 /// A frame as the rules see it.
 #[derive(Debug, Clone, PartialEq)]
@@ -29,12 +29,9 @@ pub(crate) enum Finding {
 }
 
 impl Finding {
-    /// What speaks for any of `classes`; `None` if nothing was looked at. A class that the network
-    /// does not know has a score of 0. Boxes count as `condition` says.
-    pub(crate) fn evidence(&self, classes: &[usize], condition: &BoxCondition) -> Option<Evidence> {
-        if let Self::Boxes(_, boxes) = self {
-            return Some(condition.evidence(classes, boxes));
-        }
+    /// What the scores say for any of `classes`; `None` if nothing was looked at. A class that the
+    /// network does not know has a score of 0.
+    pub(crate) fn evidence(&self, classes: &[usize]) -> Option<Evidence> {
         let scores = self.scores()?;
         let score = |class: usize| scores.get(class).copied().unwrap_or(0.0);
         let first = classes.first().copied().unwrap_or(0);
@@ -47,7 +44,7 @@ impl Finding {
             _ if classes.is_empty() => 0.0,
             _ => score(class),
         };
-        Some(Evidence { score: together, class, place: None })
+        Some(Evidence { score: together, class, place: None, track: None })
     }
 
     /// The score of each class; `None` if nothing was looked at.
@@ -66,6 +63,14 @@ impl Finding {
         }
     }
 
+    /// The boxes that were found, to be given their tracks.
+    pub(super) fn boxes_mut(&mut self) -> Option<&mut [SeenBox]> {
+        match self {
+            Self::Boxes(_, boxes) => Some(boxes),
+            _ => None,
+        }
+    }
+
     /// The memory of scores and boxes, to be used again.
     pub(crate) fn into_memory(self) -> (Option<Vec<f32>>, Option<Vec<SeenBox>>) {
         match self {
@@ -80,10 +85,6 @@ impl Finding {
 mod tests {
     use super::*;
 
-    fn any() -> BoxCondition {
-        BoxCondition::default()
-    }
-
     #[test]
     fn evidence_is_the_sum_and_the_likeliest_class() {
         let finding = Finding::Classes(vec![0.125, 0.25, 0.5, 0.5]);
@@ -91,12 +92,12 @@ mod tests {
             [(&[1], 0.25, 1), (&[0, 1], 0.375, 1), (&[1, 2, 3], 1.0, 2), (&[9, 0], 0.125, 0), (&[], 0.0, 0)];
         for (classes, score, class) in table {
             assert_eq!(
-                finding.evidence(classes, &any()),
-                Some(Evidence { score, class, place: None }),
+                finding.evidence(classes),
+                Some(Evidence { score, class, place: None, track: None }),
                 "{classes:?}"
             );
         }
-        assert_eq!(Finding::Unseen.evidence(&[0], &any()), None);
+        assert_eq!(Finding::Unseen.evidence(&[0]), None);
     }
 
     #[test]
@@ -106,8 +107,8 @@ mod tests {
             [(&[1], 0.25, 1), (&[0, 1], 0.75, 0), (&[0, 1, 2], 0.875, 2), (&[], 0.0, 0)];
         for (classes, score, class) in table {
             assert_eq!(
-                finding.evidence(classes, &any()),
-                Some(Evidence { score, class, place: None }),
+                finding.evidence(classes),
+                Some(Evidence { score, class, place: None, track: None }),
                 "{classes:?}"
             );
         }
@@ -119,7 +120,7 @@ mod tests {
         let finding = Finding::Classes(vec![0.1; 10]);
         assert!([0.1_f32; 10].iter().sum::<f32>() > 1.0);
         assert_eq!(
-            finding.evidence(&[0, 1, 2, 3, 4, 5, 6, 7, 8, 9], &any()).map(|evidence| evidence.score),
+            finding.evidence(&[0, 1, 2, 3, 4, 5, 6, 7, 8, 9]).map(|evidence| evidence.score),
             Some(1.0)
         );
     }

@@ -67,7 +67,12 @@ impl Panel {
     }
 
     /// Judges a frame of a camera; one that is not there has none.
-    pub(crate) fn frame(&mut self, now: Now, camera: usize, observation: &Observation) -> Option<&Decisions> {
+    pub(crate) fn frame(
+        &mut self,
+        now: Now,
+        camera: usize,
+        observation: &mut Observation,
+    ) -> Option<&Decisions> {
         self.judges.get_mut(camera)?.frame(now, observation);
         self.done(camera..camera + 1);
         self.judges.get(camera).map(Judge::decisions)

@@ -39,6 +39,7 @@ fn camera(name: &str, lines: &[usize]) -> Rules {
         zone: TimeZone::UTC,
         stale: ms(300),
         dry_run: false,
+        tracking: crate::judge::Tracking::default(),
     }
 }
 
@@ -65,24 +66,24 @@ fn events(panel: &Panel) -> Vec<(usize, EventKind)> {
 fn a_line_is_its_cameras_and_safe_until_all_of_them_give_frames() {
     let mut panel = two();
     assert_eq!((panel.levels(), panel.is_stale()), (&[false, true, false][..], true));
-    panel.frame(at(10), 0, &seen(Some(0)));
+    panel.frame(at(10), 0, &mut seen(Some(0)));
     assert_eq!(panel.levels(), [true, true, false], "the yard has not been seen yet");
     assert!(!panel.is_stale());
-    panel.frame(at(20), 1, &seen(None));
+    panel.frame(at(20), 1, &mut seen(None));
     assert_eq!(panel.levels(), [true, false, false]);
-    panel.frame(at(30), 1, &seen(Some(1)));
+    panel.frame(at(30), 1, &mut seen(Some(1)));
     assert_eq!(panel.levels(), [true, true, false], "one says so");
     assert_eq!(panel.touched(), 1..2);
-    panel.frame(at(40), 1, &seen(None));
+    panel.frame(at(40), 1, &mut seen(None));
     assert_eq!(panel.levels(), [true, false, false]);
 }
 
 #[test]
 fn a_camera_that_is_lost_costs_the_others_lines_nothing() {
     let mut panel = two();
-    panel.frame(at(0), 1, &seen(None));
+    panel.frame(at(0), 1, &mut seen(None));
     for step in 0..20 {
-        panel.frame(at(step * 50), 0, &seen(Some(0)));
+        panel.frame(at(step * 50), 0, &mut seen(Some(0)));
         panel.tick(at(step * 50 + 1));
         // What it shares with the lost one is safe, and what is its own goes on.
         assert_eq!(panel.levels(), [true, step * 50 >= 300, false], "{step}");
@@ -91,7 +92,7 @@ fn a_camera_that_is_lost_costs_the_others_lines_nothing() {
     assert_eq!((stale, panel.is_stale()), (vec![false, true], false));
     assert_eq!(panel.deadline(), Some(ms(950 + 300)), "the lost one waits for nothing");
     // It comes back, and says so of itself alone.
-    panel.frame(at(1000), 1, &seen(None));
+    panel.frame(at(1000), 1, &mut seen(None));
     assert_eq!(events(&panel), [(1, EventKind::Recovered)]);
     assert_eq!(panel.levels(), [true, false, false]);
 }
@@ -100,7 +101,7 @@ fn a_camera_that_is_lost_costs_the_others_lines_nothing() {
 fn dry_run_is_all_cameras_and_arming_is_the_ones_that_has_the_rule() {
     let mut panel = two();
     for camera in 0..2 {
-        panel.frame(at(0), camera, &seen(Some(1)));
+        panel.frame(at(0), camera, &mut seen(Some(1)));
     }
     assert_eq!(panel.levels(), [false, true, false]);
     let disarm = |name: &str| Switch::Rule { name: name.into(), armed: false };
@@ -119,7 +120,7 @@ fn dry_run_is_all_cameras_and_arming_is_the_ones_that_has_the_rule() {
 fn cameras_come_and_go_and_those_that_stay_keep_their_state() {
     let mut panel = two();
     for camera in 0..2 {
-        panel.frame(at(0), camera, &seen(Some(camera)));
+        panel.frame(at(0), camera, &mut seen(Some(camera)));
     }
     panel.switch(at(1), &Switch::Rule { name: "yard 1".into(), armed: false }).unwrap();
     assert_eq!(panel.levels(), [true, false, false]);
@@ -133,7 +134,7 @@ fn cameras_come_and_go_and_those_that_stay_keep_their_state() {
     assert_eq!(panel.levels(), [true, false, false]);
     let stale: Vec<bool> = panel.judges().iter().map(Judge::is_stale).collect();
     assert_eq!(stale, [false, true, false]);
-    panel.frame(at(20), 1, &seen(Some(2)));
+    panel.frame(at(20), 1, &mut seen(Some(2)));
     assert_eq!(panel.levels(), [true, false, true]);
     // The gate goes, and somebody else has a rule that was disarmed.
     panel.replace(at(30), vec![(Some(2), camera("porch", &[0])), (None, camera("yard", &[1]))]);
@@ -143,5 +144,5 @@ fn cameras_come_and_go_and_those_that_stay_keep_their_state() {
 
 #[test]
 fn a_frame_of_a_camera_that_is_not_there_decides_nothing() {
-    assert!(two().frame(at(0), 2, &seen(None)).is_none());
+    assert!(two().frame(at(0), 2, &mut seen(None)).is_none());
 }

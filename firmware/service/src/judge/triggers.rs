@@ -15,6 +15,7 @@ use heapless::Deque;
 use super::boxes::BoxCondition;
 use super::hours::Hours;
 use super::observation::Finding;
+use super::things::Things;
 
 /// Longest history of a rule, in frames.
 pub(crate) const MAX_FRAMES: usize = 64;
@@ -73,6 +74,8 @@ pub(crate) struct Change {
     /// The likeliest box of its classes in the latest frame, `[left, top, right, bottom]` as shares of
     /// the picture.
     pub(crate) place: Option<[f32; 4]>,
+    /// The number of the thing that it shows, where things are followed.
+    pub(crate) track: Option<u32>,
 }
 
 /// What a rule knows of the last frames, to be shown.
@@ -90,6 +93,15 @@ pub(crate) struct Standing {
     pub(crate) ready_at: Duration,
 }
 
+/// How many things of a class a rule has counted since the service began.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Counted {
+    /// Index of the rule.
+    pub(crate) rule: usize,
+    pub(crate) class: usize,
+    pub(crate) count: u64,
+}
+
 #[derive(Debug, Clone, Default)]
 struct State {
     disarmed: bool,
@@ -101,11 +113,20 @@ struct State {
     class: usize,
     score: f32,
     place: Option<[f32; 4]>,
+    track: Option<u32>,
+    things: Things,
 }
 
 impl State {
     fn change(&self, rule: usize, active: bool) -> Change {
-        Change { rule, active, class: self.class, score: self.score, place: self.place }
+        Change { rule, active, class: self.class, score: self.score, place: self.place, track: self.track }
+    }
+
+    /// Forgets all but what was counted. It may act again from `ready_at` on.
+    fn begin_anew(&mut self, ready_at: Duration, disarmed: bool) {
+        let mut things = std::mem::take(&mut self.things);
+        things.reset();
+        *self = Self { disarmed, ready_at, things, ..Self::default() };
     }
 
     fn hits(&self) -> usize {
@@ -152,7 +173,7 @@ impl Triggers {
     /// Forgets everything, as if just started, but for running cooldowns.
     pub(crate) fn reset(&mut self) {
         for state in &mut self.states {
-            *state = State { ready_at: state.ready_at, disarmed: state.disarmed, ..State::default() };
+            state.begin_anew(state.ready_at, state.disarmed);
         }
     }
 
@@ -172,7 +193,7 @@ impl Triggers {
                     report(state.change(index, false));
                 }
                 let ready_at = if was_active { now + rule.cooldown } else { state.ready_at };
-                *state = State { ready_at, ..State::default() };
+                state.begin_anew(ready_at, true);
             }
             state.disarmed = disarmed;
         }
@@ -181,8 +202,15 @@ impl Triggers {
     /// Takes what a frame shows and reports what changed.
     pub(crate) fn frame(&mut self, now: Duration, finding: &Finding, report: impl FnMut(Change)) {
         for (rule, state) in self.rules.iter().zip(&mut self.states).filter(|(_, state)| !state.disarmed) {
-            let Some(evidence) = finding.evidence(&rule.classes, &rule.boxes) else { continue };
-            (state.score, state.class, state.place) = (evidence.score, evidence.class, evidence.place);
+            let evidence = match finding {
+                Finding::Boxes(_, boxes) => {
+                    Some(state.things.look(now, &rule.classes, &rule.boxes, rule.threshold, boxes))
+                }
+                _ => finding.evidence(&rule.classes),
+            };
+            let Some(evidence) = evidence else { continue };
+            (state.score, state.class) = (evidence.score, evidence.class);
+            (state.place, state.track) = (evidence.place, evidence.track);
             while state.history.len() >= rule.frames.clamp(1, MAX_FRAMES) {
                 state.history.pop_front();
             }
@@ -229,6 +257,14 @@ impl Triggers {
             score: (!state.history.is_empty()).then_some(state.score),
             hits: state.hits(),
             ready_at: state.ready_at,
+        })
+    }
+
+    /// How many things each rule has counted, of the classes of which there were some.
+    pub(crate) fn counted(&self) -> impl Iterator<Item = Counted> {
+        self.rules.iter().zip(&self.states).enumerate().flat_map(|(index, (rule, state))| {
+            let counts = rule.classes.iter().zip(state.things.counts()).filter(|(_, count)| **count > 0);
+            counts.map(move |(&class, &count)| Counted { rule: index, class, count })
         })
     }
 
@@ -368,14 +404,22 @@ mod tests {
         let mut changes = vec![];
         triggers.frame(ms(0), &classes([0.1, 0.25, 0.5]), |change| changes.push(change));
         triggers.frame(ms(0), &classes([0.1, 0.25, 0.5]), |change| changes.push(change));
-        assert_eq!(changes, [Change { rule: 0, active: true, class: 2, score: 0.75, place: None }]);
+        assert_eq!(
+            changes,
+            [Change { rule: 0, active: true, class: 2, score: 0.75, place: None, track: None }]
+        );
     }
 
     #[test]
     fn boxes_are_counted_and_a_change_says_where_the_likeliest_is() {
         use crate::judge::SeenBox;
 
-        let seen = |score: f32, left: f32| SeenBox { class: 1, score, edges: [left, 0.0, left + 0.25, 0.5] };
+        let seen = |score: f32, left: f32| SeenBox {
+            class: 1,
+            score,
+            edges: [left, 0.0, left + 0.25, 0.5],
+            track: None,
+        };
         let boxes = BoxCondition { count: 2, ..BoxCondition::default() };
         let mut triggers = Triggers::new(vec![Rule { boxes, ..rule() }]);
         let mut changes = vec![];
@@ -388,7 +432,7 @@ mod tests {
         frame(&[seen(0.9, 0.5), seen(0.6, 0.0)]);
         frame(&[]);
         let place = Some([0.5, 0.0, 0.75, 0.5]);
-        let begun = Change { rule: 0, active: true, class: 1, score: 0.6, place };
+        let begun = Change { rule: 0, active: true, class: 1, score: 0.6, place, track: None };
         let over = Change { active: false, score: 0.0, place: None, ..begun };
         assert_eq!(changes, [begun, over]);
     }

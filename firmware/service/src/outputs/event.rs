@@ -53,6 +53,9 @@ impl Event {
                 if let Some(place) = change.place {
                     value["box"] = json!(place);
                 }
+                if let Some(track) = change.track {
+                    value["track"] = json!(track);
+                }
                 value["latency_ms"] = json!(self.latency.as_secs_f64() * 1e3);
                 if self.dry_run {
                     value["dry_run"] = json!(true);

@@ -193,7 +193,7 @@ impl Output for Mqtt {
         let names: Vec<&SharedNames> = judged.iter().map(|judged| &judged.names).collect();
         let levels = reach.board.lines.levels();
         let levels = levels.iter().map(|(name, level)| (name.as_str(), *level));
-        self.look(&names, judged.iter().flat_map(|judged| judged.active()), levels)
+        self.look(&names, judged.iter().flat_map(|judged| judged.active().zip(judged.totals())), levels)
     }
 
     fn close(&self, deadline: Instant) {
@@ -253,11 +253,11 @@ impl Mqtt {
     fn look<'a>(
         &self,
         names: &[&SharedNames],
-        active: impl Iterator<Item = bool>,
+        rules: impl Iterator<Item = (bool, u64)>,
         levels: impl Iterator<Item = (&'a str, Option<bool>)>,
     ) -> Option<Instant> {
         let mut states = lock(&self.states);
-        states.look(&self.settings, names, active, levels);
+        states.look(&self.settings, names, rules, levels);
         if !self.is_connected() {
             return None;
         }
@@ -472,7 +472,8 @@ fn keep_events(connection: &mut Connection, link: &Link, telemetry: &Telemetry) 
 struct States {
     /// Of each camera.
     names: Vec<SharedNames>,
-    rules: Vec<bool>,
+    /// Whether each rule is active, and how many things it has counted.
+    rules: Vec<(bool, u64)>,
     lines: Vec<(String, Option<bool>)>,
     /// Retained messages by topic.
     wanted: BTreeMap<String, Vec<u8>>,
@@ -489,17 +490,17 @@ impl States {
         &mut self,
         settings: &Settings,
         names: &[&SharedNames],
-        active: impl Iterator<Item = bool>,
+        rules: impl Iterator<Item = (bool, u64)>,
         levels: impl Iterator<Item = (&'a str, Option<bool>)>,
     ) {
         let is_same = |(known, new): (&SharedNames, &&SharedNames)| Arc::ptr_eq(known, new);
         let mut changed = self.names.len() != names.len() || !self.names.iter().zip(names).all(is_same);
         if changed {
             self.names = names.iter().copied().cloned().collect();
-            self.rules = vec![false; names.iter().map(|names| names.rules.len()).sum()];
+            self.rules = vec![(false, 0); names.iter().map(|names| names.rules.len()).sum()];
         }
-        for (known, active) in self.rules.iter_mut().zip(active) {
-            changed |= std::mem::replace(known, active) != active;
+        for (known, state) in self.rules.iter_mut().zip(rules) {
+            changed |= std::mem::replace(known, state) != state;
         }
         let mut count = 0;
         for (name, level) in levels {
@@ -551,16 +552,16 @@ impl States {
 fn wanted(
     settings: &Settings,
     names: &[SharedNames],
-    rules: &[bool],
+    rules: &[(bool, u64)],
     lines: &[(String, Option<bool>)],
 ) -> BTreeMap<String, Vec<u8>> {
     let config = &settings.config;
     let mut messages = BTreeMap::from([(settings.availability(), b"online".to_vec())]);
     let model = names.first().map_or("", |names| names.model.as_str());
     let facts = names.iter().flat_map(|names| &names.rules);
-    let rules = facts.zip(rules).map(|(rule, active)| ("rule", &rule.name, Some(*active)));
-    let lines = lines.iter().map(|(name, level)| ("line", name, *level));
-    for (kind, name, state) in rules.chain(lines) {
+    let rules = facts.zip(rules).map(|(rule, (active, count))| ("rule", &rule.name, Some(*active), *count));
+    let lines = lines.iter().map(|(name, level)| ("line", name, *level, 0));
+    for (kind, name, state, count) in rules.chain(lines) {
         let mut level = plain(name);
         while messages.contains_key(&format!("{}/{kind}/{level}", config.topic)) {
             level.push('_');
@@ -568,11 +569,12 @@ fn wanted(
         let topic = format!("{}/{kind}/{level}", config.topic);
         // Home Assistant takes `None` for unknown.
         let payload = state.map_or("None", |state| if state { "ON" } else { "OFF" });
-        if let Some(prefix) = &config.discovery {
-            let identifier = format!("{}_{kind}_{level}", config.client_id);
-            let sensor = json!({
-                "name": format!("{kind} {name}"),
-                "unique_id": identifier,
+        let told = |component: &str, what: &str, topic: &str, more: serde_json::Value| {
+            let prefix = config.discovery.as_ref()?;
+            let identifier = format!("{kind}_{level}{}", what.replace(' ', "_"));
+            let mut sensor = json!({
+                "name": format!("{kind} {name}{what}"),
+                "unique_id": format!("{}_{identifier}", config.client_id),
                 "state_topic": topic,
                 "availability_topic": settings.availability(),
                 "device": {
@@ -583,10 +585,21 @@ fn wanted(
                     "sw_version": env!("CARGO_PKG_VERSION"),
                 },
             });
-            let discovery = format!("{prefix}/binary_sensor/{}/{kind}_{level}/config", config.client_id);
-            messages.insert(discovery, sensor.to_string().into_bytes());
+            if let (Some(sensor), serde_json::Value::Object(more)) = (sensor.as_object_mut(), more) {
+                sensor.extend(more);
+            }
+            let discovery = format!("{prefix}/{component}/{}/{identifier}/config", config.client_id);
+            Some((discovery, sensor.to_string().into_bytes()))
+        };
+        let mut own: Vec<_> = told("binary_sensor", "", &topic, json!({})).into_iter().collect();
+        // Only rules over boxes count things.
+        if count > 0 {
+            let counter = format!("{topic}/counted");
+            own.extend(told("sensor", " counted", &counter, json!({ "state_class": "total_increasing" })));
+            own.push((counter, count.to_string().into_bytes()));
         }
-        messages.insert(topic, payload.into());
+        own.push((topic, payload.into()));
+        messages.extend(own);
     }
     messages
 }
@@ -690,7 +703,7 @@ mod tests {
         let (settings, names) = (settings(None), names(&["cat", "dog"]));
         let mut states = States::default();
         let lamp = |level| [("lamp", level)].into_iter();
-        states.look(&settings, &[&names], [false; 2].into_iter(), lamp(None));
+        states.look(&settings, &[&names], [(false, 0); 2].into_iter(), lamp(None));
         let all = [
             ("r/availability", "online"),
             ("r/line/lamp", "None"),
@@ -701,9 +714,9 @@ mod tests {
         assert_eq!(pairs(&told(&mut states, 1, 3)), all[..3]);
         assert_eq!(pairs(&told(&mut states, 1, 3)), all[3..]);
         assert!(told(&mut states, 1, 9).is_empty());
-        states.look(&settings, &[&names], [false, true].into_iter(), lamp(Some(true)));
+        states.look(&settings, &[&names], [(false, 0), (true, 0)].into_iter(), lamp(Some(true)));
         assert_eq!(pairs(&told(&mut states, 1, 9)), [("r/line/lamp", "ON"), ("r/rule/dog", "ON")]);
-        states.look(&settings, &[&names], [false, true].into_iter(), lamp(Some(true)));
+        states.look(&settings, &[&names], [(false, 0), (true, 0)].into_iter(), lamp(Some(true)));
         assert!(told(&mut states, 1, 9).is_empty());
         assert_eq!(told(&mut states, 2, 9).len(), 4);
     }
@@ -712,7 +725,12 @@ mod tests {
     fn what_a_reload_removes_is_deleted_even_after_a_loss() {
         let settings = settings(Some("ha"));
         let mut states = States::default();
-        states.look(&settings, &[&names(&["cat"])], [false].into_iter(), [("lamp", Some(false))].into_iter());
+        states.look(
+            &settings,
+            &[&names(&["cat"])],
+            [(false, 0)].into_iter(),
+            [("lamp", Some(false))].into_iter(),
+        );
         let messages = told(&mut states, 1, 9);
         assert_eq!(messages.len(), 5);
         let config: serde_json::Value = serde_json::from_str(&messages[1].1).unwrap();
@@ -730,10 +748,29 @@ mod tests {
     }
 
     #[test]
+    fn what_a_rule_has_counted_is_told_once_there_is_something() {
+        let (settings, names) = (settings(Some("ha")), names(&["gate"]));
+        let mut states = States::default();
+        let mut look = |count: u64| {
+            states.look(&settings, &[&names], [(false, count)].into_iter(), [].into_iter());
+            told(&mut states, 1, 9)
+        };
+        let topics: Vec<String> = look(0).into_iter().map(|(topic, _)| topic).collect();
+        assert_eq!(topics, ["ha/binary_sensor/id/rule_gate/config", "r/availability", "r/rule/gate"]);
+        let messages = look(3);
+        let config: serde_json::Value = serde_json::from_str(&messages[0].1).unwrap();
+        assert_eq!(messages[0].0, "ha/sensor/id/rule_gate_counted/config");
+        assert_eq!(config["state_topic"], "r/rule/gate/counted");
+        assert_eq!(config["state_class"], "total_increasing");
+        assert_eq!(pairs(&messages[1..]), [("r/rule/gate/counted", "3")]);
+        assert_eq!(pairs(&look(4)), [("r/rule/gate/counted", "4")]);
+    }
+
+    #[test]
     fn names_that_look_alike_in_a_topic_stay_apart() {
         let mut states = States::default();
         let names = names(&["a/b", "a b", "a+#"]);
-        states.look(&settings(None), &[&names], [false; 3].into_iter(), [].into_iter());
+        states.look(&settings(None), &[&names], [(false, 0); 3].into_iter(), [].into_iter());
         let messages = told(&mut states, 1, 9);
         let topics: Vec<&str> = messages.iter().map(|(topic, _)| topic.as_str()).collect();
         assert_eq!(topics, ["r/availability", "r/rule/a__", "r/rule/a_b", "r/rule/a_b_"]);
@@ -746,7 +783,7 @@ mod tests {
         for index in 0..EVENTS + 10 {
             mqtt.write(&format!("{index}\n").into());
         }
-        mqtt.look(&[&names(&["cat"])], [false].into_iter(), [].into_iter());
+        mqtt.look(&[&names(&["cat"])], [(false, 0)].into_iter(), [].into_iter());
         assert_eq!(telemetry.mqtt_dropped.count(), 10);
         assert_eq!(&**lock(&mqtt.link.events).front().unwrap(), "10\n");
         let link = mqtt.link.clone();

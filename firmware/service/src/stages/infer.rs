@@ -16,9 +16,7 @@ use super::network::Network;
 use super::turns::Turns;
 use super::viewpoint::{Memory, Viewpoint, names};
 use crate::config::Config;
-use crate::judge::{
-    BoxCondition, Finding, LineFacts, Observation, Rule, Rules, SeenBox, Triggers, local_zone,
-};
+use crate::judge::{Finding, LineFacts, Observation, Rule, Rules, SeenBox, Triggers, local_zone};
 use crate::lines::{InputList, LineList};
 use crate::names::{Prefix, SharedNames};
 use crate::notify::Notify;
@@ -98,10 +96,12 @@ impl Program {
 /// Conditions on boxes where the network finds none.
 pub(super) fn checked(path: &Path, model: &Model, rules: Vec<Vec<Rule>>) -> Result<Vec<Vec<Rule>>> {
     let finds_boxes = matches!(model.head(), Head::Boxes(_));
-    let wants_boxes = |rule: &&Rule| !finds_boxes && rule.boxes != BoxCondition::default();
+    let wants_boxes =
+        |rule: &&Rule| !finds_boxes && (rule.boxes.is_of_boxes() || !rule.boxes.zone.is_empty());
     if let Some(rule) = rules.iter().flatten().find(wants_boxes) {
         bail!(
-            "{}: rule `{}` has `zone`, `least_size` or `count`, which are for networks that find boxes; {} does not",
+            "{}: rule `{}` has `zone`, `least_size`, `count`, `dwell_s` or `crossing`, which are for networks that \
+             find boxes; {} does not",
             path.display(),
             rule.name,
             model.file()
@@ -121,6 +121,7 @@ fn judged_rules(config: &Config, stale: Duration, rules: Vec<Rule>) -> Rules {
         zone,
         stale,
         dry_run: config.dry_run,
+        tracking: config.tracking,
     }
 }
 

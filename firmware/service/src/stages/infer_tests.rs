@@ -318,14 +318,20 @@ fn boxes_are_judged_by_their_place_size_and_number() {
         allocation_counter::measure(|| (0..20).for_each(|_| frame(&mut jig, true)))
     });
     assert_eq!(counted.count_total, 0);
+    let boxes = &jig.engine.viewpoints[0].memory.boxes;
+    assert!(boxes.iter().any(|seen| seen.track == Some(1)), "{boxes:?}");
+    let judged = jig.camera().judged();
+    let things: Vec<u64> = (0..6).map(|rule| judged.counted(rule).map(|(_, count)| count).sum()).collect();
+    // Those on the left and of any size are followed, and there are none elsewhere or as large as that.
+    assert!(things[0] > 0 && things[1] == 0 && things[3] > 0 && things[4] == 0, "{things:?}");
+    assert_eq!(judged.totals().collect::<Vec<_>>(), things);
     // A classifier finds no boxes to count.
     model(folder.path());
     let path = folder.path().join("c.toml");
     let config = Config::load(&path).unwrap();
     let link = |_: usize, _: &SharedNames| -> Arc<CameraLink> { unreachable!("refused before") };
     let error = Program::load(&path, &config, link).map(|_| ()).unwrap_err().to_string();
-    let expected =
-        "c.toml: rule `left` has `zone`, `least_size` or `count`, which are for networks that find boxes;";
+    let expected = "c.toml: rule `left` has `zone`, `least_size`, `count`, `dwell_s` or `crossing`, which are for networks that find boxes;";
     assert!(error.contains(expected), "{error}");
 }
 

@@ -76,6 +76,8 @@ impl Desk {
         let Some(shown) = Arc::get_mut(&mut judged) else { return };
         shown.rules.clear();
         shown.rules.extend(judge.standings());
+        shown.counted.clear();
+        shown.counted.extend(judge.counted());
         shown.names.clone_from(&self.names);
         shown.stale = judge.is_stale();
         shown.dry_run = judge.is_dry();

@@ -93,6 +93,7 @@ fn new_rules_of(lines: &Lines, camera: Option<&str>, names: &[&str], mode: Mode)
         pulse_ms: None,
         armed_by: None,
         lines: vec![(*name).to_owned()],
+        place: None,
     };
     let rules = Rules {
         triggers: Triggers::new(names.iter().enumerate().map(rule).collect()),
@@ -101,6 +102,7 @@ fn new_rules_of(lines: &Lines, camera: Option<&str>, names: &[&str], mode: Mode)
         zone: TimeZone::UTC,
         stale: ms(300),
         dry_run: false,
+        tracking: crate::judge::Tracking::default(),
     };
     let lines = lines.prepare(&names.iter().map(|name| line(name)).collect::<Vec<_>>()).unwrap();
     let names = Arc::new(Names {

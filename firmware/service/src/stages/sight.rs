@@ -124,7 +124,7 @@ impl Sight {
     pub(super) fn seen(&self, found: &Detection) -> SeenBox {
         let Bounds { left, top, right, bottom } = found.bounds;
         let Some(placement) = &self.placement else {
-            return SeenBox { class: found.class, score: found.score, edges: [0.0; 4] };
+            return SeenBox { class: found.class, score: found.score, edges: [0.0; 4], track: None };
         };
         let [height, width] = placement.size();
         let [[y0, x0], [y1, x1]] = [[top, left], [bottom, right]].map(|place| placement.in_image(place));
@@ -138,7 +138,7 @@ impl Sight {
             share(x0.max(x1), width, left, part),
             share(y0.max(y1), height, top, rows),
         ];
-        SeenBox { class: found.class, score: found.score, edges }
+        SeenBox { class: found.class, score: found.score, edges, track: None }
     }
 
     /// It was classified, and that took so long.

@@ -6,14 +6,14 @@ use std::time::{Duration, Instant};
 use resight_imaging::{Fit, ImagingError, Region, Rotation};
 use resight_model_file::Labels;
 use resight_runtime::Model;
-use resight_status::{RegionView, RuleFacts, View};
+use resight_status::{RegionView, RuleFacts, RulePlace, View};
 
 use super::capture::CameraLink;
 use super::sight::Sight;
 use crate::camera::Wanted;
 use crate::config::{Config, RegionConfig, ViewpointConfig};
 use crate::frame::Frame;
-use crate::judge::{Mode, Rule, SeenBox};
+use crate::judge::{BoxCondition, Happening, Mode, Rule, SeenBox};
 use crate::lines::InputList;
 use crate::names::{Names, SharedNames};
 use crate::pace::Pace;
@@ -160,7 +160,28 @@ fn facts(config: &Config, labels: &Labels, rule: &Rule) -> RuleFacts {
         pulse_ms,
         armed_by: rule.armed_by.map(|input| config.inputs[input].name.clone()),
         lines: rule.lines.iter().map(|line| config.lines[*line].name.clone()).collect(),
+        place: place(&rule.boxes),
     }
+}
+
+/// Where a rule looks; `None` where that is everywhere.
+fn place(condition: &BoxCondition) -> Option<RulePlace> {
+    let crossing = match condition.happening {
+        Happening::Crosses(line) => Some(line),
+        Happening::Stays(_) => None,
+    };
+    let place = RulePlace {
+        zone: condition.zone.clone(),
+        crossing: crossing.map(|line| line.ends),
+        direction: crossing.and_then(|line| line.direction).map(|direction| direction.name().to_owned()),
+        dwell_s: match condition.happening {
+            Happening::Stays(least) if !least.is_zero() => Some(least.as_secs_f64()),
+            _ => None,
+        },
+        count: (condition.count > 1).then_some(condition.count),
+        least_size: (condition.least_size > 0.0).then_some(condition.least_size),
+    };
+    (place != RulePlace::default()).then_some(place)
 }
 
 /// Which part of a frame the network sees.

@@ -9,7 +9,7 @@ use resight_status::{
     Times,
 };
 
-use crate::judge::{Bars, Standing};
+use crate::judge::{Bars, Counted, Standing};
 use crate::names::{Names, SharedNames};
 use crate::picture::FrameTap;
 use crate::sync::lock;
@@ -20,6 +20,8 @@ use crate::telemetry::{self, CameraTelemetry};
 pub(crate) struct Judged {
     pub(crate) names: SharedNames,
     pub(crate) rules: Vec<(Bars, Standing)>,
+    /// How many things rules have counted, in the order of the rules.
+    pub(crate) counted: Vec<Counted>,
     pub(crate) stale: bool,
     /// Whether lines stay at their safe levels, whatever the rules say.
     pub(crate) dry_run: bool,
@@ -30,12 +32,31 @@ pub(crate) struct Judged {
 impl Judged {
     /// Before anything was judged.
     pub(crate) fn nothing_yet(names: &SharedNames) -> Self {
-        Self { names: names.clone(), rules: vec![], stale: true, dry_run: false, dry_run_configured: false }
+        Self {
+            names: names.clone(),
+            rules: vec![],
+            counted: vec![],
+            stale: true,
+            dry_run: false,
+            dry_run_configured: false,
+        }
     }
 
     /// Whether each rule is active, in their order.
     pub(crate) fn active(&self) -> impl Iterator<Item = bool> {
         self.rules.iter().map(|(_, standing)| standing.active)
+    }
+
+    /// How many things a rule has counted, by the names of their classes.
+    pub(crate) fn counted(&self, rule: usize) -> impl Iterator<Item = (String, u64)> {
+        let of_rule = self.counted.iter().filter(move |counted| counted.rule == rule);
+        of_rule.map(|counted| (self.names.class(counted.class), counted.count))
+    }
+
+    /// How many things each rule has counted in all.
+    pub(crate) fn totals(&self) -> impl Iterator<Item = u64> {
+        let of = |rule: usize| self.counted.iter().filter(move |counted| counted.rule == rule);
+        (0..self.rules.len()).map(move |rule| of(rule).map(|counted| counted.count).sum())
     }
 
     fn waits_for(&self, bars: Bars, standing: Standing, now: Duration) -> Vec<String> {
@@ -57,8 +78,8 @@ impl Judged {
 
     /// Each rule, `now` since the start of the service.
     pub(super) fn rules(&self, now: Duration) -> impl Iterator<Item = RuleStatus> {
-        let rules = self.names.rules.iter().zip(&self.rules);
-        rules.map(move |(facts, (bars, standing))| RuleStatus {
+        let rules = self.names.rules.iter().zip(&self.rules).enumerate();
+        rules.map(move |(index, (facts, (bars, standing)))| RuleStatus {
             facts: facts.clone(),
             camera: self.names.camera.clone(),
             armed: !bars.any(),
@@ -66,6 +87,7 @@ impl Judged {
             active: standing.active,
             waits_for: self.waits_for(*bars, *standing, now),
             ready_at_ms: standing.ready_at.as_millis() as u64,
+            counted: self.counted(index).collect(),
         })
     }
 }

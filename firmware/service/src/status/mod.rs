@@ -174,6 +174,7 @@ impl StatusBoard {
             standing.active
         });
         text.rules("resight_rule_armed", "Whether a rule may act.", &judged, |bars, _| !bars.any());
+        text.counted(&judged);
         let inputs = self.inputs();
         let levels = inputs.iter().map(|input| (input.name(), known(input.level())));
         text.each("resight_input_active", INPUT_HELP, "gauge", "input", levels);
@@ -261,6 +262,7 @@ fn counts_of(registry: &Registry<'_>, camera: usize) -> Map<String, Value> {
     counters.chain(gauges).collect()
 }
 
+const COUNTED_HELP: &str = "Things that a rule has counted, of a network that finds boxes.";
 const LINE_HELP: &str = "Whether a line is active; NaN after a failed write.";
 const INPUT_HELP: &str = "Whether an input is active; NaN while it is taken away.";
 const ERRORS_HELP: &str = "Times that an input was lost or could not be opened again.";
@@ -302,6 +304,27 @@ impl Exposition {
         self.head(name, help, kind);
         for (of, value) in values {
             self.value(name, &[(label, Some(of))], &value);
+        }
+    }
+
+    /// What rules have counted, by class; nothing where none has.
+    fn counted(&mut self, judged: &[Arc<Judged>]) {
+        if judged.iter().all(|judged| judged.counted.is_empty()) {
+            return;
+        }
+        let name = "resight_rule_counted_total";
+        self.head(name, COUNTED_HELP, "counter");
+        for judged in judged {
+            for (index, facts) in judged.names.rules.iter().enumerate() {
+                for (class, count) in judged.counted(index) {
+                    let labels = [
+                        ("camera", judged.names.camera.as_deref()),
+                        ("rule", Some(facts.name.as_str())),
+                        ("class", Some(class.as_str())),
+                    ];
+                    self.value(name, &labels, &count);
+                }
+            }
         }
     }
 
