@@ -1,5 +1,6 @@
 //! One interface for f32 networks run by tract and int8 networks run by our kernels.
 
+use std::ffi::OsStr;
 use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
@@ -34,9 +35,10 @@ fn one_thread(model: &Model, target: &Target) -> Result<Classifier> {
     Ok(Classifier::new(model, target, settings)?)
 }
 
-/// Whether a file is an f32 network, by its name.
+/// Whether a file is a network that is read as ONNX, by its name: `.onnx` or `.tflite`.
 pub fn is_onnx(path: &Path) -> bool {
-    path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("onnx"))
+    let is_one = |extension: &OsStr| ["onnx", "tflite"].iter().any(|one| extension.eq_ignore_ascii_case(one));
+    path.extension().is_some_and(is_one)
 }
 
 impl AnyModel {

@@ -186,7 +186,16 @@ impl Side {
         let (imported, quantisation) = import_any(path, size)?;
         let named = || path.display().to_string();
         let own = || preprocess::find(&imported, path)?.preprocessing(&imported).with_context(named);
-        let preprocessing = preprocessing.cloned().map_or_else(own, Ok)?;
+        let mut preprocessing = preprocessing.cloned().map_or_else(own, Ok)?;
+        // An export takes what the network took that its model was made from, and makes grey levels of it.
+        let channels = preprocessing.channels.count();
+        if !imported.preparation.rounds_nothing(&preprocessing.normalisation()[..channels]) {
+            let prepared = imported.preparation.of(&preprocessing.normalisation()[..channels]);
+            for (channel, [mean, deviation]) in prepared.into_iter().enumerate() {
+                preprocessing.mean[channel] = mean;
+                preprocessing.standard_deviation[channel] = deviation;
+            }
+        }
         let graph = observable(&imported, quantisation.as_ref(), &preprocessing)?;
         let tensors: Vec<String> = graph.nodes.iter().map(|node| node.tensor.clone()).collect();
         let reference = Reference::new(&imported, &tensors)?;

@@ -16,6 +16,7 @@ pub mod images;
 pub mod import;
 pub mod label_files;
 pub mod masks;
+mod onnx;
 pub mod page;
 pub mod paired;
 pub mod predict;

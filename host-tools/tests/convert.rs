@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use resight::comparison::compare;
 use resight::convert::convert;
 use resight::export::{Format, export, write};
-use resight::import::{import_proto, import_quantised_proto};
+use resight::import::{Wanted, import_proto, import_quantised, import_quantised_proto};
+use resight::preprocess::Convention;
 use resight::reference::Reference;
 use resight::save::save_converted;
 use resight::synth::{Architecture, synth};
@@ -678,6 +679,50 @@ fn an_exported_network_comes_back_with_the_same_bits() {
     let names: HashSet<&str> = graph.node.iter().map(|node| node.name.as_str()).collect();
     assert_eq!(names.len(), graph.node.len());
     assert_eq!(converted(exported, &pictures), converted(proto, &pictures));
+}
+
+/// A model that was quantised here and its export, on pictures of noise.
+fn quantised_here(folder: &Path) -> (PathBuf, PathBuf, Model, Vec<PathBuf>) {
+    let (file, onnx) = (folder.join("here.resight.tar"), folder.join("here.onnx"));
+    std::fs::write(&file, resight_fixtures::TINY_MODEL).unwrap();
+    let model = Model::load(&file).unwrap();
+    write(&export(&model, Format::Qdq).unwrap(), &onnx).unwrap();
+    let [height, width] = model.preprocessing().crop;
+    let picture = |seed: u64| {
+        let count = (height * width * 3) as usize;
+        let noise = Random::new(seed).reals(count);
+        let bytes = noise.iter().map(|value| ((value + 1.0) * 127.5) as u8).collect();
+        let picture = folder.join(format!("noise{seed}.png"));
+        RgbImage::from_raw(width, height, bytes).unwrap().save(&picture).unwrap();
+        picture
+    };
+    (file, onnx, model, (1..=20).map(picture).collect())
+}
+
+#[test]
+fn a_network_quantised_here_is_exported_and_comes_back_with_the_same_classes() {
+    let folder = tempfile::tempdir().unwrap();
+    let (file, onnx, model, pictures) = quantised_here(folder.path());
+    let target = Target::of_this_machine().unwrap();
+    // The export by ONNX's definition, its picture rounded to grey levels and padded with the mean.
+    let exported = compare(&file, &onnx, &pictures, &target, &|_, _, _| ()).unwrap();
+    assert_eq!(exported.agreement, 100.0);
+    assert!(exported.sqnr_db > 50.0, "{exported:?}");
+    let (imported, quantisation) = import_quantised(&onnx, &Wanted::default()).unwrap();
+    let preprocessing = Convention::imagenet().preprocessing(&imported).unwrap();
+    let converted = convert(&imported, &quantisation, &preprocessing).unwrap();
+    let back = folder.path().join("back.resight.tar");
+    save_converted(&back, &onnx, model.labels(), &preprocessing, &converted).unwrap();
+    let returned = compare(&file, &back, &pictures, &target, &|_, _, _| ()).unwrap();
+    assert_eq!(returned.agreement, 100.0);
+    assert!(returned.sqnr_db > 60.0, "{returned:?}");
+    // Its picture is of grey levels with its own normalisation alone.
+    let other = Convention::tf().preprocessing(&imported).unwrap();
+    let refused = convert(&imported, &quantisation, &other).unwrap_err().to_string();
+    assert!(
+        refused.contains("it is rounded to whole grey levels, which it is not with this normalisation"),
+        "{refused}"
+    );
 }
 
 #[test]

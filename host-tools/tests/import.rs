@@ -1907,7 +1907,12 @@ fn damaged_graphs_are_refused() {
     let mut inputs = tiny();
     let again = graph(&mut inputs).input[0].clone();
     graph(&mut inputs).input.push(tract_onnx::pb::ValueInfoProto { name: "second".into(), ..again });
-    file_refused(inputs.clone(), "2 inputs");
+    // What nothing needs is no input.
+    assert!(read(inputs.clone()).is_ok());
+    let mut both = inputs.clone();
+    graph(&mut both).node.push(node("Add", "image", &["input", "second"], vec![]));
+    graph(&mut both).node[0].input[0] = "image_out".into();
+    file_refused(both, "2 inputs");
     graph(&mut inputs).input.clear();
     file_refused(inputs, "0 inputs");
     let mut untyped = tiny();
@@ -1955,7 +1960,7 @@ fn damaged_graphs_are_refused() {
     graph(&mut sparse)
         .sparse_initializer
         .push(SparseTensorProto { values: Some(random("sparse.w", &[1])), ..Default::default() });
-    file_refused(sparse, "`sparse.w` is sparse");
+    file_refused(sparse, "the sparse initialiser `sparse.w` is damaged");
     file_refused(ModelProto::default(), "not an ONNX file");
 }
 

@@ -108,6 +108,11 @@ impl Placement {
 }
 
 impl Preprocessing {
+    /// Mean and deviation of each channel.
+    pub fn normalisation(&self) -> [[f32; 2]; 3] {
+        std::array::from_fn(|channel| [self.mean[channel], self.standard_deviation[channel]])
+    }
+
     /// The `ImageNet` statistics for a network whose input is `height` x `width`.
     ///
     /// The shorter side keeps `ImageNet`'s ratio of 256 to 224 to the larger side of the crop,

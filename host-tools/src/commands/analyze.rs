@@ -3,7 +3,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
-use resight::import::import_sized;
+use resight::import::{Wanted, import_wanted};
 use resight::quantise::Method;
 use resight::quantise::analyse::{Analysis, LayerAnalysis, analyse};
 use resight_base::console::print_line;
@@ -34,6 +34,9 @@ pub(crate) struct Arguments {
     /// Height and width of the network's image, such as 224x224, where the file leaves them open.
     #[arg(long, value_name = "HxW", value_parser = network::size)]
     input: Option<[usize; 2]>,
+    /// The output, or the result of a node within, that holds the logits, where the file has several outputs.
+    #[arg(long, value_name = "NAME")]
+    logits: Option<String>,
     #[command(flatten)]
     choices: Choices,
     /// End with an error at a picture that cannot be read, instead of passing it over.
@@ -49,7 +52,7 @@ impl Arguments {
         let start = Instant::now();
         ensure!(self.images != Some(0), "--images must be at least 1");
         let folder = ImageFolder::read(&self.calibration)?;
-        let imported = import_sized(&self.model, self.input)?;
+        let imported = import_wanted(&self.model, &Wanted { size: self.input, logits: self.logits.clone() })?;
         let imported = network::as_wanted(imported, &self.model, self.input, None)?;
         let named = || self.model.display().to_string();
         let options = self.choices.options(&imported, &self.model).with_context(named)?;

@@ -5,7 +5,7 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 use clap::Args;
 use resight::convert::convert;
-use resight::import::import_quantised;
+use resight::import::{Wanted, import_quantised};
 use resight::save::save_converted;
 use resight_base::console::print_line;
 use resight_model_file::Activation;
@@ -37,6 +37,9 @@ pub(crate) struct Arguments {
     /// Height and width of the network's image, such as 224x224, where the file leaves them open.
     #[arg(long, value_name = "HxW", value_parser = network::size)]
     input: Option<[usize; 2]>,
+    /// The output, or the result of a node within, that holds the logits, where the file has several outputs.
+    #[arg(long, value_name = "NAME")]
+    logits: Option<String>,
     #[command(flatten)]
     pictures: PictureArguments,
     /// What makes probabilities of the logits: softmax or sigmoid, as with `resight quantize`.
@@ -51,7 +54,8 @@ impl Arguments {
     pub(crate) fn run(self) -> Result<()> {
         let start = Instant::now();
         check_output(&self.output)?;
-        let (imported, quantisation) = import_quantised(&self.model, self.input)?;
+        let (imported, quantisation) =
+            import_quantised(&self.model, &Wanted { size: self.input, logits: self.logits.clone() })?;
         let imported = network::as_wanted(imported, &self.model, self.input, self.activation)?;
         let labels = network::labels(&self.labels, &self.model, &imported, None)?;
         let named = || self.model.display().to_string();

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use clap::{Args, ValueEnum};
-use resight::import::{Imported, import_maps, import_sized};
+use resight::import::{Imported, Wanted, import_maps, import_wanted};
 use resight::quantise::{Method, Options, OutputReport, Rounding, check, quantise};
 use resight::readable::ReadableImages;
 use resight::save::{save, save_as};
@@ -156,6 +156,9 @@ pub(crate) struct Arguments {
     /// Height and width of the network's image, such as 224x224, where the file leaves them open.
     #[arg(long, value_name = "HxW", value_parser = network::size)]
     input: Option<[usize; 2]>,
+    /// The output, or the result of a node within, that holds the logits, where the file has several outputs.
+    #[arg(long, value_name = "NAME")]
+    logits: Option<String>,
     /// What makes probabilities of the logits: softmax, where one class is right for an image, or
     /// sigmoid, where several may be (multi-label, trained with binary cross entropy) [default:
     /// what the network ends in, or softmax].
@@ -189,6 +192,7 @@ impl Arguments {
             choices: Choices::default(),
             images: None,
             input: None,
+            logits: None,
             activation: None,
             task: TaskKind::Classify,
             decoder: None,
@@ -229,8 +233,12 @@ impl Arguments {
             decoder.is_none() || self.activation.is_none(),
             "--activation is for classifiers; what makes probabilities of maps the file says itself"
         );
+        ensure!(
+            self.logits.is_none() || (decoder.is_none() && self.gate.is_default()),
+            "--logits is for classifiers without --evaluation; export the network with this output alone"
+        );
         let imported = match &decoder {
-            None => import_sized(&self.model, self.input)?,
+            None => import_wanted(&self.model, &Wanted { size: self.input, logits: self.logits.clone() })?,
             Some(decoder) => import_maps(&self.model, self.input, &decoder.needs())?,
         };
         let imported = network::as_wanted(imported, &self.model, self.input, self.activation)?;

@@ -16,6 +16,9 @@ use crate::quantise::{LayerFault, QuantiseError};
 /// How far from a whole number of steps a weight may be: far more than `f32` makes of it.
 const UNEVEN: f64 = 0.02;
 
+/// How far from a whole number of steps a bias may be to be one: `f32` has some million steps.
+const UNEVEN_BIAS: f64 = 0.1;
+
 /// Sets all annotations that `lower` needs. Gives the number of weights of each node that could not be kept.
 ///
 /// # Errors
@@ -85,10 +88,19 @@ fn convolution(
     // A residual that the file adds in floats moves the scale by half a part in 256 at most.
     let mut output =
         scales::with_whole_residual(f64::from(quantisation.scale), quantisation.zero_point, residual, false);
-    let apart = residual.is_none() && quantisation.zero_point != 0;
-    let of_bias = Output { zero_point: if apart { 0 } else { quantisation.zero_point }, ..output };
     let rows = rows(graph, id, output.scale * Q8, largest)?;
     let correction = vec![0.0; rows.scales.len()];
+    let with = |zero_point: i32| Output { zero_point, ..output };
+    // A network that was quantised with its zero points in the biases has whole ones with them.
+    let distance = |output: &Output| -> Result<f64, QuantiseError> {
+        let biases = fold::biases(graph, id, output, &rows.scales, &rows.weights, &correction)?;
+        Ok(biases.iter().fold(0.0, |most, bias| (bias - bias.round()).abs().max(most)))
+    };
+    let apart = residual.is_none() && quantisation.zero_point != 0 && {
+        let within = distance(&with(quantisation.zero_point))?;
+        within > UNEVEN_BIAS || within > distance(&with(0))?
+    };
+    let of_bias = with(if apart { 0 } else { quantisation.zero_point });
     let folded = fold::convolution(graph, id, &of_bias, &rows.scales, &rows.weights, &correction)?;
     let folded: Folded = folded.ok_or_else(|| {
         let layer = graph.node(id).name.clone();

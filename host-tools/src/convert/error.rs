@@ -37,6 +37,12 @@ pub enum ConvertFault {
         "it takes the image in floats; put a QuantizeLinear between, as the tools do that quantise inputs too"
     )]
     FloatImage,
+    /// The image is rounded to whole grey levels, but given in other numbers.
+    #[error(
+        "it is rounded to whole grey levels, which it is not with this normalisation; say by `--preprocess`, or \
+         `--mean` and `--std`, what the network is given"
+    )]
+    Levels,
     /// Weights of floats that are no multiples of one step.
     #[error(
         "its weights are floats: the file quantises what is around it, but not them; quantise it too, or give the f32 \

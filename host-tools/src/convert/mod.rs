@@ -84,6 +84,11 @@ pub fn convert(
     quantisation: &FileQuantisation,
     preprocessing: &Preprocessing,
 ) -> Result<Converted, ConvertError> {
+    let channels = preprocessing.channels.count();
+    if !imported.preparation.rounds_nothing(&preprocessing.normalisation()[..channels]) {
+        let image = imported.graph.nodes.first().map_or("", |node| node.name.as_str());
+        return Err(ConvertFault::Levels.of(image));
+    }
     let image = Encoding::image(preprocessing);
     let rounded = structure::structure(&imported.graph, quantisation, &image)?;
     let mut graph = QuantisationGraph::new(&rounded.graph, preprocessing)?;

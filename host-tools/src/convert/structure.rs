@@ -38,7 +38,7 @@ pub fn structure(
         graph: FloatGraph { name: graph.name.clone(), nodes: vec![], outputs: vec![] },
         outputs: vec![],
     };
-    let mut builder = Builder { rounded, place: vec![], image };
+    let mut builder = Builder { rounded, place: vec![], image, takes_levels: quantisation.takes_levels };
     for (id, node) in graph.nodes.iter().enumerate() {
         let inputs = node.inputs.iter().map(|&input| builder.place[input]).collect();
         let node = Node { inputs, ..node.clone() };
@@ -74,6 +74,8 @@ struct Builder<'a> {
     /// Where each node of the file's network is.
     place: Vec<NodeId>,
     image: &'a Encoding,
+    /// Whether convolutions take the image as grey levels.
+    takes_levels: bool,
 }
 
 impl Builder<'_> {
@@ -108,7 +110,14 @@ impl Builder<'_> {
             operator if operator.keeps_values() => return Ok(self.push(node, inputs[0])),
             _ => {}
         }
-        if inputs.contains(&None) {
+        let is_layer = matches!(node.operator, Operator::Convolution(_));
+        let is_image = |&input: &NodeId| {
+            self.takes_levels
+                && is_layer
+                && matches!(self.rounded.graph.nodes[input].operator, Operator::Input)
+        };
+        let is_float = |input: &NodeId| self.rounded.outputs[*input].is_none() && !is_image(input);
+        if node.inputs.iter().any(is_float) {
             return Err(ConvertFault::FloatImage.of(&node.name));
         }
         if matches!(node.operator, Operator::GlobalAverage) {

@@ -44,7 +44,4 @@ pub enum NumberFault {
     /// A tensor whose scale is not known.
     #[error("its input {0} has no scale")]
     NoScale(usize),
-    /// A bias of more than 32 bits.
-    #[error("its bias {0} needs more than 32 bits in ONNX")]
-    Bias(i64),
 }

@@ -8,7 +8,8 @@
 mod error;
 mod format;
 mod layers;
-mod proto;
+mod tables;
+mod weighted;
 mod writer;
 
 use std::path::Path;

@@ -9,9 +9,10 @@ use tract_onnx::pb::{
     TensorProto,
 };
 
+use crate::onnx;
+
 use super::error::{ExportError, NumberFault};
 use super::format::Format;
-use super::proto;
 
 /// Operators as they are since ONNX 1.8: the first with scales per channel.
 const OPERATOR_SET: i64 = 13;
@@ -79,7 +80,7 @@ impl<'a> Writer<'a> {
         let outlet = self.model.graph().outputs.first().and_then(|outlet| self.results.get(outlet)).cloned();
         if let Some(last) = outlet {
             let flat =
-                self.node("Flatten", "logits_flatten", &[&last.tensor], vec![proto::integer("axis", 1)]);
+                self.node("Flatten", "logits_flatten", &[&last.tensor], vec![onnx::integer("axis", 1)]);
             if let Some(node) = self.nodes.last_mut().filter(|node| node.output[0] == flat) {
                 node.output[0] = LOGITS.into();
             }
@@ -91,8 +92,8 @@ impl<'a> Writer<'a> {
             name: self.model.name().into(),
             node: self.nodes,
             initializer: self.constants,
-            input: vec![proto::value(INPUT, &[channels, height, width])],
-            output: vec![proto::value(LOGITS, &[classes])],
+            input: vec![onnx::value(INPUT, &[channels, height, width])],
+            output: vec![onnx::value(LOGITS, &[classes])],
             ..GraphProto::default()
         };
         let entry = |key: &str, value: String| StringStringEntryProto { key: key.into(), value };
@@ -160,7 +161,7 @@ impl<'a> Writer<'a> {
 
     /// A number as a constant.
     pub(super) fn number(&mut self, name: &str, value: f32) -> String {
-        self.constant(proto::of_f32(name, &[], &[value]))
+        self.constant(onnx::of_f32(name, &[], &[value]))
     }
 
     /// Rounds a tensor of real numbers to int8 and makes real numbers of it; in f32 it ends where int8 does.
@@ -196,31 +197,72 @@ impl<'a> Writer<'a> {
         let scale = self.number(&format!("{name}/scale"), quantisation.scale);
         // A zero point of a model is one of int8.
         let zero = quantisation.zero_point.clamp(-128, 127) as i8;
-        [scale, self.constant(proto::of_i8(&format!("{name}/zero_point"), &[], &[zero]))]
+        [scale, self.constant(onnx::of_i8(&format!("{name}/zero_point"), &[], &[zero]))]
     }
 
-    /// The image as grey levels, which an integer each stands for exactly, from the normalised one;
-    /// `padding` is put round it before, of what normalised zeros are.
-    pub(super) fn grey_levels(&mut self, name: &str, padding: [usize; 4]) -> String {
+    /// A layer's input as numbers with one scale: of the image its grey levels.
+    pub(super) fn int8(&mut self, node: &TypedNode, at: usize) -> Result<Exported, ExportError> {
+        let input = self.input(node, at)?;
+        if !input.is_image {
+            return Ok(input);
+        }
+        let tensor = self.grey_levels(&format!("{}_{at}", node.name), None);
+        Ok(Exported { tensor, is_image: false, ..input })
+    }
+
+    /// The integers of a tensor as numbers of another scale.
+    pub(super) fn read_as(&mut self, name: &str, input: &Exported, scale: f32) -> String {
+        let Some(quantisation) =
+            input.quantisation.filter(|own| self.format == Format::Qdq && own.scale != scale)
+        else {
+            return input.tensor.clone();
+        };
+        let [own, zero] = self.steps(&format!("{name}/stored"), quantisation);
+        let read = self.number(&format!("{name}/read_scale"), scale);
+        let stored =
+            self.node("QuantizeLinear", &format!("{name}_stored"), &[&input.tensor, &own, &zero], vec![]);
+        self.node("DequantizeLinear", &format!("{name}_read"), &[&stored, &read, &zero], vec![])
+    }
+
+    /// The image as grey levels, which an integer each stands for exactly, from the normalised one. With
+    /// `zeros` they are less one of these levels (- 128) in each channel, so that zeros round it are that.
+    pub(super) fn grey_levels(&mut self, name: &str, zeros: Option<&[i8]>) -> String {
         let preprocessing = self.model.preprocessing();
         let channels = preprocessing.channels.count();
         let deviations: Vec<f32> =
             preprocessing.standard_deviation[..channels].iter().map(|deviation| 255.0 * deviation).collect();
         let means: Vec<f32> = preprocessing.mean[..channels].iter().map(|mean| 255.0 * mean).collect();
-        let mut tensor = INPUT.to_owned();
-        if padding != [0; 4] {
-            let [top, left, bottom, right] = padding.map(|side| side as i64);
-            let sides = [0, 0, top, left, 0, 0, bottom, right];
-            let pads = self.constant(proto::of_i64(&format!("{name}/pads"), &sides));
-            tensor = self.node("Pad", &format!("{name}_pad"), &[&tensor, &pads], vec![]);
-        }
         let dims = [channels, 1, 1];
-        let deviation = self.constant(proto::of_f32(&format!("{name}/deviation"), &dims, &deviations));
-        let mean = self.constant(proto::of_f32(&format!("{name}/mean"), &dims, &means));
-        let scaled = self.node("Mul", &format!("{name}_scale"), &[&tensor, &deviation], vec![]);
+        let deviation = self.constant(onnx::of_f32(&format!("{name}/deviation"), &dims, &deviations));
+        let mean = self.constant(onnx::of_f32(&format!("{name}/mean"), &dims, &means));
+        let scaled = self.node("Mul", &format!("{name}_scale"), &[INPUT, &deviation], vec![]);
         let levels = self.node("Add", &format!("{name}_levels"), &[&scaled, &mean], vec![]);
-        self.rounded(&format!("{name}_image"), &levels, Quantisation { scale: 1.0, zero_point: -128 })
+        let image = format!("{name}_image");
+        let whole = Quantisation { scale: 1.0, zero_point: -128 };
+        let Some(zeros) = zeros else { return self.rounded(&image, &levels, whole) };
+        if self.format == Format::F32 {
+            let rounded = self.rounded(&image, &levels, whole);
+            let less: Vec<f32> = zeros.iter().map(|&zero| -128.0 - f32::from(zero)).collect();
+            let less = self.constant(onnx::of_f32(&format!("{name}/less"), &dims, &less));
+            return self.node("Add", &format!("{name}_less"), &[&rounded, &less], vec![]);
+        }
+        let [scale, zero] = self.steps(&image, whole);
+        let inputs = [levels.as_str(), &scale, &zero];
+        let stored = self.node("QuantizeLinear", &format!("{image}_quantize"), &inputs, vec![]);
+        let ones = self.constant(onnx::of_f32(&format!("{image}/scales"), &[channels], &vec![1.0; channels]));
+        let zeros = self.constant(onnx::of_i8(&format!("{image}/zero_points"), &[channels], zeros));
+        let axis = vec![onnx::integer("axis", 1)];
+        self.node("DequantizeLinear", &format!("{image}_dequantize"), &[&stored, &ones, &zeros], axis)
     }
+}
+
+/// The attributes of a window.
+pub(super) fn window(kernel: [usize; 2], stride: [usize; 2], padding: [usize; 4]) -> Vec<AttributeProto> {
+    vec![
+        onnx::integers("kernel_shape", &kernel),
+        onnx::integers("strides", &stride),
+        onnx::integers("pads", &padding),
+    ]
 }
 
 /// Height, width and channels of a node's output; a vector has one position.

@@ -98,15 +98,17 @@ impl<'a> Attributes<'a> {
         Err("it holds no tensor or number".into())
     }
 
-    /// The integer that `ConstantOfShape` repeats, `None` for a float.
-    pub(super) fn constant_of_shape(&self) -> Result<Option<i64>, String> {
+    /// The number that `ConstantOfShape` repeats, in floats 0 where nothing is said.
+    pub(super) fn constant_of_shape(&self) -> Result<Option<Constant>, String> {
         let Some(tensor) = self.find("value", AttributeType::Tensor)?.and_then(|a| a.t.as_ref()) else {
-            return Ok(None);
+            return Ok(Some(Constant::Float(Array::vector(vec![0.0]))));
         };
-        Ok(match tensor::read(tensor).map_err(|cause| format!("its value {cause}"))? {
-            Constant::Integer(array) => array.scalar().flatten(),
-            Constant::Float(_) => None,
-        })
+        let value = tensor::read(tensor).map_err(|cause| format!("its value {cause}"))?;
+        let count = match &value {
+            Constant::Float(array) => array.data.len(),
+            Constant::Integer(array) => array.data.len(),
+        };
+        Ok((count == 1).then_some(value))
     }
 
     /// Refuses attributes that nothing read.

@@ -7,7 +7,8 @@ use super::array::Array;
 use super::attributes::Attributes;
 use super::error::printable;
 use super::importer::Importer;
-use super::tensor::is_float;
+use super::limits::elements;
+use super::tensor::{Constant, is_float};
 use super::value::Value;
 
 pub(super) struct SliceArguments {
@@ -73,6 +74,22 @@ fn on_floats(
     })
 }
 
+/// Weights that are all the same: files without their weights are made so, for tests of the networks.
+fn weights_of_shape(
+    importer: &mut Importer<'_>,
+    shape: &Array<Option<i64>>,
+    value: f32,
+) -> Result<Option<Value>, String> {
+    let Some(dims) = shape.known() else { return Ok(None) };
+    let dims: Vec<usize> = dims
+        .into_iter()
+        .map(|size| usize::try_from(size).map_err(|_| format!("its shape holds {size}, which is no size")))
+        .collect::<Result<_, _>>()?;
+    let count = elements(&dims)?;
+    importer.charge(count)?;
+    Ok(Some(Value::Float(Array { dims, data: vec![value; count] })))
+}
+
 /// Shape computations.
 fn on_integers(
     importer: &mut Importer<'_>,
@@ -125,7 +142,10 @@ fn on_integers(
             }
         }
         "ConstantOfShape" => match attributes.constant_of_shape()? {
-            Some(value) => array.constant_of_shape(value),
+            Some(Constant::Integer(value)) => {
+                value.scalar().flatten().and_then(|value| array.constant_of_shape(value))
+            }
+            Some(Constant::Float(value)) => return weights_of_shape(importer, &array, value.data[0]),
             None => None,
         },
         "Add" | "Sub" | "Mul" | "Div" => match importer.input(node, 1)? {

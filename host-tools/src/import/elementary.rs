@@ -34,7 +34,7 @@ pub(super) fn elementary(
     ending: Ending,
 ) -> Result<Elementary, ImportError> {
     let refuse = |cause: String| ImportError::File { path: path.into(), cause };
-    let rounds = ending == Ending::Rounded;
+    let rounds = matches!(ending, Ending::Rounded(_));
     let mut model = Model::new(proto, size, ending).map_err(refuse)?;
     let order = order(&model, path)?;
     let mut importer = Importer::new(&mut model, &order, path.parent().unwrap_or(Path::new("")));

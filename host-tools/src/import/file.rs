@@ -10,6 +10,7 @@ use tract_onnx::pb::ModelProto;
 
 use super::error::ImportError;
 use super::limits::MAX_FILE_BYTES;
+use super::tflite;
 
 /// Most protobuf messages and strings in a file. ResNet-152 has some ten thousand. Each may
 /// take up to about a kilobyte of memory for two bytes of file, which is why they are counted
@@ -24,6 +25,9 @@ pub(super) fn read(path: &Path) -> Result<ModelProto, ImportError> {
     let bytes = read_bytes(path, 0, None)?;
     if bytes.is_empty() {
         return Err(refuse("the file is empty; export the model again".into()));
+    }
+    if tflite::is_tflite(&bytes) {
+        return tflite::to_onnx(&bytes, path);
     }
     let damaged = |cause: String| match FileFormat::of(&bytes) {
         Some(format) => refuse(format!("not an ONNX file: it is {format}; {}", remedy(format))),

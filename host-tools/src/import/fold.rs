@@ -331,11 +331,11 @@ fn finish(
         output.node = place[output.node];
     }
     match ending {
-        Ending::Logits => {
+        Ending::Logits(_) => {
             ending::finish(&mut nodes)?;
             outputs.clear();
         }
-        Ending::Rounded => {
+        Ending::Rounded(_) => {
             ending::finish_rounded(&mut nodes)?;
             outputs.clear();
         }

@@ -453,6 +453,16 @@ impl<'a> Importer<'a> {
         fits
     }
 
+    /// Takes the rounding of the image to whole grey levels, which the node is, into the image's preparation.
+    /// Says whether it did.
+    pub(super) fn prepare_levels(&mut self, node: &NodeProto, data: &Data) -> bool {
+        let fits = data.operation == 0 && data.padding == [0; 4] && self.is_sole_use_of_image(node);
+        if fits {
+            self.preparation.round();
+        }
+        fits
+    }
+
     /// Puts the first operation behind the node where that makes no operation of its own.
     pub(super) fn follow_image(&mut self, node: &NodeProto, value: &Value) {
         if let Value::Data(data) = value

@@ -50,9 +50,11 @@ mod operators;
 mod order;
 mod outputs;
 mod phases;
+mod plain;
 mod preparation;
 mod quantised;
 mod tensor;
+mod tflite;
 mod value;
 mod width;
 mod window;
@@ -102,14 +104,31 @@ pub fn import(path: &Path) -> Result<Imported, ImportError> {
     import_sized(path, None)
 }
 
+/// What is asked of a file where it leaves it open.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Wanted {
+    /// Height and width of the image.
+    pub size: Option<[usize; 2]>,
+    /// The result that holds the logits: an output, or what a node within makes. Where there are several
+    /// outputs, it is the one that all others lead to if nothing is said.
+    pub logits: Option<String>,
+}
+
 /// Reads an ONNX file that may leave height and width of the image open: they are those of `size`
 /// then.
 ///
 /// # Errors
 /// As [`import`].
 pub fn import_sized(path: &Path, size: Option<[usize; 2]>) -> Result<Imported, ImportError> {
-    let proto = file::read(path)?;
-    import_proto_sized(proto, path, size)
+    import_wanted(path, &Wanted { size, logits: None })
+}
+
+/// Reads an ONNX file as it is [`Wanted`].
+///
+/// # Errors
+/// As [`import`].
+pub fn import_wanted(path: &Path, wanted: &Wanted) -> Result<Imported, ImportError> {
+    import_ending(file::read(path)?, path, wanted.size, &Ending::Logits(wanted.logits.clone()))
 }
 
 /// Reads an ONNX file of a network for boxes, masks and the like: its outputs of these names, or the
@@ -147,20 +166,16 @@ pub fn import_proto_sized(
     path: &Path,
     size: Option<[usize; 2]>,
 ) -> Result<Imported, ImportError> {
-    import_ending(proto, path, size, &Ending::Logits)
+    import_ending(proto, path, size, &Ending::Logits(None))
 }
 
-/// Reads an ONNX file that is quantised already, with the size of [`import_sized`]: as the float network
-/// whose constants are the real numbers that the file means, and what the file rounds. The reference
+/// Reads an ONNX file that is quantised already, as it is [`Wanted`]: as the float network whose constants are the real numbers that the file means, and what the file rounds. The reference
 /// engine's form rounds as the file does.
 ///
 /// # Errors
 /// As [`import`]; a file that is not quantised, and scales, zero points and types that cannot be used.
-pub fn import_quantised(
-    path: &Path,
-    size: Option<[usize; 2]>,
-) -> Result<(Imported, FileQuantisation), ImportError> {
-    import_quantised_proto(file::read(path)?, path, size)
+pub fn import_quantised(path: &Path, wanted: &Wanted) -> Result<(Imported, FileQuantisation), ImportError> {
+    import_quantised_wanted(file::read(path)?, path, wanted)
 }
 
 /// As [`import_quantised`], of a model that is already in memory.
@@ -172,13 +187,31 @@ pub fn import_quantised_proto(
     path: &Path,
     size: Option<[usize; 2]>,
 ) -> Result<(Imported, FileQuantisation), ImportError> {
+    import_quantised_wanted(proto, path, &Wanted { size, logits: None })
+}
+
+/// As [`import_quantised`], of the bytes of a TFLite file; `path` is the name in errors.
+///
+/// # Errors
+/// As [`import_quantised`].
+pub fn import_tflite(bytes: &[u8], path: &Path) -> Result<(Imported, FileQuantisation), ImportError> {
+    import_quantised_proto(tflite::to_onnx(bytes, path)?, path, None)
+}
+
+fn import_quantised_wanted(
+    mut proto: ModelProto,
+    path: &Path,
+    wanted: &Wanted,
+) -> Result<(Imported, FileQuantisation), ImportError> {
     if !is_quantised(&proto) {
         let cause = "the network is not quantised; `resight quantize` makes an int8 network of it".into();
         return Err(ImportError::File { path: path.into(), cause });
     }
-    let (proto, quantisation) = quantised::dequantise(proto, path)?;
-    let mut imported = import_ending(proto, path, size, &Ending::Rounded)?;
+    make_plain(&mut proto, path)?;
+    let (proto, mut quantisation) = quantised::dequantise(proto, path)?;
+    let mut imported = import_ending(proto, path, wanted.size, &Ending::Rounded(wanted.logits.clone()))?;
     quantised::with_rounding(&mut imported.proto, &quantisation.tensors);
+    quantisation.takes_levels = imported.preparation.levels.is_some();
     Ok((imported, quantisation))
 }
 
@@ -198,14 +231,21 @@ pub fn import_any(
     Ok((import_proto_sized(proto, path, size)?, None))
 }
 
+/// See [`plain::make_plain`].
+fn make_plain(proto: &mut ModelProto, path: &Path) -> Result<(), ImportError> {
+    let Some(graph) = &mut proto.graph else { return Ok(()) };
+    plain::make_plain(graph).map_err(|cause| ImportError::File { path: path.into(), cause })
+}
+
 fn import_ending(
-    proto: ModelProto,
+    mut proto: ModelProto,
     path: &Path,
     size: Option<[usize; 2]>,
     ending: &Ending,
 ) -> Result<Imported, ImportError> {
     let pair = |entry: &StringStringEntryProto| (entry.key.clone(), entry.value.clone());
     let metadata = proto.metadata_props.iter().map(pair).collect();
+    make_plain(&mut proto, path)?;
     let elementary = elementary::elementary(proto, path, size, ending.clone())?;
     let mut graph = fold::fold(elementary.operations, elementary.name, elementary.outputs, ending).map_err(
         |refusal| ImportError::Node {

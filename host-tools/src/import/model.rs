@@ -28,10 +28,10 @@ pub const OPERATOR_SETS: std::ops::RangeInclusive<i64> = 7..=26;
 /// Which outputs of a file are read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Ending {
-    /// The logits of a classifier.
-    Logits,
-    /// The logits of a classifier that is quantised already, with marks of what its file rounds.
-    Rounded,
+    /// The logits of a classifier: the output of this name, or else the one that all others lead to.
+    Logits(Option<String>),
+    /// The same of a classifier that is quantised already, with marks of what its file rounds.
+    Rounded(Option<String>),
     /// The outputs of these names, or the first one where there are none, as maps.
     Maps(Vec<String>),
 }
@@ -73,21 +73,18 @@ impl Model {
             return Err(format!("it defines the function `{name}`; export the model without functions"));
         }
         let mut graph = proto.graph.take().ok_or("not an ONNX file: it holds no graph")?;
-        if let Some(sparse) = graph.sparse_initializer.first() {
-            let name = printable(sparse.values.as_ref().map_or("", |v| &v.name));
-            return Err(format!("the initialiser `{name}` is sparse; export it as a dense tensor"));
-        }
         let mut initialisers = HashMap::new();
         for (index, tensor) in graph.initializer.iter().enumerate() {
             if initialisers.insert(tensor.name.clone(), index).is_some() {
                 return Err(format!("two initialisers have the name `{}`", printable(&tensor.name)));
             }
         }
-        let Image { name: input, shape, layout, grey_levels } = image(&graph, &initialisers, size)?;
         let outputs = match &ending {
-            Ending::Logits | Ending::Rounded => vec![last_output(&graph)?],
+            Ending::Logits(Some(name)) | Ending::Rounded(Some(name)) => vec![named_output(&graph, name)?],
+            Ending::Logits(None) | Ending::Rounded(None) => vec![last_output(&graph)?],
             Ending::Maps(names) => maps(&graph, names)?,
         };
+        let Image { name: input, shape, layout, grey_levels } = image(&graph, &initialisers, &outputs, size)?;
         let tensors = std::mem::take(&mut graph.initializer);
         let ir_version = proto.ir_version;
         Ok(Model {
@@ -180,31 +177,50 @@ fn maps(graph: &GraphProto, names: &[String]) -> Result<Vec<String>, String> {
     Ok(names.to_vec())
 }
 
+/// The result of this name: an output, or what a node within makes.
+fn named_output(graph: &GraphProto, name: &str) -> Result<String, String> {
+    let outputs = graph.output.iter().map(|output| &output.name);
+    let mut results = outputs.clone().chain(graph.node.iter().flat_map(|node| &node.output));
+    if !name.is_empty() && results.any(|result| result == name) {
+        return Ok(name.to_owned());
+    }
+    let outputs: Vec<String> =
+        outputs.take(MAX_OUTPUTS).map(|output| format!("`{}`", printable(output))).collect();
+    Err(format!("it has no result `{}`; its outputs are {}", printable(name), outputs.join(", ")))
+}
+
+/// What `tensors` depend on, by name, and themselves.
+fn needed<'a>(graph: &'a GraphProto, tensors: impl Iterator<Item = &'a str>) -> HashSet<&'a str> {
+    let makers: HashMap<&str, &NodeProto> = graph
+        .node
+        .iter()
+        .flat_map(|node| node.output.iter().map(move |name| (name.as_str(), node)))
+        .collect();
+    let mut open: Vec<&str> = tensors.collect();
+    let mut known: HashSet<&str> = open.iter().copied().collect();
+    while let Some(name) = open.pop() {
+        // What no node makes is given.
+        let inputs = makers.get(name).into_iter().flat_map(|node| &node.input);
+        open.extend(inputs.map(String::as_str).filter(|name| known.insert(name)));
+    }
+    known
+}
+
 /// The output that all others lead to: features, or logits before a softmax, are often outputs too.
 fn last_output(graph: &GraphProto) -> Result<String, String> {
     let names: Vec<&str> = graph.output.iter().map(|output| output.name.as_str()).collect();
     if let [name] = names[..] {
         return Ok(name.to_owned());
     }
-    let makers: HashMap<&str, &NodeProto> = graph
-        .node
-        .iter()
-        .flat_map(|node| node.output.iter().map(move |name| (name.as_str(), node)))
-        .collect();
     let leads_to = |last: &str| {
-        let (mut known, mut open) = (HashSet::from([last]), vec![last]);
-        while let Some(name) = open.pop() {
-            // What no node makes is given.
-            let inputs = makers.get(name).into_iter().flat_map(|node| &node.input);
-            open.extend(inputs.map(String::as_str).filter(|name| known.insert(name)));
-        }
+        let known = needed(graph, std::iter::once(last));
         names.iter().all(|name| known.contains(name))
             && names.iter().filter(|name| **name == last).count() == 1
     };
     // Each search is as long as the graph.
     let last = names.iter().filter(|_| names.len() <= MAX_OUTPUTS).find(|name| leads_to(name));
     let last = last.ok_or_else(|| {
-        format!("the network has {} outputs, of which none is made of all others; export it with the logits alone", names.len())
+        format!("the network has {} outputs, of which none is made of all others; say which one holds the logits (`--logits NAME`), or export it with the logits alone", names.len())
     })?;
     log::info!(
         "of the network's {} outputs `{}` is taken, which the others lead to",
@@ -216,16 +232,21 @@ fn last_output(graph: &GraphProto) -> Result<String, String> {
 
 /// The attribute of a `Constant` that holds integers.
 pub(super) fn integers(values: &[i64]) -> AttributeProto {
-    let tensor = TensorProto {
-        dims: vec![values.len() as i64],
-        data_type: DataType::Int64 as i32,
-        int64_data: values.to_vec(),
-        ..Default::default()
-    };
     AttributeProto {
         name: "value".into(),
         r#type: AttributeType::Tensor as i32,
-        t: Some(tensor),
+        t: Some(integers_tensor("", values)),
+        ..Default::default()
+    }
+}
+
+/// A constant shape.
+pub(super) fn integers_tensor(name: &str, values: &[i64]) -> TensorProto {
+    TensorProto {
+        name: name.into(),
+        dims: vec![values.len() as i64],
+        data_type: DataType::Int64 as i32,
+        int64_data: values.to_vec(),
         ..Default::default()
     }
 }
@@ -287,9 +308,14 @@ struct Image {
 fn image(
     graph: &GraphProto,
     initialisers: &HashMap<String, usize>,
+    outputs: &[String],
     size: Option<[usize; 2]>,
 ) -> Result<Image, String> {
-    let inputs: Vec<_> = graph.input.iter().filter(|i| !initialisers.contains_key(&i.name)).collect();
+    let mut inputs: Vec<_> = graph.input.iter().filter(|i| !initialisers.contains_key(&i.name)).collect();
+    if inputs.len() > 1 {
+        let needed = needed(graph, outputs.iter().map(String::as_str));
+        inputs.retain(|input| needed.contains(input.name.as_str()));
+    }
     let [input] = inputs.as_slice() else {
         return Err(format!("the network has {} inputs; only one image is supported", inputs.len()));
     };

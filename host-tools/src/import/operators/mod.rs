@@ -19,7 +19,7 @@ use super::constants;
 use super::error::{is_standard, printable};
 use super::importer::Importer;
 use super::operation::Kind;
-use super::quantised::{MARK, is_quantised_operator};
+use super::quantised::{MARK, WHOLE_LEVELS, is_quantised_operator};
 use super::value::{Data, Outcome, Value};
 
 /// Reads a node that works on results of the network. The message of a refusal goes on after the
@@ -106,6 +106,7 @@ pub(super) fn read(importer: &mut Importer<'_>, node: &NodeProto) -> Result<(), 
     }
     if node.op_type == MARK {
         let value = rounding(importer, node)?;
+        importer.follow_image(node, &value);
         return importer.define(node, value);
     }
     if !is_standard(&node.domain) {
@@ -129,6 +130,13 @@ fn rounding(importer: &mut Importer<'_>, node: &NodeProto) -> Outcome {
         return Ok(value);
     }
     let data = importer.data(node, 0)?;
+    if node.attribute.iter().any(|attribute| attribute.name == WHOLE_LEVELS) {
+        return if importer.prepare_levels(node, &data) {
+            Ok(Value::Data(data))
+        } else {
+            Err("a zero point for each channel is only supported for the grey levels of the image".into())
+        };
+    }
     // Zeros round it stay zeros.
     let rounded = importer.push(node, Kind::Rounding, vec![data.operation], data.shape, &data.layout)?;
     Ok(Value::Data(Data { padding: data.padding, ..rounded }))

@@ -11,6 +11,9 @@ use crate::import::error::is_standard;
 /// themselves.
 pub(in crate::import) const MARK: &str = "ResightRounding";
 
+/// The attribute of a mark that rounds the image to whole grey levels.
+pub(in crate::import) const WHOLE_LEVELS: &str = "whole_levels";
+
 /// What a quantised file says of its numbers.
 #[derive(Debug, Clone, Default)]
 pub struct FileQuantisation {
@@ -20,6 +23,8 @@ pub struct FileQuantisation {
     /// The largest magnitude among the integer weights of each output, by the name of the layer's
     /// node: what one step of the output's weights is worth follows from it.
     pub weights: HashMap<String, Vec<u32>>,
+    /// Whether the first layers take the image as the grey levels that it is made of.
+    pub takes_levels: bool,
     /// As `activations`, by the name of the rounded tensor.
     pub(in crate::import) tensors: HashMap<String, Quantisation>,
 }

@@ -1,5 +1,6 @@
 //! One operator of a quantised file after the other, as operators of floats.
 
+use resight_runtime::Quantisation;
 use tract_onnx::pb::NodeProto;
 use tract_onnx::pb::tensor_proto::DataType;
 
@@ -119,11 +120,37 @@ fn dequantise(rewriting: &mut Rewriting<'_>, node: &NodeProto) -> Result<(), Fau
         Stored::Result(_) => None,
     };
     let parameters = linear(rewriting, node, width)?;
+    if let (Stored::Result(found), true) = (&stored, parameters.scales.len() > 1) {
+        return levels(rewriting, node, &source, *found, &parameters);
+    }
     let real = rewriting.real(node, 0, &parameters)?;
     if let Some(weights) = rewriting.weights.get(&real).cloned() {
         rewriting.weights.insert(output.clone(), weights);
     }
     rewriting.push_like(node, "Identity", vec![real], &output, &[]);
+    Ok(())
+}
+
+/// Whole grey levels of the image that are read with a zero point for each channel, which zeros round it stand
+/// for: as `resight export` writes them.
+fn levels(
+    rewriting: &mut Rewriting<'_>,
+    node: &NodeProto,
+    source: &str,
+    found: Quantisation,
+    parameters: &Parameters,
+) -> Result<(), Fault> {
+    let is_one = |scale: &f32| scale.to_bits() == 1.0f32.to_bits();
+    let is_whole = found.zero_point == -128 && is_one(&found.scale) && parameters.scales.iter().all(is_one);
+    if !is_whole || parameters.axis != 1 || !rewriting.take_whole_levels(source) {
+        return Err(Fault::ActivationPerChannel);
+    }
+    let less =
+        |zero: &i64| (i64::from(found.zero_point) - (zero - i64::from(parameters.width.offset()))) as f32;
+    let less: Vec<f32> = parameters.zero_points.iter().map(less).collect();
+    let less = Array { dims: vec![less.len(), 1, 1], data: less };
+    let less = rewriting.push_constant(source, &less);
+    rewriting.push_like(node, "Add", vec![source.to_owned(), less], &Rewriting::output(node)?, &[]);
     Ok(())
 }
 

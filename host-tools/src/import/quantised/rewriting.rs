@@ -9,7 +9,7 @@ use tract_onnx::pb::{GraphProto, NodeProto, TensorProto};
 
 use super::constant::{Integers, Weights};
 use super::fault::Fault;
-use super::marks::{FileQuantisation, MARK};
+use super::marks::{FileQuantisation, MARK, WHOLE_LEVELS};
 use super::parameters::Parameters;
 
 use crate::import::array::Array;
@@ -17,6 +17,10 @@ use crate::import::error::{node_name, printable};
 use crate::import::model;
 use crate::import::tensor::{self, Constant};
 use crate::import::width::Width;
+
+/// How much, by the whole of it, a scale may be another one where the same tensor is read: a product has a
+/// multiplier of 14 bits here, and an export says which by the scale of a factor.
+const SAME_SCALE: f32 = 1.0 / 8192.0;
 
 /// An 8-bit tensor of the file.
 #[derive(Debug, Clone)]
@@ -203,6 +207,13 @@ impl<'a> Rewriting<'a> {
         self.stored.insert(output.into(), Stored::Result(quantisation));
     }
 
+    /// Says of the mark behind which a tensor is that it rounds to whole grey levels, which an image is made of
+    /// anyway. Gives whether there is one.
+    pub(super) fn take_whole_levels(&mut self, tensor: &str) -> bool {
+        let mark = self.nodes.iter_mut().find(|node| node.op_type == MARK && node.output[0] == tensor);
+        mark.map(|mark| mark.attribute.push(model::integer(WHOLE_LEVELS, 1))).is_some()
+    }
+
     /// Makes the output of the node the integers of a constant.
     pub(super) fn store(&mut self, name: &str, stored: Stored) {
         self.stored.insert(name.into(), stored);
@@ -354,7 +365,8 @@ impl<'a> Rewriting<'a> {
             }
             Some(Stored::Result(found)) => {
                 let read = parameters.activation()?;
-                if found.scale.to_bits() != read.scale.to_bits() || found.zero_point != read.zero_point {
+                let is_same_scale = (found.scale - read.scale).abs() <= SAME_SCALE * found.scale;
+                if !is_same_scale || found.zero_point != read.zero_point {
                     return Err(Fault::Disagreement {
                         name,
                         found: found.scale,

@@ -59,27 +59,40 @@ pub(crate) fn convolution(
     correction: &[f64],
 ) -> Result<Option<Folded>, QuantiseError> {
     let columns = graph.matrix(id).columns;
-    let residual_zero = match (residual(graph, id)?, output.residual_multiplier) {
-        (Some(residual), Some(multiplier)) => f64::from(residual.zero_point) * f64::from(multiplier) / Q8,
-        _ => 0.0,
-    };
-    let zeros = input_zeros(graph, id, weights)?;
-    let multipliers: Vec<f64> = scales.iter().map(|scale| scale / output.scale).collect();
-    let mut bias = Vec::with_capacity(scales.len());
-    for (row, &float) in graph.bias(id).iter().enumerate() {
-        let folded = (f64::from(float) + correction[row]) / scales[row] - zeros[row]
-            + (f64::from(output.zero_point) - residual_zero) / multipliers[row];
-        if folded.abs() >= f64::from(i32::MAX) {
-            return Ok(None);
-        }
-        bias.push(folded.round() as i32);
+    let biases = biases(graph, id, output, scales, weights, correction)?;
+    if biases.iter().any(|bias| bias.abs() >= f64::from(i32::MAX)) {
+        return Ok(None);
     }
+    let bias: Vec<i32> = biases.iter().map(|bias| bias.round() as i32).collect();
+    let multipliers: Vec<f64> = scales.iter().map(|scale| scale / output.scale).collect();
     let Some((shift, multiplier)) = quantise_multipliers(&multipliers) else { return Ok(None) };
     debug_assert!(shift <= MAX_SHIFT);
     let limit = i64::from(i32::MAX) >> shift;
     let mut rows = weights.chunks_exact(columns).zip(&bias);
     let fits = rows.all(|(row, &bias)| accumulator_bound(row, bias) <= limit);
     Ok(fits.then_some(Folded::Convolution { bias, multiplier, shift }))
+}
+
+/// The biases of a convolution in steps of its accumulators, before they are rounded to whole ones.
+pub(crate) fn biases(
+    graph: &QuantisationGraph<'_>,
+    id: NodeId,
+    output: &Output,
+    scales: &[f64],
+    weights: &[i8],
+    correction: &[f64],
+) -> Result<Vec<f64>, QuantiseError> {
+    let residual_zero = match (residual(graph, id)?, output.residual_multiplier) {
+        (Some(residual), Some(multiplier)) => f64::from(residual.zero_point) * f64::from(multiplier) / Q8,
+        _ => 0.0,
+    };
+    let zeros = input_zeros(graph, id, weights)?;
+    let bias = |(row, &float): (usize, &f32)| {
+        let multiplier = scales[row] / output.scale;
+        (f64::from(float) + correction[row]) / scales[row] - zeros[row]
+            + (f64::from(output.zero_point) - residual_zero) / multiplier
+    };
+    Ok(graph.bias(id).iter().enumerate().map(bias).collect())
 }
 
 /// The integers of the last layer, which fit by the fractional bits of its input.
