@@ -126,6 +126,10 @@ fn a_detector_keeps_its_precision() {
         "centernet",
         "--fit",
         "letterbox",
+        // It was trained on what `cv2.resize` gives.
+        "--interpolation",
+        "bilinear-without-antialias",
+        // The quickest.
         "--method",
         "minmax",
         "--calibration",
@@ -142,8 +146,8 @@ fn a_detector_keeps_its_precision() {
     let result: Value = serde_json::from_str(&result).unwrap();
     println!("{result:#}");
     let number = |index: usize, key: &str| result[index][key].as_f64().unwrap();
-    // By onnxruntime with Pillow's resize and another implementation of COCO's rules: 89.92 and 59.34.
-    assert!((number(0, "map_50") - 89.92).abs() < 0.1 && (number(0, "map_50_95") - 59.34).abs() < 0.1);
-    assert!(number(0, "map_50") - number(1, "map_50") <= 0.3);
+    // By onnxruntime, on pictures of its training, and another implementation of COCO's rules: 90.22 and 59.36.
+    assert!((number(0, "map_50") - 90.22).abs() < 0.2 && (number(0, "map_50_95") - 59.36).abs() < 0.2);
+    assert!(number(1, "map_50") >= 89.9);
     assert!(number(1, "map_50_95") >= 58.9);
 }
