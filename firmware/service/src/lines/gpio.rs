@@ -12,7 +12,7 @@ use gpiocdev::chip::Chip;
 use gpiocdev::line::{EdgeDetection, EdgeKind, Offset, Value};
 use rustix::time::{ClockId, clock_gettime};
 
-use super::port::{InputLine, LineError, OutputLine, Reading, WriteError};
+use super::port::{InputLine, LineCause, LineError, OutputLine, Reading, WriteError};
 use super::settings::{Bias, Position};
 use crate::sync::Stop;
 
@@ -43,7 +43,7 @@ impl Gpio {
         ensure_free(name, &path, offset)?;
         let mut builder = Request::builder();
         builder.on_chip(path).with_consumer(CONSUMER).with_line(offset).as_output(Value::from(high));
-        let request = builder.request().map_err(|error| refused(name, &error))?;
+        let request = builder.request().map_err(|error| refused(name, error))?;
         Ok(Self { request, offset })
     }
 }
@@ -52,7 +52,7 @@ impl OutputLine for Gpio {
     fn set(&self, high: bool) -> Result<(), WriteError> {
         self.request
             .set_value(self.offset, Value::from(high))
-            .map_err(|error| WriteError { gone: is_gone(&error), cause: error.to_string() })
+            .map_err(|error| WriteError { gone: is_gone(&error), cause: LineCause::Chip(error) })
     }
 }
 
@@ -94,7 +94,7 @@ impl GpioInput {
         if !debounce.is_zero() {
             builder.with_debounce_period(debounce);
         }
-        let request = builder.request().map_err(|error| refused(name, &error))?;
+        let request = builder.request().map_err(|error| refused(name, error))?;
         let buffer = vec![0; EVENTS * request.edge_event_u64_size()];
         Ok(Self { request, offset, buffer })
     }
@@ -122,13 +122,13 @@ impl GpioInput {
 }
 
 impl InputLine for GpioInput {
-    fn wait(&mut self, stop: &Stop, timeout: Duration) -> Result<Reading, String> {
-        self.read(stop, timeout).map_err(|error| error.to_string())
+    fn wait(&mut self, stop: &Stop, timeout: Duration) -> Result<Reading, LineCause> {
+        self.read(stop, timeout).map_err(LineCause::Chip)
     }
 }
 
-fn refused(name: &str, error: &gpiocdev::Error) -> LineError {
-    LineError::Gpio { line: name.to_owned(), cause: error.to_string() }
+fn refused(name: &str, error: gpiocdev::Error) -> LineError {
+    LineError::Gpio { line: name.to_owned(), cause: LineCause::Chip(error) }
 }
 
 /// Whether the chip was taken away. The crate keeps the number of the error to itself.
@@ -147,8 +147,7 @@ fn find(name: &str, chip: Option<&str>, position: &Position) -> Result<(PathBuf,
         Position::Name(wanted) => wanted,
         Position::Offset(offset) => {
             // The configuration demands a chip for an offset.
-            let missing =
-                || LineError::Gpio { line: name.to_owned(), cause: "an offset needs a chip".into() };
+            let missing = || LineError::Gpio { line: name.to_owned(), cause: LineCause::OffsetWithoutChip };
             let chip = searched.first().filter(|_| chip.is_some()).ok_or_else(missing)?;
             return Ok((chip.path.clone(), *offset));
         }
@@ -158,7 +157,7 @@ fn find(name: &str, chip: Option<&str>, position: &Position) -> Result<(PathBuf,
         let lines = Chip::from_path(&chip.path).and_then(|chip| chip.line_info_iter()?.collect());
         // One of many that cannot be read is no reason to miss the others.
         let lines: Vec<gpiocdev::line::Info> = match lines {
-            Err(error) if searched.len() == 1 => return Err(refused(name, &error)),
+            Err(error) if searched.len() == 1 => return Err(refused(name, error)),
             lines => lines.unwrap_or_default(),
         };
         let named = lines.iter().filter(|line| line.name == *wanted);
@@ -173,7 +172,7 @@ fn find(name: &str, chip: Option<&str>, position: &Position) -> Result<(PathBuf,
 /// Names the holder, as far as the kernel knows it.
 pub(super) fn ensure_free(name: &str, chip: &Path, offset: Offset) -> Result<(), LineError> {
     let info = Chip::from_path(chip).and_then(|chip| chip.line_info(offset));
-    let info = info.map_err(|error| refused(name, &error))?;
+    let info = info.map_err(|error| refused(name, error))?;
     let Some(holder) = holder(info) else { return Ok(()) };
     Err(LineError::Busy { line: name.to_owned(), chip: chip.display().to_string(), offset, holder })
 }

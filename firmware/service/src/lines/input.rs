@@ -12,7 +12,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::gpio;
-use super::port::{BACKOFF, InputLine, LineError, Reading, UNKNOWN};
+use super::port::{BACKOFF, InputLine, LineCause, LineError, Reading, UNKNOWN};
 use super::settings::{InputBackEnd, InputConfig};
 use super::watch::Watch;
 use crate::sync::{Bell, Stop};
@@ -39,7 +39,7 @@ struct File {
 }
 
 impl File {
-    fn open(path: PathBuf, active_low: bool) -> Result<Self, String> {
+    fn open(path: PathBuf, active_low: bool) -> Result<Self, LineCause> {
         // Before it is read: no change after that is missed.
         let watch = Watch::open(&path);
         let mut file = Self { path, active_low, active: false, watch };
@@ -47,21 +47,20 @@ impl File {
         Ok(file)
     }
 
-    fn read(&self) -> Result<bool, String> {
-        let path = self.path.display();
-        let failed = |error: std::io::Error| format!("{path}: {error}");
+    fn read(&self) -> Result<bool, LineCause> {
+        let failed = |cause: std::io::Error| LineCause::File { path: self.path.clone(), cause };
         // Opening a FIFO would wait for a writer.
         let flags = rustix::fs::OFlags::NONBLOCK.bits() as i32;
         let file = fs::File::options().read(true).custom_flags(flags).open(&self.path).map_err(failed)?;
         if !file.metadata().map_err(failed)?.is_file() {
-            return Err(format!("{path}: not a regular file; expected one that holds 0 or 1"));
+            return Err(LineCause::NotRegular(self.path.clone()));
         }
         let mut text = vec![];
         file.take(LONGEST).read_to_end(&mut text).map_err(failed)?;
         match text.trim_ascii() {
             b"0" => Ok(self.active_low),
             b"1" => Ok(!self.active_low),
-            _ => Err(format!("{path}: expected 0 or 1")),
+            _ => Err(LineCause::Content(self.path.clone())),
         }
     }
 }
@@ -79,7 +78,7 @@ impl File {
 }
 
 impl InputLine for File {
-    fn wait(&mut self, stop: &Stop, timeout: Duration) -> Result<Reading, String> {
+    fn wait(&mut self, stop: &Stop, timeout: Duration) -> Result<Reading, LineCause> {
         let deadline = Instant::now() + timeout;
         let mut active = self.read()?;
         while active == self.active && Instant::now() < deadline && !self.pause(stop, deadline) {
@@ -164,7 +163,7 @@ impl Input {
         changed: Arc<Bell>,
     ) -> Result<Self, LineError> {
         let failed = |cause| LineError::Input { input: config.name.clone(), cause };
-        let stop = Stop::new().map_err(|error| failed(format!("cannot be waited for: {error}")))?;
+        let stop = Stop::new().map_err(|error| failed(LineCause::Wait(error)))?;
         let reading = line.as_mut().map(|line| line.wait(&stop, Duration::ZERO));
         let reading = reading.transpose().map_err(failed)?;
         let state = Arc::new(State {
@@ -182,7 +181,7 @@ impl Input {
                 let (config, state) = (config.clone(), state.clone());
                 move || state.read(&config, line, &open)
             })
-            .map_err(|error| failed(format!("cannot start its thread: {error}")))?;
+            .map_err(|error| failed(LineCause::Thread(error)))?;
         Ok(Self { config, state })
     }
 
@@ -248,7 +247,7 @@ impl State {
         let mut pause = Duration::ZERO;
         while !self.stop.wait(mem::take(&mut pause)) {
             let result = match &mut line {
-                Some(line) => line.wait(&self.stop, TICK).map(Some),
+                Some(line) => line.wait(&self.stop, TICK).map(Some).map_err(|cause| cause.to_string()),
                 None => open(config).map_err(|error| error.to_string()).map(|opened| {
                     log::info!("input {} is there", config.name);
                     line = Some(opened);
@@ -293,14 +292,14 @@ mod tests {
     struct Fake(Receiver<Reading>, Reading);
 
     impl InputLine for Fake {
-        fn wait(&mut self, _: &Stop, timeout: Duration) -> Result<Reading, String> {
+        fn wait(&mut self, _: &Stop, timeout: Duration) -> Result<Reading, LineCause> {
             match self.0.recv_timeout(timeout) {
                 Ok(reading) => {
                     self.1 = Reading { edges: None, ..reading };
                     Ok(reading)
                 }
                 Err(std::sync::mpsc::RecvTimeoutError::Timeout) => Ok(self.1),
-                Err(error) => Err(error.to_string()),
+                Err(_) => Err(LineCause::TakenAway),
             }
         }
     }
@@ -343,7 +342,10 @@ mod tests {
             let held = held.clone();
             move |config: &InputConfig| {
                 if held.load(Ordering::SeqCst) {
-                    return Err(LineError::Input { input: config.name.clone(), cause: "held".into() });
+                    return Err(LineError::Input {
+                        input: config.name.clone(),
+                        cause: LineCause::Fake("held"),
+                    });
                 }
                 let (sender, receiver) = channel();
                 std::mem::forget(sender);
@@ -392,9 +394,9 @@ mod tests {
         /// Gives one reading, and then hangs until the test lets it go.
         struct Hanging(Receiver<()>, bool);
         impl InputLine for Hanging {
-            fn wait(&mut self, _: &Stop, _: Duration) -> Result<Reading, String> {
+            fn wait(&mut self, _: &Stop, _: Duration) -> Result<Reading, LineCause> {
                 if std::mem::replace(&mut self.1, true) {
-                    self.0.recv().map_err(|error| error.to_string())?;
+                    self.0.recv().map_err(|_| LineCause::TakenAway)?;
                 }
                 Ok(Reading { active: true, edges: None })
             }
@@ -418,11 +420,11 @@ mod tests {
         rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
         for path in [&fifo, std::path::Path::new("/dev/zero"), folder.path()] {
             let error = File::open(path.to_owned(), false).err().unwrap();
-            assert!(error.contains("not a regular file"), "{error}");
+            assert!(matches!(error, LineCause::NotRegular(_)), "{error}");
         }
         let long = folder.path().join("long");
         fs::write(&long, format!("{}1", " ".repeat(100))).unwrap();
-        assert!(File::open(long, false).err().unwrap().contains("expected 0 or 1"));
+        assert!(matches!(File::open(long, false).err(), Some(LineCause::Content(_))));
     }
 
     #[test]
@@ -483,7 +485,7 @@ mod tests {
                 waits.join().unwrap()
             });
             match level {
-                "x" => assert!(found.unwrap_err().contains("No such file"), "gone"),
+                "x" => assert!(found.unwrap_err().to_string().contains("No such file"), "gone"),
                 _ => assert_eq!(found.unwrap().active, level == "1"),
             }
         }
@@ -497,15 +499,17 @@ mod tests {
         fs::write(&path, "1\n").unwrap();
         let mut file = File::open(path.clone(), false).unwrap();
         let stop = Stop::new().unwrap();
-        assert_eq!(file.wait(&stop, Duration::ZERO), Ok(Reading { active: true, edges: None }));
+        assert_eq!(file.wait(&stop, Duration::ZERO).unwrap(), Reading { active: true, edges: None });
         fs::write(&path, "0").unwrap();
-        assert_eq!(file.wait(&stop, Duration::ZERO), Ok(INACTIVE));
+        assert_eq!(file.wait(&stop, Duration::ZERO).unwrap(), INACTIVE);
         fs::write(&path, "1").unwrap();
         assert!(file.wait(&stop, Duration::ZERO).unwrap().edges.is_some());
         assert!(!File::open(path.clone(), true).unwrap().active);
         fs::write(&path, "yes").unwrap();
-        assert!(file.wait(&stop, Duration::ZERO).unwrap_err().contains("expected 0 or 1"));
+        assert!(file.wait(&stop, Duration::ZERO).unwrap_err().to_string().contains("expected 0 or 1"));
         fs::remove_file(&path).unwrap();
-        assert!(file.wait(&stop, Duration::ZERO).unwrap_err().contains("No such file or directory"));
+        assert!(
+            file.wait(&stop, Duration::ZERO).unwrap_err().to_string().contains("No such file or directory")
+        );
     }
 }

@@ -20,18 +20,15 @@ pub(crate) use self::gpio::chips;
 pub(crate) use self::input::{InputList, inputs};
 pub(crate) use self::list::{NONE, list};
 use self::port::{BACKOFF, UNKNOWN};
-pub(crate) use self::port::{LineError, OutputLine, WriteError};
+pub(crate) use self::port::{LineCause, LineError, NotBuiltIn, OutputLine, WriteError};
 pub(crate) use self::settings::{BackEnd, Bias, InputBackEnd, InputConfig, LineConfig, Position};
 
 /// Whether `backend = "rppal"` works in this build; otherwise why not.
-pub(crate) fn registers_are_built_in() -> Result<(), String> {
+pub(crate) fn registers_are_built_in() -> Result<(), NotBuiltIn> {
     if cfg!(not(any(target_arch = "aarch64", target_arch = "arm"))) {
-        return Err(format!("this is a resightd for {}, not for a Raspberry Pi", std::env::consts::ARCH));
+        return Err(NotBuiltIn::OtherProcessor);
     }
-    if cfg!(not(feature = "rppal")) {
-        return Err("this resightd was built without the feature rppal".into());
-    }
-    Ok(())
+    if cfg!(feature = "rppal") { Ok(()) } else { Err(NotBuiltIn::WithoutFeature) }
 }
 
 /// Opens a line, driven at its safe level at once.
@@ -49,9 +46,12 @@ fn open(config: &LineConfig) -> Result<Box<dyn OutputLine>, LineError> {
         BackEnd::Registers { pin } => Box::new(registers::Registers::open(&config.name, *pin, high)?),
         // The configuration refuses it already.
         #[cfg(not(all(feature = "rppal", any(target_arch = "aarch64", target_arch = "arm"))))]
-        BackEnd::Registers { pin } => {
-            let cause = registers_are_built_in().err().unwrap_or_else(|| format!("pin {pin} is not there"));
-            return Err(LineError::Registers { line: config.name.clone(), cause });
+        BackEnd::Registers { .. } => {
+            let cause = registers_are_built_in().err().unwrap_or(NotBuiltIn::OtherProcessor);
+            return Err(LineError::Registers {
+                line: config.name.clone(),
+                cause: LineCause::NotBuiltIn(cause),
+            });
         }
     })
 }
@@ -83,7 +83,7 @@ impl Device {
     fn set(&self, high: bool) -> Result<(), WriteError> {
         match &*self.output.read().unwrap_or_else(PoisonError::into_inner) {
             Some(output) => output.set(high),
-            None => Err(WriteError { cause: "it was taken away".into(), gone: false }),
+            None => Err(WriteError { cause: LineCause::TakenAway, gone: false }),
         }
     }
 
@@ -110,7 +110,7 @@ impl Line {
         (level != UNKNOWN).then_some(level == 1)
     }
 
-    fn write(&self, active: bool) -> Result<(), String> {
+    fn write(&self, active: bool) -> Result<(), LineCause> {
         let result = self.device.set(active != self.config.active_low);
         let level = if result.is_ok() { u8::from(active) } else { UNKNOWN };
         self.level.store(level, Ordering::SeqCst);
@@ -221,11 +221,11 @@ impl Lines {
     ///
     /// # Errors
     /// What the device says; the next call tries again.
-    pub(crate) fn drive(&self, line: &Line, active: bool) -> Result<bool, String> {
+    pub(crate) fn drive(&self, line: &Line, active: bool) -> Result<bool, LineError> {
         if self.sealed.load(Ordering::SeqCst) || line.level() == Some(active) || !line.device.is_there() {
             return Ok(false);
         }
-        let named = |cause| format!("line {}: {cause}", line.config.name);
+        let named = |cause| LineError::Drive { line: line.config.name.clone(), cause };
         line.write(active).map_err(named)?;
         // Sealed in between, by a panic elsewhere: the safe level has the last word.
         if self.sealed.load(Ordering::SeqCst) {
@@ -344,7 +344,7 @@ mod tests {
         fn set(&self, high: bool) -> Result<(), WriteError> {
             let gone = self.0.unplugged.load(Ordering::SeqCst);
             if gone || self.0.broken.load(Ordering::SeqCst) {
-                return Err(WriteError { cause: "no answer".into(), gone });
+                return Err(WriteError { cause: LineCause::Fake("no answer"), gone });
             }
             self.0.writes.lock().unwrap().push((self.1, high));
             Ok(())
@@ -392,8 +392,8 @@ mod tests {
     fn safe_first_changes_only_and_safe_last() {
         let (lines, line, board) = one(true);
         assert_eq!(board.opened(), [(1, true)]);
-        assert_eq!(lines.drive(&line, false), Ok(true));
-        assert_eq!(lines.drive(&line, false), Ok(false));
+        assert!(lines.drive(&line, false).unwrap());
+        assert!(!lines.drive(&line, false).unwrap());
         drop(lines);
         assert_eq!(board.writes(), [(1, false), (1, true)]);
     }
@@ -413,23 +413,24 @@ mod tests {
         let (lines, line, board) = one(false);
         lines.drive(&line, true).unwrap();
         lines.seal();
-        assert_eq!(lines.drive(&line, true), Ok(false));
+        assert!(!lines.drive(&line, true).unwrap());
         assert_eq!(board.writes(), [(1, true), (1, false)]);
         // A reload that comes too late may not move its lines either.
         let list = lines.prepare(&[config(2, true)]).unwrap();
         lines.install(&list).unwrap();
-        assert_eq!(lines.drive(&list[0], false), Ok(false));
+        assert!(!lines.drive(&list[0], false).unwrap());
     }
 
     #[test]
     fn a_failed_write_is_shown_and_tried_again() {
         let (lines, line, board) = one(false);
         board.broken.store(true, Ordering::SeqCst);
-        assert_eq!(lines.drive(&line, true), Err("line relay 1: no answer".into()));
+        let refused = lines.drive(&line, true).unwrap_err().to_string();
+        assert_eq!(refused, "line write failed: line relay 1: no answer");
         assert_eq!(lines.levels(), [("relay 1".into(), None)]);
         board.broken.store(false, Ordering::SeqCst);
         assert_eq!(lines.restore(), (0, 0));
-        assert_eq!(lines.drive(&line, true), Ok(true));
+        assert!(lines.drive(&line, true).unwrap());
         assert_eq!(lines.levels(), [("relay 1".into(), Some(true))]);
         assert_eq!(board.opened().len(), 1);
     }
@@ -462,7 +463,7 @@ mod tests {
         lines.drive(&line, false).unwrap_err();
         assert_eq!(lines.levels(), [("relay 1".into(), None)]);
         // One failure, not one for each frame.
-        assert_eq!(lines.drive(&line, false), Ok(false));
+        assert!(!lines.drive(&line, false).unwrap());
         assert_eq!(lines.restore(), (0, 0), "before the first pause is over");
         let mut backoff = BACKOFF;
         std::thread::sleep(backoff.pause());
@@ -474,7 +475,7 @@ mod tests {
         assert_eq!(lines.restore(), (1, 0));
         assert_eq!(board.opened(), [(1, false)]);
         assert_eq!(lines.levels(), [("relay 1".into(), Some(false))]);
-        assert_eq!(lines.drive(&line, true), Ok(true));
+        assert!(lines.drive(&line, true).unwrap());
     }
 
     #[test]

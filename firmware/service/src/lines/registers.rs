@@ -10,7 +10,7 @@ use std::time::Duration;
 use rppal::gpio::{Gpio, Level, OutputPin};
 
 use super::gpio;
-use super::port::{LineError, OutputLine, WriteError};
+use super::port::{LineCause, LineError, OutputLine, WriteError};
 use crate::sync::lock_within;
 
 /// Labels of the chips whose offsets are BCM numbers: up to Pi 3, Pi 4, Pi 5.
@@ -36,15 +36,13 @@ impl Registers {
     /// A board without such registers, a pin that it does not have, that the kernel or another
     /// program holds, or registers that another process drives.
     pub(super) fn open(name: &str, number: u8, high: bool) -> Result<Self, LineError> {
-        let refused = |cause: String| LineError::Registers { line: name.to_owned(), cause };
+        let refused = |cause| LineError::Registers { line: name.to_owned(), cause };
         let chip = gpio::chips().into_iter().find(|chip| LABELS.contains(&chip.label.as_str()));
-        let chip = chip.ok_or_else(|| {
-            refused(format!("no GPIO chip that can be opened is labelled {}", LABELS.join(" or ")))
-        })?;
+        let chip = chip.ok_or_else(|| refused(LineCause::NoRegisters(LABELS.join(" or "))))?;
         gpio::ensure_free(name, &chip.path, number.into())?;
         let owner = own(&chip.path).map_err(refused)?;
         let pin = Gpio::new().and_then(|gpio| gpio.get(number));
-        let pin = pin.map_err(|error| refused(error.to_string()))?;
+        let pin = pin.map_err(|error| refused(LineCause::Registers(error)))?;
         // The level is set before the direction: there is no other level in between.
         let mut pin = if high { pin.into_output_high() } else { pin.into_output_low() };
         pin.set_reset_on_drop(false);
@@ -55,7 +53,7 @@ impl Registers {
 impl OutputLine for Registers {
     fn set(&self, high: bool) -> Result<(), WriteError> {
         let Some(mut pin) = lock_within(&self.pin, PATIENCE) else {
-            return Err(WriteError { cause: "its pin is held by a thread that hangs".into(), gone: false });
+            return Err(WriteError { cause: LineCause::Held, gone: false });
         };
         pin.write(Level::from(high));
         Ok(())
@@ -63,16 +61,16 @@ impl OutputLine for Registers {
 }
 
 /// Locks the chip against other resightd: the kernel does not know who writes to registers.
-fn own(chip: &Path) -> Result<Arc<File>, String> {
+fn own(chip: &Path) -> Result<Arc<File>, LineCause> {
     let mut owner = OWNER.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(file) = owner.upgrade() {
         return Ok(file);
     }
-    let path = chip.display();
-    let file = File::open(chip).map_err(|error| format!("{path}: {error}"))?;
+    let failed = |cause| LineCause::File { path: chip.to_owned(), cause };
+    let file = File::open(chip).map_err(failed)?;
     file.try_lock().map_err(|error| match error {
-        TryLockError::WouldBlock => format!("another resightd drives pins of {path} by its registers"),
-        TryLockError::Error(error) => format!("{path}: {error}"),
+        TryLockError::WouldBlock => LineCause::Owned(chip.to_owned()),
+        TryLockError::Error(error) => failed(error),
     })?;
     let file = Arc::new(file);
     *owner = Arc::downgrade(&file);

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::mailbox::{CameraRules, JudgeMail, Judgement, NewRules, Request};
 use crate::judge::{EventKind, Judge, Now, Panel, Rules, Switch, SwitchError, Switches};
-use crate::lines::{InputList, LineList, Lines};
+use crate::lines::{InputList, LineError, LineList, Lines};
 use crate::live::Live;
 use crate::names::SharedNames;
 use crate::outputs::{Event, TellMail};
@@ -178,7 +178,7 @@ impl<C: Clock> JudgeStage<C> {
     /// Goes on with other cameras and rules; those that are the same keep their state.
     pub(crate) fn replace(&mut self, new: NewRules) {
         let NewRules { cameras, lines, inputs } = new;
-        self.report(self.reach.lines.install(&lines).map_err(|error| error.to_string()));
+        self.report(self.reach.lines.install(&lines));
         (self.lines, self.inputs) = (lines, inputs);
         let (mut desks, rules): (Vec<Desk>, Vec<Rules>) = cameras.into_iter().map(Desk::new).unzip();
         let before = |desk: &Desk| self.desks.iter().position(|old| Arc::ptr_eq(&old.board, &desk.board));
@@ -217,7 +217,7 @@ impl<C: Clock> JudgeStage<C> {
         self.unsure = false;
         if self.panel.is_stale() {
             // What could not be made safe at first is tried again: nothing else would.
-            let result = self.reach.lines.keep_safe().map_err(|error| error.to_string());
+            let result = self.reach.lines.keep_safe();
             self.unsure = result.is_err();
             self.report(result);
         } else {
@@ -226,7 +226,7 @@ impl<C: Clock> JudgeStage<C> {
                     Ok(changed) => written |= changed,
                     Err(error) => {
                         self.unsure = true;
-                        self.report(Err(format!("line write failed: {error}")));
+                        self.report(Err(error));
                     }
                 }
             }
@@ -250,7 +250,7 @@ impl<C: Clock> JudgeStage<C> {
     }
 
     /// Counts and logs what the lines refused.
-    fn report(&self, result: Result<(), String>) {
+    fn report(&self, result: Result<(), LineError>) {
         if let Err(error) = result {
             self.reach.telemetry.line_errors.one_more();
             log::error!("{error}");

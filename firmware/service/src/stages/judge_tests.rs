@@ -14,7 +14,7 @@ use resight_status::{RuleFacts, View};
 use super::*;
 use crate::judge::Finding;
 use crate::judge::{BoxCondition, Change, LineFacts, Mode, Observation, Rule, Rules, Triggers};
-use crate::lines::{BackEnd, LineConfig, LineError, OutputLine, WriteError};
+use crate::lines::{BackEnd, LineCause, LineConfig, LineError, OutputLine, WriteError};
 use crate::names::Names;
 
 fn ms(value: u64) -> Duration {
@@ -44,7 +44,7 @@ struct Wire(Arc<Wires>, String);
 impl OutputLine for Wire {
     fn set(&self, high: bool) -> Result<(), WriteError> {
         if self.0.refuse.load(Ordering::SeqCst) {
-            return Err(WriteError { cause: "no answer".into(), gone: false });
+            return Err(WriteError { cause: LineCause::Fake("no answer"), gone: false });
         }
         self.0.written.lock().unwrap().push((self.1.clone(), high));
         Ok(())
