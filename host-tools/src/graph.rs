@@ -115,6 +115,9 @@ pub enum Operator {
     },
     /// The product of two inputs; the second may be of one position or of one channel.
     Multiply,
+    /// The channels of each position over their L2 norm, times a factor for each channel; zeros stay
+    /// zeros.
+    Normalise(Vec<f32>),
     /// The channels of all inputs side by side.
     Concat,
     /// Some channels of the input, in this order.

@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use resight_base::files::FileError;
-use resight_model_file::{BoxDecoder, CenterNet, OutputMap, Task};
+use resight_model_file::{Anchors, BoxDecoder, CenterNet, Fcos, OutputMap, Task};
 use resight_runtime::{Head, HeadError, TensorFact};
 use serde::Deserialize;
 
 use crate::graph::FloatGraph;
+use crate::import::{ImportError, Imported, import_maps};
 use crate::quantise::graph::nhwc;
 
 /// What a network is for.
@@ -102,7 +103,7 @@ pub enum TaskError {
     },
     /// Nothing says how boxes are made.
     #[error(
-        "`--task detect` needs `--decoder`: centernet, or a FILE.toml that says how boxes are made of the maps"
+        "`--task detect` needs `--decoder`: {}, or a FILE.toml that says how boxes are made of the maps", READY.map(|(name, _)| name).join(", ")
     )]
     NoDecoder,
     /// The network's outputs are not what the decoder needs.
@@ -120,8 +121,23 @@ pub enum TaskError {
 enum DecoderFile {
     #[serde(rename = "centernet")]
     CenterNet(CenterNet),
+    Anchors(Anchors),
+    Fcos(Fcos),
     Mask(MaskDecoder),
 }
+
+/// A decoder and its name on the command line.
+type Ready = (&'static str, fn() -> BoxDecoder);
+
+/// The ready decoders of boxes.
+const READY: [Ready; 6] = [
+    ("centernet", || BoxDecoder::CenterNet(CenterNet::default())),
+    ("retinanet", || BoxDecoder::Anchors(Anchors::retinanet())),
+    ("ssd300", || BoxDecoder::Anchors(Anchors::ssd300())),
+    ("fcos", || BoxDecoder::Fcos(Fcos::default())),
+    ("opencv-faces", || BoxDecoder::Anchors(Anchors::opencv_faces())),
+    ("opencv-faces-even", || BoxDecoder::Anchors(Anchors::opencv_faces_even())),
+];
 
 impl Decoder {
     /// The decoder of a task, by the name of a ready one or by a TOML file; `None` for a classifier.
@@ -133,8 +149,10 @@ impl Decoder {
             (TaskKind::Classify, None) => return Ok(None),
             (TaskKind::Segment, None) => Self::Mask(MaskDecoder::default()),
             (TaskKind::Detect, None) => return Err(TaskError::NoDecoder),
-            (_, Some("centernet")) => Self::Boxes(BoxDecoder::CenterNet(CenterNet::default())),
-            (_, Some(file)) => Self::from_toml(Path::new(file))?,
+            (_, Some(argument)) => match READY.iter().find(|(name, _)| *name == argument) {
+                Some((_, decoder)) => Self::Boxes(decoder()),
+                None => Self::from_toml(Path::new(argument))?,
+            },
         };
         let (makes, of) = match decoder {
             Self::Boxes(_) => ("boxes", TaskKind::Detect),
@@ -159,6 +177,8 @@ impl Decoder {
         })?;
         let decoder = match file {
             DecoderFile::CenterNet(centernet) => Self::Boxes(BoxDecoder::CenterNet(centernet)),
+            DecoderFile::Anchors(anchors) => Self::Boxes(BoxDecoder::Anchors(anchors)),
+            DecoderFile::Fcos(fcos) => Self::Boxes(BoxDecoder::Fcos(fcos)),
             DecoderFile::Mask(mask) => Self::Mask(mask),
         };
         if let Self::Boxes(boxes) = &decoder {
@@ -170,11 +190,27 @@ impl Decoder {
     /// The outputs that it needs, by their names; empty where the first one will do.
     pub fn needs(&self) -> Vec<String> {
         match self {
-            Self::Boxes(BoxDecoder::CenterNet(centernet)) => {
-                let CenterNet { heat_map, size, offset, .. } = centernet;
-                [Some(heat_map), Some(size), offset.as_ref()].into_iter().flatten().cloned().collect()
-            }
+            Self::Boxes(decoder) => decoder.needs(),
             Self::Mask(mask) => mask.map.iter().cloned().collect(),
+        }
+    }
+
+    /// Reads the network's outputs that it needs, as maps; see [`import_maps`].
+    ///
+    /// # Errors
+    /// As [`import_maps`].
+    pub fn import(&self, network: &Path, size: Option<[usize; 2]>) -> Result<Imported, ImportError> {
+        let mut imported = import_maps(network, size, &self.needs())?;
+        self.complete(&mut imported.graph);
+        Ok(imported)
+    }
+
+    /// Says of outputs what makes probabilities of them, where the network's file leaves that to whoever
+    /// reads them.
+    pub fn complete(&self, graph: &mut FloatGraph) {
+        let Self::Boxes(decoder) = self else { return };
+        for output in &mut graph.outputs {
+            output.activation = output.activation.or_else(|| decoder.activation(&output.name));
         }
     }
 

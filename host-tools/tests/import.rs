@@ -198,6 +198,7 @@ fn operators(graph: &FloatGraph) -> Vec<&'static str> {
         Operator::Add { relu: false } => "add",
         Operator::Add { relu: true } => "add+relu",
         Operator::Multiply => "multiply",
+        Operator::Normalise(_) => "normalise",
         Operator::Concat => "concat",
         Operator::Channels(_) => "channels",
         Operator::View => "view",

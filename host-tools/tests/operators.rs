@@ -1,6 +1,8 @@
 //! Networks with every operator that is more than a residual network's, from ONNX to integers: all
 //! multiplications on int8, the logits close to f32, the same through a model file.
 
+mod common;
+
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
@@ -13,7 +15,7 @@ use resight::tasks::{Decoder, TaskKind};
 use resight_fixtures::Random;
 use resight_imaging::{ImageView, decode};
 use resight_kernels::Sequential;
-use resight_model_file::Labels;
+use resight_model_file::{Activation, Labels};
 use resight_runtime::{Classes, Found, Layers, Locator, Model, Program, Target, ThreadSettings};
 use tract_onnx::pb::attribute_proto::AttributeType;
 use tract_onnx::pb::tensor_proto::DataType;
@@ -222,8 +224,9 @@ fn located(name: &str, proto: ModelProto, decoder: &Decoder, rounding: Rounding,
     let images = pictures(folder.path());
     let source = folder.path().join(format!("{name}.onnx"));
     std::fs::write(&source, b"not read again").unwrap();
-    let imported =
+    let mut imported =
         import_proto_maps(proto, &source, &decoder.needs()).unwrap_or_else(|error| panic!("{error}"));
+    decoder.complete(&mut imported.graph);
     let head = decoder.head(&imported.graph, &source).unwrap_or_else(|error| panic!("{error}"));
     let preprocessing = default_preprocessing(&imported.graph).unwrap();
     let options = Options { rounding, ..Options::new(Method::Mse, preprocessing) };
@@ -454,4 +457,213 @@ fn gates_of_every_kind() {
     let gated = n.node("Mul", &[&seen, &gate], vec![]);
     let small = n.pool("AveragePool", &gated, 4, 4, vec![]);
     quantised("gated", n.finish(&small, 16 * 16, true), 25.0);
+}
+
+/// How a detector's levels are written into one tensor.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Written {
+    /// As Caffe: channels last, flat, one behind the other, and divided in the end.
+    Flat,
+    /// As torchvision: `view(N, A, K, H, W)`, `permute(0, 3, 4, 1, 2)`, `reshape(N, -1, K)`.
+    ByAnchors,
+    /// As NVIDIA's SSD: `view(N, K, -1)`.
+    ByNumbers,
+}
+
+impl Network {
+    /// The maps, of `count` numbers for each of two anchors of each place, in one tensor.
+    fn written(&mut self, maps: [(&str, i64); 2], count: i64, how: Written) -> String {
+        let levels = maps.map(|(map, side)| match how {
+            Written::Flat => {
+                let last = self.node("Transpose", &[map], vec![integers("perm", &[0, 2, 3, 1])]);
+                self.node("Flatten", &[&last], vec![])
+            }
+            Written::ByAnchors => {
+                let shape = self.numbers(&[1, 2, count, side, side]);
+                let map = self.node("Reshape", &[map, &shape], vec![]);
+                let map = self.node("Transpose", &[&map], vec![integers("perm", &[0, 3, 4, 1, 2])]);
+                let shape = self.numbers(&[1, -1, count]);
+                self.node("Reshape", &[&map, &shape], vec![])
+            }
+            Written::ByNumbers => {
+                let shape = self.numbers(&[1, count, -1]);
+                self.node("Reshape", &[map, &shape], vec![])
+            }
+        });
+        let axis = if how == Written::ByNumbers { 2 } else { 1 };
+        let joined = self.node("Concat", &[&levels[0], &levels[1]], vec![integer("axis", axis)]);
+        if how != Written::Flat {
+            return joined;
+        }
+        let shape = self.numbers(&[1, -1, count]);
+        self.node("Reshape", &[&joined, &shape], vec![])
+    }
+
+    /// What torch's `normalize` is exported as.
+    fn normalize(&mut self, input: &str) -> String {
+        let norm = self.node("ReduceL2", &[input], vec![integers("axes", &[1]), integer("keepdims", 1)]);
+        let least = self.scalar(1e-12);
+        let norm = self.node("Clip", &[&norm, &least], vec![]);
+        let shape = self.node("Shape", &[input], vec![]);
+        let norm = self.node("Expand", &[&norm, &shape], vec![]);
+        self.node("Div", &[input, &norm], vec![])
+    }
+}
+
+/// A small SSD of two levels and two classes; the first level is normalised.
+fn levels(how: Written, probabilities: Option<&str>, is_torch: bool) -> ModelProto {
+    let mut n = Network::new(21);
+    let stem = n.convolution("input", 3, 16, 3, 2, 1);
+    let stem = n.node("Relu", &[&stem], vec![]);
+    let unit = if is_torch {
+        n.normalize(&stem)
+    } else {
+        n.node("LpNormalization", &[&stem], vec![integer("axis", 1)])
+    };
+    let scale = n.reals(&[1, 16, 1, 1], 4.0, 12.0);
+    let wide = n.node("Mul", &[&unit, &scale], vec![]);
+    let deep = n.convolution(&stem, 16, 24, 3, 2, 1);
+    let deep = n.node("Relu", &[&deep], vec![]);
+    let [boxes, scores] = [4, 3].map(|count| {
+        let maps = [
+            (n.convolution(&wide, 16, 2 * count, 3, 1, 1), 16),
+            (n.convolution(&deep, 24, 2 * count, 3, 1, 1), 8),
+        ];
+        n.written([(&maps[0].0, maps[0].1), (&maps[1].0, maps[1].1)], count, how)
+    });
+    let axis = if how == Written::ByNumbers { 1 } else { 2 };
+    let scores = match probabilities {
+        None => scores,
+        Some("Sigmoid") => n.node("Sigmoid", &[&scores], vec![]),
+        Some(softmax) => n.node(softmax, &[&scores], vec![integer("axis", axis)]),
+    };
+    n.maps(&[(&boxes, "loc"), (&scores, "conf")])
+}
+
+/// A decoder for [`levels`], from a file.
+fn anchors(background: &str) -> Decoder {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("anchors.toml");
+    let text = format!(
+        "kind = \"anchors\"\nboxes = \"loc\"\nscores = \"conf\"\n{background}\nthreshold = 0.2\n\
+         weights = [10, 10, 5, 5]\n[[levels]]\nshapes = {{ kind = \"listed\", sizes = [[4, 4], [8, 4]] }}\n\
+         [[levels]]\nstride = 4\nshapes = {{ kind = \"grid\", sizes = [12], ratios = [0.5, 2] }}\n"
+    );
+    std::fs::write(&file, text).unwrap();
+    Decoder::read(TaskKind::Detect, file.to_str()).unwrap().unwrap()
+}
+
+#[test]
+fn levels_of_anchors_find_boxes_in_integers() {
+    let mut found = vec![];
+    for (how, probabilities, background, is_torch) in [
+        (Written::Flat, Some("Softmax"), "background = 0", true),
+        (Written::ByAnchors, None, "background = 0", true),
+        (Written::ByNumbers, Some("Softmax"), "background = 2", false),
+        (Written::ByAnchors, Some("Sigmoid"), "", false),
+    ] {
+        let decoder = anchors(background);
+        let proto = levels(how, probabilities, is_torch);
+        let model = located("levels", proto, &decoder, Rounding::Nearest, 20.0);
+        let names: Vec<String> = model.task().outputs().iter().map(|output| output.name.clone()).collect();
+        assert_eq!(names, ["loc[0]", "loc[1]", "conf[0]", "conf[1]"]);
+        let wanted = if background.is_empty() { "sigmoid" } else { "softmax" };
+        let activation = |at: usize| model.task().outputs()[at].activation.map(Activation::name);
+        assert_eq!([activation(0), activation(2), activation(3)], [None, Some(wanted), Some(wanted)]);
+        let settings = ThreadSettings { threads: Some(NonZeroUsize::MIN), pin: false };
+        let mut locator = Locator::new(&model, &Target::reference(), settings).unwrap();
+        let image = Clip::new(5).frame(3);
+        let Found::Boxes(boxes) = locator.locate(&ImageView::of(&image).unwrap()).unwrap() else {
+            panic!("boxes")
+        };
+        assert!(boxes.len() > 3, "{boxes:?}");
+        found.push(boxes.to_vec());
+    }
+    // However it is written, it is the same network.
+    assert_eq!(found[0], found[1]);
+}
+
+#[test]
+fn channels_by_numbers_are_put_in_the_order_of_anchors() {
+    let import = |how| {
+        let decoder = anchors("background = 0");
+        import_proto_maps(levels(how, Some("Softmax"), false), Path::new("levels.onnx"), &decoder.needs())
+            .unwrap()
+    };
+    let (by_anchors, by_numbers) = (import(Written::ByAnchors), import(Written::ByNumbers));
+    common::assert_equals_tract(&by_anchors);
+    common::assert_equals_tract(&by_numbers);
+    let channels = |imported: &resight::import::Imported| {
+        let is_order =
+            |node: &resight::graph::Node| matches!(node.operator, resight::graph::Operator::Channels(_));
+        imported.graph.nodes.iter().filter(|node| is_order(node)).count()
+    };
+    assert_eq!([channels(&by_anchors), channels(&by_numbers)], [0, 4]);
+}
+
+#[test]
+fn outputs_that_are_no_levels_are_refused() {
+    let refusal = |proto: ModelProto, names: &[&str]| {
+        let names: Vec<String> = names.iter().map(|&name| name.into()).collect();
+        import_proto_maps(proto, Path::new("levels.onnx"), &names).unwrap_err().to_string()
+    };
+    let wrong_axis = {
+        let mut proto = levels(Written::ByAnchors, Some("Softmax"), false);
+        let nodes = &mut proto.graph.as_mut().unwrap().node;
+        nodes.last_mut().unwrap().attribute[0].i = 1;
+        proto
+    };
+    let mixed = |last: &dyn Fn(&mut Network, &str) -> String| {
+        let mut n = Network::new(3);
+        let map = n.convolution("input", 3, 8, 3, 1, 1);
+        let out = last(&mut n, &map);
+        n.maps(&[(&out, "out")])
+    };
+    let table = [
+        (
+            refusal(wrong_axis, &["conf"]),
+            "levels.onnx: node `softmax24` (Softmax): its axis is 1 of [1, 640, 3], which is not that of the classes of a box",
+        ),
+        (
+            refusal(
+                mixed(&|n, map| {
+                    let shape = n.numbers(&[1, -1, 2]);
+                    n.node("Reshape", &[map, &shape], vec![])
+                }),
+                &["out"],
+            ),
+            "levels.onnx: node `reshape1` (Reshape): it reshapes [1, 8, 32, 32] to [1, -1, 2]: attention over positions is not supported; use a convolutional network",
+        ),
+        (
+            refusal(
+                mixed(&|n, map| {
+                    let shape = n.numbers(&[1, -1, 8]);
+                    let last = n.node("Transpose", &[map], vec![integers("perm", &[0, 2, 3, 1])]);
+                    let rows = n.node("Reshape", &[&last, &shape], vec![]);
+                    n.node("Relu", &[&rows], vec![])
+                }),
+                &["out"],
+            ),
+            "levels.onnx: node `relu3` (Relu): it takes maps one behind the other, which only outputs of a detector can be; export the network up to its raw maps",
+        ),
+        (
+            refusal(
+                mixed(&|n, map| {
+                    let norm =
+                        n.node("ReduceL2", &[map], vec![integers("axes", &[1]), integer("keepdims", 1)]);
+                    let other = n.convolution(map, 8, 8, 1, 1, 1);
+                    n.node("Div", &[&other, &norm], vec![])
+                }),
+                &["out"],
+            ),
+            "levels.onnx: node `div3` (Div): it divides by the norm of another result, which is not supported",
+        ),
+        (
+            refusal(mixed(&|n, map| n.node("LpNormalization", &[map], vec![integer("axis", 2)])), &["out"]),
+            "levels.onnx: node `lpnormalization1` (LpNormalization): it takes the norm over the axes [2] of [batch, channels, height, width]; only that over the channels is supported",
+        ),
+    ];
+    for (found, expected) in table {
+        assert_eq!(found, expected);
+    }
 }

@@ -17,6 +17,7 @@
 //! Identical members give identical files. Reading checks everything before anything is
 //! handed out: what passes is whole and as it was written.
 
+mod activation;
 mod causes;
 mod decoder;
 mod digest;
@@ -36,8 +37,12 @@ mod task;
 mod tensor;
 mod writer;
 
+pub use activation::Activation;
 pub use causes::{KeyCause, SignatureCause};
-pub use decoder::{BoxDecoder, CenterNet, DecoderError, LengthUnit, MAX_BOXES};
+pub use decoder::{
+    AnchorClip, AnchorLevel, AnchorShapes, Anchors, BoxDecoder, CenterNet, DecoderError, Fcos, LengthUnit,
+    MAX_BOXES, MAX_CANDIDATES, OutputNames, level_name,
+};
 pub use digest::sha256_of_file;
 pub use error::ModelFileError;
 pub use formats::FileFormat;
@@ -49,5 +54,5 @@ pub use preprocessing::{preprocessing_from_json, preprocessing_to_json};
 pub use provenance::{Calibration, Provenance};
 pub use reader::Archive;
 pub use signature::{PrivateKey, PublicKey, Signature, signature_path};
-pub use task::{Activation, OutputMap, Task};
+pub use task::{OutputMap, Task};
 pub use writer::ArchiveBuilder;

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use clap::{Args, ValueEnum};
-use resight::import::{Imported, Wanted, import_maps, import_wanted};
+use resight::import::{Imported, Wanted, import_wanted};
 use resight::quantise::{Method, Options, OutputReport, Rounding, check, quantise};
 use resight::readable::ReadableImages;
 use resight::save::{save, save_as};
@@ -167,8 +167,8 @@ pub(crate) struct Arguments {
     /// What the network is for: classify, segment (a class for each pixel) or detect (boxes).
     #[arg(long, default_value_t, value_name = "TASK")]
     task: TaskKind,
-    /// How boxes or a mask are made of the network's maps: centernet, or a TOML file that says so;
-    /// see docs/guides/where.md.
+    /// How boxes or a mask are made of the network's maps: centernet, retinanet, ssd300, fcos,
+    /// opencv-faces, opencv-faces-even, or a TOML file that says so; see docs/guides/where.md.
     #[arg(long, value_name = "NAME|FILE")]
     decoder: Option<String>,
     #[command(flatten)]
@@ -239,7 +239,7 @@ impl Arguments {
         );
         let imported = match &decoder {
             None => import_wanted(&self.model, &Wanted { size: self.input, logits: self.logits.clone() })?,
-            Some(decoder) => import_maps(&self.model, self.input, &decoder.needs())?,
+            Some(decoder) => decoder.import(&self.model, self.input)?,
         };
         let imported = network::as_wanted(imported, &self.model, self.input, self.activation)?;
         // Before the calibration, which takes its time.

@@ -78,6 +78,7 @@ pub(super) fn fold(
                 Step::New(Operator::AveragePool { kernel, stride, padding, counts_padding })
             }
             Kind::Multiply => Step::New(Operator::Multiply),
+            Kind::Normalise => Step::New(Operator::Normalise(vec![1.0; operation.shape[0]])),
             Kind::Concat => Step::New(Operator::Concat),
             Kind::Channels(order) => Step::New(Operator::Channels(order)),
             Kind::View => Step::New(Operator::View),
@@ -152,6 +153,14 @@ fn affine(nodes: &mut [Folding], input: usize, sole: bool, scale: &[f64], offset
             convolution.ceiling = Some((f64::from(ceiling) * factor) as f32);
             return Step::Into(input);
         }
+    }
+    if let (true, Operator::Normalise(factors)) = (sole, &mut nodes[input].node.operator)
+        && offset.iter().all(|&offset| offset == 0.0)
+    {
+        for (own, factor) in factors.iter_mut().zip(scale) {
+            *own = (f64::from(*own) * factor) as f32;
+        }
+        return Step::Into(input);
     }
     if let Some(open) = open(nodes, input, sole, |c| !c.relu && !c.residual) {
         for index in open {

@@ -116,9 +116,10 @@ impl<'a> Importer<'a> {
 
     /// Whether any of the tensors is a result of the network.
     pub(super) fn works_on_data(&self, names: &[String]) -> bool {
-        names
-            .iter()
-            .any(|name| matches!(self.values.get(name), Some(Value::Data(_) | Value::Probabilities(..))))
+        names.iter().any(|name| {
+            let value = self.values.get(name);
+            matches!(value, Some(Value::Data(_) | Value::Probabilities(..) | Value::Norm(_) | Value::Rows(_)))
+        })
     }
 
     /// A node's input that must be there.
@@ -190,6 +191,13 @@ impl<'a> Importer<'a> {
         match self.input(node, position)? {
             Value::Data(data) => Ok(data),
             Value::Probabilities(..) => Err("it follows a Softmax, which must be the last node".into()),
+            Value::Norm(_) => {
+                Err("it takes the norm of a result, which is only supported to divide the result by".into())
+            }
+            Value::Rows(_) => Err(
+                "it takes maps one behind the other, which only outputs of a detector can be; export the network up to its raw maps"
+                    .into(),
+            ),
             Value::Unresolved(operator) => Err(format!(
                 "its input `{}` is computed from shapes by {operator}; export with fixed shapes and constant folding",
                 printable(&node.input[position])
@@ -374,6 +382,17 @@ impl<'a> Importer<'a> {
             ..Default::default()
         });
         output
+    }
+
+    /// For the reference: the tensor `output` of the file, made by another node.
+    pub(super) fn replace(&mut self, output: &str, operator: &str, inputs: &[&str]) {
+        self.prepared.insert(output.to_owned());
+        self.added.push(NodeProto {
+            op_type: operator.into(),
+            input: inputs.iter().map(|&input| input.into()).collect(),
+            output: vec![output.to_owned()],
+            ..Default::default()
+        });
     }
 
     /// Makes `value` that of an output other than the node's first.

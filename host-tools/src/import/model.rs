@@ -13,6 +13,7 @@ use tract_onnx::pb::{
     TypeProto, ValueInfoProto, tensor_shape_proto, type_proto,
 };
 
+use super::array::Array;
 use super::error::{is_standard, printable, shown};
 use super::limits::check_activation;
 use super::tensor::{self, Constant};
@@ -254,6 +255,22 @@ pub(super) fn integers_tensor(name: &str, values: &[i64]) -> TensorProto {
 /// An attribute that is a number.
 pub(super) fn integer(name: &str, value: i64) -> AttributeProto {
     AttributeProto { name: name.into(), r#type: AttributeType::Int as i32, i: value, ..Default::default() }
+}
+
+/// An attribute that is a list of numbers.
+pub(super) fn integer_list(name: &str, values: &[i64]) -> AttributeProto {
+    let kind = AttributeType::Ints as i32;
+    AttributeProto { name: name.into(), r#type: kind, ints: values.to_vec(), ..Default::default() }
+}
+
+/// The attribute of a `Constant` that holds real numbers.
+pub(super) fn tensor(values: &Array<f32>) -> AttributeProto {
+    AttributeProto {
+        name: "value".into(),
+        r#type: AttributeType::Tensor as i32,
+        t: Some(tensor::to_proto("", values)),
+        ..Default::default()
+    }
 }
 
 /// A node that copies a tensor in another order of its dimensions.

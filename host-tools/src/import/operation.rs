@@ -63,6 +63,8 @@ pub(super) enum Kind {
     },
     /// The product of two; the second may be of one position or of one channel.
     Multiply,
+    /// The channels of each position over their L2 norm.
+    Normalise,
     /// The channels of all inputs side by side.
     Concat,
     /// Some channels, in this order.

@@ -1,10 +1,14 @@
 //! Which results of the network are its outputs.
 
-use resight_model_file::Activation;
+use resight_model_file::{Activation, level_name};
 use tract_onnx::pb::NodeProto;
 
 use super::importer::Importer;
+use super::model::{integer, integers};
+use super::operation::{Kind, Operation};
+use super::rows::Map;
 use super::value::{Axis, NCHW, Value, shown_layout};
+use crate::function::{Function, Unary};
 
 /// An operation whose result is an output, the output's name, and what the file makes of it in the end.
 type Named = (usize, String, Option<Activation>);
@@ -22,31 +26,80 @@ impl Importer<'_> {
     }
 
     /// The operations whose results are the network's outputs, with their names and what the file
-    /// makes of them in the end; or the name of one that is no such result, and why.
-    pub(super) fn results(&self) -> Result<Vec<Named>, (String, String)> {
+    /// makes of them in the end; or the name of one that is no such result, and why. An output that maps
+    /// are one behind the other in stands for all of them.
+    pub(super) fn results(&mut self) -> Result<Vec<Named>, (String, String)> {
+        let mut results = vec![];
+        for name in self.outputs.clone() {
+            self.result(&name, &mut results).map_err(|cause| (name, cause))?;
+        }
+        Ok(results)
+    }
+
+    fn result(&mut self, name: &str, results: &mut Vec<Named>) -> Result<(), String> {
         let is_map = |axis: &Axis| {
-            matches!(axis, Axis::Batch | Axis::Channels | Axis::Height | Axis::Width | Axis::One)
+            matches!(
+                axis,
+                Axis::Batch
+                    | Axis::Channels
+                    | Axis::Height
+                    | Axis::Width
+                    | Axis::One
+                    | Axis::Outer(_)
+                    | Axis::Inner
+            )
         };
-        let result = |name: &String| {
-            let refuse = |cause: String| Err((name.clone(), cause));
-            match self.values.get(name) {
-                Some(Value::Data(data)) if data.padding != [0; 4] => {
-                    refuse("is no result of the network".into())
-                }
-                Some(Value::Data(data)) if self.gives_maps && !data.layout.iter().all(is_map) => {
-                    refuse(format!(
-                        "is {} where a map of {} is needed; export the network with its last maps as outputs",
-                        shown_layout(&data.layout),
-                        shown_layout(&NCHW)
-                    ))
-                }
-                Some(Value::Data(data)) => Ok((data.operation, name.clone(), None)),
-                Some(Value::Probabilities(operation, activation)) => {
-                    Ok((*operation, name.clone(), Some(*activation)))
-                }
-                _ => refuse("is no result of the network".into()),
+        match self.values.get(name).cloned() {
+            Some(Value::Data(data)) if data.padding != [0; 4] => Err("is no result of the network".into()),
+            Some(Value::Data(data)) if self.gives_maps && !data.layout.iter().all(is_map) => Err(format!(
+                "is {} where a map of {} is needed; export the network with its last maps as outputs",
+                shown_layout(&data.layout),
+                shown_layout(&NCHW)
+            )),
+            Some(Value::Data(data)) => {
+                results.push((data.operation, name.to_owned(), None));
+                Ok(())
             }
-        };
-        self.outputs.iter().map(result).collect()
+            Some(Value::Probabilities(operation, activation)) => {
+                results.push((operation, name.to_owned(), Some(activation)));
+                Ok(())
+            }
+            Some(Value::Rows(rows)) => {
+                let maps = rows.maps()?;
+                let is_one = maps.len() == 1;
+                for (level, map) in maps.into_iter().enumerate() {
+                    let name = if is_one { name.to_owned() } else { level_name(name, level) };
+                    let activation = map.activation;
+                    let (operation, before) =
+                        self.in_order(&name, map).map(|map| self.before_sigmoid(map))?;
+                    results.push((operation, name, activation.or(before)));
+                }
+                Ok(())
+            }
+            _ => Err("is no result of the network".into()),
+        }
+    }
+
+    /// The operation that gives a map in the order of anchors.
+    fn in_order(&mut self, name: &str, map: Map) -> Result<usize, String> {
+        let Map { operation, shape, order: Some(order), .. } = map else { return Ok(map.operation) };
+        let list: Vec<i64> = order.iter().map(|&channel| channel as i64).collect();
+        let indices = self.add_node("Constant", &[], vec![integers(&list)]);
+        let tensor = self.operations[operation].tensor.clone();
+        let tensor = self.add_node("Gather", &[&tensor, &indices], vec![integer("axis", 1)]);
+        let node = NodeProto { name: name.to_owned(), op_type: "Gather".into(), ..Default::default() };
+        self.step(&node, Kind::Channels(order), vec![operation], shape, &tensor)
+    }
+
+    /// What is before a sigmoid, which is left to the decoder: the finer numbers.
+    fn before_sigmoid(&self, operation: usize) -> (usize, Option<Activation>) {
+        match &self.operations[operation] {
+            Operation { kind: Kind::Function(function), inputs, .. }
+                if *function == Function::Argument.then(Unary::Sigmoid) =>
+            {
+                (inputs[0], Some(Activation::Sigmoid))
+            }
+            _ => (operation, None),
+        }
     }
 }

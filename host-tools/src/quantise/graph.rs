@@ -242,7 +242,7 @@ impl<'a> QuantisationGraph<'a> {
                     return Err(LayerFault::AverageOfImage);
                 }
             }
-            Operator::Add { .. } | Operator::Multiply => {
+            Operator::Add { .. } | Operator::Multiply | Operator::Normalise(_) => {
                 if node.inputs.iter().any(|&input| self.is_image(input)) {
                     return Err(LayerFault::ImageResidual);
                 }

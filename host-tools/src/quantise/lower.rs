@@ -3,7 +3,7 @@
 use resight_runtime::Quantisation;
 use resight_runtime::layers::{
     Add, AveragePool, Channels, Concat, Convolution, Fill, GlobalAverage, Interleave, Linear, MaxPool,
-    Multiply, Pad, Resize, Table, Upsample, View,
+    Multiply, Normalise, Pad, Resize, Table, Upsample, View,
 };
 use tract_onnx::prelude::tract_ndarray::{Array2, Array4};
 use tract_onnx::tract_core::internal::*;
@@ -159,6 +159,11 @@ fn wire(
             let [a, b] = [int8(graph, node.inputs[0])?, int8(graph, node.inputs[1])?];
             let product = Multiply::new(a, b, int8(graph, id)?);
             Box::new(product.map_err(|error| LayerFault::graph(&error).of(node))?)
+        }
+        Operator::Normalise(factors) => {
+            let zero_point = int8(graph, node.inputs[0])?.zero_point;
+            let layer = Normalise::new(zero_point, factors, int8(graph, id)?);
+            Box::new(layer.map_err(|error| LayerFault::graph(&error).of(node))?)
         }
         Operator::Concat => {
             rescale(graph, id, model, &mut inputs)?;

@@ -52,6 +52,7 @@ pub fn evaluate(graph: &FloatGraph, image: &[f32]) -> Vec<Vec<f32>> {
                 };
                 x.iter().enumerate().map(|(index, value)| value * gate[at(index)]).collect()
             }
+            Operator::Normalise(factors) => normalise(input(0).0, input(0).1, factors),
             Operator::Concat => (0..node.inputs.len()).flat_map(|index| input(index).0.clone()).collect(),
             Operator::Channels(order) => {
                 let (x, [_, h, w]) = input(0);
@@ -204,6 +205,17 @@ fn pad(
         x[(index / (oh * ow) * h + y) * w + column]
     };
     (0..c * oh * ow).map(at).collect()
+}
+
+/// Each position's channels over their norm, times a factor for each channel.
+fn normalise(x: &[f32], [_, h, w]: [usize; 3], factors: &[f32]) -> Vec<f32> {
+    let plane = h * w;
+    let norm = |place: usize| {
+        let squares = x.iter().skip(place).step_by(plane).map(|value| value * value);
+        squares.sum::<f32>().sqrt().max(1e-12)
+    };
+    let at = |(index, value): (usize, &f32)| value * factors[index / plane] / norm(index % plane);
+    x.iter().enumerate().map(at).collect()
 }
 
 /// Rows, columns and channels keep their order.

@@ -86,6 +86,24 @@ pub enum HeadError {
         /// The other's name.
         other: String,
     },
+    /// The outputs have another number of levels than the decoder.
+    #[error("{names} stands for {found} maps, expected {expected}: one for each level")]
+    Levels {
+        /// Which outputs.
+        names: String,
+        /// How many maps they are.
+        found: usize,
+        /// How many are needed.
+        expected: usize,
+    },
+    /// The background is no class.
+    #[error("the decoder's `background` is class {background} of {found}; there must be it and another one")]
+    Background {
+        /// Its number.
+        background: usize,
+        /// How many classes there are, the background too.
+        found: usize,
+    },
     /// A map of single values ends in what is made of all channels together, or the reverse.
     #[error("the output `{name}` ends in {activation}, which its use in the decoder does not take")]
     Activation {

@@ -1,15 +1,21 @@
 //! What the outputs of a network say about an image.
 
+mod anchors;
+mod bounds;
 mod boxes;
+mod centernet;
 mod classes;
 mod error;
+mod fcos;
 mod inspection;
 mod maps;
 mod mask;
+mod suppression;
 
 use resight_model_file::{OutputMap, Task};
 
-pub use self::boxes::{Bounds, BoxHead, Detection, Detections};
+pub use self::bounds::{Bounds, Detection};
+pub use self::boxes::{BoxHead, Detections};
 pub use self::classes::{Classes, Prediction, predictions, sigmoid, softmax, top_k};
 pub use self::error::HeadError;
 pub use self::inspection::{AnomalousArea, Inspection};
@@ -18,7 +24,6 @@ use crate::tensors::TensorFact;
 
 /// The decoder of a network's outputs, chosen by the [`Task`] of its model file.
 #[derive(Debug, Clone, PartialEq)]
-#[expect(clippy::large_enum_variant, reason = "a model has one of them")]
 pub enum Head {
     /// One logit for each class.
     Classes(Classes),

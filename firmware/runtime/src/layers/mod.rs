@@ -15,6 +15,7 @@ mod mahalanobis;
 mod max_pool;
 mod multiply;
 mod nearest_neighbour;
+mod normalise;
 mod pad;
 mod resize;
 mod table;
@@ -59,6 +60,7 @@ known! {
     max_pool::MaxPool,
     multiply::Multiply,
     nearest_neighbour::NearestNeighbour,
+    normalise::Normalise,
     pad::Pad,
     resize::Resize,
     table::Table,

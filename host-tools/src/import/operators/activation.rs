@@ -4,7 +4,7 @@ use resight_model_file::Activation;
 use tract_onnx::pb::NodeProto;
 
 use super::arithmetic::constant_per_channel;
-use super::head;
+use super::{head, norm};
 use crate::function::{Binary, Function, Unary};
 use crate::import::attributes::Attributes;
 use crate::import::importer::Importer;
@@ -20,6 +20,9 @@ pub(super) fn relu(importer: &mut Importer<'_>, node: &NodeProto, _: &Attributes
 }
 
 pub(super) fn clip(importer: &mut Importer<'_>, node: &NodeProto, attributes: &Attributes<'_>) -> Outcome {
+    if let Value::Norm(_) = importer.input(node, 0)? {
+        return norm::guarded(importer, node, attributes);
+    }
     let mut limit = |position, name| -> Result<Option<f32>, String> {
         if importer.opset < 11 {
             return attributes.float(name);
@@ -51,6 +54,10 @@ pub(super) fn clip(importer: &mut Importer<'_>, node: &NodeProto, attributes: &A
 
 /// The sigmoid of one output at the end, which is left out, or a function.
 pub(super) fn sigmoid(importer: &mut Importer<'_>, node: &NodeProto, attributes: &Attributes<'_>) -> Outcome {
+    if let Value::Rows(rows) = importer.input(node, 0)? {
+        let ended = rows.ending_in(Activation::Sigmoid, None).map(Value::Rows);
+        return ended.ok_or_else(|| "it is of what are probabilities already".into());
+    }
     if importer.ends_in_map(node) {
         let data = importer.plain(node, 0)?;
         return Ok(Value::Probabilities(data.operation, Activation::Sigmoid));

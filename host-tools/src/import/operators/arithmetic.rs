@@ -3,6 +3,7 @@
 
 use tract_onnx::pb::NodeProto;
 
+use super::norm;
 use crate::function::{Binary, Function};
 use crate::import::attributes::Attributes;
 use crate::import::error::printable;
@@ -10,12 +11,22 @@ use crate::import::importer::Importer;
 use crate::import::operation::Kind;
 use crate::import::value::{Axis, Data, Outcome, Value};
 
-pub(super) fn arithmetic(importer: &mut Importer<'_>, node: &NodeProto, _: &Attributes<'_>) -> Outcome {
+pub(super) fn arithmetic(
+    importer: &mut Importer<'_>,
+    node: &NodeProto,
+    attributes: &Attributes<'_>,
+) -> Outcome {
     let values = [importer.input(node, 0)?, importer.input(node, 1)?];
     match values {
         [Value::Data(_), Value::Data(_)] => {
             let (left, right) = (importer.plain(node, 0)?, importer.plain(node, 1)?);
             two_results(importer, node, &left, &right)
+        }
+        [Value::Data(data), Value::Norm(norm)] if node.op_type == "Div" => {
+            norm::quotient(importer, node, &data, &norm)
+        }
+        [Value::Norm(_), Value::Float(_)] if node.op_type == "Max" => {
+            norm::guarded(importer, node, attributes)
         }
         [Value::Data(_), _] => {
             let data = importer.plain(node, 0)?;

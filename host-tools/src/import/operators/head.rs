@@ -10,6 +10,7 @@ use crate::import::error::node_name;
 use crate::import::importer::Importer;
 use crate::import::model::{integer, integers};
 use crate::import::operation::Kind;
+use crate::import::rows::Rows;
 use crate::import::value::{Axis, Data, FLAT, Outcome, Value};
 
 /// Most channels of a softmax over two groups.
@@ -115,7 +116,27 @@ fn features(importer: &mut Importer<'_>, node: &NodeProto) -> Result<(Data, usiz
     Ok((data, features))
 }
 
+/// The softmax over the classes of each box.
+fn softmax_of_rows(
+    importer: &Importer<'_>,
+    node: &NodeProto,
+    attributes: &Attributes<'_>,
+    rows: Rows,
+) -> Outcome {
+    let axis = attributes.integer("axis")?.unwrap_or(if importer.opset < 13 { 1 } else { -1 });
+    let dims = rows.dims();
+    let axes = normalise_axes(&[axis], dims.len())?;
+    if node.op_type != "Softmax" {
+        return Err("it is of a detector's scores, whose probabilities are made by Softmax or Sigmoid".into());
+    }
+    let ended = rows.ending_in(Activation::Softmax, Some(axes[0])).map(Value::Rows);
+    ended.ok_or_else(|| format!("its axis is {axis} of {dims:?}, which is not that of the classes of a box"))
+}
+
 pub(super) fn softmax(importer: &mut Importer<'_>, node: &NodeProto, attributes: &Attributes<'_>) -> Outcome {
+    if let Value::Rows(rows) = importer.input(node, 0)? {
+        return softmax_of_rows(importer, node, attributes, rows);
+    }
     let data = importer.plain(node, 0)?;
     let axis = attributes.integer("axis")?.unwrap_or(if importer.opset < 13 { 1 } else { -1 });
     let axes = normalise_axes(&[axis], data.layout.len())?;

@@ -5,6 +5,7 @@ mod arithmetic;
 mod convolution;
 mod head;
 mod identity;
+mod norm;
 mod normalisation;
 mod pooling;
 mod reshape;
@@ -55,6 +56,7 @@ const HANDLERS: &[(&str, Handler)] = &[
     ("LeakyRelu", activation::function),
     ("Log", activation::function),
     ("LogSoftmax", head::softmax),
+    ("LpNormalization", norm::lp_normalisation),
     ("MatMul", head::mat_mul),
     ("Max", arithmetic::arithmetic),
     ("MaxPool", pooling::max_pool),
@@ -65,6 +67,7 @@ const HANDLERS: &[(&str, Handler)] = &[
     ("Pad", select::pad),
     ("Pow", arithmetic::arithmetic),
     ("Reciprocal", activation::function),
+    ("ReduceL2", norm::norm),
     ("ReduceMax", pooling::reduce_max),
     ("ReduceMean", pooling::reduce_mean),
     ("ReduceSum", select::reduce_sum),
@@ -157,7 +160,7 @@ fn unsupported(operator: &str) -> &'static str {
         "Attention" | "MultiHeadAttention" | "GroupQueryAttention" | "Einsum" => {
             "attention multiplies two results as matrices, which is not supported; use a convolutional network"
         }
-        "LRN" | "LpNormalization" | "MeanVarianceNormalization" => {
+        "LRN" | "MeanVarianceNormalization" => {
             "it divides by what it finds in each picture, which integers with fixed scales cannot; train the network with batch normalisation"
         }
         "LSTM" | "GRU" | "RNN" | "Scan" => {

@@ -8,9 +8,15 @@ use crate::import::attributes::Attributes;
 use crate::import::error::shown;
 use crate::import::importer::Importer;
 use crate::import::operation::Kind;
+use crate::import::rows::Rows;
 use crate::import::value::{Axis, Data, FLAT, Layout, Outcome, Value, shown_layout};
 
 pub(super) fn flatten(importer: &mut Importer<'_>, node: &NodeProto, attributes: &Attributes<'_>) -> Outcome {
+    if let Value::Rows(rows) = importer.input(node, 0)? {
+        let all = rows.dims().iter().product();
+        let flat = if attributes.integer("axis")?.unwrap_or(1) == 1 { rows.reshape(&[1, all]) } else { None };
+        return flat.map(Value::Rows).ok_or_else(|| format!("it flattens {:?}", rows.dims()));
+    }
     let data = importer.plain(node, 0)?;
     let axis = attributes.integer("axis")?.unwrap_or(1);
     let rank = data.layout.len();
@@ -25,12 +31,20 @@ pub(super) fn flatten(importer: &mut Importer<'_>, node: &NodeProto, attributes:
     if data.shape[1] * data.shape[2] > 1 && !data.is_reordered() {
         return Ok(Value::Data(Data { layout: vec![Axis::Batch, Axis::Features], ..data }));
     }
+    if importer.gives_maps
+        && let Some(rows) = Rows::of(&data, &[1, data.dims().iter().product()])
+    {
+        return Ok(Value::Rows(rows));
+    }
     drop_positions(&data)
 }
 
 pub(super) fn reshape(importer: &mut Importer<'_>, node: &NodeProto, attributes: &Attributes<'_>) -> Outcome {
-    let data = importer.plain(node, 0)?;
     let keeps_zero = attributes.integer("allowzero")?.unwrap_or(0) != 0;
+    if let Value::Rows(rows) = importer.input(node, 0)? {
+        return reshape_rows(importer, node, &rows);
+    }
+    let data = importer.plain(node, 0)?;
     let own = data.dims();
     let target = match importer.input(node, 1)? {
         Value::Integer(target) => target.data,
@@ -78,11 +92,38 @@ pub(super) fn reshape(importer: &mut Importer<'_>, node: &NodeProto, attributes:
     if let Some(layout) = flattened(&data, &result) {
         return Ok(Value::Data(Data { layout, ..data }));
     }
-    let Matched { layout, shuffled } = matched(&data, &result).ok_or_else(refuse)?;
+    let Some(Matched { layout, shuffled }) = matched(&data, &result) else {
+        let rows = if importer.gives_maps { Rows::of(&data, &result) } else { None };
+        return rows.map(Value::Rows).ok_or_else(refuse);
+    };
     if let Some(order) = shuffled {
         return importer.value_of(node, Kind::Channels(order), vec![data.operation], data.shape, &layout);
     }
     Ok(Value::Data(Data { layout, ..data }))
+}
+
+/// Maps one behind the other under other dimensions.
+fn reshape_rows(importer: &mut Importer<'_>, node: &NodeProto, rows: &Rows) -> Outcome {
+    let own = rows.dims();
+    let Value::Integer(target) = importer.input(node, 1)? else {
+        return Err("its shape is no constant; export with fixed shapes and constant folding".into());
+    };
+    let refuse = || {
+        format!(
+            "it reshapes {own:?} to {}, which mixes places and the numbers of a place",
+            shown(&target.data)
+        )
+    };
+    // Only the batch can be unknown here, and 0 is what it was.
+    let size = |(axis, value): (usize, &Option<i64>)| match value {
+        None => (axis == 0).then_some(1),
+        Some(0) => own.get(axis).map(|&size| size as i64),
+        Some(value) => Some(*value),
+    };
+    let dims: Option<Vec<i64>> = target.data.iter().enumerate().map(size).collect();
+    let whole = Array { dims: own.clone(), data: vec![(); own.iter().product()] };
+    let result = dims.and_then(|dims| whole.reshape(&dims).ok()).ok_or_else(refuse)?;
+    rows.reshape(&result.dims).map(Value::Rows).ok_or_else(refuse)
 }
 
 /// `[batch, features]` of an image.
@@ -178,6 +219,19 @@ pub(super) fn transpose(
     node: &NodeProto,
     attributes: &Attributes<'_>,
 ) -> Outcome {
+    let rows = match importer.input(node, 0)? {
+        Value::Rows(rows) => Some(rows),
+        _ => None,
+    };
+    if let Some(rows) = rows {
+        let rank = rows.dims().len() as i64;
+        let order = attributes.integers("perm")?.unwrap_or_else(|| (0..rank).rev().collect());
+        let positions = normalise_axes(&order, rows.dims().len())?;
+        let moved = rows.transpose(&positions).map(Value::Rows);
+        return moved.ok_or_else(|| {
+            format!("it transposes {:?} by {order:?}; the batch must stay first", rows.dims())
+        });
+    }
     let data = importer.data(node, 0)?;
     let rank = data.layout.len();
     let order = attributes.integers("perm")?.unwrap_or_else(|| (0..rank as i64).rev().collect());

@@ -10,6 +10,7 @@ use crate::import::error::printable;
 use crate::import::importer::{Importer, named_like};
 use crate::import::limits::MAX_DIMENSION;
 use crate::import::operation::Kind;
+use crate::import::rows::Rows;
 use crate::import::value::{Axis, Data, Outcome, Value, shown_layout};
 
 /// Most weights of the 0/1 matrix that a shortcut with channel padding becomes.
@@ -289,6 +290,9 @@ pub(super) fn split(importer: &mut Importer<'_>, node: &NodeProto, attributes: &
 
 /// `Concat` of channels, or of images as groups of channels.
 pub(super) fn concat(importer: &mut Importer<'_>, node: &NodeProto, attributes: &Attributes<'_>) -> Outcome {
+    if let Some(rows) = one_behind_the_other(importer, node, attributes)? {
+        return Ok(Value::Rows(rows));
+    }
     let mut parts: Vec<Data> = vec![];
     for position in 0..node.input.len() {
         parts.push(importer.plain(node, position)?);
@@ -338,6 +342,46 @@ pub(super) fn concat(importer: &mut Importer<'_>, node: &NodeProto, attributes: 
         return Ok(Value::Data(Data { operation: *only, layout, ..first }));
     }
     importer.value_of(node, Kind::Concat, inputs, shape, &layout)
+}
+
+/// What `Concat` makes of a detector's levels: maps one behind the other. `None` where it only puts
+/// channels side by side.
+fn one_behind_the_other(
+    importer: &mut Importer<'_>,
+    node: &NodeProto,
+    attributes: &Attributes<'_>,
+) -> Result<Option<Rows>, String> {
+    let (mut is_of_rows, mut sizes, mut parts) = (false, vec![], vec![]);
+    for position in 0..node.input.len() {
+        match importer.input(node, position)? {
+            Value::Rows(rows) => {
+                is_of_rows = true;
+                parts.push(Some(rows));
+            }
+            Value::Data(data) if importer.gives_maps => {
+                sizes.push([data.shape[1], data.shape[2]]);
+                parts.push(Rows::of(&data, &data.dims()));
+            }
+            _ => return Ok(None),
+        }
+    }
+    sizes.dedup();
+    if !is_of_rows && sizes.len() < 2 {
+        return Ok(None);
+    }
+    let parts: Option<Vec<Rows>> = parts.into_iter().collect();
+    let Some(parts) = parts else { return Ok(None) };
+    let axis = attributes.integer("axis")?.unwrap_or(1);
+    let rank = parts.first().map_or(0, |rows| rows.dims().len());
+    let axis = normalise_axes(&[axis], rank)?[0];
+    let joined = Rows::concat(&parts, axis);
+    if joined.is_none() && is_of_rows {
+        let shapes: Vec<Vec<usize>> = parts.iter().map(Rows::dims).collect();
+        return Err(format!(
+            "it puts {shapes:?} one behind the other along axis {axis}, which no detector's levels are"
+        ));
+    }
+    Ok(joined)
 }
 
 /// `ReduceSum` over groups of channels.
@@ -395,6 +439,11 @@ pub(super) fn reduce_sum(
 
 /// `Expand`, where what takes it does the same by itself.
 pub(super) fn expand(importer: &mut Importer<'_>, node: &NodeProto, _: &Attributes<'_>) -> Outcome {
+    if let norm @ Value::Norm(_) = importer.input(node, 0)? {
+        // The reference needs it.
+        importer.input(node, 1)?;
+        return Ok(norm);
+    }
     let data = importer.plain(node, 0)?;
     // The reference needs it.
     importer.input(node, 1)?;

@@ -40,6 +40,7 @@ pub fn run(graph: &mut QuantisationGraph<'_>, calibration: &Calibration<'_>) -> 
             Operator::Table(_)
             | Operator::Add { .. }
             | Operator::Multiply
+            | Operator::Normalise(_)
             | Operator::Concat
             | Operator::Interleave(_)
             | Operator::AveragePool { .. } => of_range(graph, id)?,

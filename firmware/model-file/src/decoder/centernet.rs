@@ -1,20 +1,8 @@
-//! How boxes are made of a network's maps: a part of `task.json`, and the file that
-//! `resight quantize --decoder` takes.
+//! Boxes from the peaks of a heat map.
 
 use serde::{Deserialize, Serialize};
 
-/// The most boxes of a picture.
-pub const MAX_BOXES: usize = 1000;
-
-/// How boxes are made of maps. Sizes of cells follow from those of the maps and of the network's
-/// image.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case")]
-pub enum BoxDecoder {
-    /// See [`CenterNet`].
-    #[serde(rename = "centernet")]
-    CenterNet(CenterNet),
-}
+use super::error::{DecoderError, most as check_most, share};
 
 /// Things are the peaks of a map (Zhou et al., "Objects as Points", 2019): a cell that is as likely
 /// as each of its eight neighbours in the map of its class, and at least as likely as the threshold.
@@ -93,60 +81,14 @@ impl Default for CenterNet {
     }
 }
 
-impl BoxDecoder {
-    /// The least probability of a box.
-    pub fn threshold(&self) -> f32 {
-        match self {
-            Self::CenterNet(decoder) => decoder.threshold,
-        }
-    }
-
-    /// The same with another threshold.
-    #[must_use]
-    pub fn with_threshold(mut self, threshold: f32) -> Self {
-        match &mut self {
-            Self::CenterNet(decoder) => decoder.threshold = threshold,
-        }
-        self
-    }
-
-    /// The most boxes of a picture.
-    pub fn most(&self) -> usize {
-        match self {
-            Self::CenterNet(decoder) => decoder.most,
-        }
-    }
-
+impl CenterNet {
     /// Whether its numbers are in range.
     ///
     /// # Errors
     /// The first one that is not.
     pub fn validate(&self) -> Result<(), DecoderError> {
-        let Self::CenterNet(CenterNet { threshold, overlap, most, .. }) = self;
-        for (name, value) in [("threshold", *threshold), ("overlap", *overlap)] {
-            if !(0.0..=1.0).contains(&value) {
-                return Err(DecoderError::Share { name, value });
-            }
-        }
-        if !(1..=MAX_BOXES).contains(most) {
-            return Err(DecoderError::Most(*most));
-        }
-        Ok(())
+        share("threshold", self.threshold)?;
+        share("overlap", self.overlap)?;
+        check_most(self.most)
     }
-}
-
-/// Why a decoder cannot be used.
-#[derive(Debug, Clone, PartialEq, thiserror::Error)]
-pub enum DecoderError {
-    /// A share is out of range.
-    #[error("the decoder's `{name}` is {value}; 0 to 1 is needed")]
-    Share {
-        /// Which one.
-        name: &'static str,
-        /// What it is.
-        value: f32,
-    },
-    /// The number of boxes is out of range.
-    #[error("the decoder's `most` is {0}; 1 to {MAX_BOXES} boxes are possible")]
-    Most(usize),
 }

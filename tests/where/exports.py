@@ -1,0 +1,318 @@
+#!/usr/bin/env python3
+"""Networks that say where things are, exported up to their raw outputs: how close int8 stays to f32.
+
+    python3 -m venv venv && venv/bin/pip install torch torchvision segmentation-models-pytorch onnx onnxruntime pillow
+    venv/bin/python tests/where/exports.py make FOLDER [NAME...]      ONNX files and pictures
+    venv/bin/python tests/where/exports.py run FOLDER --resight target/release/resight > table.md
+
+By hand, not in the test command. Weights are seeded and realistic: initialised as for training, the
+statistics of batch normalisation from the pictures. `run` compares the outputs of int8 with f32 on the
+first 8 pictures: ours as `resight quantize` says, onnxruntime's own static quantisation (QDQ, per
+channel, minimum and maximum, and percentile) beside it. Where the decoder makes probabilities of single
+values, these are compared. Levels of a detector are compared one by one.
+"""
+
+import argparse
+import contextlib
+import json
+import pathlib
+import subprocess
+import sys
+import tempfile
+
+HERE = pathlib.Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent / "corpus"))
+import corpus  # noqa: E402  (the pictures are the same)
+
+# Side of the image, task, decoder.
+NETWORKS = {
+    "fcn_resnet50": (128, "segment", None),
+    "fcn_resnet101": (128, "segment", None),
+    "deeplabv3_resnet50": (128, "segment", None),
+    "unet_resnet18": (128, "segment", None),
+    "fpn_resnet18": (128, "segment", None),
+    "linknet_resnet18": (128, "segment", None),
+    "retinanet_resnet50_fpn": (256, "detect", "retinanet"),
+    "ssd300_resnet50": (300, "detect", "ssd300"),
+    "fcos_resnet50_fpn_bn": (256, "detect", "fcos"),
+}
+
+
+def raw_detector(detector, names):
+    """The outputs of torchvision's heads, before boxes are chosen."""
+    import torch
+
+    class Raw(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.detector = detector
+
+        def forward(self, image):
+            features = list(self.detector.backbone(image).values())
+            heads = self.detector.head(features)
+            return tuple(heads[name] for name in names)
+
+    return Raw()
+
+
+def ssd300_resnet50():
+    """torchvision's SSD on a ResNet-50, whose maps are those of a 300 x 300 SSD."""
+    import torch
+    import torchvision
+    from torchvision.models.detection import ssd
+
+    network = torchvision.models.resnet50(weights=None)
+    # As NVIDIA's: the third stage keeps the size of the second.
+    network.layer3[0].conv2.stride = network.layer3[0].downsample[0].stride = (1, 1)
+    body = torch.nn.Sequential(*list(network.children())[:7])
+
+    class Backbone(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.body = body
+            channels = [1024, 512, 512, 256, 256, 256]
+            layers = [(1024, 256, 512, 1, 2), (512, 256, 512, 1, 2), (512, 128, 256, 1, 2), (256, 128, 256, 0, 1), (256, 128, 256, 0, 1)]
+            self.extra = torch.nn.ModuleList(
+                torch.nn.Sequential(
+                    torch.nn.Conv2d(a, b, 1, bias=False), torch.nn.BatchNorm2d(b), torch.nn.ReLU(),
+                    torch.nn.Conv2d(b, c, 3, stride, padding, bias=False), torch.nn.BatchNorm2d(c), torch.nn.ReLU(),
+                )
+                for a, b, c, padding, stride in layers
+            )
+            self.out_channels = channels
+
+        def forward(self, image):
+            maps = [self.body(image)]
+            for layer in self.extra:
+                maps.append(layer(maps[-1]))
+            return {str(index): one for index, one in enumerate(maps)}
+
+    backbone = Backbone()
+    head = ssd.SSDHead(backbone.out_channels, [4, 6, 6, 6, 4, 4], 21)
+
+    class Detector(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.backbone, self.head = backbone, head
+
+    return raw_detector(Detector(), ["bbox_regression", "cls_logits"])
+
+
+def build(name):
+    import torch
+    import torchvision
+
+    models = torchvision.models
+    if name.endswith("resnet18"):
+        import segmentation_models_pytorch
+
+        kind = {"unet": "Unet", "fpn": "FPN", "linknet": "Linknet"}[name.split("_")[0]]
+        return getattr(segmentation_models_pytorch, kind)("resnet18", encoder_weights=None, classes=5)
+    if name.startswith(("fcn", "deeplab")):
+        network = models.get_model(name, weights=None, weights_backbone=None, aux_loss=False, num_classes=21)
+
+        class Maps(torch.nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.network = network
+
+            def forward(self, image):
+                return self.network(image)["out"]
+
+        return Maps()
+    boxes = ["bbox_regression", "cls_logits"]
+    if name == "ssd300_resnet50":
+        return ssd300_resnet50()
+    if name == "retinanet_resnet50_fpn":
+        network = models.get_model("retinanet_resnet50_fpn", weights=None, weights_backbone=None)
+        network.backbone = _with_batch_normalisation(network.backbone)
+        return raw_detector(network, boxes)
+    network = models.get_model("fcos_resnet50_fpn", weights=None, weights_backbone=None)
+    network.backbone = _with_batch_normalisation(network.backbone)
+    network.head = _with_batch_normalisation(network.head)
+    return raw_detector(network, [*boxes, "bbox_ctrness"])
+
+
+def _with_batch_normalisation(module):
+    """In place of normalisation by groups, which int8 cannot, and of frozen statistics, which are not seeded."""
+    import torch
+    from torchvision.ops import FrozenBatchNorm2d
+
+    for name, child in module.named_children():
+        if isinstance(child, torch.nn.GroupNorm):
+            setattr(module, name, torch.nn.BatchNorm2d(child.num_channels))
+        elif isinstance(child, FrozenBatchNorm2d):
+            setattr(module, name, torch.nn.BatchNorm2d(child.weight.numel()))
+        else:
+            _with_batch_normalisation(child)
+    return module
+
+
+OUTPUTS = {
+    "segment": ["out"],
+    "retinanet": ["bbox_regression", "cls_logits"],
+    "ssd300": ["bbox_regression", "cls_logits"],
+    "fcos": ["bbox_regression", "cls_logits", "bbox_ctrness"],
+}
+
+
+def make(folder, names):
+    import torch
+
+    for name in names:
+        side, task, decoder = NETWORKS[name]
+        path = folder / f"{name}@{side}.onnx"
+        if path.exists():
+            continue
+        torch.manual_seed(sum(map(ord, name)))
+        try:
+            model = build(name)
+            for module in model.modules():
+                if isinstance(module, torch.nn.BatchNorm2d):
+                    torch.nn.init.uniform_(module.weight, 0.5, 1.5)
+                    torch.nn.init.normal_(module.bias, 0, 0.3)
+                    module.momentum = None
+                    module.reset_running_stats()
+            model.train()
+            for module in model.modules():
+                if isinstance(module, torch.nn.Dropout):
+                    module.eval()
+            images = torch.cat([torch.from_numpy(image) for image in corpus.tensors(folder, side)])
+            with torch.no_grad():
+                # torchvision's heads know no batches of one in training.
+                for batch in images.split(8):
+                    model(batch)
+                names_of = OUTPUTS[decoder or task]
+                torch.onnx.export(model.eval(), (images[:1],), path, input_names=["input"], output_names=names_of,
+                                  dynamo=False, opset_version=17)
+            print("made", path.name, flush=True)
+        except Exception as error:  # One network must not stop the others.
+            print("not made", name, repr(error)[:300], flush=True)
+
+
+def ours(resight, file, images, task, decoder, method, count):
+    """The report of each output, and what it is."""
+    import onnx
+
+    with tempfile.TemporaryDirectory() as temporary:
+        labels, output = pathlib.Path(temporary) / "labels.txt", pathlib.Path(temporary) / "model.resight.tar"
+        values = onnx.load(file, load_external_data=False).graph.output
+        dims = {value.name: [d.dim_value for d in value.type.tensor_type.shape.dim] for value in values}
+        classes = dims["out"][1] if task == "segment" else dims["cls_logits"][2] - (decoder == "ssd300")
+        labels.write_text("".join(f"class {index}\n" for index in range(classes)))
+        command = [resight, "quantize", file, "--calibration", images, "--labels", labels, "-o", output, "--json",
+                   "--task", task, "--method", method, "--images", count, "--preprocess", "imagenet", "--fit", "squash"]
+        command += ["--decoder", decoder] if decoder else []
+        done = subprocess.run([str(part) for part in command], capture_output=True, text=True)
+        if done.returncode:
+            return None, (done.stderr.strip().splitlines() or ["?"])[-1].replace(str(file), "").replace("|", "/")[:300]
+        report = json.loads(done.stdout)["report"]["outputs"]
+        told = subprocess.run([str(resight), "inspect", str(output), "--json"], capture_output=True, text=True, check=True)
+        shapes = [[int(side) for side in shape.split()[0].split("x")] for shape in json.loads(told.stdout)["outputs"]]
+    return [(one["name"], one["sqnr_db"], shape) for one, shape in zip(report, shapes)], "converts"
+
+
+def outputs_of(file, images):
+    import numpy
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
+    names = [output.name for output in session.get_outputs()]
+    runs = [session.run(None, {"input": image}) for image in images]
+    return {name: numpy.concatenate([run[at] for run in runs]).astype(numpy.float64) for at, name in enumerate(names)}
+
+
+def quantised(file, images, method):
+    """The outputs of onnxruntime's int8 network."""
+    import logging
+
+    from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType
+    from onnxruntime.quantization import quantize_static
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    logging.disable(logging.WARNING)
+
+    class Reader(CalibrationDataReader):
+        def __init__(self):
+            self.images = iter(images)
+
+        def get_next(self):
+            image = next(self.images, None)
+            return None if image is None else {"input": image}
+
+    with tempfile.TemporaryDirectory() as temporary:
+        prepared, int8 = pathlib.Path(temporary) / "prepared.onnx", pathlib.Path(temporary) / "int8.onnx"
+        # It prints its progress.
+        with contextlib.redirect_stdout(sys.stderr):
+            quant_pre_process(str(file), str(prepared))
+            quantize_static(prepared, int8, Reader(), quant_format=QuantFormat.QDQ, per_channel=True,
+                            activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
+                            calibrate_method=getattr(CalibrationMethod, method))
+        return outputs_of(int8, images[:8])
+
+
+def part(values, name, shapes, decoder):
+    """What an output of ours is of the file's output, as the decoder sees it."""
+    import numpy
+
+    base, _, level = name.partition("[")
+    whole = values[base]
+    if level:
+        level = int(level.rstrip("]"))
+        numbers = whole.shape[2]
+        rows = [numpy.prod(shapes[f"{base}[{at}]"][1:]) // numbers for at in range(level + 1)]
+        whole = whole[:, sum(rows[:-1]) : sum(rows)]
+    is_sigmoid = decoder in ("retinanet", "fcos") and base in ("cls_logits", "bbox_ctrness")
+    return 1 / (1 + numpy.exp(-whole)) if is_sigmoid else whole
+
+
+def sqnr(real, found):
+    import numpy
+
+    return 10 * numpy.log10((real**2).sum() / max(((real - found) ** 2).sum(), 1e-30))
+
+
+def run(folder, resight, names, method, count):
+    print("| network | output | resight, dB | onnxruntime min-max | percentile | above the better |\n|---|---|---|---|---|---|", flush=True)
+    differences = []
+    for name in names:
+        side, task, decoder = NETWORKS[name]
+        file = folder / f"{name}@{side}.onnx"
+        if not file.exists():
+            continue
+        images = corpus.tensors(folder, side)[:count]
+        found, outcome = ours(resight, file, corpus.pictures(folder, side), task, decoder, method, count)
+        if found is None:
+            print(f"| {file.stem} | {outcome} | | | | |", flush=True)
+            continue
+        real = outputs_of(file, images[:8])
+        theirs = [quantised(file, images, kind) for kind in ("MinMax", "Percentile")]
+        shapes = {output: shape for output, _, shape in found}
+        for output, own, _ in found:
+            wanted = part(real, output, shapes, decoder)
+            others = [sqnr(wanted, part(values, output, shapes, decoder)) for values in theirs]
+            differences.append(own - max(others))
+            print(f"| {file.stem} | {output} | {own:.1f} | {others[0]:.1f} | {others[1]:.1f} | {differences[-1]:+.1f} |", flush=True)
+    if differences:
+        print(f"\n{sum(differences) / len(differences):+.1f} dB above the better of the two on average, {min(differences):+.1f} dB at worst.")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["make", "run"])
+    parser.add_argument("folder", type=pathlib.Path)
+    parser.add_argument("names", nargs="*")
+    parser.add_argument("--resight", default="target/release/resight")
+    parser.add_argument("--method", default="mse")
+    parser.add_argument("--pictures", type=int, default=32, help="to calibrate on, for all")
+    arguments = parser.parse_args()
+    arguments.folder.mkdir(parents=True, exist_ok=True)
+    names = arguments.names or list(NETWORKS)
+    if arguments.what == "make":
+        make(arguments.folder, names)
+    else:
+        run(arguments.folder, arguments.resight, names, arguments.method, arguments.pictures)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
