@@ -456,10 +456,82 @@ fn a_rounded_network_gives_the_numbers_that_onnx_defines() {
 }
 
 #[test]
+fn weights_far_from_their_zero_point_are_kept() {
+    let (pictures, real) = pictures();
+    let compare = |proto: &ModelProto| {
+        let plain = Plain::new(proto);
+        let of = |image: &Vec<f64>| plain.run(proto, image).into_iter().map(|logit| logit as f32).collect();
+        let expected: Vec<Vec<f32>> = real.iter().map(of).collect();
+        assert_eq!(converted(proto.clone(), &pictures), expected);
+        let all: HashSet<u32> = expected.concat().iter().map(|logit| logit.to_bits()).collect();
+        assert!(all.len() > 15, "{} logits of 100 differ", all.len());
+    };
+    // Asymmetric: from 30 steps below zero to 225 above, in the first layer, within, and in the last one.
+    for name in ["conv1", "conv2", "fc"] {
+        let mut proto = rounded(Writer::new(DataType::Uint8, DataType::Uint8, false), false);
+        constant(&mut proto, &format!("{name}.wz")).int32_data[0] = 30;
+        let weights = &mut constant(&mut proto, &format!("{name}.w")).int32_data;
+        let random = Random::new(3).reals(weights.len());
+        for (weight, value) in weights.iter_mut().zip(random) {
+            *weight = (30.0 + value * 100.0).clamp(0.0, 255.0) as i32;
+        }
+        (weights[5], weights[7]) = (255, 200);
+        compare(&proto);
+    }
+    // -128 alone.
+    for name in ["conv1", "conv2", "fc"] {
+        let mut proto = rounded(Writer::new(DataType::Int8, DataType::Int8, true), false);
+        constant(&mut proto, &format!("{name}.w")).int32_data[4] = -128;
+        compare(&proto);
+    }
+}
+
+#[test]
+fn a_sum_that_is_rounded_once_is_on_the_steps_of_the_file() {
+    let (pictures, real) = pictures();
+    let mut proto = rounded(Writer::new(DataType::Uint8, DataType::Int8, true), false);
+    // PyTorch's quantisers for x86 add to a convolution before they round.
+    node(&mut proto, "add").input[0] = "conv2_out".into();
+    let plain = Plain::new(&proto);
+    let expected: Vec<f32> =
+        real.iter().flat_map(|image| plain.run(&proto, image)).map(|logit| logit as f32).collect();
+    let found = converted(proto.clone(), &pictures).concat();
+    let steps = |(one, other): (&f32, &f32)| ((one - other) / LOGITS.0).abs();
+    let differences: Vec<f32> = found.iter().zip(&expected).map(steps).collect();
+    let same = differences.iter().filter(|&&steps| steps == 0.0).count();
+    assert!(differences.iter().all(|&steps| steps < 1.5) && same > 80, "{same} of 100 are the same");
+}
+
+#[test]
 fn both_forms_are_one_network() {
     let (pictures, _) = pictures();
     for (one, other) in writers().into_iter().zip(writers()) {
         assert_eq!(converted(operators(one), &pictures), converted(rounded(other, false), &pictures));
+    }
+}
+
+#[test]
+fn a_bias_may_stand_behind_the_rounded_logits() {
+    let (pictures, real) = pictures();
+    // As Neural Compressor splits a fully connected layer.
+    let mut proto = rounded(Writer::new(DataType::Uint8, DataType::Int8, true), false);
+    let graph = proto.graph.as_mut().unwrap();
+    let bias = [0.5, -0.25, 0.125, 0.75, -1.0];
+    graph.initializer.push(floats("behind", &[5], &bias));
+    let logits = graph.output[0].name.clone();
+    graph.node.push(NodeProto {
+        op_type: "Add".into(),
+        name: "bias".into(),
+        input: vec![logits, "behind".into()],
+        output: vec!["bias_out".into()],
+        ..NodeProto::default()
+    });
+    graph.output[0].name = "bias_out".into();
+    let plain = Plain::new(&proto);
+    for (found, image) in converted(proto.clone(), &pictures).iter().zip(&real) {
+        for (found, expected) in found.iter().zip(plain.run(&proto, image)) {
+            assert!((f64::from(*found) - expected).abs() < 1e-4, "{found} is not {expected}");
+        }
     }
 }
 

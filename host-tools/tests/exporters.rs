@@ -295,6 +295,21 @@ fn average_and_maximum_may_be_concatenated_before_the_head() {
 }
 
 #[test]
+fn a_vector_on_the_way_changes_dimensions_alone() {
+    let detour = |indices: &[i64]| {
+        let mut nodes = head();
+        nodes.insert(1, node("Reshape", "vector", &["pool_out", "size"], vec![]));
+        nodes.insert(2, node("Gather", "strided", &["vector_out", "indices"], vec![integer("axis", 0)]));
+        nodes[3].input[0] = "strided_out".into();
+        let indices = TensorProto { dims: vec![1, 4, 1, 1], ..shape("indices", indices) };
+        network(nodes, vec![random("fc.w", &[4, 5]), shape("size", &[-1]), indices])
+    };
+    assert_eq!(last_weights(&accepted(detour(&[0, 1, 2, 3]))), last_weights(&accepted(plain())));
+    let refused = refusal(detour(&[0, 1, 3, 2]));
+    assert!(refused.contains("node `vector` (Reshape): it reshapes [1, 4, 1, 1] to [-1]"), "{refused}");
+}
+
+#[test]
 fn a_convolution_may_be_the_head_without_a_flattening() {
     for before in [false, true] {
         let classes = |input: &str| node("Conv", "classes", &[input, "classes.w"], vec![]);

@@ -4,14 +4,16 @@
     python3 -m venv venv && venv/bin/pip install numpy pillow onnx onnxruntime
     venv/bin/python tests/corpus/quantised.py make FOLDER F32.onnx [F32.onnx...] --pictures PHOTOS
     venv/bin/python tests/corpus/quantised.py run FOLDER --resight target/debug/resight > table.md
+    venv/bin/python tests/corpus/quantised.py export FOLDER F32.onnx [F32.onnx...] --resight target/debug/resight
 
 By hand, not in the test command. `make` quantises each network with onnxruntime, in the forms QDQ and
 QOperator, with uint8 and int8 activations, weights per tensor and per channel, and with NNCF where that is
 installed. The networks take ImageNet's normalisation, in NCHW. Pictures are resized and
 cut by Pillow to the network's size, so that nothing else differs. `run` converts each file and prints, over
 the pictures that were not calibrated on, how often the best class is onnxruntime's, and the signal to
-noise ratio of the logits against it; beside it the same of onnxruntime without its optimisations, which computes the
-same file in floats between the roundings: what two right readings of a file differ by.
+noise ratio of the logits against it; the same against onnxruntime without its optimisations, which computes the
+file as ONNX defines it, in floats between the roundings; and of these two against each other: what two right
+readings of a file differ by. `export` quantises each network by resight and compares its export with it.
 """
 
 import argparse
@@ -169,8 +171,8 @@ def run(folder, resight, count, names):
     import numpy
     import onnxruntime
 
-    print("| file | same best class, % | SQNR, dB | onnxruntime against itself, % | dB |")
-    print("|---|---|---|---|---|", flush=True)
+    print("| file | same best class, % | SQNR, dB | as defined, % | dB | onnxruntime against itself, % | dB |")
+    print("|---|---|---|---|---|---|---|", flush=True)
     for file in sorted(folder.glob("*@*.onnx")):
         if names and not any(name in file.stem for name in names):
             continue
@@ -186,20 +188,60 @@ def run(folder, resight, count, names):
                        "--resize", size]
             done = subprocess.run([str(part) for part in command], capture_output=True, text=True)
             if done.returncode:
-                print(f"| {file.stem} | {done.stderr.strip().splitlines()[-1].replace('|', '/')} | | | |", flush=True)
+                print(f"| {file.stem} | {done.stderr.strip().splitlines()[-1].replace('|', '/')} | | | | | |", flush=True)
                 continue
             ours = resight_logits(resight, output, pictures)
-        # Equal logits of two classes are no difference.
-        best = ours[numpy.arange(len(ours)), real.argmax(1)] == ours.max(1)
-        same, exactly = 100 * best.mean(), 100 * (plain.argmax(1) == real.argmax(1)).mean()
-        print(f"| {file.stem} | {same:.1f} | {decibel(real, ours):.1f} | {exactly:.1f} | {decibel(real, plain):.1f} |",
-              flush=True)
+        print(f"| {file.stem} | {alike(real, ours)} | {alike(plain, ours)} | {alike(real, plain)} |", flush=True)
+
+
+def alike(real, found):
+    """Percent of the same best class, where equal logits of two classes are no difference, and decibel."""
+    import numpy
+
+    best = found[numpy.arange(len(found)), real.argmax(1)] == found.max(1)
+    return f"{100 * best.mean():.1f} | {decibel(real, found):.1f}"
+
+
+def export(folder, resight, count, networks):
+    """Networks of floats, quantised by resight, exported, run by onnxruntime, and converted back."""
+    import onnx
+    import onnxruntime
+
+    levels = onnxruntime.GraphOptimizationLevel
+    print("| network | method | onnxruntime, % | dB | as defined, % | dB | converted back, % | dB |")
+    print("|---|---|---|---|---|---|---|---|", flush=True)
+    for network in networks:
+        _, size = size_of(network)
+        pictures = sorted((folder / f"pictures{size}").glob("*.png"))
+        for method in ("mse", "best"):
+            with tempfile.TemporaryDirectory() as temporary:
+                place = pathlib.Path(temporary)
+                (place / "calibration").mkdir()
+                for picture in pictures[:CALIBRATED]:
+                    (place / "calibration" / picture.name).symlink_to(picture.absolute())
+                labels, model, file, back = (place / name for name in ("labels.txt", "one.tar", "one.onnx", "two.tar"))
+                session = onnxruntime.InferenceSession(str(network), providers=["CPUExecutionProvider"])
+                classes = session.get_outputs()[0].shape[-1]
+                labels.write_text("".join(f"class {index}\n" for index in range(classes)))
+                of_pictures = ["--labels", labels, "--preprocess", "imagenet", "--resize", size]
+                for command in (["quantize", network, "--calibration", place / "calibration", "--method", method,
+                                 *of_pictures, "-o", model],
+                                ["export", model, "--format", "qdq", "-o", file],
+                                ["convert", file, *of_pictures, "-o", back]):
+                    subprocess.run([str(part) for part in [resight, *command]], capture_output=True, check=True)
+                onnx.checker.check_model(str(file), full_check=True)
+                compared = pictures[CALIBRATED:][:count]
+                ours = resight_logits(resight, model, compared)
+                found = [onnxruntime_logits(file, compared, level)
+                         for level in (levels.ORT_ENABLE_ALL, levels.ORT_DISABLE_ALL)]
+                found.append(resight_logits(resight, back, compared))
+            print(f"| {network.stem} | {method} | {' | '.join(alike(ours, other) for other in found)} |", flush=True)
 
 
 def main():
     logging.disable(logging.WARNING)
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["make", "run"])
+    parser.add_argument("what", choices=["make", "run", "export"])
     parser.add_argument("folder", type=pathlib.Path)
     parser.add_argument("names", nargs="*")
     parser.add_argument("--pictures", type=pathlib.Path, help="folder of photographs, for make")
@@ -211,6 +253,9 @@ def main():
     if arguments.what == "make":
         networks = [pathlib.Path(name) for name in arguments.names]
         make(arguments.folder, networks, arguments.pictures, arguments.count, arguments.forms)
+    elif arguments.what == "export":
+        networks = [pathlib.Path(name) for name in arguments.names]
+        export(arguments.folder, arguments.resight, arguments.count, networks)
     else:
         run(arguments.folder, arguments.resight, arguments.count, arguments.names)
 

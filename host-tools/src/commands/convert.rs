@@ -64,11 +64,19 @@ impl Arguments {
         let report = &converted.report;
         for layer in report.layers.iter().filter(|layer| layer.changed_weights > 0) {
             log::warn!(
-                "{}: {} weights of layer `{}` lie more than 127 steps from their zero point and became the \
+                "{}: {} weights of layer `{}` lie more than 254 steps from their zero point and became the \
                  nearest that fit; weights that are quantised symmetrically to int8 are kept as they are",
                 self.model.display(),
                 layer.changed_weights,
                 layer.name
+            );
+        }
+        let twice: usize = report.layers.iter().map(|layer| layer.channels_twice).sum();
+        if twice > 0 {
+            log::info!(
+                "{}: {twice} channels are multiplied twice, since weights of theirs lie more than 127 steps from \
+                 their zero point; with weights that are quantised symmetrically the network is faster",
+                self.model.display()
             );
         }
         save_converted(&self.output, &self.model, &labels, &preprocessing, &converted)?;

@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 
+use resight_kernels::arithmetic::MAX_RESIDUAL_MULTIPLIER;
 use resight_runtime::Quantisation;
 
 use super::error::{ConvertError, ConvertFault};
@@ -16,30 +17,32 @@ use crate::quantise::{LayerFault, QuantiseError};
 /// How far from a whole number of steps a weight may be: far more than `f32` makes of it.
 const UNEVEN: f64 = 0.02;
 
+/// How near a step is to one of the file's scales, by the whole of it, to be that: `f32` has seven digits.
+const SAME_STEP: f64 = 1e-6;
+
 /// How far from a whole number of steps a bias may be to be one: `f32` has some million steps.
 const UNEVEN_BIAS: f64 = 0.1;
 
-/// Sets all annotations that `lower` needs. Gives the number of weights of each node that could not be kept.
+/// Sets all annotations that `lower` needs.
 ///
 /// # Errors
 /// Names the layer whose weights are no integers, or whose accumulators could overflow.
 pub fn annotate(
     graph: &mut QuantisationGraph<'_>,
     rounded: &Rounded,
-    quantisation: &FileQuantisation,
-) -> Result<Vec<usize>, ConvertError> {
-    let largest = &quantisation.weights;
-    let mut changed = vec![0; graph.annotations.len()];
+    file: &FileQuantisation,
+) -> Result<(), ConvertError> {
     for (id, output) in rounded.outputs.iter().copied().enumerate() {
         let node = graph.node(id);
+        graph.annotations[id].halves_to_even = true;
         match (&node.operator, output) {
             // As an image, unless the file takes grey levels as they are.
             (Operator::Input, None) => {}
             (Operator::Input, Some(quantisation)) => set_output(graph, id, quantisation),
             (Operator::Linear { .. }, _) => {
-                let rows = rows(graph, id, 0.0, largest)?;
+                let rows = rows(graph, id, None, file)?;
                 let scales: Vec<f64> = rows.scales.iter().map(|&scale| f64::from(scale as f32)).collect();
-                changed[id] = rows.set(graph, id);
+                rows.set(graph, id);
                 graph.annotations[id].weight_scales = scales;
                 let annotation = &graph.annotations[id];
                 let correction = vec![0.0; annotation.weight_scales.len()];
@@ -59,13 +62,13 @@ pub fn annotate(
                 graph.annotations[id].encoding = Some(encoding);
             }
             (Operator::Convolution(_), Some(quantisation)) => {
-                changed[id] = convolution(graph, id, quantisation, largest)?;
+                convolution(graph, id, quantisation, file)?;
             }
             (_, Some(quantisation)) => set_output(graph, id, quantisation),
             (_, None) => return Err(ConvertFault::Island.of(&node.name)),
         }
     }
-    Ok(changed)
+    Ok(())
 }
 
 fn set_output(graph: &mut QuantisationGraph<'_>, id: NodeId, quantisation: Quantisation) {
@@ -82,23 +85,33 @@ fn convolution(
     graph: &mut QuantisationGraph<'_>,
     id: NodeId,
     quantisation: Quantisation,
-    largest: &HashMap<String, Vec<u32>>,
-) -> Result<usize, ConvertError> {
+    file: &FileQuantisation,
+) -> Result<(), ConvertError> {
     let residual = fold::residual(graph, id)?;
-    // A residual that the file adds in floats moves the scale by half a part in 256 at most.
+    let scale = f64::from(quantisation.scale);
+    // A residual that the file adds in floats is half a step off at most. The quantiser moves the output's scale
+    // instead, but on other steps than the file's every value would be rounded anew.
+    let multiplier = |residual: Quantisation| {
+        let multiplier = (f64::from(residual.scale) * Q8 / scale).round();
+        multiplier.clamp(1.0, f64::from(MAX_RESIDUAL_MULTIPLIER)) as i32
+    };
     let mut output =
-        scales::with_whole_residual(f64::from(quantisation.scale), quantisation.zero_point, residual, false);
-    let rows = rows(graph, id, output.scale * Q8, largest)?;
+        Output { scale, zero_point: quantisation.zero_point, residual_multiplier: residual.map(multiplier) };
+    let rows = rows(graph, id, Some(&output), file)?;
     let correction = vec![0.0; rows.scales.len()];
     let with = |zero_point: i32| Output { zero_point, ..output };
-    // A network that was quantised with its zero points in the biases has whole ones with them.
+    // A network that was quantised with its zero points in the biases has whole ones with them and, unlike a
+    // file of whole biases, none without.
     let distance = |output: &Output| -> Result<f64, QuantiseError> {
         let biases = fold::biases(graph, id, output, &rows.scales, &rows.weights, &correction)?;
-        Ok(biases.iter().fold(0.0, |most, bias| (bias - bias.round()).abs().max(most)))
+        let mut distances: Vec<f64> = biases.iter().map(|bias| (bias - bias.round()).abs()).collect();
+        // The middle one: outputs without weights have biases of any size.
+        distances.sort_unstable_by(f64::total_cmp);
+        Ok(distances.get(distances.len() / 2).copied().unwrap_or(0.0))
     };
     let apart = residual.is_none() && quantisation.zero_point != 0 && {
         let within = distance(&with(quantisation.zero_point))?;
-        within > UNEVEN_BIAS || within > distance(&with(0))?
+        within > UNEVEN_BIAS || distance(&with(0))? < UNEVEN_BIAS
     };
     let of_bias = with(if apart { 0 } else { quantisation.zero_point });
     let folded = fold::convolution(graph, id, &of_bias, &rows.scales, &rows.weights, &correction)?;
@@ -111,7 +124,7 @@ fn convolution(
         output.residual_multiplier = Some(quantisation.zero_point.abs() * 128);
         graph.annotations[id].residual_value = Some(if quantisation.zero_point < 0 { -2 } else { 2 });
     }
-    let changed = rows.set(graph, id);
+    rows.set(graph, id);
     let annotation = &mut graph.annotations[id];
     annotation.encoding = Some(Encoding::Tensor(Quantisation {
         scale: output.scale as f32,
@@ -119,7 +132,7 @@ fn convolution(
     }));
     annotation.output = Some(output);
     annotation.folded = Some(folded);
-    Ok(changed)
+    Ok(())
 }
 
 /// The integers of a layer's weights.
@@ -128,32 +141,31 @@ struct Rows {
     scales: Vec<f64>,
     /// `[row][column]` of the layer's matrix.
     weights: Vec<i8>,
-    /// Weights that are not those of the file.
-    changed: usize,
 }
 
 impl Rows {
-    fn set(self, graph: &mut QuantisationGraph<'_>, id: NodeId) -> usize {
+    fn set(self, graph: &mut QuantisationGraph<'_>, id: NodeId) {
         let annotation = &mut graph.annotations[id];
         annotation.weight_scales = self.scales;
         annotation.weights = self.weights;
-        self.changed
     }
 }
 
-/// Finds the integers again from which the file's weights were made. Accumulators are at least so much
-/// finer than `reach` that biases fit them.
+/// Finds the integers again from which the file's weights were made. Accumulators are so much finer than a
+/// convolution's `output` at least that biases fit them.
 fn rows(
     graph: &QuantisationGraph<'_>,
     id: NodeId,
-    reach: f64,
-    largest: &HashMap<String, Vec<u32>>,
+    output: Option<&Output>,
+    file: &FileQuantisation,
 ) -> Result<Rows, ConvertError> {
+    let reach = output.map_or(0.0, |output| output.scale * Q8);
     let node = graph.node(id);
     let matrix = graph.matrix(id);
     let real = graph.real_weights(id)?;
-    let integers = integers(&node.name, largest, matrix.rows);
-    let mut rows = Rows { scales: vec![], weights: vec![], changed: 0 };
+    let integers = integers(&node.name, &file.weights, matrix.rows);
+    let exact = exact_steps(graph, id, output, file)?;
+    let mut rows = Rows { scales: vec![], weights: vec![] };
     for (row, real) in real.chunks_exact(matrix.columns.max(1)).enumerate() {
         let most = real.iter().fold(0.0f64, |most, weight| weight.abs().max(most));
         let known = integers.as_ref().map(|integers| integers[row]);
@@ -164,34 +176,50 @@ fn rows(
         }
         // Weights of one magnitude are 127 steps, whatever that is.
         let magnitude = known.filter(|&magnitude| magnitude > 0).unwrap_or(127);
-        let step = most / f64::from(magnitude);
+        let near = most / f64::from(magnitude);
+        let is_it = |step: &f64| (step / near - 1.0).abs() < SAME_STEP;
+        let step = exact.as_ref().and_then(|exact| exact.get(row).copied()).filter(is_it).unwrap_or(near);
         let is_uneven = |weight: &f64| (weight / step - (weight / step).round()).abs() > UNEVEN;
         if step > 0.0 && real.iter().any(is_uneven) {
             return Err(ConvertFault::Uneven(row).of(&node.name));
         }
-        // -128 alone is nearly held; what is beyond needs a larger step.
-        let wanted = if magnitude > 128 { most / 127.0 } else { step };
         let bias = f64::from(graph.bias(id)[row].abs());
-        let scale = wanted.max(scales::least_scale(bias + reach));
+        let scale = step.max(scales::least_scale(bias + reach));
         let weights = round::nearest(real, &[scale]);
-        if magnitude > 127 && scale <= wanted {
-            let differs = |(real, weight): &(&f64, &i8)| {
-                (**real / step - f64::from(**weight) * scale / step).abs() > UNEVEN
-            };
-            rows.changed += real.iter().zip(&weights).filter(differs).count();
-        }
         rows.scales.push(scale);
         rows.weights.extend(weights);
     }
     Ok(rows)
 }
 
-/// The largest integers of a layer's outputs.
-fn integers(name: &str, largest: &HashMap<String, Vec<u32>>, rows: usize) -> Option<Vec<u32>> {
+/// What a step of each output's weights is worth, in steps of the input, as the file's scales say it. With them an
+/// output's multiplier is the `f32` number with which onnxruntime multiplies, `input * weights / output`.
+fn exact_steps(
+    graph: &QuantisationGraph<'_>,
+    id: NodeId,
+    output: Option<&Output>,
+    file: &FileQuantisation,
+) -> Result<Option<Vec<f64>>, QuantiseError> {
+    let Encoding::Tensor(input) = graph.encoding(graph.input(id))? else { return Ok(None) };
+    let Some(scales) = of_layer(&graph.node(id).name, &file.scales) else { return Ok(None) };
+    let step = |scale: &f32| match output.filter(|output| output.residual_multiplier.is_none()) {
+        Some(output) => f64::from(input.scale * scale / output.scale as f32) * output.scale,
+        None => f64::from(input.scale) * f64::from(*scale),
+    };
+    Ok(Some(scales.iter().map(step).collect()))
+}
+
+/// What is known of a layer of the file.
+fn of_layer<'a, T>(name: &str, known: &'a HashMap<String, T>) -> Option<&'a T> {
     // A step that a node takes before, such as flattening, may have its name.
     let base =
         || name.rsplit_once('_').filter(|(_, number)| number.parse::<usize>().is_ok()).map(|base| base.0);
-    let found = largest.get(name).or_else(|| largest.get(base()?))?;
+    known.get(name).or_else(|| known.get(base()?))
+}
+
+/// The largest integers of a layer's outputs.
+pub(super) fn integers(name: &str, largest: &HashMap<String, Vec<u32>>, rows: usize) -> Option<Vec<u32>> {
+    let found = of_layer(name, largest)?;
     match found.as_slice() {
         // A network of one output has got another one, which is always zero.
         &[one] if rows == 2 => Some(vec![0, one]),

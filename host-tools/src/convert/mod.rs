@@ -14,6 +14,7 @@
 pub mod annotate;
 mod error;
 pub mod structure;
+mod wide;
 
 use resight_imaging::Preprocessing;
 use resight_model_file::{Activation, Golden};
@@ -23,6 +24,7 @@ use serde::Serialize;
 use tract_onnx::tract_core::internal::*;
 
 pub use self::error::{ConvertError, ConvertFault};
+use self::wide::Widening;
 use crate::coverage::int8_mac_coverage_percent;
 use crate::graph::Operator;
 use crate::import::{FileQuantisation, Imported};
@@ -64,10 +66,13 @@ pub struct ConvertedLayer {
     pub scale: f32,
     /// Output zero point; 0 for logits that are real numbers.
     pub zero_point: i32,
-    /// Weights that int8 numbers of one step for each output cannot hold, so that they are the nearest
-    /// that it can: where the distance to the file's zero point is above 127.
+    /// Weights that two int8 numbers of one step for each output cannot hold, so that they are the nearest
+    /// that these can: where the distance to the file's zero point is above 254.
     #[serde(skip_serializing_if = "is_zero")]
     pub changed_weights: usize,
+    /// Input channels that are multiplied twice, because weights of theirs are of more than 127 steps.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub channels_twice: usize,
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "the shape that serde wants")]
@@ -91,8 +96,10 @@ pub fn convert(
     }
     let image = Encoding::image(preprocessing);
     let rounded = structure::structure(&imported.graph, quantisation, &image)?;
+    let mut quantisation = quantisation.clone();
+    let (rounded, widenings) = wide::widen(rounded, &mut quantisation.weights);
     let mut graph = QuantisationGraph::new(&rounded.graph, preprocessing)?;
-    let changed = annotate::annotate(&mut graph, &rounded, quantisation)?;
+    annotate::annotate(&mut graph, &rounded, &quantisation)?;
     let mut model = lower(&graph)?;
     if let (Some(last), Some(Encoding::Tensor(quantisation))) =
         (rounded.graph.nodes.last(), graph.annotations.last().and_then(|last| last.encoding.clone()))
@@ -107,7 +114,7 @@ pub fn convert(
     let report = ConversionReport {
         method: "converted",
         int8_mac_coverage_percent: int8_mac_coverage_percent(&model)?,
-        layers: layers(&graph, &changed),
+        layers: layers(&graph, &widenings),
     };
     Ok(Converted { model, report, golden, activation: imported.activation })
 }
@@ -123,14 +130,14 @@ fn dequantise(model: &mut TypedModel, name: &str, quantisation: Quantisation) ->
     Ok(())
 }
 
-fn layers(graph: &QuantisationGraph<'_>, changed: &[usize]) -> Vec<ConvertedLayer> {
+fn layers(graph: &QuantisationGraph<'_>, widenings: &[Widening]) -> Vec<ConvertedLayer> {
     let layer = |id: usize| {
         let annotation = &graph.annotations[id];
         let is_logits = matches!(graph.node(id).operator, Operator::Linear { .. });
         let output = annotation.encoding.as_ref().and_then(Encoding::tensor).filter(|_| !is_logits);
         let Quantisation { scale, zero_point } = output.unwrap_or(Quantisation { scale: 1.0, zero_point: 0 });
-        let name = annotation.name.clone();
-        ConvertedLayer { name, scale, zero_point, changed_weights: changed[id] }
+        let (name, Widening { channels, changed }) = (annotation.name.clone(), widenings[id]);
+        ConvertedLayer { name, scale, zero_point, changed_weights: changed, channels_twice: channels }
     };
     let told = |id: &usize| {
         let is_image = matches!(graph.node(*id).operator, Operator::Input);

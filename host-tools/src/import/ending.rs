@@ -6,7 +6,7 @@
 //! window of the image's size, and the average before the linear layer is over one position, which
 //! only widens the numbers.
 
-use crate::graph::{GraphOutput, Node, Operator};
+use crate::graph::{FloatConvolution, GraphOutput, Node, Operator};
 
 use super::folding::{Folding, Refusal, average};
 
@@ -193,6 +193,21 @@ fn logits_of_average(nodes: &[Folding]) -> Result<Folding, Refusal> {
     })
 }
 
+/// Whether a 1x1 convolution has all weights of a linear layer, or one for each output: a bias behind what was
+/// rounded.
+fn is_dense_or_single(c: &FloatConvolution) -> bool {
+    c.groups == 1 || (c.groups == c.weights.len() && c.groups * c.groups <= MAX_IDENTITY)
+}
+
+/// The matrix that multiplies each feature alone.
+fn diagonal(weights: &[f32]) -> Vec<f32> {
+    let mut matrix = vec![0.0; weights.len() * weights.len()];
+    for (at, &weight) in weights.iter().enumerate() {
+        matrix[at * weights.len() + at] = weight;
+    }
+    matrix
+}
+
 /// Turns the last node, a 1x1 convolution of a 1x1 image, into the linear layer that it is.
 fn linear_last(nodes: &mut [Folding]) -> Result<(), Refusal> {
     let Some((last, before)) = nodes.split_last_mut() else { return Ok(()) };
@@ -200,8 +215,11 @@ fn linear_last(nodes: &mut [Folding]) -> Result<(), Refusal> {
     let from_single = last.node.inputs.first().is_some_and(|&input| single(&before[input].node));
     let fits = from_single && single(&last.node);
     match last.convolution() {
-        Some(c) if fits && c.kernel == [1, 1] && c.groups == 1 && !c.relu && !c.residual => {
-            let (weights, bias) = (std::mem::take(&mut c.weights), std::mem::take(&mut c.bias));
+        Some(c) if fits && c.kernel == [1, 1] && is_dense_or_single(c) && !c.relu && !c.residual => {
+            let (mut weights, bias) = (std::mem::take(&mut c.weights), std::mem::take(&mut c.bias));
+            if c.groups > 1 {
+                weights = diagonal(&weights);
+            }
             last.node.operator = Operator::Linear { weights, bias };
             Ok(())
         }

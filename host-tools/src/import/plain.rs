@@ -1,7 +1,8 @@
 //! What files have besides the network, made plain before it is read: sparse initialisers become dense ones,
-//! and a network of a fixed number of pictures one of a single picture.
+//! a network of a fixed number of pictures one of a single picture, and a detour over a vector a change of
+//! dimensions.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use tract_onnx::pb::attribute_proto::AttributeType;
 use tract_onnx::pb::tensor_shape_proto::dimension::Value as DimensionValue;
@@ -35,7 +36,72 @@ pub(super) fn make_plain(graph: &mut GraphProto) -> Result<(), String> {
         }
     }
     make_single(graph);
+    join_flattenings(graph);
     Ok(())
+}
+
+/// Initialisers and what `Constant` nodes hold, by name.
+fn constants(graph: &GraphProto) -> HashMap<&str, &TensorProto> {
+    let made = graph.node.iter().filter(|node| node.op_type == "Constant").filter_map(|node| {
+        let value = node.attribute.iter().find(|attribute| attribute.name == "value")?;
+        Some((node.output.first()?.as_str(), value.t.as_ref()?))
+    });
+    graph.initializer.iter().map(|tensor| (tensor.name.as_str(), tensor)).chain(made).collect()
+}
+
+/// Names of all tensors that are made or stored.
+fn names(graph: &GraphProto) -> HashSet<String> {
+    let made = graph.node.iter().flat_map(|node| node.output.iter().cloned());
+    graph.initializer.iter().map(|tensor| tensor.name.clone()).chain(made).collect()
+}
+
+/// A name like `base` that is not among the names, and is from now on.
+fn unused(names: &mut HashSet<String>, base: &str) -> String {
+    let mut name = base.to_owned();
+    while !names.insert(name.clone()) {
+        name.push('_');
+    }
+    name
+}
+
+/// Makes a `Reshape` of a `Reshape` to a vector and a `Gather` of all its elements in their order: how PyTorch
+/// exports `as_strided`, into which it turns an average over the image when it quantises.
+fn join_flattenings(graph: &mut GraphProto) {
+    let makers: HashMap<&str, &NodeProto> = graph
+        .node
+        .iter()
+        .filter(|node| node.op_type == "Reshape")
+        .filter_map(|node| Some((node.output.first()?.as_str(), node)))
+        .collect();
+    let constants = constants(graph);
+    let mut joined: Vec<(usize, String, Vec<i64>)> = vec![];
+    for (index, node) in graph.node.iter().enumerate().filter(|(_, node)| node.op_type == "Gather") {
+        let axis = node.attribute.iter().find(|attribute| attribute.name == "axis").map_or(0, |axis| axis.i);
+        let [vector, indices] = node.input.as_slice() else { continue };
+        let Some([source, shape]) = makers.get(vector.as_str()).map(|maker| maker.input.as_slice()) else {
+            continue;
+        };
+        let known = |name: &String| constants.get(name.as_str()).and_then(|tensor| tensor::read(tensor).ok());
+        let Some(Constant::Integer(shape)) = known(shape) else { continue };
+        let Some(Constant::Integer(indices)) = known(indices) else { continue };
+        let in_order = indices.data.iter().copied().eq((0..).map(Some).take(indices.data.len()));
+        if axis == 0 && shape.known() == Some(vec![-1]) && in_order {
+            let dims = indices.dims.iter().map(|&size| size as i64).collect();
+            joined.push((index, source.clone(), dims));
+        }
+    }
+    if joined.is_empty() {
+        return;
+    }
+    let mut names = names(graph);
+    for (index, source, dims) in joined {
+        let name = unused(&mut names, &format!("{source}_shape"));
+        graph.initializer.push(model::integers_tensor(&name, &dims));
+        let node = &mut graph.node[index];
+        node.op_type = "Reshape".into();
+        node.input = vec![source, name];
+        node.attribute.clear();
+    }
 }
 
 /// The dense tensor of a sparse one, whose indices count all elements, or are one for each dimension.
@@ -80,41 +146,55 @@ fn dense(sparse: &SparseTensorProto, weights: &mut usize) -> Result<Array<f32>, 
 /// Of a network of N pictures, N above 1, makes one of a single picture: shapes that begin with N begin
 /// with 1.
 fn make_single(graph: &mut GraphProto) {
-    let constants: HashSet<&str> = graph.initializer.iter().map(|tensor| tensor.name.as_str()).collect();
-    let is_image = |name: &str| !constants.contains(name);
+    let stored: HashSet<&str> = graph.initializer.iter().map(|tensor| tensor.name.as_str()).collect();
     let mut pictures = None;
     for input in &graph.input {
         let Some(TypeValue::TensorType(tensor)) = input.r#type.as_ref().and_then(|t| t.value.as_ref()) else {
             continue;
         };
         let dims = tensor.shape.as_ref().map_or(&[][..], |shape| &shape.dim);
-        if let ([first, _, _, _], true) = (dims, is_image(&input.name))
+        if let ([first, _, _, _], true) = (dims, !stored.contains(input.name.as_str()))
             && let Some(DimensionValue::DimValue(count)) = first.value
         {
             pictures = pictures.or((count > 1).then_some(count));
         }
     }
     let Some(pictures) = pictures else { return };
-    let mut singles: HashMap<String, Option<String>> = HashMap::new();
-    for index in 0..graph.node.len() {
-        let position = match graph.node[index].op_type.as_str() {
+    let constants = constants(graph);
+    let mut names = names(graph);
+    // Shapes that begin with the number of pictures, and what stands for each.
+    let mut singles: BTreeMap<String, (String, Vec<i64>)> = BTreeMap::new();
+    let mut changed: Vec<(usize, usize, String)> = vec![];
+    for (index, node) in graph.node.iter().enumerate() {
+        let position = match node.op_type.as_str() {
             "Reshape" | "Expand" => 1,
             "Resize" => 3,
             _ => continue,
         };
-        let Some(name) = graph.node[index].input.get(position).cloned().filter(|name| !name.is_empty())
+        let Some(name) = node.input.get(position).filter(|name| !name.is_empty()) else { continue };
+        if let Some((single, _)) = singles.get(name) {
+            changed.push((index, position, single.clone()));
+            continue;
+        }
+        let Some(Ok(Constant::Integer(shape))) =
+            constants.get(name.as_str()).map(|tensor| tensor::read(tensor))
         else {
             continue;
         };
-        let single = match singles.get(&name) {
-            Some(single) => single.clone(),
-            None => single_shape(graph, &name, pictures),
+        let Some(mut values) = shape.known().filter(|values| values.len() > 1 && values[0] == pictures)
+        else {
+            continue;
         };
-        if let Some(single) = &single {
-            graph.node[index].input[position].clone_from(single);
-        }
-        singles.insert(name, single);
+        values[0] = 1;
+        let single = unused(&mut names, &format!("{name}_single"));
+        changed.push((index, position, single.clone()));
+        singles.insert(name.clone(), (single, values));
     }
+    for (index, position, single) in changed {
+        graph.node[index].input[position] = single;
+    }
+    let made = singles.into_values().map(|(single, values)| model::integers_tensor(&single, &values));
+    graph.initializer.extend(made);
     for input in &mut graph.input {
         let Some(TypeValue::TensorType(tensor)) = input.r#type.as_mut().and_then(|t| t.value.as_mut()) else {
             continue;
@@ -127,36 +207,4 @@ fn make_single(graph: &mut GraphProto) {
         }
     }
     log::info!("the network is for {pictures} pictures at a time; one for a single picture is made of it");
-}
-
-/// The name of a new constant like the constant shape `name`, which begins with `pictures`, that begins
-/// with 1.
-fn single_shape(graph: &mut GraphProto, name: &str, pictures: i64) -> Option<String> {
-    let value = |node: &NodeProto| {
-        let value = node.attribute.iter().find(|attribute| attribute.name == "value")?;
-        value.t.clone()
-    };
-    let made = || {
-        let is_it = |node: &&NodeProto| {
-            node.op_type == "Constant" && node.output.first().is_some_and(|output| output == name)
-        };
-        graph.node.iter().find(is_it).and_then(value)
-    };
-    let found: TensorProto =
-        graph.initializer.iter().find(|tensor| tensor.name == name).cloned().or_else(made)?;
-    let Ok(Constant::Integer(shape)) = tensor::read(&found) else { return None };
-    let mut values = shape.known().filter(|values| values.len() > 1 && values[0] == pictures)?;
-    values[0] = 1;
-    let taken: HashSet<&str> = graph
-        .initializer
-        .iter()
-        .map(|tensor| tensor.name.as_str())
-        .chain(graph.node.iter().flat_map(|node| node.output.iter().map(String::as_str)))
-        .collect();
-    let mut single = format!("{name}_single");
-    while taken.contains(single.as_str()) {
-        single.push('_');
-    }
-    graph.initializer.push(model::integers_tensor(&single, &values));
-    Some(single)
 }

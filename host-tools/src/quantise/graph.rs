@@ -147,6 +147,8 @@ pub struct Annotation {
     /// What a convolution without a residual gets as one at each position: the output's zero point, apart
     /// from the bias.
     pub residual_value: Option<i8>,
+    /// Whether a table rounds halves to the even number, as ONNX does, and not away from zero.
+    pub halves_to_even: bool,
     /// The integers of the epilogue.
     pub folded: Option<Folded>,
     /// Of the last layer: what its logits are divided by.

@@ -204,15 +204,17 @@ fn table(
 ) -> Result<Table, QuantiseError> {
     let (from, to) = (graph.encoding(input)?, int8(graph, output)?);
     let channels = graph.node(input).shape[0];
+    let to_even = graph.annotations[output].halves_to_even;
     let differ = function.channels().is_some() || from.tensor().is_none();
     let tables = if differ { channels } else { 1 };
     let mut entries = Vec::with_capacity(tables * 256);
     for channel in 0..tables {
         for q in -128..128 {
             let x = from.scale(channel) * (f64::from(q) - from.zero_point(channel));
-            let steps = function.at(x, channel) / f64::from(to.scale) + f64::from(to.zero_point);
+            let (steps, zero) = (function.at(x, channel) / f64::from(to.scale), f64::from(to.zero_point));
+            let steps = if to_even { steps.round_ties_even() + zero } else { (steps + zero).round() };
             // What is no number lies where the network has never been.
-            entries.push(steps.round().clamp(-128.0, 127.0) as i8);
+            entries.push(steps.clamp(-128.0, 127.0) as i8);
         }
     }
     let entries = if differ {

@@ -17,6 +17,8 @@ pub(super) struct Weights {
     pub(super) magnitudes: Array<u32>,
     /// The axis along which scales lie, where there are several.
     pub(super) axis: Option<usize>,
+    /// What a step is worth: one scale, or one for each index of the axis.
+    pub(super) scales: Vec<f32>,
 }
 
 impl Weights {
@@ -24,7 +26,7 @@ impl Weights {
     pub(super) fn transposed(&self) -> Option<Weights> {
         let magnitudes = self.magnitudes.clone().transpose(Some(&[1, 0])).ok()?;
         let axis = self.axis.map(|axis| 1 - axis.min(1));
-        (magnitudes.dims.len() == 2).then_some(Weights { magnitudes, axis })
+        (magnitudes.dims.len() == 2).then(|| Weights { magnitudes, axis, scales: self.scales.clone() })
     }
 
     /// The largest magnitude at each index of an axis.

@@ -24,7 +24,11 @@ pub(super) fn layer(
         return Err(Fault::InputAxis { found: scales, expected: axis });
     }
     let largest = found.largest(axis);
-    rewriting.set_layer(node, largest);
+    let scales = match found.scales.as_slice() {
+        &[scale] => vec![scale; largest.len()],
+        scales => scales.to_vec(),
+    };
+    rewriting.set_layer(node, largest, scales);
     Ok(())
 }
 

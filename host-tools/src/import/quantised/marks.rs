@@ -23,6 +23,8 @@ pub struct FileQuantisation {
     /// The largest magnitude among the integer weights of each output, by the name of the layer's
     /// node: what one step of the output's weights is worth follows from it.
     pub weights: HashMap<String, Vec<u32>>,
+    /// What one step of the weights of each output is worth in the file, by the same name.
+    pub scales: HashMap<String, Vec<f32>>,
     /// Whether the first layers take the image as the grey levels that it is made of.
     pub takes_levels: bool,
     /// As `activations`, by the name of the rounded tensor.

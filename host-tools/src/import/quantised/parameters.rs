@@ -59,7 +59,7 @@ impl Parameters {
             magnitudes.push(u32::try_from(steps.unsigned_abs()).unwrap_or(u32::MAX));
         }
         let magnitudes = Array { dims: dims.clone(), data: magnitudes };
-        let weights = Weights { magnitudes, axis: self.axis_of(dims)? };
+        let weights = Weights { magnitudes, axis: self.axis_of(dims)?, scales: self.scales.clone() };
         Ok((Array { dims: dims.clone(), data: real }, weights))
     }
 

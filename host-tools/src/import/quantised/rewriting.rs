@@ -219,8 +219,9 @@ impl<'a> Rewriting<'a> {
         self.stored.insert(name.into(), stored);
     }
 
-    /// Remembers the largest integer weights of each output of a layer.
-    pub(super) fn set_layer(&mut self, node: &NodeProto, largest: Vec<u32>) {
+    /// Remembers the largest integer weights of each output of a layer, and what their steps are worth.
+    pub(super) fn set_layer(&mut self, node: &NodeProto, largest: Vec<u32>, scales: Vec<f32>) {
+        self.found.scales.insert(node_name(node), scales);
         self.found.weights.insert(node_name(node), largest);
     }
 

@@ -116,7 +116,7 @@ fn convolution(
 
 /// The output's scale is moved by at most half a Q8 step, so that the residual's multiplier is a
 /// whole number and the residual path adds no error of its own; below a ceiling only downwards.
-pub(crate) fn with_whole_residual(
+fn with_whole_residual(
     wanted: f64,
     zero_point: i32,
     residual: Option<Quantisation>,
