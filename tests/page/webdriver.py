@@ -17,7 +17,7 @@ FLAGS = (
     "--disable-component-update --disable-sync --disable-dev-shm-usage --force-color-profile=srgb"
 ).split()
 
-KEYS = {"Tab": "\ue004", "Enter": "\ue007", "Space": "\ue00d", "Shift": "\ue008"}
+KEYS = {"Tab": "\ue004", "Enter": "\ue007", "Space": "\ue00d", "Shift": "\ue008", "ArrowLeft": "\ue012", "ArrowUp": "\ue013", "Delete": "\ue017"}
 
 
 class Error(Exception):
@@ -127,6 +127,18 @@ class Browser:
             actions += [{"type": "keyDown", "value": key} for key in keys]
             actions += [{"type": "keyUp", "value": key} for key in reversed(keys)]
         self.ask("POST", "/actions", {"actions": [{"type": "key", "id": "keyboard", "actions": actions}]})
+
+    def drag(self, element, right, down, kind="mouse"):
+        """Presses a mouse or a finger on the middle of an element, moves it by so many pixels, lets go."""
+        origin = {ELEMENT: element}
+        actions = [
+            {"type": "pointerMove", "duration": 0, "origin": origin, "x": 0, "y": 0},
+            {"type": "pointerDown", "button": 0},
+            {"type": "pointerMove", "duration": 100, "origin": "pointer", "x": right, "y": down},
+            {"type": "pointerUp", "button": 0},
+        ]
+        source = {"type": "pointer", "id": kind, "parameters": {"pointerType": kind}, "actions": actions}
+        self.ask("POST", "/actions", {"actions": [source]})
 
     def size(self, width, height, scale=1):
         self.command(

@@ -150,6 +150,15 @@ impl Locator {
         }
     }
 
+    /// The class of each position of what was looked at last, row by row, and height and width; `None` of
+    /// a network that finds boxes.
+    pub fn mask(&self) -> Option<(&[u8], [usize; 2])> {
+        match &self.decoding {
+            Decoding::Mask { head, mask } => Some((mask, head.size())),
+            Decoding::Boxes { .. } => None,
+        }
+    }
+
     /// The most boxes of an image.
     pub fn most(&self) -> usize {
         match &self.decoding {

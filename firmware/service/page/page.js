@@ -24,6 +24,7 @@ let all = new Map();            // the last minute of each camera, by its name
 let clock = 0;                  // service's time - performance.now(), ms
 let lastFrame = 0;              // performance.now() of the last picture
 let picture = null;             // the last picture with what was seen in it
+let masks = new Map();          // the last masks of each camera, by its name
 
 // ---- helpers
 
@@ -323,6 +324,7 @@ function connected(now, cause) {
   }
   online = now;
   document.body.dataset.online = now;
+  if (state) showStage();
   showSwitches();
 }
 
@@ -335,6 +337,7 @@ function receive(message) {
   if (kind === "state") showState(value);
   else if (kind === "figures") showFigures(value);
   else if (kind === "scores") takeScores(value);
+  else if (kind === "masks") masks.set(value.camera ?? "", { ...value, layers: value.masks.map(layerOf) });
   else if (kind === "event") takeEvent(value);
   else if (kind === "missed") takeEvent({ event: "missed", count: value.events, wall_ms: Date.now() });
 }
@@ -358,6 +361,7 @@ function showState(next) {
   badge($("source"), ...SOURCES[source]);
   announceSources(before?.cameras ?? (before ? [{ source: before.source }] : []));
   showCameras();
+  showRulesToEdit();
   showStage();
   show($("source-name"), camera().source.name);
   show($("model"), next.model);
@@ -402,8 +406,29 @@ function ruleText(rule) {
   if (more > 0 || rule.classes.length > 4) classes.push(`${rule.class_count - 4} more`);
   const frames = rule.frames > 1 ? ` in ${rule.hits} of ${rule.frames} frames` : "";
   const mode = rule.mode === "pulse" ? `pulse of ${rule.pulse_ms} ms` : rule.mode;
+  const where = placeText(rule.place);
   const lines = rule.lines.length ? ` → ${list(rule.lines)}` : ", no line";
-  return `${list(classes)} ≥ ${percent(rule.threshold)}${frames} · ${mode}${lines}`;
+  return `${list(classes)} ≥ ${percent(rule.threshold)}${where}${frames} · ${mode}${lines}`;
+}
+
+const WAYS = { up: " upwards", down: " downwards", left: " to the left", right: " to the right" };
+
+function placeText(place) {
+  if (!place) return "";
+  const parts = [];
+  if (place.count) parts.push(`${place.count} of them`);
+  if (place.zone) parts.push("in its zone");
+  if (place.dwell_s) parts.push(`for ${place.dwell_s} s`);
+  if (place.crossing) parts.push(`across its line${WAYS[place.direction] ?? ""}`);
+  return parts.length ? `, ${parts.join(" ")}` : "";
+}
+
+function countText(counted) {
+  const counts = Object.entries(counted ?? {}).sort((a, b) => b[1] - a[1]);
+  if (!counts.length) return "";
+  const sum = counts.reduce((total, [, count]) => total + count, 0);
+  const shown = counts.slice(0, 6).map(([name, count]) => `${name} ${count}`).join(", ");
+  return `counted ${sum}: ${shown}${counts.length > 6 ? ", …" : ""}`;
 }
 
 function waitText(rule, hits) {
@@ -431,6 +456,7 @@ function makeRule(rule) {
     element("div", { className: "rule-name" }, element("span", {}, rule.name), element("span", { className: "badge" })),
     button,
     element("p", { className: "rule-text" }),
+    element("p", { className: "rule-count" }),
     element("div", { className: "rule-chart" }, chart, element("span", { className: "score" }, "–")),
     element("p", { className: "rule-wait" }),
   );
@@ -447,6 +473,7 @@ function showRules(rules) {
     show(button, rule.switched_off ? "Arm" : "Disarm");
     button.setAttribute("aria-label", `${button.textContent} the rule ${rule.name}`);
     show(item.querySelector(".rule-text"), ruleText(rule));
+    show(item.querySelector(".rule-count"), countText(rule.counted));
   });
   showScores();
 }
@@ -739,6 +766,7 @@ function drawPicture() {
   pen.fill("evenodd");
   const unit = width / 640;
   drawAnomalies(pen, image, unit);
+  drawMasks(pen, image);
   const turned = pen.getTransform();
   for (const { name, inner } of seenParts) {
     pen.setTransform(turned);
@@ -766,7 +794,31 @@ function drawPicture() {
     pen.fillStyle = "#fff";
     pen.fillText(label, box[0] + 10 * unit, box[1] + 18.5 * unit);
   }
+  drawPlaces(pen, turned, image, unit);
   drawBoxes(pen, turned, image, frame, unit);
+}
+
+// A mask as a picture of its own: each class in its colour, and what is black not at all.
+function layerOf({ size: [rows, columns], classes, runs }) {
+  const layer = new OffscreenCanvas(columns, rows);
+  const pen = layer.getContext("2d");
+  const pixels = pen.createImageData(columns, rows);
+  let at = 0;
+  for (const [index, length] of runs) {
+    const [, red, green, blue] = classes[index];
+    const strength = red || green || blue ? 130 : 0;
+    for (const end = at + length; at < end; at += 1) pixels.data.set([red, green, blue, strength], 4 * at);
+  }
+  pen.putImageData(pixels, 0, 0);
+  return layer;
+}
+
+// What each place belongs to, of a network that says so, with the names of its classes.
+function drawMasks(pen, image) {
+  const found = masks.get(camera().name ?? "");
+  found?.masks.forEach(({ covers: [left, top, width, height] }, index) => {
+    pen.drawImage(found.layers[index], left * image.width, top * image.height, width * image.width, height * image.height);
+  });
 }
 
 // What was found in the frame, or in the last one before it: the likeliest box is drawn last.
@@ -774,7 +826,7 @@ function drawBoxes(pen, turned, image, frame, unit) {
   const boxes = samples().findLast((sample) => sample.frame <= frame)?.boxes ?? [];
   pen.font = `600 ${14 * unit}px system-ui, sans-serif`;
   pen.textBaseline = "middle";
-  for (const [name, score, left, top, right, bottom] of boxes.toReversed()) {
+  for (const [name, score, left, top, right, bottom, track] of boxes.toReversed()) {
     const corners = [[left, top], [right, bottom]].map(([x, y]) => turned.transformPoint({ x: x * image.width, y: y * image.height }));
     const [xs, ys] = [corners.map(({ x }) => x), corners.map(({ y }) => y)];
     const [x, y] = [Math.min(...xs), Math.min(...ys)];
@@ -786,7 +838,7 @@ function drawBoxes(pen, turned, image, frame, unit) {
     pen.lineWidth = 2 * unit;
     pen.strokeStyle = "#ffd24a";
     pen.strokeRect(...edge);
-    const label = `${name}  ${percent(score)}`;
+    const label = `${track ? `#${track} ` : ""}${name}  ${percent(score)}`;
     const height = 22 * unit;
     const above = Math.max(0, y - height);
     pen.fillStyle = "rgb(0 0 0 / .78)";
@@ -876,7 +928,8 @@ $("pause").onclick = () => {
 let freshList = true;             // what comes next begins the list anew
 
 function eventText(event) {
-  const score = event.score === undefined ? "" : `${event.name ?? event.class} ${percent(event.score)}, frame ${event.frame}, ${milliseconds(event.latency_ms)} ms after it came`;
+  const thing = event.track ? `#${event.track} ` : "";
+  const score = event.score === undefined ? "" : `${thing}${event.name ?? event.class} ${percent(event.score)}, frame ${event.frame}, ${milliseconds(event.latency_ms)} ms after it came`;
   switch (event.event) {
     case "active": return ["on", `${event.rule} active${event.dry_run ? " (dry run)" : ""}`, score];
     case "inactive": return ["", `${event.rule} inactive${event.dry_run ? " (dry run)" : ""}`, ""];
@@ -920,6 +973,9 @@ addEventListener("resize", wish);
 document.onvisibilitychange = wish;
 show($("host"), location.host);
 document.title = `resight · ${location.host}`;
-follow();
-look();
-glance();
+// When all scripts are there.
+addEventListener("DOMContentLoaded", () => {
+  follow();
+  look();
+  glance();
+});

@@ -17,6 +17,8 @@ pub(crate) struct Names {
     /// In the order of the rules.
     pub(crate) rules: Vec<RuleFacts>,
     pub(crate) labels: Labels,
+    /// Red, green and blue of each class, of a network that gives masks.
+    pub(crate) colours: Vec<[u8; 3]>,
     pub(crate) view: View,
 }
 

@@ -118,6 +118,9 @@ pub struct View {
     /// The parts that the network sees one by one, where there are several; `region` is the whole then.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub regions: Vec<RegionView>,
+    /// `boxes` or `mask`, of a network that says where things are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub finds: Option<String>,
 }
 
 /// A part of each frame that is classified by itself.

@@ -10,7 +10,9 @@ use super::key::{Expected, Key, NAME, Table};
 use super::reader::{Place, Reader, Section, integer, milliseconds, number, patterns, text};
 use super::region::{REGION_OF_RULE, RegionConfig};
 use super::viewpoint::KnownCamera;
-use crate::judge::{BoxCondition, Crossing, Direction, Happening, Hours, MAX_FRAMES, Mode, Rule, Window};
+use crate::judge::{
+    BoxCondition, Crossing, Direction, Happening, Hours, MAX_FRAMES, MOST_CORNERS, Mode, Rule, Window,
+};
 use crate::lines::{InputConfig, LineConfig};
 
 pub(super) const GROUPS: Table = Table {
@@ -59,7 +61,8 @@ const ZONE: Key = Key::shown(
     "zone",
     "[[0.0, 0.5], [1.0, 0.5], [1.0, 1.0], [0.0, 1.0]]",
     Expected::Words("three corners at least, [x, y] as shares of width and height from 0 to 1"),
-    "Only boxes count whose middle lies in this part of the picture: corners [x, y] as shares of its width and height.",
+    "Only boxes count whose middle lies in this part of the picture, and of a mask only what is in it: corners [x, y] as \
+     shares of its width and height.",
 );
 const DWELL_S: Key = Key::shown(
     "dwell_s",
@@ -179,9 +182,6 @@ pub(super) type Known<'k> = (&'k [LineConfig], &'k [InputConfig], &'k [KnownCame
 
 /// Which camera and region a rule names; `None` is each.
 type Scope = (Option<usize>, Option<usize>);
-
-/// Most corners of a zone.
-const MOST_CORNERS: usize = 64;
 
 /// A number from 0 to 1.
 fn share(value: &DeValue<'_>) -> Option<f32> {

@@ -2,10 +2,11 @@
 
 use super::response::{Answer, whole};
 
-const FILES: [(&str, &str, &[u8]); 4] = [
+const FILES: [(&str, &str, &[u8]); 5] = [
     ("/", "text/html; charset=utf-8", include_bytes!("../../page/page.html")),
     ("/page.css", "text/css; charset=utf-8", include_bytes!("../../page/page.css")),
     ("/page.js", "text/javascript; charset=utf-8", include_bytes!("../../page/page.js")),
+    ("/zones.js", "text/javascript; charset=utf-8", include_bytes!("../../page/zones.js")),
     ("/icon.svg", "image/svg+xml", include_bytes!("../../page/icon.svg")),
 ];
 

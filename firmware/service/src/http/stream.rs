@@ -9,7 +9,7 @@ use tokio::sync::mpsc::Sender;
 use tokio::time::sleep;
 
 use super::access::{Access, Context};
-use crate::judge::{SeenBox, Standing};
+use crate::judge::{SeenBox, SeenMask, Standing};
 use crate::live::{Sample, Viewer};
 use crate::names::{Names, SharedNames};
 use crate::status::StatusBoard;
@@ -34,6 +34,8 @@ pub(super) async fn stream(
     let reach = &context.reach;
     let mut text = RETRY.to_owned();
     let (mut shown, mut figures_due) = (String::new(), Instant::now());
+    // Numbers of the frames whose masks were sent, of each camera.
+    let mut masks = vec![];
     while !context.stopping() && context.is_current(&access) {
         let begun = Instant::now();
         let (events, missed) = viewer.events();
@@ -51,6 +53,7 @@ pub(super) async fn stream(
         for event in events {
             push(&mut text, "event", event.trim_end());
         }
+        push_masks(&mut text, &reach.board, &mut masks);
         let samples = viewer.samples();
         if !samples.is_empty() {
             push(&mut text, "scores", &scores(&samples, &reach.board).to_string());
@@ -65,6 +68,43 @@ pub(super) async fn stream(
         }
         sleep(PERIOD.saturating_sub(begun.elapsed())).await;
     }
+}
+
+/// The masks of each camera, where they are of another frame than the last ones that were sent.
+fn push_masks(text: &mut String, board: &StatusBoard, sent: &mut Vec<u64>) {
+    let cameras = board.cameras();
+    sent.resize(cameras.len(), 0);
+    for (camera, sent) in cameras.iter().zip(sent) {
+        let Some(shown) = camera.masks_after(*sent) else { continue };
+        *sent = shown.frame;
+        let names = camera.names();
+        let masks: Value = shown.masks.iter().map(|mask| layer(mask, &names)).collect();
+        let mut value = json!({ "frame": shown.frame, "masks": masks });
+        if let Some(camera) = &names.camera {
+            value["camera"] = json!(camera);
+        }
+        push(text, "masks", &value.to_string());
+    }
+}
+
+/// A mask: what it covers, its height and width, the classes that it has with their colours, and runs of
+/// `[index among these, length]`, row by row.
+fn layer(mask: &SeenMask, names: &Names) -> Value {
+    let mut present: Vec<u8> = mask.classes.clone();
+    present.sort_unstable();
+    present.dedup();
+    let class = |class: &u8| {
+        let index = usize::from(*class);
+        let [red, green, blue] = names.colours.get(index).copied().unwrap_or_default();
+        json!([names.labels.name(index), red, green, blue])
+    };
+    let run = |run: &[u8]| json!([present.binary_search(&run[0]).unwrap_or_default(), run.len()]);
+    json!({
+        "covers": mask.covers.map(short),
+        "size": mask.size,
+        "classes": present.iter().map(class).collect::<Value>(),
+        "runs": mask.classes.chunk_by(|a, b| a == b).map(run).collect::<Value>(),
+    })
 }
 
 fn push(text: &mut String, event: &str, data: &str) {

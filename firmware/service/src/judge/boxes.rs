@@ -7,6 +7,9 @@ use super::evidence::Evidence;
 use super::seen::SeenBox;
 use super::tracker::Tracking;
 
+/// Most corners of a zone.
+pub(crate) const MOST_CORNERS: usize = 64;
+
 /// What must happen to a thing for it to count.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Happening {

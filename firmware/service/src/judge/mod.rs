@@ -9,6 +9,7 @@ mod crossing;
 mod decisions;
 mod evidence;
 mod hours;
+mod masks;
 mod observation;
 mod panel;
 mod seen;
@@ -20,10 +21,11 @@ use std::time::{Duration, SystemTime};
 
 use jiff::tz::TimeZone;
 
-pub(crate) use self::boxes::{BoxCondition, Happening};
+pub(crate) use self::boxes::{BoxCondition, Happening, MOST_CORNERS};
 pub(crate) use self::crossing::{Crossing, Direction};
 pub(crate) use self::decisions::{Bars, Decisions, EventKind, Switch, SwitchError, Switches};
 pub(crate) use self::hours::{Hours, Window, local_zone};
+pub(crate) use self::masks::SeenMask;
 pub(crate) use self::observation::{Finding, Observation};
 pub(crate) use self::panel::Panel;
 pub(crate) use self::seen::SeenBox;

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::evidence::Evidence;
+use super::masks::SeenMask;
 use super::seen::SeenBox;
 
 /// A frame as the rules see it.
@@ -15,6 +16,9 @@ pub(crate) struct Observation {
     pub(crate) finding: Finding,
 }
 
+/// The memory of scores, boxes and masks, of those that there are.
+pub(crate) type FindingMemory = (Option<Vec<f32>>, Option<Vec<SeenBox>>, Option<Vec<SeenMask>>);
+
 /// What was found in a frame.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Finding {
@@ -26,6 +30,9 @@ pub(crate) enum Finding {
     Independent(Vec<f32>),
     /// The score of each class and the boxes that were found, the likeliest first.
     Boxes(Vec<f32>, Vec<SeenBox>),
+    /// The score of each class, its share of what the network saw, and what each place belongs to: a mask
+    /// of each part of the frame that is looked at by itself.
+    Masks(Vec<f32>, Vec<SeenMask>),
 }
 
 impl Finding {
@@ -47,11 +54,23 @@ impl Finding {
         Some(Evidence { score: together, class, place: None, track: None })
     }
 
+    /// What masks say for any of `classes`, which are all of one of them, in a zone or everywhere; `None`
+    /// if there are no masks.
+    pub(super) fn share(&self, classes: &[usize], zone: &[[f32; 2]]) -> Option<Evidence> {
+        let Self::Masks(scores, masks) = self else { return None };
+        let each = (scores.len() / masks.len().max(1)).max(1);
+        let number = classes.first().map_or(0, |class| class / each);
+        masks.get(number).map(|mask| mask.evidence(classes, number * each, zone))
+    }
+
     /// The score of each class; `None` if nothing was looked at.
     pub(crate) fn scores(&self) -> Option<&[f32]> {
         match self {
             Self::Unseen => None,
-            Self::Classes(scores) | Self::Independent(scores) | Self::Boxes(scores, _) => Some(scores),
+            Self::Classes(scores)
+            | Self::Independent(scores)
+            | Self::Boxes(scores, _)
+            | Self::Masks(scores, _) => Some(scores),
         }
     }
 
@@ -71,12 +90,13 @@ impl Finding {
         }
     }
 
-    /// The memory of scores and boxes, to be used again.
-    pub(crate) fn into_memory(self) -> (Option<Vec<f32>>, Option<Vec<SeenBox>>) {
+    /// Its memory, to be used again.
+    pub(crate) fn into_memory(self) -> FindingMemory {
         match self {
-            Self::Unseen => (None, None),
-            Self::Classes(scores) | Self::Independent(scores) => (Some(scores), None),
-            Self::Boxes(scores, boxes) => (Some(scores), Some(boxes)),
+            Self::Unseen => (None, None, None),
+            Self::Classes(scores) | Self::Independent(scores) => (Some(scores), None, None),
+            Self::Boxes(scores, boxes) => (Some(scores), Some(boxes), None),
+            Self::Masks(scores, masks) => (Some(scores), None, Some(masks)),
         }
     }
 }

@@ -206,6 +206,7 @@ impl Triggers {
                 Finding::Boxes(_, boxes) => {
                     Some(state.things.look(now, &rule.classes, &rule.boxes, rule.threshold, boxes))
                 }
+                Finding::Masks(..) => finding.share(&rule.classes, &rule.boxes.zone),
                 _ => finding.evidence(&rule.classes),
             };
             let Some(evidence) = evidence else { continue };

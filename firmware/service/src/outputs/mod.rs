@@ -7,6 +7,7 @@
 mod check;
 mod event;
 mod mqtt;
+mod mqtt_states;
 mod multicast_dns;
 mod output;
 mod remedy;

@@ -4,7 +4,6 @@
 //! without waiting; the connection's own waits for the broker. States are kept by what the
 //! broker was last told, so they come again after every loss of the connection.
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -23,8 +22,8 @@ use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
-use serde_json::json;
 
+use super::mqtt_states::{States, availability};
 use super::multicast_dns::{is_multicast_name, resolve};
 use super::output::{Output, OutputList, find};
 use super::remedy::remedy;
@@ -124,7 +123,7 @@ impl Settings {
         };
         let mut options = MqttOptions::new(&config.client_id, host, config.port);
         options.set_keep_alive(config.keep_alive).set_max_packet_size(64 << 10, 1 << 20);
-        options.set_last_will(LastWill::new(self.availability(), "offline", QoS::AtLeastOnce, true));
+        options.set_last_will(LastWill::new(availability(&self.config), "offline", QoS::AtLeastOnce, true));
         if let Some(user) = &config.username {
             options.set_credentials(user, self.password.as_ref().map_or("", Secret::text));
         }
@@ -132,10 +131,6 @@ impl Settings {
             options.set_transport(Transport::tls_with_config(TlsConfiguration::Rustls(Arc::new(tls))));
         }
         Ok(options)
-    }
-
-    fn availability(&self) -> String {
-        format!("{}/availability", self.config.topic)
     }
 }
 
@@ -257,7 +252,7 @@ impl Mqtt {
         levels: impl Iterator<Item = (&'a str, Option<bool>)>,
     ) -> Option<Instant> {
         let mut states = lock(&self.states);
-        states.look(&self.settings, names, rules, levels);
+        states.look(&self.settings.config, names, rules, levels);
         if !self.is_connected() {
             return None;
         }
@@ -285,7 +280,8 @@ impl Mqtt {
             return;
         }
         // Without room the broker sends the last will.
-        let _ = self.client.try_publish(self.settings.availability(), QoS::AtLeastOnce, true, "offline");
+        let _ =
+            self.client.try_publish(availability(&self.settings.config), QoS::AtLeastOnce, true, "offline");
         let _ = self.client.try_disconnect();
     }
 
@@ -467,149 +463,6 @@ fn keep_events(connection: &mut Connection, link: &Link, telemetry: &Telemetry) 
     }
 }
 
-/// What the broker should know and what it was told.
-#[derive(Default)]
-struct States {
-    /// Of each camera.
-    names: Vec<SharedNames>,
-    /// Whether each rule is active, and how many things it has counted.
-    rules: Vec<(bool, u64)>,
-    lines: Vec<(String, Option<bool>)>,
-    /// Retained messages by topic.
-    wanted: BTreeMap<String, Vec<u8>>,
-    /// What was last sent; `None` if it may be lost.
-    told: BTreeMap<String, Option<Vec<u8>>>,
-    /// The connection that `told` belongs to.
-    connection: u64,
-    settled: bool,
-}
-
-impl States {
-    /// Compares with the rules and lines; allocates only when something has changed.
-    fn look<'a>(
-        &mut self,
-        settings: &Settings,
-        names: &[&SharedNames],
-        rules: impl Iterator<Item = (bool, u64)>,
-        levels: impl Iterator<Item = (&'a str, Option<bool>)>,
-    ) {
-        let is_same = |(known, new): (&SharedNames, &&SharedNames)| Arc::ptr_eq(known, new);
-        let mut changed = self.names.len() != names.len() || !self.names.iter().zip(names).all(is_same);
-        if changed {
-            self.names = names.iter().copied().cloned().collect();
-            self.rules = vec![(false, 0); names.iter().map(|names| names.rules.len()).sum()];
-        }
-        for (known, state) in self.rules.iter_mut().zip(rules) {
-            changed |= std::mem::replace(known, state) != state;
-        }
-        let mut count = 0;
-        for (name, level) in levels {
-            match self.lines.get_mut(count) {
-                Some(line) if line.0 == name => changed |= std::mem::replace(&mut line.1, level) != level,
-                _ => {
-                    self.lines.truncate(count);
-                    self.lines.push((name.to_owned(), level));
-                    changed = true;
-                }
-            }
-            count += 1;
-        }
-        changed |= self.lines.len() > count;
-        self.lines.truncate(count);
-        if changed {
-            self.wanted = wanted(settings, &self.names, &self.rules, &self.lines);
-            self.settled = false;
-        }
-    }
-
-    /// Publishes differences until `publish` has no room.
-    fn tell(&mut self, connection: u64, mut publish: impl FnMut(&str, Vec<u8>) -> bool) {
-        if connection != self.connection {
-            self.connection = connection;
-            self.told.values_mut().for_each(|payload| *payload = None);
-            self.settled = false;
-        }
-        if self.settled {
-            return;
-        }
-        for (topic, payload) in &self.wanted {
-            if self.told.get(topic).is_some_and(|told| told.as_ref() == Some(payload)) {
-                continue;
-            }
-            if !publish(topic, payload.clone()) {
-                return;
-            }
-            self.told.insert(topic.clone(), Some(payload.clone()));
-        }
-        // An empty retained message deletes what the broker keeps.
-        let Self { wanted, told, settled, .. } = self;
-        told.retain(|topic, _| wanted.contains_key(topic) || !publish(topic, vec![]));
-        *settled = told.len() == wanted.len();
-    }
-}
-
-/// The retained messages.
-fn wanted(
-    settings: &Settings,
-    names: &[SharedNames],
-    rules: &[(bool, u64)],
-    lines: &[(String, Option<bool>)],
-) -> BTreeMap<String, Vec<u8>> {
-    let config = &settings.config;
-    let mut messages = BTreeMap::from([(settings.availability(), b"online".to_vec())]);
-    let model = names.first().map_or("", |names| names.model.as_str());
-    let facts = names.iter().flat_map(|names| &names.rules);
-    let rules = facts.zip(rules).map(|(rule, (active, count))| ("rule", &rule.name, Some(*active), *count));
-    let lines = lines.iter().map(|(name, level)| ("line", name, *level, 0));
-    for (kind, name, state, count) in rules.chain(lines) {
-        let mut level = plain(name);
-        while messages.contains_key(&format!("{}/{kind}/{level}", config.topic)) {
-            level.push('_');
-        }
-        let topic = format!("{}/{kind}/{level}", config.topic);
-        // Home Assistant takes `None` for unknown.
-        let payload = state.map_or("None", |state| if state { "ON" } else { "OFF" });
-        let told = |component: &str, what: &str, topic: &str, more: serde_json::Value| {
-            let prefix = config.discovery.as_ref()?;
-            let identifier = format!("{kind}_{level}{}", what.replace(' ', "_"));
-            let mut sensor = json!({
-                "name": format!("{kind} {name}{what}"),
-                "unique_id": format!("{}_{identifier}", config.client_id),
-                "state_topic": topic,
-                "availability_topic": settings.availability(),
-                "device": {
-                    "identifiers": [config.client_id],
-                    "name": config.client_id,
-                    "manufacturer": "resight",
-                    "model": model,
-                    "sw_version": env!("CARGO_PKG_VERSION"),
-                },
-            });
-            if let (Some(sensor), serde_json::Value::Object(more)) = (sensor.as_object_mut(), more) {
-                sensor.extend(more);
-            }
-            let discovery = format!("{prefix}/{component}/{}/{identifier}/config", config.client_id);
-            Some((discovery, sensor.to_string().into_bytes()))
-        };
-        let mut own: Vec<_> = told("binary_sensor", "", &topic, json!({})).into_iter().collect();
-        // Only rules over boxes count things.
-        if count > 0 {
-            let counter = format!("{topic}/counted");
-            own.extend(told("sensor", " counted", &counter, json!({ "state_class": "total_increasing" })));
-            own.push((counter, count.to_string().into_bytes()));
-        }
-        own.push((topic, payload.into()));
-        messages.extend(own);
-    }
-    messages
-}
-
-/// Up to 64 characters that topics and Home Assistant's identifiers can hold.
-fn plain(name: &str) -> String {
-    let keep = |c: char| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' };
-    name.chars().take(64).map(keep).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use resight_model_file::Labels;
@@ -641,25 +494,9 @@ mod tests {
             isa: "generic",
             rules: rules.iter().map(|rule| facts(rule)).collect(),
             labels: Labels::parse("l", b"n00000001 a\n").unwrap(),
+            colours: vec![],
             view: resight_status::View::default(),
         })
-    }
-
-    /// What `tell` publishes with room for so many messages.
-    fn told(states: &mut States, connection: u64, room: usize) -> Vec<(String, String)> {
-        let mut messages = vec![];
-        states.tell(connection, |topic, payload| {
-            let fits = messages.len() < room;
-            if fits {
-                messages.push((topic.to_owned(), String::from_utf8(payload).unwrap()));
-            }
-            fits
-        });
-        messages
-    }
-
-    fn pairs(messages: &[(String, String)]) -> Vec<(&str, &str)> {
-        messages.iter().map(|(topic, payload)| (topic.as_str(), payload.as_str())).collect()
     }
 
     #[test]
@@ -696,84 +533,6 @@ mod tests {
         accepted("Box.local.").unwrap();
         let error = accepted("other.local").unwrap_err();
         assert!(error.contains("not valid for"), "{error}");
-    }
-
-    #[test]
-    fn states_are_told_once_and_again_after_a_loss() {
-        let (settings, names) = (settings(None), names(&["cat", "dog"]));
-        let mut states = States::default();
-        let lamp = |level| [("lamp", level)].into_iter();
-        states.look(&settings, &[&names], [(false, 0); 2].into_iter(), lamp(None));
-        let all = [
-            ("r/availability", "online"),
-            ("r/line/lamp", "None"),
-            ("r/rule/cat", "OFF"),
-            ("r/rule/dog", "OFF"),
-        ];
-        // Without room for all, the rest follows.
-        assert_eq!(pairs(&told(&mut states, 1, 3)), all[..3]);
-        assert_eq!(pairs(&told(&mut states, 1, 3)), all[3..]);
-        assert!(told(&mut states, 1, 9).is_empty());
-        states.look(&settings, &[&names], [(false, 0), (true, 0)].into_iter(), lamp(Some(true)));
-        assert_eq!(pairs(&told(&mut states, 1, 9)), [("r/line/lamp", "ON"), ("r/rule/dog", "ON")]);
-        states.look(&settings, &[&names], [(false, 0), (true, 0)].into_iter(), lamp(Some(true)));
-        assert!(told(&mut states, 1, 9).is_empty());
-        assert_eq!(told(&mut states, 2, 9).len(), 4);
-    }
-
-    #[test]
-    fn what_a_reload_removes_is_deleted_even_after_a_loss() {
-        let settings = settings(Some("ha"));
-        let mut states = States::default();
-        states.look(
-            &settings,
-            &[&names(&["cat"])],
-            [(false, 0)].into_iter(),
-            [("lamp", Some(false))].into_iter(),
-        );
-        let messages = told(&mut states, 1, 9);
-        assert_eq!(messages.len(), 5);
-        let config: serde_json::Value = serde_json::from_str(&messages[1].1).unwrap();
-        assert_eq!(messages[1].0, "ha/binary_sensor/id/rule_cat/config");
-        assert_eq!(
-            (config["state_topic"].as_str(), config["unique_id"].as_str()),
-            (Some("r/rule/cat"), Some("id_rule_cat"))
-        );
-        assert_eq!(config["availability_topic"], "r/availability");
-        states.look(&settings, &[&names(&[])], [].into_iter(), [].into_iter());
-        let messages = told(&mut states, 2, 9);
-        assert_eq!(messages.len(), 5, "{messages:?}");
-        assert_eq!(messages.iter().filter(|(_, payload)| payload.is_empty()).count(), 4);
-        assert!(told(&mut states, 2, 9).is_empty());
-    }
-
-    #[test]
-    fn what_a_rule_has_counted_is_told_once_there_is_something() {
-        let (settings, names) = (settings(Some("ha")), names(&["gate"]));
-        let mut states = States::default();
-        let mut look = |count: u64| {
-            states.look(&settings, &[&names], [(false, count)].into_iter(), [].into_iter());
-            told(&mut states, 1, 9)
-        };
-        let topics: Vec<String> = look(0).into_iter().map(|(topic, _)| topic).collect();
-        assert_eq!(topics, ["ha/binary_sensor/id/rule_gate/config", "r/availability", "r/rule/gate"]);
-        let messages = look(3);
-        let config: serde_json::Value = serde_json::from_str(&messages[0].1).unwrap();
-        assert_eq!(messages[0].0, "ha/sensor/id/rule_gate_counted/config");
-        assert_eq!(config["state_topic"], "r/rule/gate/counted");
-        assert_eq!(config["state_class"], "total_increasing");
-        assert_eq!(pairs(&messages[1..]), [("r/rule/gate/counted", "3")]);
-        assert_eq!(pairs(&look(4)), [("r/rule/gate/counted", "4")]);
-    }
-
-    #[test]
-    fn names_that_look_alike_in_a_topic_stay_apart() {
-        let mut states = States::default();
-        let names = names(&["a/b", "a b", "a+#"]);
-        states.look(&settings(None), &[&names], [(false, 0); 3].into_iter(), [].into_iter());
-        let messages = told(&mut states, 1, 9);
-        let topics: Vec<&str> = messages.iter().map(|(topic, _)| topic.as_str()).collect();
-        assert_eq!(topics, ["r/availability", "r/rule/a__", "r/rule/a_b", "r/rule/a_b_"]);
     }
 
     #[test]

@@ -12,11 +12,11 @@ use resight_runtime::{Head, Inspection, Model, RuntimeError, Target};
 
 use super::capture::CameraLink;
 use super::mailbox::{CameraRules, JudgeMail, Judgement, NewRules, Slot, Taken};
-use super::network::Network;
+use super::network::{Network, Says};
 use super::turns::Turns;
 use super::viewpoint::{Memory, Viewpoint, names};
 use crate::config::Config;
-use crate::judge::{Finding, LineFacts, Observation, Rule, Rules, SeenBox, Triggers, local_zone};
+use crate::judge::{Finding, LineFacts, Observation, Rule, Rules, SeenBox, SeenMask, Triggers, local_zone};
 use crate::lines::{InputList, LineList};
 use crate::names::{Prefix, SharedNames};
 use crate::notify::Notify;
@@ -95,16 +95,16 @@ impl Program {
 /// # Errors
 /// Conditions on boxes where the network finds none.
 pub(super) fn checked(path: &Path, model: &Model, rules: Vec<Vec<Rule>>) -> Result<Vec<Vec<Rule>>> {
-    let finds_boxes = matches!(model.head(), Head::Boxes(_));
-    let wants_boxes =
-        |rule: &&Rule| !finds_boxes && (rule.boxes.is_of_boxes() || !rule.boxes.zone.is_empty());
-    if let Some(rule) = rules.iter().flatten().find(wants_boxes) {
+    let unfit = |rule: &&Rule| match model.head() {
+        Head::Boxes(_) => false,
+        Head::Mask(_) => rule.boxes.is_of_boxes(),
+        _ => rule.boxes.is_of_boxes() || !rule.boxes.zone.is_empty(),
+    };
+    if let Some(rule) = rules.iter().flatten().find(unfit) {
+        let (file, rule, model) = (path.display(), &rule.name, model.file());
         bail!(
-            "{}: rule `{}` has `zone`, `least_size`, `count`, `dwell_s` or `crossing`, which are for networks that \
-             find boxes; {} does not",
-            path.display(),
-            rule.name,
-            model.file()
+            "{file}: rule `{rule}` has `least_size`, `count`, `dwell_s` or `crossing`, which are for networks that find \
+             boxes, or `zone`, which is for those and for masks; {model} does not say so where things are"
         );
     }
     Ok(rules)
@@ -133,11 +133,14 @@ impl Engine {
         let viewpoint = &mut viewpoints[camera];
         // Whoever asks for a single frame does not want to know what another one showed.
         let must = viewpoint.is_triggered();
-        let Viewpoint { sights, memory: Memory { frame, scores, boxes, .. }, .. } = viewpoint;
+        let Viewpoint { sights, memory: Memory { frame, scores, boxes, masks, .. }, .. } = viewpoint;
         let image = frame.image(decoder)?;
         let classes = network.classes();
         scores.resize(classes * sights.len(), 0.0);
         boxes.reserve((network.most() * sights.len()).saturating_sub(boxes.len()));
+        if network.mask().is_some() {
+            masks.resize_with(sights.len(), SeenMask::default);
+        }
         let (threads, mut new) = (network.threads(), 0);
         for (number, (sight, scores)) in sights.iter_mut().zip(scores.chunks_exact_mut(classes)).enumerate() {
             let begin = Instant::now();
@@ -149,6 +152,9 @@ impl Engine {
             }
             sight.classified(begin.elapsed());
             new += 1;
+            if let (Some((found, size)), Some(seen)) = (network.mask(), masks.get_mut(number)) {
+                sight.masked(found, size, seen);
+            }
             if let Some(found) = network.boxes() {
                 // Those of other parts stay; classes of all parts stand one behind the other.
                 boxes.retain(|seen| seen.class / classes != number);
@@ -281,7 +287,7 @@ impl<J: Judging> InferStage<J> {
         } else {
             self.turns.had(camera, 0);
             self.idle(engine);
-            self.judge(&mut engine.viewpoints[camera], camera, None, false)
+            self.judge(&mut engine.viewpoints[camera], camera, None)
         };
         if going { Step::Again } else { Step::End }
     }
@@ -300,15 +306,15 @@ impl<J: Judging> InferStage<J> {
             }
         };
         let took = begin.elapsed();
-        let activation = for_rules.then(|| engine.network.activation());
-        let finds_boxes = engine.network.most() > 0;
+        let says = for_rules.then(|| engine.network.says());
         let viewpoint = &mut engine.viewpoints[camera];
         // A long pause after a long inference is no reason to give up the lines.
         viewpoint.memory.next = begin + viewpoint.pace.interval(took).min(viewpoint.stale / 2);
         // Before the rules are judged: an event says where.
         let anomalies = viewpoint.sights.iter().filter_map(|sight| sight.anomaly.as_ref());
         viewpoint.link.board.set_anomalies(anomalies);
-        if !self.judge(viewpoint, camera, activation, finds_boxes) {
+        viewpoint.link.board.set_masks(viewpoint.memory.frame.number, &viewpoint.memory.masks);
+        if !self.judge(viewpoint, camera, says) {
             return false;
         }
         self.show(&engine.viewpoints[camera], engine.network.classes());
@@ -376,20 +382,15 @@ impl<J: Judging> InferStage<J> {
     }
 
     /// Has a camera's frame judged, by its scores, which this made, or only as one that came.
-    fn judge(
-        &mut self,
-        viewpoint: &mut Viewpoint,
-        camera: usize,
-        classified: Option<Activation>,
-        finds_boxes: bool,
-    ) -> bool {
+    fn judge(&mut self, viewpoint: &mut Viewpoint, camera: usize, says: Option<Says>) -> bool {
         let start = viewpoint.link.board.start;
-        let Memory { frame, scores, boxes, .. } = &mut viewpoint.memory;
-        let finding = match classified {
+        let Memory { frame, scores, boxes, masks, .. } = &mut viewpoint.memory;
+        let finding = match says {
             None => Finding::Unseen,
-            Some(_) if finds_boxes => Finding::Boxes(std::mem::take(scores), std::mem::take(boxes)),
-            Some(Activation::Softmax) => Finding::Classes(std::mem::take(scores)),
-            Some(Activation::Sigmoid) => Finding::Independent(std::mem::take(scores)),
+            Some(Says::Boxes) => Finding::Boxes(std::mem::take(scores), std::mem::take(boxes)),
+            Some(Says::Masks) => Finding::Masks(std::mem::take(scores), std::mem::take(masks)),
+            Some(Says::Classes(Activation::Softmax)) => Finding::Classes(std::mem::take(scores)),
+            Some(Says::Classes(Activation::Sigmoid)) => Finding::Independent(std::mem::take(scores)),
         };
         let observation = Observation {
             frame: frame.number,
@@ -401,9 +402,10 @@ impl<J: Judging> InferStage<J> {
             return false;
         };
         let finding = std::mem::replace(&mut judged.observation.finding, Finding::Unseen);
-        let (judged_scores, judged_boxes) = finding.into_memory();
+        let (judged_scores, judged_boxes, judged_masks) = finding.into_memory();
         *scores = judged_scores.unwrap_or(std::mem::take(scores));
         *boxes = judged_boxes.unwrap_or(std::mem::take(boxes));
+        *masks = judged_masks.unwrap_or(std::mem::take(masks));
         self.judgement = Some(judged);
         true
     }

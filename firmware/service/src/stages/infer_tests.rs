@@ -217,21 +217,21 @@ fn of_classes_that_do_not_exclude_each_other_each_has_its_own_probability() {
     }
 }
 
-/// A network of 8 x 8 pixels that takes what is red for a thing, green for its width and blue for its
-/// height.
-fn model_of_boxes(folder: &Path) {
+/// A network of 8 x 8 pixels whose outputs are channels of its image, in these orders.
+fn model_of_channels(folder: &Path, orders: &[&[usize]], task: resight_model_file::Task, labels: &[u8]) {
     use resight_imaging::{Fit, Preprocessing};
-    use resight_model_file::{BoxDecoder, CenterNet, Expected, Golden, Labels, OutputMap, Provenance, Task};
+    use resight_model_file::{Expected, Golden, Labels, Provenance};
     use resight_runtime::layers::Channels;
     use resight_runtime::tract::{DatumType, DatumTypeExt as _, SpecialOps as _, TypedModel};
     use resight_runtime::{Layers, ModelParts, Program, Sequential};
 
     let mut graph = TypedModel::default();
     let image = graph.add_source("image", DatumType::I8.fact([1, 8, 8, 3])).unwrap();
-    let outputs: Vec<_> = [vec![0], vec![1, 2]]
-        .into_iter()
+    let layer = |order: &[usize]| Channels { order: order.to_vec() };
+    let outputs: Vec<_> = orders
+        .iter()
         .enumerate()
-        .map(|(index, order)| graph.wire_node(format!("o{index}"), Channels { order }, &[image]).unwrap()[0])
+        .map(|(index, order)| graph.wire_node(format!("o{index}"), layer(order), &[image]).unwrap()[0])
         .collect();
     graph.select_output_outlets(&outputs).unwrap();
     let layers = Layers::default();
@@ -239,16 +239,12 @@ fn model_of_boxes(folder: &Path) {
     let mut program = Program::compile(&graph, &layers, &Target::reference()).unwrap();
     let outputs = program.run(&Sequential, &input).unwrap();
     let expected = Expected::Tensors(outputs.iter().map(|output| output.little_endian()).collect());
-    let map =
-        |name: &str, activation| OutputMap { name: name.into(), scale: 0.05, zero_point: 0, activation };
-    let outputs = vec![map("heatmap", Some(Activation::Sigmoid)), map("size", None)];
-    let centernet = CenterNet { offset: None, threshold: 0.9, overlap: 0.1, ..CenterNet::default() };
     let parts = ModelParts {
         name: "red",
         layers: &layers,
         graph: &graph,
-        task: Task::Boxes { outputs, decoder: BoxDecoder::CenterNet(centernet) },
-        labels: &Labels::parse("", b"thing\n").unwrap(),
+        task,
+        labels: &Labels::parse("", labels).unwrap(),
         preprocessing: &Preprocessing { fit: Fit::Squash, ..Preprocessing::for_input(8, 8) },
         provenance: &Provenance {
             source: "red.onnx".into(),
@@ -260,6 +256,86 @@ fn model_of_boxes(folder: &Path) {
         golden: &[Golden { input, expected }],
     };
     std::fs::write(folder.join("m.tar"), parts.to_bytes().unwrap()).unwrap();
+}
+
+fn output_map(name: &str, activation: Option<Activation>) -> resight_model_file::OutputMap {
+    resight_model_file::OutputMap { name: name.into(), scale: 0.05, zero_point: 0, activation }
+}
+
+/// One that takes what is red for a thing, green for its width and blue for its height.
+fn model_of_boxes(folder: &Path) {
+    use resight_model_file::{BoxDecoder, CenterNet, Task};
+
+    let outputs = vec![output_map("heatmap", Some(Activation::Sigmoid)), output_map("size", None)];
+    let centernet = CenterNet { offset: None, threshold: 0.9, overlap: 0.1, ..CenterNet::default() };
+    let task = Task::Boxes { outputs, decoder: BoxDecoder::CenterNet(centernet) };
+    model_of_channels(folder, &[&[0], &[1, 2]], task, b"thing\n");
+}
+
+/// A zone is a part of the frame as it comes, however it is turned for the network.
+#[test]
+fn masks_are_judged_by_their_share_of_a_zone_and_shown() {
+    let outputs = vec![output_map("map", None)];
+    let colours = vec![[9, 0, 0], [0, 9, 0], [0, 0, 9]];
+    let task = resight_model_file::Task::Mask { outputs, map: "map".into(), colours };
+    let folder = tempfile::tempdir().unwrap();
+    model_of_channels(folder.path(), &[&[0, 1, 2]], task, b"thing red\nthing green\nthing blue\n");
+    let rule = |name: &str, classes: &str, condition: &str| {
+        format!("[[rule]]\nname = \"{name}\"\nclasses = [{classes}]\nthreshold = 0.9\n{condition}\n")
+    };
+    let zone = |left: f32, top: f32| {
+        let (right, bottom) = (left + 0.5, top + 0.5);
+        format!("zone = [[{left}, {top}], [{right}, {top}], [{right}, {bottom}], [{left}, {bottom}]]")
+    };
+    let rules = [
+        rule("corner", "\"thing red\"", &zone(0.0, 0.0)),
+        rule("below", "\"thing red\"", &zone(0.0, 0.5)),
+        rule("beside", "\"thing red\"", &zone(0.5, 0.0)),
+        rule("either", "\"thing red\", \"thing blue\"", ""),
+        rule("most", "\"thing blue\"", ""),
+    ];
+    for rotate in [0, 90, 180, 270] {
+        for mirror in [false, true] {
+            let image = format!("[image]\nrotate = {rotate}\nmirror = {mirror}\n");
+            let text = configuration(1, "rgb24", &format!("{image}{}", rules.concat()));
+            let mut source = frames(folder.path(), "rgb24", &text);
+            let mut jig = Jig::new(folder.path(), &text);
+            let mut captured = Frame::new();
+            let mut frame = |jig: &mut Jig| {
+                source.next(&mut captured, Duration::from_mins(1)).unwrap();
+                for (index, pixel) in captured.bytes.chunks_exact_mut(3).enumerate() {
+                    let red = index % 64 < 32 && index / 64 < 24;
+                    pixel.copy_from_slice(if red { &[250, 0, 0] } else { &[0, 0, 250] });
+                }
+                captured.number += 1;
+                jig.put(0, &mut captured);
+                jig.go_on();
+                assert!(matches!(jig.step(), Step::Again));
+            };
+            frame(&mut jig);
+            let active: Vec<bool> = jig.camera().judged().active().collect();
+            assert_eq!(active[..5], [true, false, false, true, false], "{image}");
+            let shown = jig.camera().masks_after(0).unwrap();
+            assert_eq!((shown.frame, shown.masks.len(), shown.masks[0].size), (1, 1, [8, 8]));
+            let red = |index: usize| u8::from(index % 8 >= 4 || index / 8 >= 4) * 2;
+            assert_eq!(shown.masks[0].classes, (0..64).map(red).collect::<Vec<_>>(), "{image}");
+            assert!(jig.camera().masks_after(1).is_none());
+            let threads = jig.engine.network.threads();
+            let counted = threads.enter(|| {
+                (0..3).for_each(|_| frame(&mut jig));
+                allocation_counter::measure(|| (0..5).for_each(|_| frame(&mut jig)))
+            });
+            assert_eq!(counted.count_total, 0, "{image}");
+        }
+    }
+    // A mask has no boxes to count.
+    let text = configuration(1, "rgb24", &rule("many", "\"thing red\"", "count = 2"));
+    std::fs::write(folder.path().join("c.toml"), text).unwrap();
+    let path = folder.path().join("c.toml");
+    let link = |_: usize, _: &SharedNames| -> Arc<CameraLink> { unreachable!("refused before") };
+    let error = Program::load(&path, &Config::load(&path).unwrap(), link).map(|_| ()).unwrap_err();
+    let expected = "c.toml: rule `many` has `least_size`, `count`, `dwell_s` or `crossing`, which are for networks that find boxes";
+    assert!(error.to_string().contains(expected), "{error}");
 }
 
 /// From the source's bytes to rules over boxes, and nothing allocated on the way.
@@ -331,7 +407,7 @@ fn boxes_are_judged_by_their_place_size_and_number() {
     let config = Config::load(&path).unwrap();
     let link = |_: usize, _: &SharedNames| -> Arc<CameraLink> { unreachable!("refused before") };
     let error = Program::load(&path, &config, link).map(|_| ()).unwrap_err().to_string();
-    let expected = "c.toml: rule `left` has `zone`, `least_size`, `count`, `dwell_s` or `crossing`, which are for networks that find boxes;";
+    let expected = "c.toml: rule `left` has `least_size`, `count`, `dwell_s` or `crossing`, which are for networks that find boxes, or `zone`,";
     assert!(error.contains(expected), "{error}");
 }
 

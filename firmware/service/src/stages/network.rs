@@ -8,6 +8,17 @@ use resight_runtime::{
     Classifier, Detection, Head, Inspection, Locator, Model, RuntimeError, Target, ThreadPool, ThreadSettings,
 };
 
+/// What kind of thing a network says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Says {
+    /// How likely each class is, by softmax or each for itself.
+    Classes(Activation),
+    /// Where things are.
+    Boxes,
+    /// What each place belongs to.
+    Masks,
+}
+
 /// What a network is run by.
 pub(super) enum Network {
     /// It says which class a picture shows.
@@ -48,11 +59,12 @@ impl Network {
         }
     }
 
-    /// Whether classes exclude each other: several things may be in a picture.
-    pub(super) fn activation(&self) -> Activation {
+    /// What kind of thing it says.
+    pub(super) fn says(&self) -> Says {
         match self {
-            Self::Classes(classifier) => classifier.head().activation(),
-            Self::Places(_) => Activation::Sigmoid,
+            Self::Classes(classifier) => Says::Classes(classifier.head().activation()),
+            Self::Places(_) if self.most() > 0 => Says::Boxes,
+            Self::Places(_) => Says::Masks,
         }
     }
 
@@ -91,6 +103,15 @@ impl Network {
         match self {
             Self::Places(locator) if locator.most() > 0 => Some(locator.boxes()),
             _ => None,
+        }
+    }
+
+    /// What each place of what was looked at last belongs to, row by row, and height and width; `None` of a
+    /// network that says nothing of the kind.
+    pub(super) fn mask(&self) -> Option<(&[u8], [usize; 2])> {
+        match self {
+            Self::Places(locator) => locator.mask(),
+            Self::Classes(_) => None,
         }
     }
 

@@ -8,7 +8,7 @@ use resight_imaging::{
 use resight_runtime::{Bounds, Detection, Inspection, Model, Parallel, Sequential};
 
 use crate::change::Change;
-use crate::judge::SeenBox;
+use crate::judge::{SeenBox, SeenMask};
 use crate::status::AnomalySeen;
 
 /// What tells whether the part shows something new.
@@ -139,6 +139,43 @@ impl Sight {
             share(y0.max(y1), height, top, rows),
         ];
         SeenBox { class: found.class, score: found.score, edges, track: None }
+    }
+
+    /// Copies what each place of what was looked at last belongs to, as the frame lies. Allocates nothing
+    /// once `seen` has held as much.
+    pub(super) fn masked(&self, classes: &[u8], [rows, columns]: [usize; 2], seen: &mut SeenMask) {
+        let Some(placement) = &self.placement else { return };
+        let Region { left, top, width, height } = self.region;
+        seen.covers = within(placement.rectangle([0.0, 0.0, 1.0, 1.0]), [left, top, width, height]);
+        seen.size = if self.orientation.is_sideways() { [columns, rows] } else { [rows, columns] };
+        if self.orientation == Orientation::default() {
+            seen.classes.clear();
+            seen.classes.extend_from_slice(classes);
+            return;
+        }
+        seen.classes.resize(classes.len(), 0);
+        // Where the frame has the first place of the network's image, the next one in its row and the next
+        // row: whole steps, as it is turned by quarters.
+        let covers = placement.rectangle([0.0, 0.0, 1.0, 1.0]);
+        let cell = [1.0 / columns as f32, 1.0 / rows as f32];
+        let at = |row: usize, column: usize| {
+            let place =
+                placement.rectangle([column as f32 * cell[0], row as f32 * cell[1], cell[0], cell[1]]);
+            let cells = |start: f32, first: f32, length: f32| ((start - first) / length).round() as isize;
+            let (row, column) = (cells(place[1], covers[1], place[3]), cells(place[0], covers[0], place[2]));
+            row * seen.size[1] as isize + column
+        };
+        let first = at(0, 0);
+        let [across, down] = [at(0, 1.min(columns - 1)) - first, at(1.min(rows - 1), 0) - first];
+        for (row, line) in classes.chunks_exact(columns).enumerate() {
+            for (column, class) in line.iter().enumerate() {
+                let index = first + row as isize * down + column as isize * across;
+                if let Some(kept) = usize::try_from(index).ok().and_then(|index| seen.classes.get_mut(index))
+                {
+                    *kept = *class;
+                }
+            }
+        }
     }
 
     /// It was classified, and that took so long.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use resight_imaging::{Fit, ImagingError, Region, Rotation};
 use resight_model_file::Labels;
-use resight_runtime::Model;
+use resight_runtime::{Head, Model};
 use resight_status::{RegionView, RuleFacts, RulePlace, View};
 
 use super::capture::CameraLink;
@@ -13,7 +13,7 @@ use super::sight::Sight;
 use crate::camera::Wanted;
 use crate::config::{Config, RegionConfig, ViewpointConfig};
 use crate::frame::Frame;
-use crate::judge::{BoxCondition, Happening, Mode, Rule, SeenBox};
+use crate::judge::{BoxCondition, Happening, Mode, Rule, SeenBox, SeenMask};
 use crate::lines::InputList;
 use crate::names::{Names, SharedNames};
 use crate::pace::Pace;
@@ -43,6 +43,8 @@ pub(super) struct Memory {
     pub(super) scores: Vec<f32>,
     /// The last boxes, the likeliest first.
     pub(super) boxes: Vec<SeenBox>,
+    /// The last masks, one for each part that is looked at.
+    pub(super) masks: Vec<SeenMask>,
     /// Whether a frame was classified.
     pub(super) ready: bool,
     /// When the next may be.
@@ -68,6 +70,7 @@ impl Viewpoint {
                 frame: Frame::new(),
                 scores: vec![],
                 boxes: vec![],
+                masks: vec![],
                 ready: false,
                 next: Instant::now(),
             },
@@ -114,6 +117,10 @@ pub(super) fn names(
         isa,
         rules: rules.iter().map(|rule| facts(config, model.labels(), rule)).collect(),
         labels: model.labels().clone(),
+        colours: match model.head() {
+            Head::Mask(head) => (0..head.classes()).map(|class| head.colour(class)).collect(),
+            _ => vec![],
+        },
         view: view(camera, model),
     })
 }
@@ -203,5 +210,10 @@ fn view(config: &ViewpointConfig, model: &Model) -> View {
         crop: preprocessing.crop,
         fit: (preprocessing.fit != Fit::Crop).then(|| preprocessing.fit.name().to_owned()),
         regions: config.regions.iter().map(region).collect(),
+        finds: match model.head() {
+            Head::Boxes(_) => Some("boxes".to_owned()),
+            Head::Mask(_) => Some("mask".to_owned()),
+            _ => None,
+        },
     }
 }

@@ -9,7 +9,7 @@ use resight_status::{
     Times,
 };
 
-use crate::judge::{Bars, Counted, Standing};
+use crate::judge::{Bars, Counted, SeenMask, Standing};
 use crate::names::{Names, SharedNames};
 use crate::picture::FrameTap;
 use crate::sync::lock;
@@ -133,6 +133,34 @@ impl AnomalySeen {
     }
 }
 
+/// Most rows and columns of a mask that is shown: a page at a distance needs no more.
+const SHOWN: usize = 128;
+
+/// The masks of a frame as they are shown, coarser than they were found.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct ShownMasks {
+    /// The frame's number; 0 before there was one.
+    pub(crate) frame: u64,
+    /// One, or one for each region.
+    pub(crate) masks: Vec<SeenMask>,
+}
+
+/// Every n-th row and column of a mask, so that it is no larger than what is shown.
+fn thin(mask: &SeenMask, thinned: &mut SeenMask) {
+    let [rows, columns] = mask.size;
+    let step = rows.max(columns).div_ceil(SHOWN).max(1);
+    thinned.size = [rows.div_ceil(step), columns.div_ceil(step)];
+    let [left, top, width, height] = mask.covers;
+    // The last step may reach beyond.
+    let length = |cells: usize, of: usize, whole: f32| whole * (cells * step) as f32 / of.max(1) as f32;
+    thinned.covers =
+        [left, top, length(thinned.size[1], columns, width), length(thinned.size[0], rows, height)];
+    thinned.classes.clear();
+    for line in mask.classes.chunks_exact(columns.max(1)).step_by(step) {
+        thinned.classes.extend(line.iter().step_by(step));
+    }
+}
+
 /// See the module.
 pub(crate) struct CameraBoard {
     pub(crate) start: Instant,
@@ -146,6 +174,7 @@ pub(crate) struct CameraBoard {
     regions: Mutex<Vec<RegionSeen>>,
     /// Empty where no anomalies are looked for; else one, or one for each region.
     anomalies: Mutex<Vec<AnomalySeen>>,
+    masks: Mutex<ShownMasks>,
 }
 
 impl CameraBoard {
@@ -162,6 +191,7 @@ impl CameraBoard {
             last: Mutex::default(),
             regions: Mutex::default(),
             anomalies: Mutex::default(),
+            masks: Mutex::default(),
         }
     }
 
@@ -203,6 +233,24 @@ impl CameraBoard {
             count += 1;
         }
         kept.truncate(count);
+    }
+
+    /// Puts up what each place belongs to, if the network says that. Allocates nothing once it has held as
+    /// much.
+    pub(crate) fn set_masks(&self, frame: u64, seen: &[SeenMask]) {
+        if seen.is_empty() {
+            return;
+        }
+        let mut shown = lock(&self.masks);
+        shown.frame = frame;
+        shown.masks.resize_with(seen.len(), SeenMask::default);
+        shown.masks.iter_mut().zip(seen).for_each(|(shown, seen)| thin(seen, shown));
+    }
+
+    /// The masks of the last frame, if that is another than the one of this number.
+    pub(crate) fn masks_after(&self, frame: u64) -> Option<ShownMasks> {
+        let shown = lock(&self.masks);
+        (shown.frame != frame).then(|| shown.clone())
     }
 
     /// Where the last frame was least typical, in the region of a score; nothing where no anomalies are
@@ -311,5 +359,25 @@ pub(super) fn times(read: &telemetry::Times) -> Times {
         p95_ms: ms(read.quantile(0.95)),
         p99_ms: ms(read.quantile(0.99)),
         max_ms: ms(read.maximum),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mask_is_shown_no_finer_than_can_be_seen_and_where_it_was() {
+        let classes: Vec<u8> = (0..300_usize * 200).map(|index| (index % 200 / 100) as u8).collect();
+        let mask = SeenMask { classes, size: [300, 200], covers: [0.0, 0.25, 1.0, 0.5] };
+        let mut thinned = SeenMask::default();
+        thin(&mask, &mut thinned);
+        assert_eq!((thinned.size, thinned.classes.len()), ([100, 67], 6700));
+        assert_eq!(thinned.covers, [0.0, 0.25, 201.0 / 200.0, 0.5]);
+        let row: Vec<u8> = (0..67).map(|column| u8::from(column * 3 >= 100)).collect();
+        assert!(thinned.classes.chunks_exact(67).all(|line| line == row));
+        let small = SeenMask { classes: vec![1, 2], size: [1, 2], covers: [0.0, 0.0, 1.0, 1.0] };
+        thin(&small, &mut thinned);
+        assert_eq!(thinned, small);
     }
 }
