@@ -4,10 +4,14 @@
 //! The scenes here are not those that the bundled network was trained on: other code, other
 //! backgrounds, other movements.
 
+mod conveyor;
+
 use std::f64::consts::PI;
 
 use resight_imaging::RgbImage;
 use serde::Deserialize;
+
+pub use self::conveyor::{Conveyor, Seen};
 
 /// Width and height of a clip's frames in pixels.
 pub const FRAME: (u32, u32) = (640, 480);
@@ -122,13 +126,18 @@ impl Clip {
             pose.draw_card(&mut scene, &self.textures[number]);
             pose.draw_thumb(&mut scene);
         }
-        let (width, _) = FRAME;
-        RgbImage::from_fn(FRAME.0, FRAME.1, |x, y| {
-            let pixel = scene[(y * width + x) as usize];
-            let noise = 9.0 * (hash(self.seed ^ 0x5eed, x + y * width, index as u32) - 0.5);
-            pixel.map(|value| (value + noise).round().clamp(0.0, 255.0) as u8).into()
-        })
+        noisy(&scene, self.seed, index)
     }
+}
+
+/// A scene as a camera gives it, with the noise of frame `index`.
+fn noisy(scene: &[[f32; 3]], seed: u32, index: usize) -> RgbImage {
+    let (width, _) = FRAME;
+    RgbImage::from_fn(FRAME.0, FRAME.1, |x, y| {
+        let pixel = scene[(y * width + x) as usize];
+        let noise = 9.0 * (hash(seed ^ 0x5eed, x + y * width, index as u32) - 0.5);
+        pixel.map(|value| (value + noise).round().clamp(0.0, 255.0) as u8).into()
+    })
 }
 
 /// From 0, a card begins to enter, to 1, it has left.
@@ -204,6 +213,13 @@ struct Pose {
     skin: [f32; 3],
 }
 
+/// How a card is turned, in radians: in the frame's plane, about the vertical and about the horizontal.
+struct Tilt {
+    roll: f64,
+    yaw: f64,
+    pitch: f64,
+}
+
 type Vector = [f64; 3];
 
 fn turned(vector: Vector, axes: (usize, usize), angle: f64) -> Vector {
@@ -219,15 +235,22 @@ impl Pose {
         let wave = |which: u32, strength: f64| {
             strength * libm::sin(PI * (pick(which) + t * (1.0 + pick(which + 1))))
         };
-        let (roll, yaw, pitch) = (wave(10, 0.28), wave(12, 0.55), wave(14, 0.45));
-        let turn = |v: Vector| turned(turned(turned(v, (0, 1), roll), (0, 2), yaw), (1, 2), pitch);
+        let tilt = Tilt { roll: wave(10, 0.28), yaw: wave(12, 0.55), pitch: wave(14, 0.45) };
         let size = 0.5 + 0.18 * pick(16);
-        let (across, down) = (turn([size, 0.0, 0.0]), turn([0.0, size, 0.0]));
         // Comes in from one side, dwells, goes out on the other.
         let away = |u: f64| (1.0 - u / 0.3).max(0.0);
         let side = if card.is_multiple_of(2) { -1.0 } else { 1.0 };
         let drift = 1.4 * (away(t) * away(t) - away(1.0 - t) * away(1.0 - t));
-        let centre = [side * drift + 0.1 * pick(17) + 0.06 * side * (0.5 - t), 0.02 + 0.07 * pick(18), 0.0];
+        let centre = [side * drift + 0.1 * pick(17) + 0.06 * side * (0.5 - t), 0.02 + 0.07 * pick(18)];
+        Self::placed(seed, tilt, size, centre)
+    }
+
+    /// A card of `size` whose middle is to the right of and below the frame's, both in heights of the
+    /// frame.
+    fn placed(seed: u32, Tilt { roll, yaw, pitch }: Tilt, size: f64, [x, y]: [f64; 2]) -> Self {
+        let turn = |v: Vector| turned(turned(turned(v, (0, 1), roll), (0, 2), yaw), (1, 2), pitch);
+        let (across, down) = (turn([size, 0.0, 0.0]), turn([0.0, size, 0.0]));
+        let centre = [x, y, 0.0];
         let corner: Vector =
             std::array::from_fn(|axis| centre[axis] - f64::midpoint(across[axis], down[axis]));
         let (width, height) = (f64::from(FRAME.0), f64::from(FRAME.1));

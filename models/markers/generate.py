@@ -334,12 +334,13 @@ def light(rng, scene):
     return scene * math.exp(rng.normal(-0.1, 0.33)) + rng.uniform(-10, 25)
 
 
-def lens(rng, scene):
+def lens(rng, scene, reduced=SIDE):
+    """Out of focus or moving, by so much of a pixel of the image as it is `reduced` in the end."""
     side = scene.shape[0]
     if rng.random() < 0.5:
-        scene = cv2.GaussianBlur(scene, (0, 0), rng.uniform(0.2, 1.1) * side / SIDE)
+        scene = cv2.GaussianBlur(scene, (0, 0), rng.uniform(0.2, 1.1) * side / reduced)
     if rng.random() < 0.25:
-        length = int(max(3, rng.uniform(0.02, 0.055) * side)) | 1
+        length = int(max(3, rng.uniform(0.02, 0.055) * side * SIDE / reduced)) | 1
         kernel = np.zeros((length, length), np.float32)
         middle, angle = length // 2, rng.uniform(0, math.pi)
         step = np.array([math.cos(angle), math.sin(angle)]) * middle

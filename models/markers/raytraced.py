@@ -1,12 +1,14 @@
 """A test set that the generator did not make: scenes ray-traced by POV-Ray.
 
     python raytraced.py --count 390 --folder DIR        PNG files and labels.txt
+    python raytraced.py --several --folder DIR          several cards each: PNG files and annotations.json (COCO)
 
 The cards are the printed sheet (cards.pdf, by pdftoppm), on a table or held by rods in a room with
 lamps, soft shadows, wood, stone and shining things. Needs povray and poppler-utils.
 """
 
 import argparse
+import json
 import math
 import random
 import subprocess
@@ -74,6 +76,10 @@ def board(dice: random.Random, image: str) -> str:
     # The picture is about 2.1 wide at this distance; the card stays whole in it.
     free = max(0.0, 1.05 - 0.75 * size)
     place = [dice.uniform(-free, free), dice.uniform(-free, free), 0]
+    return board_at(dice, image, size, tilt, place)
+
+
+def board_at(dice: random.Random, image: str, size: float, tilt: list, place: list) -> str:
     gloss = dice.choice(["finish { ambient 0.1 diffuse 0.85 }", "finish { ambient 0.1 diffuse 0.8 specular 0.5 roughness 0.02 }"])
     face = f'pigment {{ image_map {{ png "{image}" interpolate 2 once }} }} {gloss} translate <-0.5,-0.5,0>'
     rod = f"cylinder {{ <0,-0.42,0.03>, <{dice.uniform(-0.4, 0.4)},-3,0.2>, 0.05 {pigment(dice)} }}"
@@ -83,7 +89,76 @@ def board(dice: random.Random, image: str) -> str:
     )
 
 
-def scene(dice: random.Random, image: str | None) -> str:
+# Half the width of the picture at a distance of 1, by the camera's angle of 36 degrees.
+HALF = math.tan(math.radians(18))
+
+
+def project(point: list, height: float) -> tuple[float, float]:
+    """Where the picture shows a point, as shares from its upper left corner; the camera is `height` high
+    and looks at the origin."""
+    forward = [0.0, -height, 3.2]
+    length = math.hypot(*forward)
+    forward = [part / length for part in forward]
+    up = [0.0, forward[2], -forward[1]]
+    seen = [point[0], point[1] - height, point[2] + 3.2]
+    depth = sum(a * b for a, b in zip(seen, forward))
+    rise = sum(a * b for a, b in zip(seen, up))
+    return 0.5 + seen[0] / depth / (2 * HALF), 0.5 - rise / depth / (2 * HALF)
+
+
+def turned(point: list, tilt: list) -> list:
+    """As POV-Ray's `rotate`: about x, then y, then z, in degrees."""
+    x, y, z = point
+    (ca, sa), (cb, sb), (cc, sc) = ((math.cos(math.radians(a)), math.sin(math.radians(a))) for a in tilt)
+    y, z = y * ca - z * sa, y * sa + z * ca
+    x, z = x * cb + z * sb, z * cb - x * sb
+    x, y = x * cc - y * sc, x * sc + y * cc
+    return [x, y, z]
+
+
+def corners(size: float, tilt: list, place: list, height: float) -> list:
+    """The corners of a board in the picture, clockwise from the upper left one."""
+    flat = [[-0.5, 0.5, 0], [0.5, 0.5, 0], [0.5, -0.5, 0], [-0.5, -0.5, 0]]
+    placed = ([size * a + b for a, b in zip(turned(corner, tilt), place)] for corner in flat)
+    return [project(point, height) for point in placed]
+
+
+def separate(corners: list, others: list) -> bool:
+    """Whether a board is whole in the picture and its box beside all others'."""
+    def box(points):
+        (xs, ys) = zip(*points)
+        return min(xs), min(ys), max(xs), max(ys)
+
+    left, top, right, bottom = box(corners)
+    if min(left, top) < 0 or max(right, bottom) > 1:
+        return False
+    return all(left > r or right < l or top > b or bottom < t for l, t, r, b in map(box, others))
+
+
+def several(dice: random.Random, names: list) -> tuple[str, list, list]:
+    """A scene with up to six of these cards and some blank sheets; which cards, and their corners."""
+    height = dice.uniform(-0.2, 0.4)
+    shown, found, taken, boards = [], [], [], []
+    for number in range(dice.randint(1, 6)):
+        name = "blank" if number > 0 and dice.random() < 0.15 else dice.choice(names)
+        for _ in range(30):
+            size = math.exp(dice.uniform(math.log(0.42), math.log(0.95)))
+            tilt = [dice.uniform(-35, 35), dice.uniform(-40, 40), dice.uniform(-22, 22)]
+            place = [dice.uniform(-0.85, 0.85), dice.uniform(-0.85, 0.85), dice.uniform(-0.1, 0.1)]
+            at = corners(size, tilt, place, height)
+            if separate(at, taken):
+                break
+        else:
+            continue
+        taken.append(at)
+        boards.append(board_at(dice, f"{name}.png", size, tilt, place))
+        if name != "blank":
+            shown.append(names.index(name))
+            found.append(at)
+    return "\n".join([scene(dice, None, height), *boards]), shown, found
+
+
+def scene(dice: random.Random, image: str | None, height: float | None = None) -> str:
     lamps = []
     for _ in range(dice.choice([1, 1, 2, 3])):
         place = [dice.uniform(-5, 5), dice.uniform(1, 6), dice.uniform(-6, -1)]
@@ -92,7 +167,7 @@ def scene(dice: random.Random, image: str | None) -> str:
         lamps.append(f"light_source {{ {vector(place)} rgb {vector(tint)} area_light <0.8,0,0>, <0,0.8,0>, 3, 3 adaptive 0 jitter }}")
     parts = [
         "#version 3.7; global_settings { assumed_gamma 2.2 ambient_light rgb 1.2 }",
-        f"camera {{ location <0,{dice.uniform(-0.2, 0.4):.3f},-3.2> look_at <0,0,0> angle 36 right x }}",
+        f"camera {{ location <0,{dice.uniform(-0.2, 0.4) if height is None else height:.3f},-3.2> look_at <0,0,0> angle 36 right x }}",
         *lamps,
         f"plane {{ y, -1.2 {pigment(dice)} }}",
         f"plane {{ z, {dice.uniform(2, 6):.3f} {pigment(dice)} }}",
@@ -103,29 +178,44 @@ def scene(dice: random.Random, image: str | None) -> str:
     return "\n".join(parts)
 
 
+def render(work: Path, text: str, file: Path) -> None:
+    (work / "scene.pov").write_text(text)
+    command = ["povray", "scene.pov", f"+O{file}", f"+W{SIDE}", f"+H{SIDE}", "+A0.3", "-D", "+WT1"]
+    subprocess.run(command, cwd=work, check=True, capture_output=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--count", type=int, default=390, help="one in thirteen has no card")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--several", action="store_true", help="several cards in each, for the detector")
     parser.add_argument("--folder", type=Path, required=True)
     arguments = parser.parse_args()
     arguments.folder.mkdir(parents=True, exist_ok=True)
-    lines = []
+    lines, placed = [], []
     with tempfile.TemporaryDirectory() as temporary:
         work = Path(temporary)
         textures(work)
         for index in range(arguments.count):
             dice = random.Random(arguments.seed * 1_000_000 + index)
+            if arguments.several:
+                text, classes, found = several(dice, list(NAMES))
+                render(work, text, arguments.folder.resolve() / f"{index}.png")
+                placed.append((f"{index}.png", SIDE, classes, found))
+                continue
             label = index % len(CLASSES)
             name = CLASSES[label]
             # Of the scenes without a card, half have a blank sheet.
             image = dice.choice([None, "blank.png"]) if name == NOTHING else f"{name}.png"
-            (work / "scene.pov").write_text(scene(dice, image))
-            file = arguments.folder.resolve() / f"{index}.png"
-            command = ["povray", "scene.pov", f"+O{file}", f"+W{SIDE}", f"+H{SIDE}", "+A0.3", "-D", "+WT1"]
-            subprocess.run(command, cwd=work, check=True, capture_output=True)
+            render(work, scene(dice, image), arguments.folder.resolve() / f"{index}.png")
             lines.append(f"{index}.png {label}\n")
-    (arguments.folder / "labels.txt").write_text("".join(lines))
+    if arguments.several:
+        # Needs what training needs, which the other scenes do without.
+        from scenes import coco
+
+        (arguments.folder / "annotations.json").write_text(json.dumps(coco(placed)))
+    else:
+        (arguments.folder / "labels.txt").write_text("".join(lines))
 
 
 if __name__ == "__main__":

@@ -1,41 +1,33 @@
 //! `resight demo`: everything that the project does, on marker cards.
 
+mod common;
+mod detect;
 #[cfg(target_os = "linux")]
 mod live;
 pub(crate) mod service;
 
-use std::fs::{self, File};
-use std::io::{BufWriter, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::fs;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context, Result};
 use clap::Args;
-use image::codecs::jpeg::JpegEncoder;
 use rayon::prelude::*;
 use resight::cards::{Clip, FRAME, Shown, cards};
 use resight::quantise::Method;
-use resight_base::console::{OutputError, print_line};
-use resight_imaging::RgbImage;
-use serde_json::Value;
+use resight_base::console::print_line;
 
-use super::{Bars, bench, evaluate, quantize, seconds};
+use self::common::{
+    EVERY, RATE, announce, clip_name, free_address, heading, jpeg, save, sources, write_frames,
+};
+use super::{bench, evaluate, quantize, seconds};
 
 /// The network that `models/markers` trains.
 const NETWORK: &[u8] = include_bytes!("../../../models/markers/markers.onnx");
 
 /// Height and width of its input in pixels: it sees the whole height of a frame.
 const SIDE: u32 = 96;
-
-/// Frames per second of the clip.
-const RATE: usize = 15;
-/// Of the frames that calibrate and of those that evaluate, one in so many.
-const EVERY: usize = 6;
-const JPEG_QUALITY: u8 = 88;
-
-/// Where the page is, if that is free.
-const PORT: u16 = 8600;
 
 /// Arguments of `resight demo`.
 #[derive(Debug, Args)]
@@ -44,10 +36,12 @@ Examples:
   resight demo
   resight demo --camera /dev/video0
   resight demo --cameras 2
+  resight demo --detect
 
 Nothing is downloaded. The bundled network knows twelve marker cards (models/markers/cards.pdf, to
 print) and nothing else. It is quantised on the spot and compared with f32; then the service runs
-on a clip that is made here, or on your camera: rules, virtual lines, and the page.")]
+on a clip that is made here, or on your camera: rules, virtual lines, and the page. With --detect
+a network finds several cards at once: boxes, zones, lines to cross, and how many there were.")]
 pub(crate) struct Arguments {
     /// Folder for the files that it makes.
     #[arg(long, default_value = "resight-demo", value_name = "DIR")]
@@ -58,6 +52,9 @@ pub(crate) struct Arguments {
     /// So many cameras that share the network, each with a clip of its own.
     #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4), conflicts_with = "camera")]
     cameras: u32,
+    /// Several cards at once: where they are, zones, lines to cross, and counting.
+    #[arg(long, conflicts_with = "cameras")]
+    detect: bool,
     /// End the service after so long; on a terminal it runs until Ctrl-C.
     #[arg(long, value_name = "N")]
     seconds: Option<u64>,
@@ -65,6 +62,9 @@ pub(crate) struct Arguments {
 
 impl Arguments {
     pub(crate) fn run(self) -> Result<()> {
+        if self.detect {
+            return detect::run(&self.folder, self.camera.as_deref(), self.seconds);
+        }
         let at = |name: &str| self.folder.join(name);
         let (onnx, labels, model) = (at("markers.onnx"), at("labels.txt"), at("markers.resight.tar"));
         let (calibration, pictures) = (at("calibration"), at("pictures"));
@@ -135,6 +135,7 @@ impl Arguments {
         print_line(format_args!(
             "Your camera:  resight demo --camera /dev/video0   (print models/markers/cards.pdf)\n\
              Two cameras:  resight demo --cameras 2\n\
+             Where it is:  resight demo --detect; docs/guides/where.md\n\
              Your things:  resight teach resnet50-v1-12 photographs/ -o mine.resight.tar; docs/guides/teach.md\n\
              Your rules:   edit {0}, then resightd check {0}; docs/guides/rules.md\n\
              Your board:   resight deploy USER@HOST --model {1} --config {0}; docs/guides\n\
@@ -143,39 +144,6 @@ impl Arguments {
             self.folder.join("markers.resight.tar").display()
         ))?;
         Ok(())
-    }
-}
-
-/// Loopback, at the usual port or at any that is free.
-fn free_address() -> Result<SocketAddr> {
-    let bind = |port| TcpListener::bind((Ipv4Addr::LOCALHOST, port));
-    let listener = bind(PORT).or_else(|_| bind(0)).context("no port of 127.0.0.1 is free for the page")?;
-    listener.local_addr().context("no port of 127.0.0.1 is free for the page")
-}
-
-/// The file of a camera's clip.
-fn clip_name(camera: u32) -> String {
-    if camera == 0 { "clip.mjpeg".to_owned() } else { format!("clip{}.mjpeg", camera + 1) }
-}
-
-/// Where frames come from: `[source]`, or a `[[camera]]` for each of several.
-fn sources(device: Option<&str>, cameras: u32) -> String {
-    let clip = |camera: u32| {
-        format!("kind = \"mjpeg\"\npath = \"{}\"\nrepeat = true\nrate = {RATE}.0", clip_name(camera))
-    };
-    let of = |camera: u32| {
-        format!("[[camera]]\nname = \"camera-{}\"\n[camera.source]\n{}", camera + 1, clip(camera))
-    };
-    match device {
-        Some(device) => format!("[source]\nkind = \"camera\"\ndevice = {}", Value::from(device)),
-        None if cameras == 1 => format!("[source]\n{}", clip(0)),
-        None => {
-            let all: Vec<String> = (0..cameras).map(of).collect();
-            format!(
-                "# They share the network. Each rule below is one for each of them.\n{}",
-                all.join("\n\n")
-            )
-        }
     }
 }
 
@@ -252,48 +220,13 @@ lines = ["light"]
     )
 }
 
-fn heading(text: &str) -> Result<(), OutputError> {
-    print_line(format_args!("\n== {text}"))
-}
-
-fn announce(command: &str) -> Result<(), OutputError> {
-    print_line(format_args!("$ {command}"))
-}
-
-fn save(path: &Path, bytes: &[u8]) -> Result<()> {
-    fs::write(path, bytes).with_context(|| format!("{}: cannot write", path.display()))
-}
-
-fn jpeg(image: &RgbImage) -> Result<Vec<u8>> {
-    let mut bytes = vec![];
-    JpegEncoder::new_with_quality(&mut bytes, JPEG_QUALITY)
-        .encode_image(image)
-        .context("a frame cannot be coded")?;
-    Ok(bytes)
-}
-
 /// All frames one after another, as an MJPEG file: for each camera of several with another background and
 /// other movements, and begun elsewhere, so that they do not show the same card.
 fn write_clip(path: &Path, camera: u32, cameras: u32) -> Result<()> {
     // The seed after the first one is that of the pictures that calibrate.
     let clip = Clip::new(if camera == 0 { 1 } else { camera + 2 });
     let begin = clip.len() * camera as usize / cameras as usize;
-    let bars = Bars::new();
-    let frames: Vec<Vec<u8>> = (0..clip.len())
-        .into_par_iter()
-        .map(|index| {
-            let frame = jpeg(&clip.frame((begin + index) % clip.len()));
-            bars.update("clip", index, clip.len());
-            frame
-        })
-        .collect::<Result<_>>()?;
-    bars.finish();
-    let context = || format!("{}: cannot write", path.display());
-    let mut file = BufWriter::new(File::create(path).with_context(context)?);
-    for frame in frames {
-        file.write_all(&frame).with_context(context)?;
-    }
-    file.flush().with_context(context)
+    write_frames(path, clip.len(), |index| clip.frame((begin + index) % clip.len()))
 }
 
 /// Some frames of a clip of which it is certain what they show, with `labels.txt`.

@@ -85,6 +85,11 @@ impl Arguments {
         }
     }
 
+    /// With what is where in the pictures.
+    pub(crate) fn annotated(self, annotations: PathBuf) -> Self {
+        Self { annotations: Some(annotations), ..self }
+    }
+
     pub(crate) fn run(self) -> Result<()> {
         ensure!(
             self.threshold.is_none_or(|threshold| threshold > 0.0 && threshold <= 1.0),

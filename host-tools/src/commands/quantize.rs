@@ -10,7 +10,7 @@ use resight::readable::ReadableImages;
 use resight::save::{save, save_as};
 use resight::tasks::{Decoder, TaskKind};
 use resight_base::console::print_line;
-use resight_imaging::ImageFolder;
+use resight_imaging::{Fit, ImageFolder};
 use resight_model_file::Activation;
 use serde_json::json;
 
@@ -211,6 +211,12 @@ impl Arguments {
     /// With ranges chosen by `method`.
     pub(crate) fn method(self, method: Method) -> Self {
         Self { choices: Choices { method, ..self.choices }, ..self }
+    }
+
+    /// For boxes by this decoder, of pictures that fit so where nothing else is said.
+    pub(crate) fn detect(self, decoder: &str, fit: Fit) -> Self {
+        let choices = Choices { pictures: self.choices.pictures.fitted(fit), ..self.choices };
+        Self { task: TaskKind::Detect, decoder: Some(decoder.to_owned()), choices, ..self }
     }
 
     /// Refuses what the options alone can be refused for.

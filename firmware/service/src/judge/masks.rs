@@ -115,9 +115,12 @@ mod tests {
 
     #[test]
     fn a_class_covers_a_share_of_the_picture_or_of_a_zone() {
+        // Classes, zone, score and the class that there is most of.
+        type Case<'c> = (&'c [usize], &'c [[f32; 2]], f32, usize);
+
         let mask = street();
         let right = [[0.5, 0.5], [1.0, 0.5], [1.0, 1.0], [0.5, 1.0]];
-        let table: [(&[usize], &[[f32; 2]], f32, usize); 7] = [
+        let table: [Case<'_>; 7] = [
             (&[9], &[], 0.0, 9),
             (&[0], &[], 0.5, 0),
             (&[1, 2], &[], 0.5, 1),

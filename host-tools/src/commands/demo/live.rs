@@ -170,11 +170,12 @@ impl Screen {
         let text = |key: &str| event[key].as_str().unwrap_or_default().to_owned();
         let line = match event["event"].as_str() {
             Some(kind @ ("active" | "inactive")) => format!(
-                "frame {:>5}  rule {:<8} {kind:<9} {} {:.2}",
+                "frame {:>5}  rule {:<8} {kind:<9} {} {:.2}{}",
                 event["frame"].as_u64().unwrap_or_default(),
                 text("rule"),
                 text("name"),
-                event["score"].as_f64().unwrap_or_default()
+                event["score"].as_f64().unwrap_or_default(),
+                event["track"].as_u64().map_or_else(String::new, |track| format!("  #{track}"))
             ),
             _ => format!("frame {:>5}  {}", event["frame"].as_u64().unwrap_or_default(), text("event")),
         };
@@ -204,6 +205,10 @@ impl Screen {
         }
         text.push(format!("speed    {}", speed(status)));
         text.push(format!("lines    {}", levels(&status["lines"])));
+        let counted = counts(status);
+        if !counted.is_empty() {
+            text.push(format!("counted  {counted}"));
+        }
         text.push("events".to_owned());
         text.extend(self.events.iter().map(|event| format!("  {event}")));
         text.resize(lines.len(), String::new());
@@ -229,7 +234,7 @@ fn lines(cameras: usize) -> (MultiProgress, Vec<ProgressBar>) {
         }
         line
     };
-    let lines = (0..4 + cameras + EVENTS).map(|_| line()).collect();
+    let lines = (0..5 + cameras + EVENTS).map(|_| line()).collect();
     (all, lines)
 }
 
@@ -258,6 +263,19 @@ fn speed(status: &Value) -> String {
     )
 }
 
+/// How many things each rule has counted that has counted any.
+fn counts(status: &Value) -> String {
+    let mut text = vec![];
+    for rule in status["rules"].as_array().into_iter().flatten() {
+        let classes = rule["counted"].as_object().into_iter().flatten();
+        let count: u64 = classes.filter_map(|(_, count)| count.as_u64()).sum();
+        if count > 0 {
+            text.push(format!("{} {count}", rule["name"].as_str().unwrap_or_default()));
+        }
+    }
+    text.join(", ")
+}
+
 fn levels(lines: &Value) -> String {
     let mut text = String::new();
     for (name, level) in lines.as_object().into_iter().flatten() {
@@ -269,8 +287,10 @@ fn levels(lines: &Value) -> String {
 }
 
 fn summary(status: &Value) -> String {
+    let counted = counts(status);
+    let counted = if counted.is_empty() { counted } else { format!("; counted: {counted}") };
     format!(
-        "{} frames classified, {} changes of rules; {}",
+        "{} frames classified, {} changes of rules{counted}; {}",
         status["inferences"].as_u64().unwrap_or_default(),
         status["events"].as_u64().unwrap_or_default(),
         speed(status)
