@@ -44,6 +44,8 @@ pub struct GraphOutput {
     /// What the file makes of the node's values in the end, which the network leaves to the decoder:
     /// a softmax is over the channels.
     pub activation: Option<Activation>,
+    /// How many channels in a row a softmax is over, where it is not over all: those of an anchor.
+    pub group: Option<usize>,
 }
 
 impl GraphOutput {

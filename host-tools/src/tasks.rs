@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use resight_base::files::FileError;
-use resight_model_file::{Anchors, BoxDecoder, CenterNet, Fcos, OutputMap, Task};
+use resight_model_file::{Anchors, BoxDecoder, CenterNet, Fcos, OutputMap, PointDecoder, Task};
 use resight_runtime::{Head, HeadError, TensorFact};
 use serde::Deserialize;
 
-use crate::graph::FloatGraph;
+use crate::graph::{FloatGraph, GraphOutput};
 use crate::import::{ImportError, Imported, import_maps};
 use crate::quantise::graph::nhwc;
 
@@ -23,11 +23,13 @@ pub enum TaskKind {
     Segment,
     /// Boxes round things.
     Detect,
+    /// Points of one thing, such as joints.
+    Keypoints,
 }
 
 impl TaskKind {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Classify, Self::Segment, Self::Detect];
+    pub const ALL: [Self; 4] = [Self::Classify, Self::Segment, Self::Detect, Self::Keypoints];
 
     /// Its name on the command line.
     pub fn name(self) -> &'static str {
@@ -35,6 +37,7 @@ impl TaskKind {
             Self::Classify => "classify",
             Self::Segment => "segment",
             Self::Detect => "detect",
+            Self::Keypoints => "keypoints",
         }
     }
 }
@@ -52,17 +55,19 @@ impl FromStr for TaskKind {
         Self::ALL
             .into_iter()
             .find(|kind| kind.name() == text)
-            .ok_or_else(|| "classify, segment or detect is expected".to_owned())
+            .ok_or_else(|| "classify, segment, detect or keypoints is expected".to_owned())
     }
 }
 
-/// How the maps of a network are made into boxes or a mask.
+/// How the maps of a network are made into boxes, a mask or points.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Decoder {
     /// Boxes.
     Boxes(BoxDecoder),
     /// A mask.
     Mask(MaskDecoder),
+    /// Points.
+    Points(PointDecoder),
 }
 
 /// How a map of scores becomes a mask: a file with `kind = "mask"`.
@@ -124,6 +129,7 @@ enum DecoderFile {
     Anchors(Anchors),
     Fcos(Fcos),
     Mask(MaskDecoder),
+    Keypoints(PointDecoder),
 }
 
 /// A decoder and its name on the command line.
@@ -148,6 +154,7 @@ impl Decoder {
         let decoder = match (task, argument) {
             (TaskKind::Classify, None) => return Ok(None),
             (TaskKind::Segment, None) => Self::Mask(MaskDecoder::default()),
+            (TaskKind::Keypoints, None) => Self::Points(PointDecoder::default()),
             (TaskKind::Detect, None) => return Err(TaskError::NoDecoder),
             (_, Some(argument)) => match READY.iter().find(|(name, _)| *name == argument) {
                 Some((_, decoder)) => Self::Boxes(decoder()),
@@ -157,6 +164,7 @@ impl Decoder {
         let (makes, of) = match decoder {
             Self::Boxes(_) => ("boxes", TaskKind::Detect),
             Self::Mask(_) => ("a mask", TaskKind::Segment),
+            Self::Points(_) => ("points", TaskKind::Keypoints),
         };
         if of != task {
             return Err(TaskError::Other { decoder: argument.unwrap_or("mask").to_owned(), makes, task });
@@ -180,9 +188,12 @@ impl Decoder {
             DecoderFile::Anchors(anchors) => Self::Boxes(BoxDecoder::Anchors(anchors)),
             DecoderFile::Fcos(fcos) => Self::Boxes(BoxDecoder::Fcos(fcos)),
             DecoderFile::Mask(mask) => Self::Mask(mask),
+            DecoderFile::Keypoints(points) => Self::Points(points),
         };
-        if let Self::Boxes(boxes) = &decoder {
-            boxes.validate().map_err(|error| wrong(error.to_string()))?;
+        match &decoder {
+            Self::Boxes(boxes) => boxes.validate().map_err(|error| wrong(error.to_string()))?,
+            Self::Points(points) => points.validate().map_err(|error| wrong(error.to_string()))?,
+            Self::Mask(_) => {}
         }
         Ok(decoder)
     }
@@ -192,6 +203,7 @@ impl Decoder {
         match self {
             Self::Boxes(decoder) => decoder.needs(),
             Self::Mask(mask) => mask.map.iter().cloned().collect(),
+            Self::Points(points) => vec![points.heat_maps.clone()],
         }
     }
 
@@ -212,12 +224,22 @@ impl Decoder {
         for output in &mut graph.outputs {
             output.activation = output.activation.or_else(|| decoder.activation(&output.name));
         }
+        let BoxDecoder::Anchors(anchors) = decoder else { return };
+        let place =
+            |(index, output): (usize, &GraphOutput)| Some((anchors.scores.place(&output.name)?, index));
+        let mut scores: Vec<_> = graph.outputs.iter().enumerate().filter_map(place).collect();
+        scores.sort_unstable();
+        for ((_, index), level) in scores.into_iter().zip(&anchors.levels) {
+            let channels = graph.nodes[graph.outputs[index].node].shape[0];
+            graph.outputs[index].group = Some(channels / level.shapes.sizes().len().max(1));
+        }
     }
 
     /// What the model file says of these outputs.
     pub fn task(&self, outputs: Vec<OutputMap>) -> Task {
         match self {
             Self::Boxes(decoder) => Task::Boxes { outputs, decoder: decoder.clone() },
+            Self::Points(decoder) => Task::Points { outputs, decoder: decoder.clone() },
             Self::Mask(mask) => {
                 let first = outputs.first().map(|output| output.name.clone()).unwrap_or_default();
                 let map = mask.map.clone().unwrap_or(first);
@@ -232,7 +254,7 @@ impl Decoder {
     /// Outputs that do not fit the decoder.
     pub fn head(&self, graph: &FloatGraph, network: &Path) -> Result<Head, TaskError> {
         // What steps are worth is not known yet, and does not matter here.
-        let map = |output: &crate::graph::GraphOutput| OutputMap {
+        let map = |output: &GraphOutput| OutputMap {
             name: output.name.clone(),
             scale: 1.0,
             zero_point: 0,

@@ -667,3 +667,29 @@ fn outputs_that_are_no_levels_are_refused() {
         assert_eq!(found, expected);
     }
 }
+
+#[test]
+fn points_are_found_in_integers() {
+    let mut n = Network::new(31);
+    let stem = n.convolution("input", 3, 16, 3, 2, 1);
+    let stem = n.node("Relu", &[&stem], vec![]);
+    let deep = n.convolution(&stem, 16, 24, 3, 2, 1);
+    let deep = n.node("Relu", &[&deep], vec![]);
+    let up = n.doubled(&deep, 24, 16);
+    let heat = n.convolution(&up, 16, 4, 1, 1, 1);
+    let proto = n.maps(&[(&heat, "heatmaps")]);
+    let decoder = Decoder::read(TaskKind::Keypoints, None).unwrap().unwrap();
+    let model = located("points", proto, &decoder, Rounding::Nearest, 22.0);
+    let settings = ThreadSettings { threads: Some(NonZeroUsize::MIN), pin: false };
+    let mut locator = Locator::new(&model, &Target::reference(), settings).unwrap();
+    let image = Clip::new(5).frame(3);
+    let view = ImageView::of(&image).unwrap();
+    let Found::Points(points) = locator.locate(&view).unwrap() else { panic!("points") };
+    assert_eq!(points.len(), 4);
+    let [height, width] = view.size().map(|side| side as f32);
+    for point in points {
+        let [down, right] = point.place;
+        assert!((0.0..=height).contains(&down) && (0.0..=width).contains(&right), "{point:?}");
+    }
+    assert!(points.iter().any(|point| point.place != points[0].place), "{points:?}");
+}

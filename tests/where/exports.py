@@ -8,8 +8,8 @@
 By hand, not in the test command. Weights are seeded and realistic: initialised as for training, the
 statistics of batch normalisation from the pictures. `run` compares the outputs of int8 with f32 on the
 first 8 pictures: ours as `resight quantize` says, onnxruntime's own static quantisation (QDQ, per
-channel, minimum and maximum, and percentile) beside it. Where the decoder makes probabilities of single
-values, these are compared. Levels of a detector are compared one by one.
+channel, minimum and maximum, and percentile) beside it. Where the decoder makes probabilities, these are
+compared. Levels of a detector are compared one by one.
 """
 
 import argparse
@@ -262,8 +262,12 @@ def part(values, name, shapes, decoder):
         numbers = whole.shape[2]
         rows = [numpy.prod(shapes[f"{base}[{at}]"][1:]) // numbers for at in range(level + 1)]
         whole = whole[:, sum(rows[:-1]) : sum(rows)]
-    is_sigmoid = decoder in ("retinanet", "fcos") and base in ("cls_logits", "bbox_ctrness")
-    return 1 / (1 + numpy.exp(-whole)) if is_sigmoid else whole
+    if base not in ("cls_logits", "bbox_ctrness"):
+        return whole
+    if decoder != "ssd300":
+        return 1 / (1 + numpy.exp(-whole))
+    powers = numpy.exp(whole - whole.max(-1, keepdims=True))
+    return powers / powers.sum(-1, keepdims=True)
 
 
 def sqnr(real, found):

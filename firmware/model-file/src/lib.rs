@@ -41,7 +41,7 @@ pub use activation::Activation;
 pub use causes::{KeyCause, SignatureCause};
 pub use decoder::{
     AnchorClip, AnchorLevel, AnchorShapes, Anchors, BoxDecoder, CenterNet, DecoderError, Fcos, LengthUnit,
-    MAX_BOXES, MAX_CANDIDATES, OutputNames, level_name,
+    MAX_BOXES, MAX_CANDIDATES, OutputNames, PointDecoder, Refinement, level_name,
 };
 pub use digest::sha256_of_file;
 pub use error::ModelFileError;

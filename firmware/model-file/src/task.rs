@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::activation::Activation;
-use crate::decoder::BoxDecoder;
+use crate::decoder::{BoxDecoder, PointDecoder};
 
 /// What the outputs of a network mean.
 ///
@@ -40,6 +40,13 @@ pub enum Task {
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         colours: Vec<[u8; 3]>,
     },
+    /// Heat maps of points, each of which has a label.
+    Points {
+        /// What the outputs are, in their order.
+        outputs: Vec<OutputMap>,
+        /// How points are made of them.
+        decoder: PointDecoder,
+    },
 }
 
 /// An output that is an int8 map, `[1, height, width, channels]`.
@@ -62,7 +69,9 @@ impl Task {
     pub fn outputs(&self) -> &[OutputMap] {
         match self {
             Self::Classes { .. } | Self::Anomaly | Self::Tensors => &[],
-            Self::Boxes { outputs, .. } | Self::Mask { outputs, .. } => outputs,
+            Self::Boxes { outputs, .. } | Self::Mask { outputs, .. } | Self::Points { outputs, .. } => {
+                outputs
+            }
         }
     }
 }

@@ -35,6 +35,9 @@ impl Classifier {
             let cause = match model.head() {
                 Head::Boxes(_) => "the network gives boxes, not classes: choose a model file of a classifier",
                 Head::Mask(_) => "the network gives masks, not classes: choose a model file of a classifier",
+                Head::Points(_) => {
+                    "the network gives points, not classes: choose a model file of a classifier"
+                }
                 Head::Tensors | Head::Classes(_) | Head::Anomaly(_) => {
                     "the network gives tensors, not classes: choose a model file of a classifier"
                 }

@@ -55,7 +55,7 @@ pub use classifier::Classifier;
 pub use error::RuntimeError;
 pub use heads::{
     AnomalousArea, Bounds, BoxHead, Classes, Detection, Detections, Head, HeadError, Inspection, MaskHead,
-    Prediction, predictions, sigmoid, softmax, top_k,
+    Point, PointHead, Prediction, predictions, sigmoid, softmax, top_k,
 };
 pub use layer::{Description, Layer, PackedLayer};
 pub use layers::Layers;

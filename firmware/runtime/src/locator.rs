@@ -7,7 +7,7 @@ use resight_imaging::{ImageView, Orientation, Placement, Preprocessor};
 use resight_kernels::Parallel;
 
 use crate::error::RuntimeError;
-use crate::heads::{Bounds, BoxHead, Detection, Detections, Head, MaskHead};
+use crate::heads::{Bounds, BoxHead, Detection, Detections, Head, MaskHead, Point, PointHead};
 use crate::model::Model;
 use crate::program::Program;
 use crate::target::Target;
@@ -29,6 +29,7 @@ pub struct Locator {
 enum Decoding {
     Boxes { head: BoxHead, detections: Detections, placed: Vec<Detection> },
     Mask { head: MaskHead, mask: Vec<u8> },
+    Points { head: PointHead, points: Vec<Point> },
 }
 
 /// What is where in an image.
@@ -43,13 +44,15 @@ pub enum Found<'a> {
         /// `[height, width]`.
         size: [usize; 2],
     },
+    /// Each point that the network knows, in their order, in pixels of the image that was given.
+    Points(&'a [Point]),
 }
 
 impl Locator {
     /// Compiles `model` for `target`, whose threads are those of `settings`, and makes all buffers.
     ///
     /// # Errors
-    /// A network that gives neither boxes nor masks; and see [`Model::compile`].
+    /// A network that gives neither boxes nor masks nor points; and see [`Model::compile`].
     pub fn new(model: &Model, target: &Target, settings: ThreadSettings) -> Result<Self, RuntimeError> {
         let decoding = match model.head() {
             Head::Boxes(head) => Decoding::Boxes {
@@ -61,8 +64,11 @@ impl Locator {
                 let [height, width] = head.size();
                 Decoding::Mask { head: head.clone(), mask: Vec::with_capacity(height * width) }
             }
+            Head::Points(head) => {
+                Decoding::Points { points: Vec::with_capacity(head.points()), head: head.clone() }
+            }
             Head::Classes(_) | Head::Anomaly(_) | Head::Tensors => {
-                let cause = "the network gives neither boxes nor masks: quantise it with `--task detect` or `--task segment`";
+                let cause = "the network gives neither boxes nor masks nor points: quantise it with `--task detect`, `--task segment` or `--task keypoints`";
                 return Err(FileError::content(model.file(), cause).into());
             }
         };
@@ -94,6 +100,7 @@ impl Locator {
         match &self.decoding {
             Decoding::Boxes { head, .. } => head.classes(),
             Decoding::Mask { head, .. } => head.classes(),
+            Decoding::Points { head, .. } => head.points(),
         }
     }
 
@@ -103,7 +110,8 @@ impl Locator {
     }
 
     /// Looks at an input that a [`Preprocessor`] for the same model has quantised, and says how much of
-    /// each class there is, `0..=1`: the score of its likeliest box, or its share of the mask.
+    /// each class there is, `0..=1`: the score of its likeliest box, its share of the mask, or the score of
+    /// the point.
     ///
     /// # Errors
     /// An input of another length, `scores` that are not one for each class.
@@ -136,26 +144,32 @@ impl Locator {
                         *score /= pixels;
                     }
                 }
+                Decoding::Points { head, points } => {
+                    head.decode(outputs, points)?;
+                    for (score, point) in scores.iter_mut().zip(points.iter()) {
+                        *score = point.score.clamp(0.0, 1.0);
+                    }
+                }
             }
             Ok(())
         })
     }
 
     /// The boxes of what was looked at last, the likeliest first, in pixels of the network's image; none
-    /// of a network that gives a mask.
+    /// of a network that gives something else.
     pub fn boxes(&self) -> &[Detection] {
         match &self.decoding {
             Decoding::Boxes { detections, .. } => detections.boxes(),
-            Decoding::Mask { .. } => &[],
+            Decoding::Mask { .. } | Decoding::Points { .. } => &[],
         }
     }
 
     /// The class of each position of what was looked at last, row by row, and height and width; `None` of
-    /// a network that finds boxes.
+    /// a network that gives something else.
     pub fn mask(&self) -> Option<(&[u8], [usize; 2])> {
         match &self.decoding {
             Decoding::Mask { head, mask } => Some((mask, head.size())),
-            Decoding::Boxes { .. } => None,
+            Decoding::Boxes { .. } | Decoding::Points { .. } => None,
         }
     }
 
@@ -163,7 +177,7 @@ impl Locator {
     pub fn most(&self) -> usize {
         match &self.decoding {
             Decoding::Boxes { head, .. } => head.decoder().most(),
-            Decoding::Mask { .. } => 0,
+            Decoding::Mask { .. } | Decoding::Points { .. } => 0,
         }
     }
 
@@ -194,6 +208,13 @@ impl Locator {
                 Decoding::Mask { head, mask } => {
                     head.decode(outputs, mask)?;
                     Found::Mask { classes: mask, size: head.size() }
+                }
+                Decoding::Points { head, points } => {
+                    head.decode(outputs, points)?;
+                    for point in points.iter_mut() {
+                        point.place = placement.in_image(point.place);
+                    }
+                    Found::Points(points)
                 }
             })
         })

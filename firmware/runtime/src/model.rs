@@ -192,7 +192,7 @@ impl Model {
             let fits = match (&self.head, &golden.expected) {
                 (Head::Classes(classes), Expected::Logits(logits)) => logits.len() == classes.len(),
                 (
-                    Head::Anomaly(_) | Head::Tensors | Head::Boxes(_) | Head::Mask(_),
+                    Head::Anomaly(_) | Head::Tensors | Head::Boxes(_) | Head::Mask(_) | Head::Points(_),
                     Expected::Tensors(tensors),
                 ) => tensors.iter().map(Vec::len).eq(outputs.iter().map(TensorFact::bytes)),
                 _ => false,
@@ -235,6 +235,9 @@ impl Model {
             Head::Tensors => Task::Tensors,
             Head::Boxes(boxes) => {
                 Task::Boxes { outputs: boxes.maps().to_vec(), decoder: boxes.decoder().clone() }
+            }
+            Head::Points(points) => {
+                Task::Points { outputs: points.maps().to_vec(), decoder: points.decoder().clone() }
             }
             Head::Mask(mask) => Task::Mask {
                 outputs: mask.maps().to_vec(),

@@ -8,11 +8,11 @@ use std::time::Instant;
 use anyhow::Result;
 use resight_base::console::print_line;
 use resight_imaging::{ImageView, Photograph, read_photograph};
-use resight_runtime::{Found, Head, Locator, Model, Target, ThreadSettings};
+use resight_runtime::{Found, Locator, Model, Target, ThreadSettings};
 
 /// Whether a model says where things are.
 pub(crate) fn is_for(model: &Model) -> bool {
-    matches!(model.head(), Head::Boxes(_) | Head::Mask(_))
+    model.head().says_where()
 }
 
 /// A locator that has passed the model's self-test, and what it passed.
@@ -49,6 +49,12 @@ pub(crate) fn print(model: &Model, image: &Path, threads: Option<NonZeroUsize>) 
             for found in boxes {
                 let percent = found.score * 100.0;
                 print_line(format_args!("{percent:6.2} %  {}  {}", name(found.class), found.bounds))?;
+            }
+        }
+        Found::Points(points) => {
+            for (index, point) in points.iter().enumerate() {
+                let (percent, [down, right]) = (point.score * 100.0, point.place);
+                print_line(format_args!("{percent:6.2} %  {}  at {right:.1}, {down:.1}", name(index)))?;
             }
         }
         Found::Mask { classes, .. } => {

@@ -4,7 +4,7 @@
 
 use resight_runtime::{Bounds, Detection};
 
-use super::coco::Truth;
+use super::annotations::{Truth, TruthKind};
 
 /// Thresholds of overlap: 0.5, 0.55, to 0.95.
 pub const OVERLAPS: usize = 10;
@@ -23,7 +23,7 @@ pub type Picture<'a> = (&'a [Truth], &'a [Detection]);
 enum Hit {
     Right,
     Wrong,
-    /// It is in a crowd.
+    /// It is in a crowd, or on what does not count.
     Ignored,
 }
 
@@ -31,31 +31,49 @@ fn threshold(index: usize) -> f64 {
     0.5 + 0.05 * index as f64
 }
 
+/// What was found in a picture beside what is there.
+pub(crate) struct Compared {
+    /// Of what was found, the likeliest first.
+    pub(crate) scores: Vec<f32>,
+    /// What is there; what counts comes first.
+    pub(crate) truths: Vec<TruthKind>,
+    /// How much each that was found is what is there, `0..=1`: `[found][there]`.
+    pub(crate) overlaps: Vec<Vec<f64>>,
+}
+
 /// The average precision of a class at each threshold of overlap, `0..=1`; `None` for a class that no
 /// picture has.
 pub fn average_precision(pictures: &[Picture<'_>], class: usize) -> Option<[f64; OVERLAPS]> {
-    let mut found: Vec<(f32, [Hit; OVERLAPS])> = vec![];
-    let mut there = 0;
-    for (truths, detections) in pictures {
+    let compared = |(truths, detections): &Picture<'_>| {
         let mut truths: Vec<Truth> = truths.iter().copied().filter(|truth| truth.class == class).collect();
-        // A box that can be right is preferred to a crowd.
-        truths.sort_by_key(|truth| truth.is_crowd);
-        there += truths.iter().filter(|truth| !truth.is_crowd).count();
+        truths.sort_by_key(|truth| truth.kind != TruthKind::One);
         let mut boxes: Vec<Detection> =
             detections.iter().copied().filter(|detection| detection.class == class).collect();
         boxes.sort_by(|a, b| b.score.total_cmp(&a.score));
         boxes.truncate(MOST);
-        let overlaps: Vec<Vec<f64>> = boxes
-            .iter()
-            .map(|found| truths.iter().map(|truth| overlap(&found.bounds, truth)).collect())
-            .collect();
-        let mut hits = vec![[Hit::Wrong; OVERLAPS]; boxes.len()];
+        let overlaps = |found: &Detection| truths.iter().map(|truth| overlap(&found.bounds, truth)).collect();
+        Compared {
+            overlaps: boxes.iter().map(overlaps).collect(),
+            scores: boxes.iter().map(|found| found.score).collect(),
+            truths: truths.iter().map(|truth| truth.kind).collect(),
+        }
+    };
+    precision(&pictures.iter().map(compared).collect::<Vec<Compared>>())
+}
+
+/// The average precision at each threshold of overlap, `0..=1`; `None` where nothing is there.
+pub(crate) fn precision(pictures: &[Compared]) -> Option<[f64; OVERLAPS]> {
+    let mut found: Vec<(f32, [Hit; OVERLAPS])> = vec![];
+    let mut there = 0;
+    for Compared { scores, truths, overlaps } in pictures {
+        there += truths.iter().filter(|kind| **kind == TruthKind::One).count();
+        let mut hits = vec![[Hit::Wrong; OVERLAPS]; scores.len()];
         for at in 0..OVERLAPS {
-            for (hits, hit) in hits.iter_mut().zip(matched(&truths, &overlaps, threshold(at))) {
+            for (hits, hit) in hits.iter_mut().zip(matched(truths, overlaps, threshold(at))) {
                 hits[at] = hit;
             }
         }
-        found.extend(boxes.iter().map(|found| found.score).zip(hits));
+        found.extend(scores.iter().copied().zip(hits));
     }
     if there == 0 {
         return None;
@@ -74,29 +92,29 @@ fn overlap(found: &Bounds, truth: &Truth) -> f64 {
     let other = &truth.bounds;
     let common = side(found.left.max(other.left), found.right.min(other.right))
         * side(found.top.max(other.top), found.bottom.min(other.bottom));
-    let whole = if truth.is_crowd { area(found) } else { area(found) + area(other) - common };
+    let whole = if truth.kind == TruthKind::Crowd { area(found) } else { area(found) + area(other) - common };
     if whole > 0.0 { common / whole } else { 0.0 }
 }
 
 /// Gives each box, the likeliest first, the truth that it overlaps most and that no other has.
-fn matched(truths: &[Truth], overlaps: &[Vec<f64>], threshold: f64) -> Vec<Hit> {
+fn matched(truths: &[TruthKind], overlaps: &[Vec<f64>], threshold: f64) -> Vec<Hit> {
     let mut taken = vec![false; truths.len()];
     overlaps
         .iter()
         .map(|overlaps| {
             let mut best: Option<usize> = None;
-            for (index, truth) in truths.iter().enumerate() {
+            for (index, kind) in truths.iter().enumerate() {
                 let is_better = best.is_none_or(|best| overlaps[index] > overlaps[best]);
-                // Crowds come last, and are only for what has no truth of its own.
-                let has_own = truth.is_crowd && best.is_some_and(|best| !truths[best].is_crowd);
-                if overlaps[index] >= threshold && is_better && !has_own && (!taken[index] || truth.is_crowd)
-                {
+                let counts = *kind == TruthKind::One;
+                // What does not count comes last, and is only for what has no truth of its own.
+                let has_own = !counts && best.is_some_and(|best| truths[best] == TruthKind::One);
+                if overlaps[index] >= threshold && is_better && !has_own && (!taken[index] || !counts) {
                     best = Some(index);
                 }
             }
             match best {
                 None => Hit::Wrong,
-                Some(index) if truths[index].is_crowd => Hit::Ignored,
+                Some(index) if truths[index] != TruthKind::One => Hit::Ignored,
                 Some(index) => {
                     taken[index] = true;
                     Hit::Right
@@ -139,7 +157,7 @@ mod tests {
     }
 
     fn truth(left: f32, right: f32) -> Truth {
-        Truth { class: 0, bounds: bounds(left, right), is_crowd: false }
+        Truth { class: 0, bounds: bounds(left, right), kind: TruthKind::One }
     }
 
     fn found(score: f32, left: f32, right: f32) -> Detection {
@@ -177,12 +195,22 @@ mod tests {
 
     #[test]
     fn boxes_in_a_crowd_are_neither_right_nor_wrong() {
-        let crowd = Truth { is_crowd: true, ..truth(20.0, 90.0) };
+        let crowd = Truth { kind: TruthKind::Crowd, ..truth(20.0, 90.0) };
         let truths = [crowd, truth(0.0, 10.0)];
         let boxes = [found(0.9, 20.0, 30.0), found(0.8, 30.0, 40.0), found(0.7, 0.0, 10.0)];
         near(precision(&truths, &boxes)[0], 1.0);
         // Without the crowd two are wrong.
         near(precision(&truths[1..], &boxes)[0], 1.0 / 3.0);
+    }
+
+    #[test]
+    fn what_is_difficult_does_not_count() {
+        let difficult = Truth { kind: TruthKind::Difficult, ..truth(20.0, 30.0) };
+        let truths = [difficult, truth(0.0, 10.0)];
+        // Twice where it is difficult; one reaches out of it, which a crowd would forgive only within.
+        let boxes = [found(0.9, 20.0, 30.0), found(0.8, 20.0, 29.0), found(0.7, 0.0, 10.0)];
+        near(precision(&truths, &boxes)[0], 1.0);
+        near(precision(&truths, &[found(0.9, 24.0, 25.0), found(0.7, 0.0, 10.0)])[0], 0.5);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! How well boxes are found: mAP against labels, of f32 and int8 networks alike.
 
+pub mod annotations;
 pub mod average_precision;
-pub mod coco;
 mod float;
 
 use std::path::{Path, PathBuf};
@@ -14,8 +14,8 @@ use resight_model_file::Labels;
 use resight_runtime::{Detection, Found, Head, Locator, Model, Target, ThreadSettings};
 use serde::Serialize;
 
+use self::annotations::{LabelledPicture, TruthKind};
 use self::average_precision::{OVERLAPS, Picture, average_precision};
-use self::coco::LabelledPicture;
 use self::float::FloatLocator;
 use crate::classifier::is_onnx;
 use crate::quantise::Progress;
@@ -30,7 +30,7 @@ pub struct BoxEvaluation {
     pub model: String,
     /// Pictures evaluated.
     pub images: usize,
-    /// Boxes that are there, without crowds.
+    /// Boxes that are there, without crowds and what is difficult.
     pub truths: usize,
     /// Mean over the classes of the average precision at an overlap of 0.5, percent.
     pub map_50: f64,
@@ -69,13 +69,13 @@ impl AnyLocator {
             Self::Float(locator) => locator.boxes(&view)?,
             Self::Int8(locator) => match locator.locate(&view)? {
                 Found::Boxes(boxes) => boxes.to_vec(),
-                Found::Mask { .. } => vec![],
+                Found::Mask { .. } | Found::Points(_) => vec![],
             },
         })
     }
 }
 
-/// Runs every model over the pictures that COCO's `annotations` label. An f32 network gets
+/// Runs every model over the pictures that `annotations` label, see [`annotations`](mod@annotations). An f32 network gets
 /// preprocessing, decoder and class names of the first int8 model. `threshold` is the least score of
 /// boxes that count.
 ///
@@ -92,7 +92,7 @@ pub fn evaluate(
     let first = models.iter().find(|path| !is_onnx(path));
     let first = first.context("an int8 model among the models says how boxes are made; name one")?;
     let first = Model::load(first)?;
-    let pictures = coco::read(annotations, folder, first.labels())?;
+    let pictures = annotations::read(annotations, folder, first.labels())?;
     ensure!(!pictures.is_empty(), "{}: it has no images", annotations.display());
     models.iter().map(|path| one(path, &first, &pictures, threshold, target, progress)).collect()
 }
@@ -157,7 +157,7 @@ fn score(
         Some(ClassPrecision {
             class,
             name: labels.name(class).unwrap_or_default().to_owned(),
-            truths: truths.filter(|truth| truth.class == class && !truth.is_crowd).count(),
+            truths: truths.filter(|truth| truth.class == class && truth.kind == TruthKind::One).count(),
             ap_50: 100.0 * precision[0],
             ap_50_95: 100.0 * mean(&precision),
         })

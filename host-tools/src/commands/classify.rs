@@ -6,8 +6,8 @@ use clap::Args;
 use resight::classifier::{AnyModel, is_onnx};
 use resight_base::console::print_line;
 use resight_imaging::{ImageView, Photograph, read_photograph};
-use resight_runtime::{Bounds, Found, Head, Locator, Model, Target, ThreadSettings, top_k};
-use serde_json::json;
+use resight_runtime::{Bounds, Detection, Found, Head, Locator, Model, Point, Target, ThreadSettings, top_k};
+use serde_json::{Value, json};
 
 use super::print_json;
 
@@ -37,7 +37,7 @@ impl Arguments {
             AnyModel::load(&self.model, &target)?
         } else {
             let model = Model::load(&self.model)?;
-            if matches!(model.head(), Head::Boxes(_) | Head::Mask(_)) {
+            if model.head().says_where() {
                 return self.locate(&model, &target);
             }
             AnyModel::int8(model, &target)?
@@ -92,8 +92,8 @@ impl Arguments {
         Ok(())
     }
 
-    /// Prints where things are: boxes, the likeliest first, or which share of the mask is of which
-    /// class.
+    /// Prints where things are: boxes, the likeliest first, points, or which share of the mask is of
+    /// which class.
     fn locate(&self, model: &Model, target: &Target) -> Result<()> {
         let settings = ThreadSettings { threads: Some(NonZeroUsize::MIN), pin: false };
         let mut locator = Locator::new(model, target, settings)?;
@@ -102,9 +102,10 @@ impl Arguments {
         for path in &self.images {
             let Photograph { image, treatment } = read_photograph(path)?;
             let treatment = treatment.to_string();
-            let (mut boxes, mut shares) = (vec![], vec![]);
+            let (mut boxes, mut shares, mut points) = (vec![], vec![], vec![]);
             match locator.locate(&ImageView::of(&image)?)? {
                 Found::Boxes(found) => boxes.extend_from_slice(found),
+                Found::Points(found) => points.extend_from_slice(found),
                 Found::Mask { classes, .. } => {
                     for class in 0..model.labels().len() {
                         let pixels = classes.iter().filter(|&&found| usize::from(found) == class).count();
@@ -116,24 +117,11 @@ impl Arguments {
                 }
             }
             if self.json {
-                let boxes: Vec<_> = boxes
-                    .iter()
-                    .map(|found| {
-                        let Bounds { left, top, right, bottom } = found.bounds;
-                        json!({
-                            "class": found.class,
-                            "name": name(found.class),
-                            "score": found.score,
-                            "box": [left, top, right, bottom],
-                        })
-                    })
-                    .collect();
-                let shares: Vec<_> = shares
-                    .iter()
-                    .map(|(class, percent)| json!({ "class": class, "name": name(*class), "percent": percent }))
-                    .collect();
-                let what =
-                    if matches!(model.head(), Head::Boxes(_)) { ("boxes", boxes) } else { ("mask", shares) };
+                let what = match model.head() {
+                    Head::Boxes(_) => ("boxes", json_of_boxes(&boxes, name)),
+                    Head::Points(_) => ("points", json_of_points(&points, name)),
+                    _ => ("mask", json_of_shares(&shares, name)),
+                };
                 results.push(json!({ "image": path, "treatment": treatment, what.0: what.1 }));
                 continue;
             }
@@ -147,10 +135,41 @@ impl Arguments {
                     found.bounds
                 ))?;
             }
+            for (index, point) in points.iter().enumerate() {
+                let (percent, [down, right]) = (point.score * 100.0, point.place);
+                print_line(format_args!("{percent:7.2} %  {}  at {right:.1}, {down:.1}", name(index)))?;
+            }
             for (class, percent) in &shares {
                 print_line(format_args!("{percent:7.2} %  {} of the picture", name(*class)))?;
             }
         }
         if self.json { print_json(&results) } else { Ok(()) }
     }
+}
+
+fn json_of_boxes<'a>(boxes: &[Detection], name: impl Fn(usize) -> &'a str) -> Value {
+    let json = |found: &Detection| {
+        let Bounds { left, top, right, bottom } = found.bounds;
+        json!({
+            "class": found.class,
+            "name": name(found.class),
+            "score": found.score,
+            "box": [left, top, right, bottom],
+        })
+    };
+    boxes.iter().map(json).collect()
+}
+
+fn json_of_points<'a>(points: &[Point], name: impl Fn(usize) -> &'a str) -> Value {
+    let json = |(index, point): (usize, &Point)| {
+        let [down, right] = point.place;
+        json!({ "point": index, "name": name(index), "score": point.score, "place": [right, down] })
+    };
+    points.iter().enumerate().map(json).collect()
+}
+
+fn json_of_shares<'a>(shares: &[(usize, f64)], name: impl Fn(usize) -> &'a str) -> Value {
+    let json =
+        |(class, percent): &(usize, f64)| json!({ "class": class, "name": name(*class), "percent": percent });
+    shares.iter().map(json).collect()
 }

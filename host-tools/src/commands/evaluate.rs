@@ -7,11 +7,12 @@ use resight::classifier::is_onnx;
 use resight::decisions::Decisions;
 use resight::evaluate::evaluate;
 use resight::masks;
+use resight::points;
 use resight::separation::{Folder, good_and_others, is_inspection, separate};
 use resight_base::console::print_line;
 use resight_imaging::ImageFolder;
 use resight_model_file::Labels;
-use resight_runtime::Target;
+use resight_runtime::{Head, Model, Target};
 
 use super::{Bars, print_json, print_table};
 
@@ -33,7 +34,9 @@ mean of each image's logits removed: a constant on all logits is signal that cha
 Of a network that finds boxes or masks, --annotations has the labels: mAP is COCO's (101 recall
 points, all areas, 100 boxes of a class in a picture at most, boxes in crowds do not count), mIoU the
 mean over the classes of intersection over union, over the pixels that the network was shown. An f32
-network gets decoder and preprocessing of the first int8 model.
+network gets decoder and preprocessing of the first int8 model. Of a network of points: COCO's JSON with
+keypoints; each thing is looked at by itself. PCK@0.2 is the share of points within a fifth of the larger
+side of the thing's box, AP that of COCO's key points.
 
 Of a network whose classes do not exclude each other (sigmoid) the lines are `file class;class`, or
 `file` alone; CSV files may have a column of 0 and 1 for each class. mAP is the mean over the classes
@@ -50,8 +53,9 @@ pub(crate) struct Arguments {
     /// Folder with images and what says which class each has.
     #[arg(long, value_name = "DIR")]
     images: PathBuf,
-    /// What is where in the pictures, for networks of boxes or masks: a JSON file of COCO's, or a folder
-    /// of PNG files of the pictures' names, whose grey levels are classes and 255 none.
+    /// What is where in the pictures, for networks of boxes or masks: a JSON file of COCO's, a folder of
+    /// XML files of Pascal VOC's or of text files of YOLO's, or a folder of PNG files of the pictures'
+    /// names, whose grey levels are classes and 255 none.
     #[arg(long, value_name = "FILE|DIR", conflicts_with = "strict")]
     annotations: Option<PathBuf>,
     /// Folder with pictures of none of the classes; may be given several times. Says how well the class
@@ -96,7 +100,14 @@ impl Arguments {
             "--threshold must be above 0 and at most 1"
         );
         if let Some(annotations) = &self.annotations {
-            return if annotations.is_dir() { self.masks(annotations) } else { self.boxes(annotations) };
+            let int8 = self.models.iter().find(|path| !is_onnx(path)).map(|path| Model::load(path));
+            return match int8.transpose()?.as_ref().map(Model::head) {
+                Some(Head::Boxes(_)) => self.boxes(annotations),
+                Some(Head::Mask(_)) => self.masks(annotations),
+                Some(Head::Points(_)) => self.points(annotations),
+                _ if annotations.is_dir() => self.masks(annotations),
+                _ => self.boxes(annotations),
+            };
         }
         let (bars, target) = (Bars::new(), Target::of_this_machine()?);
         let inspections = self.models.iter().filter(|path| !is_onnx(path)).map(|path| is_inspection(path));
@@ -174,6 +185,37 @@ impl Arguments {
                 })
                 .collect();
             print_table(&["class", "boxes", "AP@0.5 %", "AP@0.5:0.95 %"], &rows)?;
+        }
+        Ok(())
+    }
+
+    /// How well points are found.
+    fn points(&self, annotations: &Path) -> Result<()> {
+        let (bars, target) = (Bars::new(), Target::of_this_machine()?);
+        let progress = |phase: &str, done, total| bars.update(phase, done, total);
+        let results = points::evaluate(&self.models, &self.images, annotations, &target, &progress)?;
+        bars.finish();
+        if self.json {
+            return print_json(&results);
+        }
+        let number = |value: f64| format!("{value:.2}");
+        let optional = |value: Option<f64>| value.map_or("-".to_owned(), number);
+        let rows: Vec<Vec<String>> = results
+            .iter()
+            .map(|r| {
+                let things = r.things.to_string();
+                vec![r.model.clone(), things, number(r.pck), optional(r.ap_50), optional(r.ap_50_95)]
+            })
+            .collect();
+        print_table(&["model", "things", "PCK@0.2 %", "AP@0.5 %", "AP@0.5:0.95 %"], &rows)?;
+        for result in &results {
+            print_line(format_args!("\n{}", result.model))?;
+            let rows: Vec<Vec<String>> = result
+                .points
+                .iter()
+                .map(|p| vec![format!("{} {}", p.point, p.name), p.labelled.to_string(), number(p.pck)])
+                .collect();
+            print_table(&["point", "labelled", "PCK@0.2 %"], &rows)?;
         }
         Ok(())
     }

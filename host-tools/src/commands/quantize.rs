@@ -164,7 +164,8 @@ pub(crate) struct Arguments {
     /// what the network ends in, or softmax].
     #[arg(long, value_name = "ACTIVATION")]
     activation: Option<Activation>,
-    /// What the network is for: classify, segment (a class for each pixel) or detect (boxes).
+    /// What the network is for: classify, segment (a class for each pixel), detect (boxes) or keypoints
+    /// (points of one thing).
     #[arg(long, default_value_t, value_name = "TASK")]
     task: TaskKind,
     /// How boxes or a mask are made of the network's maps: centernet, retinanet, ssd300, fcos,

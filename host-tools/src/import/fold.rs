@@ -98,7 +98,12 @@ pub(super) fn fold(
     }
     let outputs = outputs
         .into_iter()
-        .map(|(operation, name, activation)| GraphOutput { name, node: holder[operation], activation })
+        .map(|(operation, name, activation)| GraphOutput {
+            name,
+            node: holder[operation],
+            activation,
+            group: None,
+        })
         .collect();
     finish(nodes, name, outputs, ending)
 }

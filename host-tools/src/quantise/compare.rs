@@ -16,7 +16,7 @@ use super::calibrate::Calibration;
 use super::error::QuantiseError;
 use super::graph::{Encoding, QuantisationGraph};
 use super::noise::Noise;
-use crate::graph::NodeId;
+use crate::graph::{GraphOutput, NodeId};
 
 /// Images that the finished network is compared with f32 on, layer by layer.
 pub const COMPARED_IMAGES: usize = 8;
@@ -137,7 +137,7 @@ fn compare_image(
         let quantisation = graph.known(map.node, encoding, "scale")?;
         let float = graph.known(map.node, values.tensor(map.node), "observed tensor")?;
         let quantised = output.slice().map_err(RuntimeError::from)?;
-        Ok(map_noise(&float, quantised, graph.float.nodes[map.node].shape[0], quantisation, map.activation))
+        Ok(map_noise(&float, quantised, graph.float.nodes[map.node].shape[0], quantisation, map))
     });
     let noises = noises.collect::<Result<Vec<Noise>, QuantiseError>>()?;
     Ok(OneImage {
@@ -161,7 +161,7 @@ fn map_noise(
     quantised: &[i8],
     channels: usize,
     quantisation: Quantisation,
-    activation: Option<Activation>,
+    output: &GraphOutput,
 ) -> Noise {
     let positions = float.len() / channels.max(1);
     let (mut noise, mut pair) = (Noise::default(), [vec![0.0; channels], vec![0.0; channels]]);
@@ -172,9 +172,11 @@ fn map_noise(
             found[channel] = quantisation.dequantise(quantised[position * channels + channel]);
         }
         for values in &mut pair {
-            match activation {
+            match output.activation {
                 Some(Activation::Sigmoid) => sigmoid(values),
-                Some(Activation::Softmax) => softmax(values),
+                Some(Activation::Softmax) => {
+                    values.chunks_mut(output.group.unwrap_or(channels).max(1)).for_each(softmax);
+                }
                 None => {}
             }
         }

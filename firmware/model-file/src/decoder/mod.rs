@@ -6,6 +6,7 @@ mod centernet;
 mod error;
 mod fcos;
 mod names;
+mod points;
 
 use serde::{Deserialize, Serialize};
 
@@ -14,6 +15,7 @@ pub use self::centernet::{CenterNet, LengthUnit};
 pub use self::error::{DecoderError, MAX_BOXES, MAX_CANDIDATES};
 pub use self::fcos::Fcos;
 pub use self::names::{OutputNames, level_name};
+pub use self::points::{PointDecoder, Refinement};
 use crate::activation::Activation;
 
 /// How boxes are made of maps. Sizes of cells follow from those of the maps and of the network's

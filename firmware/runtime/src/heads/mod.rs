@@ -10,6 +10,7 @@ mod fcos;
 mod inspection;
 mod maps;
 mod mask;
+mod points;
 mod suppression;
 
 use resight_model_file::{OutputMap, Task};
@@ -20,6 +21,7 @@ pub use self::classes::{Classes, Prediction, predictions, sigmoid, softmax, top_
 pub use self::error::HeadError;
 pub use self::inspection::{AnomalousArea, Inspection};
 pub use self::mask::MaskHead;
+pub use self::points::{Point, PointHead};
 use crate::tensors::TensorFact;
 
 /// The decoder of a network's outputs, chosen by the [`Task`] of its model file.
@@ -35,6 +37,8 @@ pub enum Head {
     Boxes(BoxHead),
     /// A map of classes.
     Mask(MaskHead),
+    /// Maps of points.
+    Points(PointHead),
 }
 
 impl Head {
@@ -53,6 +57,9 @@ impl Head {
             Task::Mask { outputs: maps, map, colours } => {
                 Self::Mask(MaskHead::new(maps, &map, colours, outputs)?)
             }
+            Task::Points { outputs: maps, decoder } => {
+                Self::Points(PointHead::new(maps, decoder, outputs, input)?)
+            }
         })
     }
 
@@ -61,7 +68,7 @@ impl Head {
         match self {
             Self::Classes(classes) => Some(*classes),
             Self::Anomaly(inspection) => Some(inspection.classes()),
-            Self::Tensors | Self::Boxes(_) | Self::Mask(_) => None,
+            Self::Tensors | Self::Boxes(_) | Self::Mask(_) | Self::Points(_) => None,
         }
     }
 
@@ -73,7 +80,13 @@ impl Head {
             Self::Tensors => None,
             Self::Boxes(boxes) => Some(boxes.classes()),
             Self::Mask(mask) => Some(mask.classes()),
+            Self::Points(points) => Some(points.points()),
         }
+    }
+
+    /// Whether it says where things are, as [`Locator`](crate::Locator) finds them.
+    pub fn says_where(&self) -> bool {
+        matches!(self, Self::Boxes(_) | Self::Mask(_) | Self::Points(_))
     }
 
     /// What the maps are; none of a head without maps.
@@ -82,6 +95,7 @@ impl Head {
             Self::Classes(_) | Self::Anomaly(_) | Self::Tensors => &[],
             Self::Boxes(boxes) => boxes.maps(),
             Self::Mask(mask) => mask.maps(),
+            Self::Points(points) => points.maps(),
         }
     }
 }

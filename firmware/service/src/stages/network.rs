@@ -5,7 +5,7 @@ use std::sync::Arc;
 use anyhow::Result;
 use resight_model_file::Activation;
 use resight_runtime::{
-    Classifier, Detection, Head, Inspection, Locator, Model, RuntimeError, Target, ThreadPool, ThreadSettings,
+    Classifier, Detection, Inspection, Locator, Model, RuntimeError, Target, ThreadPool, ThreadSettings,
 };
 
 /// What kind of thing a network says.
@@ -33,7 +33,7 @@ impl Network {
     /// # Errors
     /// A network that gives tensors alone, and a board that does not compute what the model file says.
     pub(super) fn tested(model: &Model, target: &Target, settings: ThreadSettings) -> Result<Self> {
-        if matches!(model.head(), Head::Boxes(_) | Head::Mask(_)) {
+        if model.head().says_where() {
             let mut locator = Locator::new(model, target, settings)?;
             locator.self_test(model)?;
             return Ok(Self::Places(Box::new(locator)));

@@ -9,61 +9,8 @@ use resight_model_file::Labels;
 use resight_runtime::Bounds;
 use serde::Deserialize;
 
-/// Why labels cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum CocoError {
-    /// The file cannot be read.
-    #[error(transparent)]
-    File(#[from] FileError),
-    /// The file is none of COCO's.
-    #[error("{file}: not COCO's JSON with `images`, `annotations` and `categories`: {cause}", file = file.display())]
-    Json {
-        /// The file.
-        file: PathBuf,
-        /// What serde says.
-        cause: serde_json::Error,
-    },
-    /// A category that the network does not know.
-    #[error("{file}: the network has no class `{category}`; name its classes as the categories, in `--labels` of `resight quantize`", file = file.display())]
-    Category {
-        /// The file.
-        file: PathBuf,
-        /// The category's name.
-        category: String,
-    },
-    /// An annotation of an image or a category that is not there.
-    #[error("{file}: annotation {annotation} names the {what} {id}, which the file does not have", file = file.display())]
-    Dangling {
-        /// The file.
-        file: PathBuf,
-        /// Its place in the file, from 0.
-        annotation: usize,
-        /// `image` or `category`.
-        what: &'static str,
-        /// Its number.
-        id: u64,
-    },
-}
-
-/// A box that is there.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Truth {
-    /// Its class, counted from 0.
-    pub class: usize,
-    /// Where it is, in pixels.
-    pub bounds: Bounds,
-    /// Whether it is a crowd: whatever is found in it is neither right nor wrong.
-    pub is_crowd: bool,
-}
-
-/// A picture and what is in it.
-#[derive(Debug, Clone, PartialEq)]
-pub struct LabelledPicture {
-    /// Its file.
-    pub path: PathBuf,
-    /// What is in it.
-    pub truths: Vec<Truth>,
-}
+use super::error::AnnotationError;
+use super::truth::{LabelledPicture, Truth, TruthKind, class};
 
 #[derive(Deserialize)]
 struct File {
@@ -94,29 +41,25 @@ struct Category {
     name: String,
 }
 
-/// Reads the labels of the pictures in `folder`, in the order of the file. Categories are classes by
-/// their names, whatever their case.
-///
-/// # Errors
-/// See [`CocoError`].
-pub fn read(file: &Path, folder: &Path, labels: &Labels) -> Result<Vec<LabelledPicture>, CocoError> {
+/// Reads the labels of the pictures in `folder`, in the order of the file.
+pub(super) fn read(
+    file: &Path,
+    folder: &Path,
+    labels: &Labels,
+) -> Result<Vec<LabelledPicture>, AnnotationError> {
     let bytes = fs::read(file).map_err(|error| FileError::system(file, "read", error))?;
     let json: File =
-        serde_json::from_slice(&bytes).map_err(|cause| CocoError::Json { file: file.into(), cause })?;
+        serde_json::from_slice(&bytes).map_err(|cause| AnnotationError::Json { file: file.into(), cause })?;
     let mut classes = HashMap::new();
     for category in &json.categories {
-        let same = |class: &usize| {
-            labels.name(*class).is_some_and(|name| name.trim().eq_ignore_ascii_case(category.name.trim()))
-        };
-        let class = (0..labels.len()).find(same);
         // A category that nothing is of is no harm.
         let is_used = json.annotations.iter().any(|annotation| annotation.category_id == category.id);
-        match class {
+        match class(labels, &category.name) {
             Some(class) => {
                 classes.insert(category.id, class);
             }
             None if is_used => {
-                return Err(CocoError::Category { file: file.into(), category: category.name.clone() });
+                return Err(AnnotationError::Category { file: file.into(), category: category.name.clone() });
             }
             None => {}
         }
@@ -126,7 +69,7 @@ pub fn read(file: &Path, folder: &Path, labels: &Labels) -> Result<Vec<LabelledP
     let picture = |image: &Image| LabelledPicture { path: folder.join(&image.file_name), truths: vec![] };
     let mut pictures: Vec<LabelledPicture> = json.images.iter().map(picture).collect();
     for (number, annotation) in json.annotations.iter().enumerate() {
-        let dangling = |what: &'static str, id: u64| CocoError::Dangling {
+        let dangling = |what: &'static str, id: u64| AnnotationError::Dangling {
             file: file.into(),
             annotation: number,
             what,
@@ -136,7 +79,8 @@ pub fn read(file: &Path, folder: &Path, labels: &Labels) -> Result<Vec<LabelledP
         let place = *places.get(&image_id).ok_or_else(|| dangling("image", image_id))?;
         let class = *classes.get(&category_id).ok_or_else(|| dangling("category", category_id))?;
         let bounds = Bounds { left, top, right: left + width, bottom: top + height };
-        pictures[place].truths.push(Truth { class, bounds, is_crowd: iscrowd != 0 });
+        let kind = if iscrowd == 0 { TruthKind::One } else { TruthKind::Crowd };
+        pictures[place].truths.push(Truth { class, bounds, kind });
     }
     Ok(pictures)
 }
@@ -169,8 +113,8 @@ mod tests {
         assert_eq!((read.len(), read[0].truths.len()), (2, 0));
         assert_eq!(read[1].path, Path::new("pictures/b.png"));
         let bounds = Bounds { left: 1.0, top: 2.0, right: 4.5, bottom: 6.0 };
-        assert_eq!(read[1].truths[0], Truth { class: 1, bounds, is_crowd: false });
-        assert!(read[1].truths[1].is_crowd);
+        assert_eq!(read[1].truths[0], Truth { class: 1, bounds, kind: TruthKind::One });
+        assert_eq!(read[1].truths[1].kind, TruthKind::Crowd);
     }
 
     #[test]

@@ -1,0 +1,273 @@
+//! How well points are found: PCK and COCO's AP against labels, of f32 and int8 networks alike.
+
+pub mod coco;
+pub mod similarity;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use anyhow::{Context, Result, bail};
+use image::RgbImage;
+use rayon::prelude::*;
+use resight_imaging::{ImageView, Orientation, decode};
+use resight_runtime::{Bounds, Found, Head, Locator, Model, Point, PointHead, Target, ThreadSettings};
+use serde::Serialize;
+
+use self::coco::LabelledThing;
+use self::similarity::{correct, similarity};
+use crate::boxes::annotations::TruthKind;
+use crate::boxes::average_precision::{Compared, OVERLAPS, precision};
+use crate::classifier::is_onnx;
+use crate::float_maps::FloatMaps;
+use crate::quantise::Progress;
+use crate::tasks::Decoder;
+
+/// How much larger than a thing's box the part of the picture is that the network sees, as where such
+/// networks are trained.
+const MARGIN: f32 = 1.25;
+
+/// How well a model finds points.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct PointEvaluation {
+    /// The model's file.
+    pub model: String,
+    /// Things whose points are labelled.
+    pub things: usize,
+    /// Labelled points that are found within a fifth of the larger side of the thing's box, percent.
+    pub pck: f64,
+    /// COCO's average precision of key points at a similarity of 0.5, percent; nothing of other points
+    /// than COCO's 17 of a person.
+    pub ap_50: Option<f64>,
+    /// The mean over the similarities 0.5, 0.55, to 0.95.
+    pub ap_50_95: Option<f64>,
+    /// Each point.
+    pub points: Vec<PointAccuracy>,
+}
+
+/// How well a point is found.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct PointAccuracy {
+    /// The point, counted from 0.
+    pub point: usize,
+    /// Its name.
+    pub name: String,
+    /// How often it is labelled.
+    pub labelled: usize,
+    /// How many of these are found, percent.
+    pub pck: f64,
+}
+
+/// An f32 or an int8 network that finds points.
+enum AnyPoints {
+    Float { maps: Box<FloatMaps>, head: Arc<PointHead> },
+    Int8(Box<Locator>),
+}
+
+impl AnyPoints {
+    fn find(&mut self, image: &RgbImage) -> Result<Vec<Point>> {
+        let view = ImageView::of(image)?;
+        match self {
+            Self::Int8(locator) => match locator.locate(&view)? {
+                Found::Points(points) => Ok(points.to_vec()),
+                Found::Boxes(_) | Found::Mask { .. } => bail!("the network finds no points"),
+            },
+            Self::Float { maps, head } => {
+                let outputs = maps.run(&view)?;
+                let outputs: Vec<&[f32]> = outputs.iter().map(Vec::as_slice).collect();
+                let mut points = vec![];
+                head.decode_reals(&outputs, &mut points)?;
+                let preprocessing = maps.preprocessor().preprocessing();
+                let placement = preprocessing.placement(view.size(), Orientation::default());
+                for point in &mut points {
+                    point.place = placement.in_image(point.place);
+                }
+                Ok(points)
+            }
+        }
+    }
+}
+
+/// Runs every model over the things that COCO's `annotations` label, each by itself: the part of the
+/// picture round its box. An f32 network gets preprocessing, decoder and names of the first int8 model.
+///
+/// # Errors
+/// Models that find no points or cannot be read, labels that do not fit, pictures that cannot be read.
+pub fn evaluate(
+    models: &[PathBuf],
+    folder: &Path,
+    annotations: &Path,
+    target: &Target,
+    progress: Progress<'_>,
+) -> Result<Vec<PointEvaluation>> {
+    let first = models.iter().find(|path| !is_onnx(path));
+    let first = first.context("an int8 model among the models says how points are made; name one")?;
+    let first = Model::load(first)?;
+    let things = coco::read(annotations, folder, head(&first)?.points())?;
+    models.iter().map(|path| one(path, &first, &things, target, progress)).collect()
+}
+
+fn head(model: &Model) -> Result<&PointHead> {
+    match model.head() {
+        Head::Points(head) => Ok(head),
+        _ => bail!("{}: the network finds no points; quantise it with `--task keypoints`", model.file()),
+    }
+}
+
+fn one(
+    path: &Path,
+    first: &Model,
+    things: &[LabelledThing],
+    target: &Target,
+    progress: Progress<'_>,
+) -> Result<PointEvaluation> {
+    let phase = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let done = AtomicUsize::new(0);
+    progress(&phase, 0, things.len());
+    let float = if is_onnx(path) {
+        let decoder = Decoder::Points(head(first)?.decoder().clone());
+        let (maps, Head::Points(head)) = FloatMaps::new(path, first, &decoder)? else {
+            bail!("{}: its decoder makes no points", first.file());
+        };
+        Some((maps, Arc::new(head)))
+    } else {
+        None
+    };
+    let int8 = if float.is_none() { Some(Model::load(path)?) } else { None };
+    let network = || -> Result<AnyPoints> {
+        if let Some((maps, head)) = &float {
+            return Ok(AnyPoints::Float { maps: Box::new(maps.fork()?), head: head.clone() });
+        }
+        let model = int8.as_ref().context("an int8 model was loaded above")?;
+        head(model)?;
+        let settings = ThreadSettings { threads: Some(std::num::NonZeroUsize::MIN), pin: false };
+        Ok(AnyPoints::Int8(Box::new(Locator::new(model, target, settings)?)))
+    };
+    let [height, width] = first.preprocessing().crop;
+    let found: Vec<Vec<Point>> = things
+        .par_iter()
+        .map_init(network, |network, thing| -> Result<Vec<Point>> {
+            let network = network.as_mut().map_err(|error| anyhow::anyhow!("{error:#}"))?;
+            let (part, [top, left]) = part(&decode(&thing.picture)?, thing.bounds, [height, width]);
+            let mut points = network.find(&part)?;
+            for point in &mut points {
+                point.place = [point.place[0] + top, point.place[1] + left];
+            }
+            progress(&phase, done.fetch_add(1, Ordering::Relaxed) + 1, things.len());
+            Ok(points)
+        })
+        .collect::<Result<_>>()
+        .with_context(|| format!("evaluating {}", path.display()))?;
+    let names = int8.as_ref().unwrap_or(first).labels();
+    let name = |point: usize| names.name(point).unwrap_or_default().to_owned();
+    Ok(score(path.display().to_string(), name, things, &found))
+}
+
+/// The part of a picture round a box, a quarter larger and in the proportions of the network's image,
+/// black where there is no picture; and where its upper left corner is.
+fn part(picture: &RgbImage, bounds: Bounds, [height, width]: [u32; 2]) -> (RgbImage, [f32; 2]) {
+    let [down, right] = [bounds.bottom - bounds.top, bounds.right - bounds.left];
+    let scale = (down / height as f32).max(right / width as f32).max(f32::MIN_POSITIVE) * MARGIN;
+    let most = picture.width().max(picture.height()) as f32 * 2.0;
+    let [rows, columns] = [height, width].map(|side| (side as f32 * scale).clamp(1.0, most).round());
+    let middle = [bounds.top + down / 2.0, bounds.left + right / 2.0];
+    let corner = [(middle[0] - rows / 2.0).floor(), (middle[1] - columns / 2.0).floor()];
+    let mut part = RgbImage::new(columns as u32, rows as u32);
+    image::imageops::replace(&mut part, picture, -(corner[1] as i64), -(corner[0] as i64));
+    (part, corner)
+}
+
+fn score(
+    model: String,
+    name: impl Fn(usize) -> String,
+    things: &[LabelledThing],
+    found: &[Vec<Point>],
+) -> PointEvaluation {
+    let hits: Vec<Vec<Option<bool>>> =
+        things.iter().zip(found).map(|(thing, found)| correct(found, thing)).collect();
+    let percent = |right: usize, of: usize| 100.0 * right as f64 / of.max(1) as f64;
+    let count = things.first().map_or(0, |thing| thing.points.len());
+    let of = |point: usize| hits.iter().filter_map(move |hits| hits.get(point).copied().flatten());
+    let accuracy = |point: usize| {
+        let labelled = of(point).count();
+        let right = of(point).filter(|is_right| *is_right).count();
+        PointAccuracy { point, name: name(point), labelled, pck: percent(right, labelled) }
+    };
+    let all: Vec<bool> = (0..count).flat_map(of).collect();
+    let precision = average_precision(things, found);
+    let mean = |values: [f64; OVERLAPS]| values.iter().sum::<f64>() / OVERLAPS as f64;
+    PointEvaluation {
+        model,
+        things: things.len(),
+        pck: percent(all.iter().filter(|is_right| **is_right).count(), all.len()),
+        ap_50: precision.map(|values| 100.0 * values[0]),
+        ap_50_95: precision.map(|values| 100.0 * mean(values)),
+        points: (0..count).map(accuracy).collect(),
+    }
+}
+
+/// COCO's average precision: things of a picture may be taken for each other.
+fn average_precision(things: &[LabelledThing], found: &[Vec<Point>]) -> Option<[f64; OVERLAPS]> {
+    let mut pictures: BTreeMap<&Path, Vec<usize>> = BTreeMap::new();
+    for (index, thing) in things.iter().enumerate() {
+        pictures.entry(&thing.picture).or_default().push(index);
+    }
+    let mean =
+        |points: &[Point]| points.iter().map(|point| point.score).sum::<f32>() / points.len().max(1) as f32;
+    let mut compared = vec![];
+    for members in pictures.values() {
+        let mut ranked: Vec<(f32, usize)> =
+            members.iter().map(|&index| (mean(&found[index]), index)).collect();
+        ranked.sort_by(|a, b| b.0.total_cmp(&a.0));
+        let similar = |&(_, index): &(f32, usize)| -> Option<Vec<f64>> {
+            members.iter().map(|&thing| similarity(&found[index], &things[thing])).collect()
+        };
+        compared.push(Compared {
+            overlaps: ranked.iter().map(similar).collect::<Option<_>>()?,
+            scores: ranked.into_iter().map(|(score, _)| score).collect(),
+            truths: vec![TruthKind::One; members.len()],
+        });
+    }
+    precision(&compared)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_part_of_a_thing_has_the_networks_proportions() {
+        let picture = RgbImage::from_fn(100, 80, |x, y| image::Rgb([x as u8, y as u8, 7]));
+        let bounds = Bounds { left: 40.0, top: 10.0, right: 50.0, bottom: 50.0 };
+        // 40 rows, a quarter more, in the proportions of 2 to 1.
+        let (part, corner) = part(&picture, bounds, [64, 32]);
+        assert_eq!((part.dimensions(), corner), ((25, 50), [5.0, 32.0]));
+        assert_eq!(part.get_pixel(3, 4).0, [35, 9, 7]);
+        let (outside, corner) =
+            super::part(&picture, Bounds { left: -4.0, right: 4.0, top: 0.0, bottom: 8.0 }, [32, 32]);
+        assert_eq!((outside.dimensions(), corner), ((10, 10), [-1.0, -5.0]));
+        assert_eq!([outside.get_pixel(4, 5).0, outside.get_pixel(5, 1).0], [[0; 3], [0, 0, 7]]);
+    }
+
+    #[test]
+    fn what_is_found_is_counted_point_by_point() {
+        let thing = |at: f64| LabelledThing {
+            picture: "a.png".into(),
+            bounds: Bounds { left: 0.0, top: 0.0, right: 10.0, bottom: 10.0 },
+            area: 100.0,
+            points: (0..17).map(|point| (point < 2).then_some([at, at])).collect(),
+        };
+        let found = |at: f32| vec![Point { score: 0.5, place: [at, at] }; 17];
+        let things = [thing(20.0), thing(60.0)];
+        let evaluation = score("m".into(), |point| format!("p{point}"), &things, &[found(20.0), found(90.0)]);
+        assert_eq!((evaluation.things, evaluation.pck), (2, 50.0));
+        // One of two is as it should be: recall 0 to 50 of 100 with precision 1.
+        assert!((evaluation.ap_50.unwrap() - 100.0 * 51.0 / 101.0).abs() < 1e-9, "{evaluation:?}");
+        assert_eq!(evaluation.points[1].labelled, 2);
+        assert_eq!((evaluation.points[2].labelled, evaluation.points[2].pck), (0, 0.0));
+        // Each may be taken for the other.
+        let exchanged = score("m".into(), |_| String::new(), &things, &[found(60.0), found(20.0)]);
+        assert_eq!((exchanged.pck, exchanged.ap_50), (0.0, Some(100.0)));
+    }
+}
