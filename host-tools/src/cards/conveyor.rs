@@ -135,7 +135,7 @@ mod tests {
             }
         }
         assert_eq!(met.len(), 9);
-        assert!(whole > conveyor.len() / 20, "{whole}");
+        assert!(whole > conveyor.len() / 50, "{whole}");
         assert_eq!(conveyor.seen(3), conveyor.seen(3 + conveyor.len()));
     }
 
