@@ -86,7 +86,7 @@ fn weights_of_shape(
         .map(|size| usize::try_from(size).map_err(|_| format!("its shape holds {size}, which is no size")))
         .collect::<Result<_, _>>()?;
     let count = elements(&dims)?;
-    importer.charge(count)?;
+    importer.charge_made(count)?;
     Ok(Some(Value::Float(Array { dims, data: vec![value; count] })))
 }
 

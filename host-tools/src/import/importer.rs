@@ -10,7 +10,7 @@ use tract_onnx::pb::{AttributeProto, NodeProto, TensorProto};
 use super::array::Array;
 use super::attributes::Attributes;
 use super::error::{node_name, printable};
-use super::limits::{MAX_WEIGHTS, check_activation};
+use super::limits::{check_activation, check_weights};
 use super::model::{Ending, Model, Reference, transpose};
 use super::operation::{Kind, Operation};
 use super::preparation::Preparation;
@@ -36,6 +36,8 @@ pub(super) struct Importer<'a> {
     external: u64,
     /// Weights and other constants of the nodes so far.
     weights: usize,
+    /// Weights that nodes made.
+    made: usize,
     /// What nodes made so far.
     pub(super) values: HashMap<String, Value>,
     /// Initialisers that were read.
@@ -88,6 +90,7 @@ impl<'a> Importer<'a> {
             folder,
             external: 0,
             weights: 0,
+            made: 0,
             values: HashMap::from([(model.input.clone(), Value::Data(data))]),
             used: HashSet::new(),
             operations: vec![input],
@@ -166,15 +169,16 @@ impl<'a> Importer<'a> {
         Ok(Some(value))
     }
 
+    /// Counts weights that nodes make, which count once more where they are taken.
+    pub(super) fn charge_made(&mut self, count: usize) -> Result<(), String> {
+        self.made = self.made.saturating_add(count);
+        check_weights(self.made)
+    }
+
     /// Counts constants that a node takes: a small file can name large ones often.
     pub(super) fn charge(&mut self, count: usize) -> Result<(), String> {
         self.weights = self.weights.saturating_add(count);
-        if self.weights > MAX_WEIGHTS {
-            return Err(format!(
-                "with it the network has more than {MAX_WEIGHTS} weights; use a smaller one"
-            ));
-        }
-        Ok(())
+        check_weights(self.weights)
     }
 
     /// An input that is a result of the network, without padding around it.

@@ -35,3 +35,11 @@ pub(super) fn check_activation(shape: &[usize; 3]) -> Result<(), String> {
         _ => Ok(()),
     }
 }
+
+/// Refuses a network with so many weights.
+pub(super) fn check_weights(count: usize) -> Result<(), String> {
+    if count > MAX_WEIGHTS {
+        return Err(format!("with it the network has more than {MAX_WEIGHTS} weights; use a smaller one"));
+    }
+    Ok(())
+}
