@@ -64,6 +64,6 @@ fn it_finds_the_cards_on_conveyors_and_nothing_else() {
         }
     }
     println!("{found} of {cards} cards, {wrong} of {boxes} boxes wrong");
-    assert!(cards > 150 && found * 100 >= cards * 97, "{found} of {cards}");
+    assert!(cards > 120 && found * 100 >= cards * 97, "{found} of {cards}");
     assert!(wrong * 100 <= boxes * 4, "{wrong} of {boxes}");
 }
