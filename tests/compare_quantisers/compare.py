@@ -32,7 +32,7 @@ from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PACKAGES = ["onnxruntime>=1.20", "onnx", "numpy", "pillow", "nncf"]
-NEURAL_COMPRESSOR = ["neural-compressor<3", "setuptools", "onnxruntime", "onnx", "numpy", "pillow"]
+NEURAL_COMPRESSOR = ["neural-compressor<3", "setuptools", "six", "onnxruntime", "onnx", "numpy", "pillow"]
 QUANTISERS = ["minmax", "percentile", "entropy", "nncf", "neural_compressor", "mse", "best"]
 
 
