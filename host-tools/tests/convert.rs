@@ -2,6 +2,8 @@
 //! and what is refused, and how.
 #![allow(clippy::too_many_lines, reason = "tables of what is taken and what is refused")]
 
+mod common;
+
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
@@ -18,11 +20,12 @@ use resight_imaging::{Preprocessing, RgbImage};
 use resight_kernels::Sequential;
 use resight_model_file::Labels;
 use resight_runtime::{Isa, Layers, Model, Program, Target};
-use tract_onnx::pb::attribute_proto::AttributeType;
 use tract_onnx::pb::tensor_proto::DataType;
 use tract_onnx::pb::tensor_shape_proto::dimension::Value as DimensionValue;
 use tract_onnx::pb::type_proto::Value as TypeValue;
 use tract_onnx::pb::{AttributeProto, ModelProto, NodeProto, TensorProto};
+
+use common::protobuf::{floats, integer, integers};
 
 /// Side of the image. The pool leaves 3 x 3 positions: over an odd number of them no average is half
 /// way between two integers.
@@ -41,29 +44,6 @@ const SECOND: Steps = (401.0 * 99.0 / 128.0 * UNIT, 131);
 const SUM: Steps = (3.0 * 401.0 * 99.0 / 128.0 * UNIT, 0);
 const AVERAGE: Steps = SUM;
 const LOGITS: Steps = (301.0 / 128.0 * SUM.0, 97);
-
-fn integers(name: &str, ints: &[i64]) -> AttributeProto {
-    AttributeProto {
-        name: name.into(),
-        r#type: AttributeType::Ints as i32,
-        ints: ints.to_vec(),
-        ..AttributeProto::default()
-    }
-}
-
-fn integer(name: &str, i: i64) -> AttributeProto {
-    AttributeProto { name: name.into(), r#type: AttributeType::Int as i32, i, ..AttributeProto::default() }
-}
-
-fn floats(name: &str, dims: &[i64], values: &[f32]) -> TensorProto {
-    TensorProto {
-        name: name.into(),
-        dims: dims.to_vec(),
-        data_type: DataType::Float as i32,
-        float_data: values.to_vec(),
-        ..TensorProto::default()
-    }
-}
 
 fn stored(name: &str, dims: &[i64], data_type: DataType, values: &[i64]) -> TensorProto {
     TensorProto {

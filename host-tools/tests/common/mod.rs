@@ -2,6 +2,8 @@
 
 #![allow(dead_code, missing_docs, unreachable_pub)]
 
+pub mod protobuf;
+
 use resight::graph::{Between, FloatConvolution, FloatGraph, Operator};
 use resight::import::Imported;
 use resight::reference::Reference;
