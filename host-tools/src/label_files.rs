@@ -76,7 +76,7 @@ impl LabelFile {
     /// As [`read`](Self::read).
     pub fn parse(file: &str, bytes: &[u8]) -> Result<Self, ModelFileError> {
         let text = std::str::from_utf8(bytes).unwrap_or_default().replace('\u{feff}', "");
-        let refuse = |format: LabelFormat, cause: String| {
+        let refuse = |format: LabelFormat, cause: LabelCause| {
             let cause = format!(
                 "understood as {format}, but {cause}; expected one class name a line, in the network's order"
             );
@@ -92,7 +92,7 @@ impl LabelFile {
         let names = names.map_err(|cause| refuse(format, cause))?;
         let lines: Vec<String> = names.iter().map(|name| name.replace(['\n', '\r'], " ") + "\n").collect();
         if let Some(empty) = lines.iter().position(|line| line.trim().is_empty()) {
-            return Err(refuse(format, format!("class {empty} has no name")));
+            return Err(refuse(format, LabelCause::Empty(empty)));
         }
         let labels = Labels::parse(file, lines.concat().as_bytes())?;
         Ok(Self { file: file.to_owned(), labels, format })
@@ -138,7 +138,36 @@ impl LabelFile {
     }
 }
 
-type Names = Result<Vec<String>, String>;
+/// Why a text in a [`LabelFormat`] gives no names.
+#[derive(Debug, thiserror::Error)]
+enum LabelCause {
+    #[error(transparent)]
+    Json(#[from] serde_json::Error),
+    #[error("class {0} has no name")]
+    Empty(usize),
+    #[error("number {0} is there twice")]
+    Twice(usize),
+    #[error("there is no name in it")]
+    NoName,
+    #[error("its numbers begin with {0}")]
+    First(usize),
+    #[error("number {0} is missing")]
+    Missing(usize),
+    #[error("entry {0} of its list is no name")]
+    Entry(usize),
+    #[error("`{0}` is neither number nor name")]
+    Key(String),
+    #[error("it is neither list nor object")]
+    Kind,
+    #[error("there is nothing in `names`")]
+    NothingInNames,
+    #[error("`names` is neither a list nor numbers with names")]
+    KindOfNames,
+    #[error("not every row has a number")]
+    Row,
+}
+
+type Names = Result<Vec<String>, LabelCause>;
 
 /// The names of a text that is more than one name a line; `None` for that.
 fn other_formats(text: &str) -> Option<(LabelFormat, Names)> {
@@ -148,7 +177,7 @@ fn other_formats(text: &str) -> Option<(LabelFormat, Names)> {
             Ok(value) => (LabelFormat::Json, json(&value)),
             Err(error) => match python(trimmed) {
                 Some(entries) => (LabelFormat::Python, in_order(entries)),
-                None => (LabelFormat::Json, Err(error.to_string())),
+                None => (LabelFormat::Json, Err(error.into())),
             },
         });
     }
@@ -185,15 +214,15 @@ fn in_order(entries: Vec<(usize, String)>) -> Names {
     let mut names = BTreeMap::new();
     for (number, name) in entries {
         if names.insert(number, name).is_some() {
-            return Err(format!("number {number} is there twice"));
+            return Err(LabelCause::Twice(number));
         }
     }
-    let first = *names.keys().next().ok_or("there is no name in it")?;
+    let first = *names.keys().next().ok_or(LabelCause::NoName)?;
     if first > 1 {
-        return Err(format!("its numbers begin with {first}"));
+        return Err(LabelCause::First(first));
     }
     if let Some(missing) = (first..first + count).find(|number| !names.contains_key(number)) {
-        return Err(format!("number {missing} is missing"));
+        return Err(LabelCause::Missing(missing));
     }
     Ok(names.into_values().collect())
 }
@@ -216,9 +245,7 @@ fn json_name(value: &Value) -> Option<String> {
 fn json(value: &Value) -> Names {
     match value {
         Value::Array(list) => {
-            let name = |(index, value)| {
-                json_name(value).ok_or_else(|| format!("entry {index} of its list is no name"))
-            };
+            let name = |(index, value)| json_name(value).ok_or(LabelCause::Entry(index));
             list.iter().enumerate().map(name).collect()
         }
         Value::Object(entries) => {
@@ -230,13 +257,11 @@ fn json(value: &Value) -> Names {
             let entry = |(key, value): (&String, &Value)| {
                 let by_number = key.parse().ok().zip(json_name(value));
                 let number = || Some((usize::try_from(value.as_u64()?).ok()?, key.clone()));
-                by_number
-                    .or_else(number)
-                    .ok_or_else(|| format!("`{}` is neither number nor name", printable(key)))
+                by_number.or_else(number).ok_or_else(|| LabelCause::Key(printable(key)))
             };
             in_order(entries.iter().map(entry).collect::<Result<_, _>>()?)
         }
-        _ => Err("it is neither list nor object".into()),
+        _ => Err(LabelCause::Kind),
     }
 }
 
@@ -287,10 +312,10 @@ fn yaml(lines: &[&str]) -> Option<Names> {
         block.iter().map(entry).collect()
     };
     if block.is_empty() {
-        return key.map(|_| Err("there is nothing in `names`".into()));
+        return key.map(|_| Err(LabelCause::NothingInNames));
     }
     match items.map(Ok).or_else(|| numbered().map(in_order)) {
-        None => key.map(|_| Err("`names` is neither a list nor numbers with names".into())),
+        None => key.map(|_| Err(LabelCause::KindOfNames)),
         found => found,
     }
 }
@@ -314,7 +339,7 @@ fn table(lines: &[&str], separator: char) -> Option<Names> {
     match (column(&NUMBERS), column(&NAMES)) {
         (Some(number), Some(name)) => {
             let entries = at(number, name, &rows[1..]);
-            Some(entries.ok_or_else(|| "not every row has a number".to_owned()).and_then(in_order))
+            Some(entries.ok_or(LabelCause::Row).and_then(in_order))
         }
         (None, Some(name)) => Some(Ok(rows[1..].iter().map(|row| row[name].clone()).collect())),
         _ if columns == 2 => {

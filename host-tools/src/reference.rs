@@ -101,7 +101,7 @@ impl Reference {
         let plan = guarded(&network, || prepare(&imported.proto, input, &outputs))?;
         let plan = match plan {
             Ok(plan) => plan,
-            Err(missing) => return Err(ReferenceError::Unknown { network, tensor: missing }),
+            Err(UnknownTensor(tensor)) => return Err(ReferenceError::Unknown { network, tensor }),
         };
         Ok(Reference { network, input, plan, observed })
     }
@@ -177,7 +177,7 @@ impl Continuation {
             guarded(&network, || continued(&imported.proto, first.shape, (given, shape), &last.tensor))?;
         match plan {
             Ok(plan) => Ok(Self { network, input: first.shape, given: shape, plan }),
-            Err(tensor) => Err(ReferenceError::Unknown { network, tensor }),
+            Err(UnknownTensor(tensor)) => Err(ReferenceError::Unknown { network, tensor }),
         }
     }
 
@@ -199,6 +199,9 @@ impl Continuation {
     }
 }
 
+/// The name of a tensor that the network does not have.
+struct UnknownTensor(String);
+
 /// Builds tract's plan of what lies behind a tensor, or names the tensor that the network does not
 /// have.
 fn continued(
@@ -206,14 +209,14 @@ fn continued(
     [c, h, w]: [usize; 3],
     (given, shape): (&str, [usize; 3]),
     output: &str,
-) -> TractResult<Result<Arc<TypedRunnableModel>, String>> {
+) -> TractResult<Result<Arc<TypedRunnableModel>, UnknownTensor>> {
     let onnx = tract_onnx::onnx().with_ignore_value_info(true).with_ignore_output_shapes(true);
     let parsed = onnx.parse(proto, None)?;
     let mut model = parsed.model;
     let (Some(&from), Some(&to)) = (parsed.outlets_by_name.get(given), parsed.outlets_by_name.get(output))
     else {
         let missing = if parsed.outlets_by_name.contains_key(given) { output } else { given };
-        return Ok(Err(missing.to_owned()));
+        return Ok(Err(UnknownTensor(missing.to_owned())));
     };
     model.set_input_fact(0, f32::fact([1, c, h, w]).into())?;
     let [c, h, w] = shape;
@@ -230,7 +233,7 @@ fn prepare(
     proto: &ModelProto,
     [c, h, w]: [usize; 3],
     outputs: &[&str],
-) -> TractResult<Result<Arc<TypedRunnableModel>, String>> {
+) -> TractResult<Result<Arc<TypedRunnableModel>, UnknownTensor>> {
     // Shapes stated in the file may have another batch size.
     let onnx = tract_onnx::onnx().with_ignore_value_info(true).with_ignore_output_shapes(true);
     let parsed = onnx.parse(proto, None)?;
@@ -239,7 +242,7 @@ fn prepare(
     for name in outputs {
         match parsed.outlets_by_name.get(*name) {
             Some(outlet) => outlets.push(*outlet),
-            None => return Ok(Err((*name).to_string())),
+            None => return Ok(Err(UnknownTensor((*name).to_owned()))),
         }
     }
     model.select_output_outlets(&outlets)?;

@@ -49,15 +49,17 @@ impl fmt::Display for TaskKind {
 }
 
 impl FromStr for TaskKind {
-    type Err = String;
+    type Err = UnknownTask;
 
-    fn from_str(text: &str) -> Result<Self, String> {
-        Self::ALL
-            .into_iter()
-            .find(|kind| kind.name() == text)
-            .ok_or_else(|| "classify, segment, detect or keypoints is expected".to_owned())
+    fn from_str(text: &str) -> Result<Self, UnknownTask> {
+        Self::ALL.into_iter().find(|kind| kind.name() == text).ok_or(UnknownTask)
     }
 }
+
+/// A task that there is not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("classify, segment, detect or keypoints is expected")]
+pub struct UnknownTask;
 
 /// How the maps of a network are made into boxes, a mask or points.
 #[derive(Debug, Clone, PartialEq)]

@@ -210,7 +210,7 @@ pub(crate) fn gather(stream: impl std::io::Read + Send + 'static) -> Arc<Mutex<V
 }
 
 /// Tries until there is a result; panics with the last error after a long time.
-pub(crate) fn wait_for<T>(what: &str, mut attempt: impl FnMut() -> Result<T, String>) -> T {
+pub(crate) fn wait_for<T, E: std::fmt::Display>(what: &str, mut attempt: impl FnMut() -> Result<T, E>) -> T {
     let start = Instant::now();
     loop {
         match attempt() {

@@ -4,6 +4,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::error::UnknownName;
+
 /// Which values of a pixel a network takes, and in which order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -53,13 +55,13 @@ impl Channels {
 }
 
 impl FromStr for Channels {
-    type Err = String;
+    type Err = UnknownName;
 
-    fn from_str(name: &str) -> Result<Self, String> {
+    fn from_str(name: &str) -> Result<Self, UnknownName> {
         [Self::Rgb, Self::Bgr, Self::Gray]
             .into_iter()
             .find(|channels| channels.name() == name)
-            .ok_or_else(|| format!("`{name}` is not rgb, bgr or gray"))
+            .ok_or_else(|| UnknownName::Channels(name.to_owned()))
     }
 }
 

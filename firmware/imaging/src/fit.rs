@@ -4,6 +4,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::error::UnknownName;
 use crate::resize::Crop;
 
 /// How a picture becomes as large as the network's input.
@@ -61,13 +62,13 @@ impl Fit {
 }
 
 impl FromStr for Fit {
-    type Err = String;
+    type Err = UnknownName;
 
-    fn from_str(name: &str) -> Result<Self, String> {
+    fn from_str(name: &str) -> Result<Self, UnknownName> {
         [Self::Crop, Self::Squash, Self::Letterbox]
             .into_iter()
             .find(|fit| fit.name() == name)
-            .ok_or_else(|| format!("`{name}` is not crop, squash or letterbox"))
+            .ok_or_else(|| UnknownName::Fit(name.to_owned()))
     }
 }
 

@@ -4,6 +4,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::error::UnknownName;
+
 /// What a pixel of a resized picture is made of.
 ///
 /// All but the last widen their kernel by the factor that a picture shrinks by (antialias), so that no
@@ -77,12 +79,12 @@ impl Interpolation {
 const CUBIC: f64 = -0.5;
 
 impl FromStr for Interpolation {
-    type Err = String;
+    type Err = UnknownName;
 
-    fn from_str(name: &str) -> Result<Self, String> {
-        Self::ALL.into_iter().find(|known| known.name() == name).ok_or_else(|| {
-            let names = Self::ALL.map(Self::name);
-            format!("`{name}` is not one of {}", names.join(", "))
+    fn from_str(name: &str) -> Result<Self, UnknownName> {
+        Self::ALL.into_iter().find(|known| known.name() == name).ok_or_else(|| UnknownName::Interpolation {
+            found: name.to_owned(),
+            expected: Self::ALL.map(Self::name).to_vec(),
         })
     }
 }

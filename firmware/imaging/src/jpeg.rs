@@ -4,12 +4,11 @@ use std::borrow::Cow;
 
 use resight_base::text::printable;
 use zune_jpeg::JpegDecoder;
-use zune_jpeg::errors::DecodeErrors;
 use zune_jpeg::zune_core::bytestream::ZCursor;
 use zune_jpeg::zune_core::colorspace::ColorSpace;
 use zune_jpeg::zune_core::options::DecoderOptions;
 
-use crate::error::ImagingError;
+use crate::error::{ImageCause, ImagingError};
 use crate::limits::{MAX_FRAME_PIXELS, MAX_IMAGE_SIDE};
 use crate::markers;
 use crate::pixels::ImageView;
@@ -64,7 +63,7 @@ impl FrameDecoder {
         jpeg: &[u8],
         most_pixels: u64,
     ) -> Result<ImageView<'_>, ImagingError> {
-        let refuse = |cause: String| ImagingError::Image { file: name.to_owned(), cause };
+        let refuse = |cause| ImagingError::Image { file: name.to_owned(), cause };
         let most = most_pixels.min(MAX_FRAME_PIXELS);
         let result = decode_rgb(jpeg, most, &mut self.prepared.bytes, &mut self.rgb.bytes);
         self.prepared.shrink();
@@ -95,11 +94,11 @@ pub(crate) fn decode_rgb(
     most_pixels: u64,
     prepared: &mut Vec<u8>,
     rgb: &mut Vec<u8>,
-) -> Result<Decoded, String> {
+) -> Result<Decoded, ImageCause> {
     if !jpeg.starts_with(&[markers::PREFIX, markers::START]) {
-        return Err("not a JPEG image".into());
+        return Err(ImageCause::NotJpeg);
     }
-    scan::prepare(jpeg, prepared).map_err(|missing| missing.to_string())?;
+    scan::prepare(jpeg, prepared)?;
     let options = DecoderOptions::default()
         .set_max_width(MAX_IMAGE_SIDE as usize)
         .set_max_height(MAX_IMAGE_SIDE as usize)
@@ -107,25 +106,22 @@ pub(crate) fn decode_rgb(
         .set_strict_mode(true)
         .jpeg_set_out_colorspace(ColorSpace::RGB);
     let mut decoder = JpegDecoder::new_with_options(ZCursor::new(&prepared[..]), options);
-    decoder.decode_headers().map_err(|error| printable(&error.to_string()))?;
+    decoder.decode_headers().map_err(|error| ImageCause::Decoder(printable(&error.to_string())))?;
     let size = decoder.dimensions().zip(decoder.output_buffer_size());
-    let Some(((width, height), length)) = size else { return Err("the image has no size".into()) };
+    let Some(((width, height), length)) = size else { return Err(ImageCause::NoSize) };
+    let (width, height) = (width as u64, height as u64);
     let most = most_pixels.min(jpeg.len() as u64 * PIXELS_PER_BYTE);
-    if width as u64 * height as u64 > most {
-        return Err(format!("its header claims {width} x {height} pixels, {most} are possible"));
+    if width * height > most {
+        return Err(ImageCause::TooLarge { width, height, most });
     }
     rgb.clear();
     rgb.resize(length, 0);
-    decoder.decode_into(rgb).map_err(|error| explain(&error))?;
+    decoder.decode_into(rgb).map_err(|error| ImageCause::Damaged(printable(&error.to_string())))?;
     Ok(Decoded {
         size: [height as u32, width as u32],
         exif: decoder.exif().cloned(),
         profile: decoder.icc_profile(),
     })
-}
-
-fn explain(error: &DecodeErrors) -> String {
-    format!("the JPEG data is damaged or not all there ({})", printable(&error.to_string()))
 }
 
 /// A JPEG image with the standard's Huffman tables if it came without any, for everything that
@@ -175,10 +171,9 @@ mod tests {
         bytes.into_inner()
     }
 
-    fn decode(bytes: &[u8]) -> Result<Vec<u8>, String> {
+    fn decode(bytes: &[u8]) -> Result<Vec<u8>, ImagingError> {
         let mut decoder = FrameDecoder::default();
-        let image = decoder.decode("camera", bytes, u64::MAX);
-        image.map(|image| image.to_rgb().into_raw()).map_err(|error| error.to_string())
+        decoder.decode("camera", bytes, u64::MAX).map(|image| image.to_rgb().into_raw())
     }
 
     #[test]
@@ -235,7 +230,7 @@ mod tests {
     fn rubbish_and_half_a_frame_are_refused_with_the_name() {
         let whole = jpeg(77, 16);
         for bytes in [&b"nothing"[..], &[], &[0xff, 0xd8], &whole[..whole.len() / 2]] {
-            let error = decode(bytes).unwrap_err();
+            let error = decode(bytes).unwrap_err().to_string();
             assert!(error.contains("camera"), "{error}");
         }
     }
@@ -256,7 +251,7 @@ mod tests {
         {
             let mut gap = whole.clone();
             gap.drain(scan + from..scan + from + lost);
-            let error = decode(&gap).unwrap_err();
+            let error = decode(&gap).unwrap_err().to_string();
             assert!(error.contains("damaged or not all there"), "{from} {lost}: {error}");
         }
         // What follows the end does not matter.
@@ -275,7 +270,8 @@ mod tests {
         let whole = busy(160, 120);
         for missing in [40, 400, 4000] {
             assert!(
-                decode(&whole[..whole.len() - missing]).is_err_and(|error| error.contains("not all there"))
+                decode(&whole[..whole.len() - missing])
+                    .is_err_and(|error| error.to_string().contains("not all there"))
             );
         }
     }
@@ -316,13 +312,14 @@ mod tests {
             .collect();
         assert!(marks.len() >= 9, "{}", marks.len());
         let without = |from: usize, to: usize| [&whole[..from], &whole[to..]].concat();
-        let error = decode(&without(marks[2], marks[3])).unwrap_err();
+        let error = decode(&without(marks[2], marks[3])).unwrap_err().to_string();
         assert!(error.contains("restart markers are missing"), "{error}");
         // Eight in a row: the numbers fit.
-        let error = decode(&without(marks[0], marks[8])).unwrap_err();
+        let error = decode(&without(marks[0], marks[8])).unwrap_err().to_string();
         assert!(error.contains("restart intervals"), "{error}");
         // Half of one.
-        let error = decode(&without(marks[1] + 2, usize::midpoint(marks[1], marks[2]))).unwrap_err();
+        let error =
+            decode(&without(marks[1] + 2, usize::midpoint(marks[1], marks[2]))).unwrap_err().to_string();
         assert!(error.contains("damaged or not all there"), "{error}");
     }
 }

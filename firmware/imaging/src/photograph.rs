@@ -7,11 +7,11 @@ use std::io::{Cursor, Read};
 use std::path::Path;
 
 use image::metadata::Orientation as ExifOrientation;
-use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, RgbImage};
+use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits, RgbImage};
 use resight_base::files::FileError;
 use resight_base::text::printable;
 
-use crate::error::ImagingError;
+use crate::error::{ImageCause, ImagingError};
 use crate::jpeg::decode_rgb;
 use crate::limits::MAX_IMAGE_SIDE;
 use crate::orientation::{Orientation, Rotation};
@@ -144,13 +144,13 @@ pub fn read_photograph(path: &Path) -> Result<Photograph, ImagingError> {
 /// As [`read_photograph`], and more pixels than that.
 pub fn read_photograph_up_to(path: &Path, most_pixels: u64) -> Result<Photograph, ImagingError> {
     let name = path.display().to_string();
-    let refuse = |cause: String| ImagingError::Image { file: name.clone(), cause };
+    let refuse = |cause| ImagingError::Image { file: name.clone(), cause };
     let metadata = fs::metadata(path).map_err(|error| FileError::system(path, "read", error))?;
     if metadata.is_dir() {
-        return Err(refuse("it is a folder, not a regular file; name the images in it".to_string()));
+        return Err(refuse(ImageCause::Folder));
     }
     if !metadata.is_file() {
-        return Err(refuse("not a regular file".to_string()));
+        return Err(refuse(ImageCause::NotRegular));
     }
     let file = fs::File::open(path).map_err(|error| FileError::system(path, "read", error))?;
     let mut bytes = Vec::new();
@@ -158,7 +158,7 @@ pub fn read_photograph_up_to(path: &Path, most_pixels: u64) -> Result<Photograph
         .read_to_end(&mut bytes)
         .map_err(|error| FileError::system(path, "read", error))?;
     if bytes.len() as u64 > MAX_IMAGE_FILE {
-        return Err(refuse(format!("the file is over {} MiB", MAX_IMAGE_FILE >> 20)));
+        return Err(refuse(ImageCause::FileSize { limit: MAX_IMAGE_FILE }));
     }
     decode_up_to(&name, &bytes, most_pixels)
 }
@@ -172,10 +172,10 @@ pub fn decode_photograph(file: &str, bytes: &[u8]) -> Result<Photograph, Imaging
 }
 
 fn decode_up_to(file: &str, bytes: &[u8], most_pixels: u64) -> Result<Photograph, ImagingError> {
-    let refuse = |cause: &str| ImagingError::Image { file: file.to_string(), cause: printable(cause) };
-    let Raw { mut image, exif, profile } = decode_raw(bytes, most_pixels).map_err(|cause| refuse(&cause))?;
+    let refuse = |cause| ImagingError::Image { file: file.to_string(), cause };
+    let Raw { mut image, exif, profile } = decode_raw(bytes, most_pixels).map_err(refuse)?;
     if image.width() == 0 || image.height() == 0 {
-        return Err(refuse("the image has no pixels"));
+        return Err(refuse(ImageCause::NoPixels));
     }
     let profile = profile.and_then(|bytes| {
         let (profile, name) = profile::read(&bytes);
@@ -219,14 +219,11 @@ struct Raw {
     profile: Option<Vec<u8>>,
 }
 
-fn decode_raw(bytes: &[u8], most_pixels: u64) -> Result<Raw, String> {
+fn decode_raw(bytes: &[u8], most_pixels: u64) -> Result<Raw, ImageCause> {
     let format = match image::guess_format(bytes) {
         Ok(ImageFormat::Jpeg) => return decode_jpeg(bytes, most_pixels),
         Ok(format @ (ImageFormat::Png | ImageFormat::WebP)) => format,
-        _ => {
-            let kind = kind_of(bytes).map_or_else(String::new, |kind| format!(" but {kind}"));
-            return Err(format!("neither PNG, JPEG nor WebP{kind}"));
-        }
+        _ => return Err(ImageCause::Format { found: kind_of(bytes) }),
     };
     let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
     let mut limits = Limits::no_limits();
@@ -234,23 +231,25 @@ fn decode_raw(bytes: &[u8], most_pixels: u64) -> Result<Raw, String> {
     limits.max_image_height = Some(MAX_IMAGE_SIDE);
     limits.max_alloc = Some(MAX_IMAGE_MEMORY);
     reader.limits(limits);
-    let mut decoder = reader.into_decoder().map_err(|error| error.to_string())?;
+    let refused = |error: ImageError| ImageCause::Decoder(printable(&error.to_string()));
+    let mut decoder = reader.into_decoder().map_err(refused)?;
     let (width, height) = decoder.dimensions();
-    if u64::from(width) * u64::from(height) > most_pixels {
-        return Err(format!("its header claims {width} x {height} pixels, {most_pixels} are possible"));
+    let (width, height) = (u64::from(width), u64::from(height));
+    if width * height > most_pixels {
+        return Err(ImageCause::TooLarge { width, height, most: most_pixels });
     }
     // What is damaged besides the pixels does not matter.
     let exif = decoder.orientation().unwrap_or(ExifOrientation::NoTransforms);
     let profile = decoder.icc_profile().unwrap_or(None);
-    let image = DynamicImage::from_decoder(decoder).map_err(|error| error.to_string())?;
+    let image = DynamicImage::from_decoder(decoder).map_err(refused)?;
     Ok(Raw { image: to_rgb(image), exif, profile })
 }
 
-fn decode_jpeg(bytes: &[u8], most_pixels: u64) -> Result<Raw, String> {
+fn decode_jpeg(bytes: &[u8], most_pixels: u64) -> Result<Raw, ImageCause> {
     let (mut prepared, mut rgb) = (vec![], vec![]);
     let decoded = decode_rgb(bytes, most_pixels, &mut prepared, &mut rgb)?;
     let [height, width] = decoded.size;
-    let image = RgbImage::from_raw(width, height, rgb).ok_or("the image has no size")?;
+    let image = RgbImage::from_raw(width, height, rgb).ok_or(ImageCause::NoSize)?;
     let exif = decoded.exif.and_then(|exif| ExifOrientation::from_exif_chunk(&exif));
     Ok(Raw { image, exif: exif.unwrap_or(ExifOrientation::NoTransforms), profile: decoded.profile })
 }

@@ -6,8 +6,6 @@
 //! one, which begin no code of any table: who needs more than there is meets an error. Restart
 //! intervals that are missing altogether are counted.
 
-use std::fmt;
-
 use memchr::memchr;
 
 use crate::markers;
@@ -29,26 +27,22 @@ const ONES: [u8; 32] = {
 };
 
 /// Why data is no whole JPEG image.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Incomplete {
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum IncompleteScan {
     /// It ends before the first scan, or within its header.
+    #[error("the JPEG data is truncated")]
     CutOff,
     /// Restart intervals are missing, or there are too many.
-    Intervals { found: u64, expected: u64 },
+    #[error("the JPEG data is not all there: {found} of {expected} restart intervals")]
+    Intervals {
+        /// How many there are.
+        found: u64,
+        /// How many the header asks for.
+        expected: u64,
+    },
     /// Restart markers do not follow one another.
+    #[error("the JPEG data is not all there: restart markers are missing")]
     Order,
-}
-
-impl fmt::Display for Incomplete {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::CutOff => f.write_str("the JPEG data is truncated"),
-            Self::Intervals { found, expected } => {
-                write!(f, "the JPEG data is not all there: {found} of {expected} restart intervals")
-            }
-            Self::Order => f.write_str("the JPEG data is not all there: restart markers are missing"),
-        }
-    }
 }
 
 /// What the frame header says of the pieces that an image is coded in.
@@ -93,7 +87,7 @@ impl Frame {
 ///
 /// # Errors
 /// What is missing, as far as it shows without decoding.
-pub(crate) fn prepare(jpeg: &[u8], into: &mut Vec<u8>) -> Result<(), Incomplete> {
+pub(crate) fn prepare(jpeg: &[u8], into: &mut Vec<u8>) -> Result<(), IncompleteScan> {
     into.clear();
     into.extend_from_slice(&[markers::PREFIX, markers::START]);
     let (mut position, mut scans, mut has_tables) = (2, 0, false);
@@ -111,8 +105,8 @@ pub(crate) fn prepare(jpeg: &[u8], into: &mut Vec<u8>) -> Result<(), Incomplete>
             // The end, or another image's beginning.
             markers::START | markers::END => break,
             _ => {
-                let end = markers::segment_end(jpeg, position).ok_or(Incomplete::CutOff)?;
-                let segment = jpeg.get(position..end).ok_or(Incomplete::CutOff)?;
+                let end = markers::segment_end(jpeg, position).ok_or(IncompleteScan::CutOff)?;
+                let segment = jpeg.get(position..end).ok_or(IncompleteScan::CutOff)?;
                 let content = &segment[4..];
                 match (kind, content) {
                     (markers::HUFFMAN | markers::ARITHMETIC, _) => has_tables = true,
@@ -120,7 +114,7 @@ pub(crate) fn prepare(jpeg: &[u8], into: &mut Vec<u8>) -> Result<(), Incomplete>
                         interval = u64::from(u16::from_be_bytes([high, low]));
                     }
                     (kind, _) if markers::is_frame(kind) => {
-                        frame = Frame::parse(kind, content).ok_or(Incomplete::CutOff)?;
+                        frame = Frame::parse(kind, content).ok_or(IncompleteScan::CutOff)?;
                     }
                     (markers::SCAN, _) if !has_tables => into.extend_from_slice(HUFFMAN_TABLES),
                     _ => {}
@@ -139,13 +133,13 @@ pub(crate) fn prepare(jpeg: &[u8], into: &mut Vec<u8>) -> Result<(), Incomplete>
         }
     }
     if scans == 0 {
-        return Err(Incomplete::CutOff);
+        return Err(IncompleteScan::CutOff);
     }
     if scans == 1 && interval > 0 && !frame.progressive {
         let (found, expected) = (restarts + 1, frame.units().div_ceil(interval));
         // Some encoders end with a restart marker.
         if found != expected && found != expected + 1 {
-            return Err(Incomplete::Intervals { found, expected });
+            return Err(IncompleteScan::Intervals { found, expected });
         }
     }
     into.extend_from_slice(&[markers::PREFIX, markers::END]);
@@ -164,7 +158,7 @@ fn copy_scan(
     start: usize,
     is_padded: bool,
     into: &mut Vec<u8>,
-) -> Result<(usize, u64), Incomplete> {
+) -> Result<(usize, u64), IncompleteScan> {
     let (mut from, mut position, mut restarts) = (start, start, 0);
     let pad: &[u8] = if is_padded { &ONES } else { &[] };
     loop {
@@ -181,7 +175,7 @@ fn copy_scan(
             (markers::PREFIX, _) => position = at + 1,
             (_, Some(number)) => {
                 if u64::from(number) != restarts % 8 {
-                    return Err(Incomplete::Order);
+                    return Err(IncompleteScan::Order);
                 }
                 into.extend_from_slice(&jpeg[from..at]);
                 into.extend_from_slice(pad);

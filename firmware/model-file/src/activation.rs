@@ -34,12 +34,17 @@ impl fmt::Display for Activation {
 }
 
 impl FromStr for Activation {
-    type Err = String;
+    type Err = UnknownActivation;
 
-    fn from_str(text: &str) -> Result<Self, String> {
+    fn from_str(text: &str) -> Result<Self, UnknownActivation> {
         [Self::Softmax, Self::Sigmoid]
             .into_iter()
             .find(|activation| activation.name() == text)
-            .ok_or_else(|| "softmax or sigmoid is expected".to_owned())
+            .ok_or(UnknownActivation)
     }
 }
+
+/// A name that is neither of the two.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("softmax or sigmoid is expected")]
+pub struct UnknownActivation;

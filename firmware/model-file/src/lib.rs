@@ -37,7 +37,7 @@ mod task;
 mod tensor;
 mod writer;
 
-pub use activation::Activation;
+pub use activation::{Activation, UnknownActivation};
 pub use causes::{KeyCause, SignatureCause};
 pub use decoder::{
     AnchorClip, AnchorLevel, AnchorShapes, Anchors, BoxDecoder, CenterNet, DecoderError, Fcos, LengthUnit,

@@ -31,7 +31,7 @@ pub(crate) fn parse_tar(file: &str, bytes: &[u8]) -> Result<BTreeMap<String, Ent
         position += BLOCK;
         let name = match &long_name {
             Some((name, _)) => name.clone(),
-            None => header_name(header).map_err(&damaged)?,
+            None => header_name(header).map_err(|cause| damaged(cause.to_string()))?,
         };
         let wrong = |cause: &str| ModelFileError::Member {
             file: file.to_string(),
@@ -118,11 +118,18 @@ fn header_at<'a>(file: &str, bytes: &'a [u8], start: usize) -> Result<Option<&'a
 }
 
 /// The name in a header itself.
-fn header_name(header: &Header) -> Result<String, String> {
+fn header_name(header: &Header) -> Result<String, NameNotText> {
     let name = header.path_bytes();
-    str::from_utf8(&name).map(str::to_string).map_err(|_| {
-        format!("the name of member {} is not UTF-8", printable(&String::from_utf8_lossy(&name)))
-    })
+    let refuse = |_| NameNotText { found: printable(&String::from_utf8_lossy(&name)) };
+    str::from_utf8(&name).map(str::to_string).map_err(refuse)
+}
+
+/// The name of a member is not UTF-8.
+#[derive(Debug, thiserror::Error)]
+#[error("the name of member {found} is not UTF-8")]
+struct NameNotText {
+    /// What of it can be shown.
+    found: String,
 }
 
 fn describe(kind: EntryType) -> &'static str {

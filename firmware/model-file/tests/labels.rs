@@ -7,11 +7,10 @@ use proptest::prelude::*;
 use resight_base::files::FileError;
 use resight_model_file::{Labels, ModelFileError};
 
-fn parse(text: &[u8]) -> Result<Labels, String> {
-    Labels::parse("labels.txt", text).map_err(|error| {
+fn parse(text: &[u8]) -> Result<Labels, ModelFileError> {
+    Labels::parse("labels.txt", text).inspect_err(|error| {
         let message = error.to_string();
         assert!(message.starts_with("labels.txt") && !message.contains('\n'), "{message}");
-        message
     })
 }
 
@@ -65,7 +64,7 @@ fn wrong_labels_are_refused_with_file_and_line() {
         (b"n01440764\n", "labels.txt, line 1: a class without a name"),
         (b"cat\n_\ndog\n", "labels.txt, line 2: a blank line"),
     ] {
-        let message = parse(text).unwrap_err();
+        let message = parse(text).unwrap_err().to_string();
         assert!(message.starts_with(expected), "{message}");
     }
     let missing = Labels::read(Path::new("no/labels.txt")).unwrap_err();

@@ -9,7 +9,7 @@ use resight_kernels::{Isa, Parallel};
 use resight_model_file::{Archive, ArchiveBuilder, Expected, Golden, Labels, Provenance, PublicKey, Task};
 use tract_nnef::internal::*;
 
-use crate::error::RuntimeError;
+use crate::error::{ModelCause, RuntimeError};
 use crate::heads::Head;
 use crate::layers::Layers;
 use crate::program::{Outputs, Program, StepInfo};
@@ -141,27 +141,27 @@ impl Model {
     /// # Errors
     /// See [`load`](Self::load).
     pub fn with_layers(file: &str, archive: &Archive, layers: Layers) -> Result<Self, RuntimeError> {
-        let refuse = |cause: String| RuntimeError::from(FileError::content(file, cause));
+        let refuse = |cause| RuntimeError::Model { file: file.to_owned(), cause };
         let signer = archive.signer()?;
         let mut tar = archive.network()?;
         // The bytes are those that the manifest names, but whoever wrote both may be hostile:
         // tract's parser is not ours, and a panic in it must not take a running service down.
         let graph = catch_unwind(AssertUnwindSafe(|| layers.framework().model_for_read(&mut tar)))
             .unwrap_or_else(|_| bail!("tract's reader panicked"))
-            .map_err(|error| refuse(format!("the graph cannot be read: {error:#}")))?;
+            .map_err(|error| refuse(ModelCause::Graph(format!("{error:#}"))))?;
         let task = archive.task()?;
         let labels = match task {
             Task::Tensors if !archive.has_labels() => Labels::none(),
             _ => archive.labels()?,
         };
-        let (input, outputs) = shapes(&graph).map_err(|error| refuse(format!("{error:#}")))?;
+        let (input, outputs) =
+            shapes(&graph).map_err(|error| refuse(ModelCause::Shapes(format!("{error:#}"))))?;
         let model = Self {
             file: file.to_owned(),
             name: archive.name().to_owned(),
             layers,
             graph,
-            head: Head::new(task, &outputs, [input[0], input[1]])
-                .map_err(|error| refuse(error.to_string()))?,
+            head: Head::new(task, &outputs, [input[0], input[1]]).map_err(|error| refuse(error.into()))?,
             labels,
             preprocessing: archive.preprocessing()?,
             provenance: archive.provenance()?,
@@ -174,19 +174,17 @@ impl Model {
     }
 
     /// Whether the parts fit each other.
-    fn check(&self, input: [usize; 3], outputs: &[TensorFact]) -> Result<(), String> {
+    fn check(&self, input: [usize; 3], outputs: &[TensorFact]) -> Result<(), ModelCause> {
         let [height, width] = self.preprocessing.crop;
         let channels = self.preprocessing.channels.count();
-        if input != [height as usize, width as usize, channels] {
-            return Err(format!(
-                "the network takes {input:?}, preprocessing makes [{height}, {width}, {channels}]"
-            ));
+        let made = [height as usize, width as usize, channels];
+        if input != made {
+            return Err(ModelCause::Input { expected: input, found: made });
         }
         if let Some(classes) = self.head.class_count()
             && self.labels.len() != classes
         {
-            let labels = self.labels.len();
-            return Err(format!("the network has {classes} classes, there are {labels} labels"));
+            return Err(ModelCause::Labels { expected: classes, found: self.labels.len() });
         }
         for golden in &self.golden {
             let fits = match (&self.head, &golden.expected) {
@@ -198,11 +196,11 @@ impl Model {
                 _ => false,
             };
             if golden.input.len() != input.iter().product::<usize>() || !fits {
-                return Err("a golden vector is not of the network's size".to_owned());
+                return Err(ModelCause::GoldenSize);
             }
         }
         if self.golden.is_empty() {
-            return Err("there is no golden vector".to_owned());
+            return Err(ModelCause::NoGolden);
         }
         Ok(())
     }

@@ -5,6 +5,9 @@ use std::time::{Duration, Instant};
 
 use resight_imaging::{Colours, FrameDecoder, ImageView, ImagingError, PixelFormat};
 
+use crate::camera::CameraError;
+use crate::source::ContentCause;
+
 /// How the bytes of a frame make an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum FrameFormat {
@@ -106,16 +109,7 @@ pub(crate) enum SourceError {
     #[error("{path}: cannot {action} the source: {cause}")]
     File { path: String, action: &'static str, cause: io::Error },
     #[error("{path}: {cause}")]
-    Content { path: String, cause: String },
+    Content { path: String, cause: ContentCause },
     #[error(transparent)]
     Camera(#[from] CameraError),
-}
-
-/// Why a camera cannot be used, and what to do about it.
-#[derive(Debug, thiserror::Error)]
-#[error("{device}: {cause}; {remedy}")]
-pub(crate) struct CameraError {
-    pub(crate) device: String,
-    pub(crate) cause: String,
-    pub(crate) remedy: String,
 }

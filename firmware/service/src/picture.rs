@@ -4,9 +4,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::time::{Duration, SystemTime};
 
-use anyhow::{Context as _, Result};
+use image::ImageError;
 use image::codecs::jpeg::JpegEncoder;
-use resight_imaging::{FrameDecoder, with_huffman_tables};
+use resight_imaging::{FrameDecoder, ImagingError, with_huffman_tables};
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
@@ -36,16 +36,35 @@ impl Picture {
     ///
     /// # Errors
     /// Bytes that make no image.
-    pub(crate) fn jpeg(&self) -> Result<Vec<u8>> {
+    pub(crate) fn jpeg(&self) -> Result<Vec<u8>, PictureError> {
         if self.0.format == FrameFormat::Jpeg {
             return Ok(with_huffman_tables(&self.0.bytes).into_owned());
         }
-        let context = || format!("frame {} cannot be encoded as JPEG", self.0.number);
-        let image = self.0.image(&mut FrameDecoder::default()).with_context(context)?.to_rgb();
+        self.encoded().map_err(|cause| PictureError { number: self.0.number, cause })
+    }
+
+    fn encoded(&self) -> Result<Vec<u8>, PictureCause> {
+        let image = self.0.image(&mut FrameDecoder::default())?.to_rgb();
         let mut bytes = vec![];
-        JpegEncoder::new_with_quality(&mut bytes, QUALITY).encode_image(&image).with_context(context)?;
+        JpegEncoder::new_with_quality(&mut bytes, QUALITY).encode_image(&image)?;
         Ok(bytes)
     }
+}
+
+/// Why a frame makes no picture.
+#[derive(Debug, thiserror::Error)]
+#[error("frame {number} cannot be encoded as JPEG: {cause}")]
+pub(crate) struct PictureError {
+    number: u64,
+    cause: PictureCause,
+}
+
+#[derive(Debug, thiserror::Error)]
+enum PictureCause {
+    #[error(transparent)]
+    Imaging(#[from] ImagingError),
+    #[error(transparent)]
+    Encoder(#[from] ImageError),
 }
 
 /// A picture, and why it was taken.
@@ -100,7 +119,7 @@ pub(crate) struct Seen {
     picture: Picture,
     pub(crate) top: Top,
     /// Encoded once, however many want it.
-    jpeg: OnceLock<Result<Vec<u8>, String>>,
+    jpeg: OnceLock<Result<Vec<u8>, PictureError>>,
 }
 
 impl Seen {
@@ -113,9 +132,8 @@ impl Seen {
     ///
     /// # Errors
     /// Bytes that make no image.
-    pub(crate) fn jpeg(&self) -> Result<&[u8], &str> {
-        let encode = || self.picture.jpeg().map_err(|error| format!("{error:#}"));
-        self.jpeg.get_or_init(encode).as_deref().map_err(String::as_str)
+    pub(crate) fn jpeg(&self) -> Result<&[u8], &PictureError> {
+        self.jpeg.get_or_init(|| self.picture.jpeg()).as_deref()
     }
 }
 
@@ -196,7 +214,9 @@ mod tests {
         assert_eq!(image.dimensions(), (16, 8));
         assert!(image.pixels().all(|pixel| pixel.0.iter().all(|value| value.abs_diff(200) <= 2)));
         let error = Picture::of(&Frame { bytes: vec![], ..frame(1) }).jpeg().unwrap_err();
-        assert!(format!("{error:#}").contains("0 bytes for an image of 16 x 8 pixels"), "{error:#}");
+        let cause = "frame 1 cannot be encoded as JPEG: ";
+        assert!(error.to_string().starts_with(cause), "{error}");
+        assert!(error.to_string().contains("0 bytes for an image of 16 x 8 pixels"), "{error}");
         let captured = Frame { bytes: jpeg.clone(), format: FrameFormat::Jpeg, ..Frame::new() };
         assert_eq!(Picture::of(&captured).jpeg().unwrap(), jpeg);
     }

@@ -1,5 +1,6 @@
 //! Where frames come from.
 
+mod cause;
 mod command;
 mod images;
 mod mjpeg;
@@ -13,6 +14,7 @@ mod video;
 mod watched;
 mod y4m;
 
+pub(crate) use self::cause::ContentCause;
 use self::command::Program;
 pub(crate) use self::command::missing_program;
 use self::images::{Images, NewImages};
@@ -36,8 +38,7 @@ pub(crate) fn open(config: &SourceConfig, wanted: Wanted) -> Result<(Box<dyn Sou
             let stream = Stream::open(config)?;
             let is_file = stream.kind() == StreamKind::File;
             if config.rate.is_some() && !is_file {
-                let cause = "a rate is for files and folders; this comes at its own".to_owned();
-                return Err(SourceError::Content { path: config.path.clone(), cause });
+                return Err(SourceError::Content { path: config.path.clone(), cause: ContentCause::Rate });
             }
             let live = !is_file || config.rate.is_some();
             Ok((Box::new(Video::new(stream, *format, config.rate, None)), live))

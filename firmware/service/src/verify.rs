@@ -237,13 +237,13 @@ mod tests {
         }
     }
 
-    fn judged(running: &Path, release: &Path) -> Result<String, String> {
-        verify(&running.join(CONFIGURATION), release, false).map_err(|error| format!("{error:#}"))
+    fn judged(running: &Path, release: &Path) -> Result<String> {
+        verify(&running.join(CONFIGURATION), release, false)
     }
 
     #[track_caller]
     fn refused(running: &Path, release: &Path, words: &str) {
-        let error = judged(running, release).unwrap_err();
+        let error = format!("{:#}", judged(running, release).unwrap_err());
         assert!(error.contains(words), "{error}");
     }
 

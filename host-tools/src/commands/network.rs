@@ -80,10 +80,15 @@ pub(crate) fn as_wanted(
 }
 
 /// Height and width, such as `224x224`.
-pub(crate) fn size(text: &str) -> Result<[usize; 2], String> {
+pub(crate) fn size(text: &str) -> Result<[usize; 2], NoSize> {
     let sides = text.split_once(['x', 'X']).map(|(height, width)| [height.parse(), width.parse()]);
     match sides {
         Some([Ok(height), Ok(width)]) if height > 0 && width > 0 => Ok([height, width]),
-        _ => Err("expected height and width, such as 224x224".into()),
+        _ => Err(NoSize),
     }
 }
+
+/// A text that is no size.
+#[derive(Debug, thiserror::Error)]
+#[error("expected height and width, such as 224x224")]
+pub(crate) struct NoSize;

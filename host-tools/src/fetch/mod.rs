@@ -2,11 +2,13 @@
 
 pub mod download;
 pub mod recipe;
+mod recipe_cause;
 
 use std::path::PathBuf;
 
 pub use download::{Event, Outcome, Settings, download};
 pub use recipe::{Loaded, Recipe};
+pub use recipe_cause::RecipeCause;
 
 /// Why a network could not be fetched.
 #[derive(Debug, thiserror::Error)]
@@ -25,7 +27,7 @@ pub enum FetchError {
         /// The recipe.
         path: PathBuf,
         /// What is wrong.
-        cause: String,
+        cause: RecipeCause,
     },
     /// A file here cannot be read or written.
     #[error("{path}: cannot {action}: {source}", path = path.display())]

@@ -8,6 +8,7 @@ use resight_model_file::Labels;
 use serde::Deserialize;
 
 use super::FetchError;
+use super::recipe_cause::{KeyFault, RecipeCause};
 
 /// Largest network, in bytes: what a protobuf can hold.
 const MAX_BYTES: u64 = (1 << 31) - 1;
@@ -102,8 +103,7 @@ impl Loaded {
     pub fn find(argument: &str) -> Result<Self, FetchError> {
         let path = Path::new(argument);
         if path.extension().is_some_and(|extension| extension == "toml") || argument.contains('/') {
-            let text =
-                String::from_utf8(read(path)?).map_err(|_| wrong(path, "it is not UTF-8 text".into()))?;
+            let text = String::from_utf8(read(path)?).map_err(|_| wrong(path, RecipeCause::NoText))?;
             let folder = path.parent().unwrap_or(Path::new("")).to_owned();
             return Self::parse(path, &text, &|name| read(&folder.join(name)));
         }
@@ -126,62 +126,59 @@ impl Loaded {
             let line = error
                 .span()
                 .map_or(1, |span| text.get(..span.start).unwrap_or(text).matches('\n').count() + 1);
-            wrong(path, format!("line {line}: {}", error.message().replace('\n', " ")))
+            wrong(path, RecipeCause::Toml { line, message: error.message().replace('\n', " ") })
         })?;
-        recipe.validate().map_err(|cause| wrong(path, cause))?;
+        recipe.validate().map_err(|fault| wrong(path, fault.into()))?;
         let LabelFiles { file, notice } = &recipe.labels;
         let mut texts = vec![];
         for name in std::iter::once(file).chain(notice) {
             texts.push((name.clone(), read_text(name)?));
         }
-        Labels::parse(file, &texts[0].1).map_err(|error| wrong(path, error.to_string()))?;
+        Labels::parse(file, &texts[0].1).map_err(|error| wrong(path, error.into()))?;
         Ok(Self { recipe, texts })
     }
 }
 
 impl Recipe {
     /// Checks every value; the error says which key is wrong, and how.
-    fn validate(&self) -> Result<(), String> {
+    fn validate(&self) -> Result<(), KeyFault> {
         let NetworkFile { file, bytes, sha256, urls } = &self.network;
         let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-_.".contains(c);
         if self.name.is_empty()
             || Path::new(&self.name).extension().is_some_and(|extension| extension == "toml")
             || !self.name.chars().all(allowed)
         {
-            return Err(format!(
-                "name: `{}` is not made of a-z, 0-9, `-`, `_` and `.`",
-                self.name.escape_debug()
-            ));
+            return Err(KeyFault::Name(self.name.clone()));
         }
         for (key, text) in
             [("description", &self.description), ("page", &self.page), ("licence", &self.licence)]
         {
             if text.trim().is_empty() || text.chars().any(char::is_control) {
-                return Err(format!("{key}: one line of text is expected"));
+                return Err(KeyFault::Line { key });
             }
         }
         for (key, percent) in [("top1", self.top1), ("top5", self.top5)] {
             if percent.is_some_and(|percent| !(0.0..=100.0).contains(&percent)) {
-                return Err(format!("{key}: 0 to 100 percent is expected"));
+                return Err(KeyFault::Percent { key });
             }
         }
         plain_name("network.file", file)?;
         if Path::new(file).extension().is_none_or(|extension| extension != "onnx") {
-            return Err(format!("network.file: `{file}` does not end with .onnx"));
+            return Err(KeyFault::Extension(file.clone()));
         }
         if !(1..=MAX_BYTES).contains(bytes) {
-            return Err(format!("network.bytes: {bytes} is not 1 to {MAX_BYTES}"));
+            return Err(KeyFault::Bytes { found: *bytes, most: MAX_BYTES });
         }
         if sha256.len() != 64 || !sha256.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b)) {
-            return Err("network.sha256: 64 lower-case hexadecimal digits are expected".into());
+            return Err(KeyFault::Digest);
         }
         if urls.is_empty() {
-            return Err("network.urls: at least one address is expected".into());
+            return Err(KeyFault::NoUrl);
         }
         for url in urls {
             let parsed = url.parse::<ureq::http::Uri>();
             if !parsed.is_ok_and(|uri| uri.scheme_str() == Some("https") && uri.host().is_some()) {
-                return Err(format!("network.urls: `{}` is not an https address", url.escape_debug()));
+                return Err(KeyFault::Url(url.clone()));
             }
         }
         plain_name("labels.file", &self.labels.file)?;
@@ -191,33 +188,30 @@ impl Recipe {
         let names = [Some(file), Some(&self.labels.file), self.labels.notice.as_ref()];
         let names: Vec<_> = names.into_iter().flatten().collect();
         if (1..names.len()).any(|index| names[..index].contains(&names[index])) {
-            return Err("network.file, labels.file and labels.notice must differ".into());
+            return Err(KeyFault::SameFile);
         }
-        self.preprocessing.validate().map_err(|error| format!("preprocessing: {error}"))?;
+        self.preprocessing.validate()?;
         let [height, width] = self.preprocessing.crop;
         let supported = Preprocessing::for_input(height, width);
         if self.preprocessing != supported {
-            return Err(format!(
-                "preprocessing: `resight quantize` prepares images for a {height} x {width} network with {supported:?}; \
-                 one that was trained with anything else would recognise little"
-            ));
+            return Err(KeyFault::Preprocessing { expected: Box::new(supported) });
         }
         Ok(())
     }
 }
 
 /// A file name that stays in its folder and shows in a listing.
-fn plain_name(key: &str, name: &str) -> Result<(), String> {
+fn plain_name(key: &'static str, name: &str) -> Result<(), KeyFault> {
     let plain = !name.is_empty()
         && !name.starts_with('.')
         && !name.chars().any(|c| c == '/' || c == '\\' || c.is_control());
-    if plain { Ok(()) } else { Err(format!("{key}: `{}` is not a plain file name", name.escape_debug())) }
+    if plain { Ok(()) } else { Err(KeyFault::FileName { key, found: name.to_owned() }) }
 }
 
 fn built_in_text(name: &str) -> Result<Vec<u8>, FetchError> {
     match BUILT_IN_TEXTS.iter().find(|(known, _)| *known == name) {
         Some((_, text)) => Ok(text.as_bytes().to_vec()),
-        None => Err(wrong(Path::new(name), "it is not built in".into())),
+        None => Err(wrong(Path::new(name), RecipeCause::NotBuiltIn)),
     }
 }
 
@@ -225,12 +219,12 @@ fn read(path: &Path) -> Result<Vec<u8>, FetchError> {
     let failed = |source| FetchError::Local { path: path.to_owned(), action: "read", source };
     let length = fs::metadata(path).map_err(failed)?.len();
     if length > MAX_TEXT {
-        return Err(wrong(path, format!("{length} bytes are too many for a recipe or its labels")));
+        return Err(wrong(path, RecipeCause::TooLarge(length)));
     }
     fs::read(path).map_err(failed)
 }
 
-fn wrong(path: &Path, cause: String) -> FetchError {
+fn wrong(path: &Path, cause: RecipeCause) -> FetchError {
     FetchError::Recipe { path: PathBuf::from(path), cause }
 }
 

@@ -128,15 +128,14 @@ pub fn read(file: &Path, folder: &Path, count: usize) -> Result<Vec<LabelledThin
 mod tests {
     use super::*;
 
-    fn written(text: &str) -> Result<Vec<LabelledThing>, String> {
+    fn written(text: &str) -> Result<Vec<LabelledThing>, PointLabelError> {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("points.json");
         fs::write(&file, text).unwrap();
-        let read = read(&file, Path::new("pictures"), 2);
-        read.map_err(|error| error.to_string().replace(&file.display().to_string(), "FILE"))
+        read(&file, Path::new("pictures"), 2)
     }
 
-    fn annotated(annotations: &str) -> Result<Vec<LabelledThing>, String> {
+    fn annotated(annotations: &str) -> Result<Vec<LabelledThing>, PointLabelError> {
         written(&format!(
             r#"{{"images": [{{"id": 4, "file_name": "a.png"}}], "annotations": [{annotations}]}}"#
         ))
@@ -162,19 +161,22 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_is_named() {
-        let count = annotated(r#"{"image_id": 4, "bbox": [1, 2, 10, 20], "keypoints": [3, 4, 2]}"#);
-        assert_eq!(
-            count.unwrap_err(),
-            "FILE: annotation 0 has 3 numbers in `keypoints`, expected 6: x, y and visibility of each point of the network"
-        );
-        let dangling =
-            annotated(r#"{"image_id": 9, "bbox": [1, 2, 10, 20], "keypoints": [3, 4, 2, 0, 0, 0]}"#);
-        assert_eq!(
-            dangling.unwrap_err(),
-            "FILE: annotation 0 names the image 9, which the file does not have"
-        );
-        assert_eq!(annotated("").unwrap_err(), "FILE: no annotation has a labelled point");
-        let error = written("[]").unwrap_err();
-        assert!(error.starts_with("FILE: not COCO's JSON with `images` and `annotations`"), "{error}");
+        for (annotations, expected) in [
+            (
+                r#"{"image_id": 4, "bbox": [1, 2, 10, 20], "keypoints": [3, 4, 2]}"#,
+                "annotation 0 has 3 numbers in `keypoints`, expected 6: x, y and visibility of each point of the network",
+            ),
+            (
+                r#"{"image_id": 9, "bbox": [1, 2, 10, 20], "keypoints": [3, 4, 2, 0, 0, 0]}"#,
+                "annotation 0 names the image 9, which the file does not have",
+            ),
+            ("", "no annotation has a labelled point"),
+        ] {
+            let error = annotated(annotations).unwrap_err().to_string();
+            assert!(error.ends_with(&format!("/points.json: {expected}")), "{error}");
+        }
+        let error = written("[]").unwrap_err().to_string();
+        let expected = "/points.json: not COCO's JSON with `images` and `annotations`";
+        assert!(error.contains(expected), "{error}");
     }
 }

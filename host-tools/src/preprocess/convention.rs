@@ -4,6 +4,7 @@ use std::fmt;
 
 use resight_imaging::{Channels, Fit, Interpolation, Preprocessing};
 
+use super::error::UnfitCause;
 use crate::import::Imported;
 
 /// Grey levels to the unit interval.
@@ -84,29 +85,21 @@ impl Convention {
     /// # Errors
     /// Another number of channels than the network's, channels in an order other than RGB and BGR,
     /// numbers out of range; says which.
-    pub fn preprocessing(&self, imported: &Imported) -> Result<Preprocessing, String> {
+    pub fn preprocessing(&self, imported: &Imported) -> Result<Preprocessing, UnfitCause> {
         let [count, height, width] = imported.graph.nodes.first().map_or([0; 3], |node| node.shape);
         let given = match (self.channels, count) {
             (None, 1) => Channels::Gray,
             (channels, _) => channels.unwrap_or_default(),
         };
         if given.count() != count {
-            return Err(format!(
-                "the network takes {count} channels, `{}` pictures have {}",
-                given.name(),
-                given.count()
-            ));
+            return Err(UnfitCause::ChannelCount { expected: count, found: given });
         }
         let order = &imported.preparation.channels;
         let channels = match (order.as_slice(), given) {
             ([0] | [0, 1, 2], given) => given,
             ([2, 1, 0], Channels::Bgr) => Channels::Rgb,
             ([2, 1, 0], _) => Channels::Bgr,
-            _ => {
-                return Err(format!(
-                    "the network takes its input's channels in the order {order:?}; only red and blue can be exchanged"
-                ));
-            }
+            _ => return Err(UnfitCause::ChannelOrder(order.clone())),
         };
         let mut result = Preprocessing {
             channels,
@@ -125,7 +118,7 @@ impl Convention {
             result.mean[channel] = mean as f32;
             result.standard_deviation[channel] = deviation as f32;
         }
-        result.validate().map_err(|error| error.to_string())?;
+        result.validate()?;
         Ok(result)
     }
 

@@ -9,14 +9,11 @@ use resight_imaging::{Channels, Fit, Interpolation, Preprocessing};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::PreprocessError;
 use super::convention::Convention;
+use super::error::{FileCause, PreprocessError};
 
 /// Largest file, in bytes.
 const MAX_BYTES: u64 = 1 << 20;
-
-/// What to do about a kernel that is not known.
-const CHOOSE: &str = "and bicubic is nearest to lanczos and hamming: write that";
 
 /// A size as transformers writes it: `224`, `{"shortest_edge": 256}` or `{"height": 1, "width": 1}`.
 #[derive(Debug, Clone, Copy, Deserialize)]
@@ -68,11 +65,9 @@ struct Timm {
 /// # Errors
 /// A file that cannot be read or has none of them.
 pub(super) fn read(path: &Path) -> Result<Convention, PreprocessError> {
-    let refuse = |cause: String| PreprocessError::File { path: path.into(), cause };
-    let value = json(path)?;
-    parse(&value).map_err(refuse)?.ok_or_else(|| {
-        refuse("it holds neither `image_mean` (transformers), `pretrained_cfg` (timm) nor `resize_shorter` and `mean` (preprocessing.json); name one of those files, or give --mean, --std and --scale".into())
-    })
+    let refuse = |cause: FileCause| PreprocessError::File { path: path.into(), cause };
+    let value = json(path).map_err(refuse)?;
+    parse(&value).map_err(refuse)?.ok_or_else(|| refuse(FileCause::UnknownFormat))
 }
 
 /// What lies beside the network: the file and what it says. A `config.json` that says nothing of
@@ -87,30 +82,26 @@ pub(super) fn beside(model: &Path) -> Result<Option<(PathBuf, Convention)>, Prep
         if !path.is_file() {
             continue;
         }
-        let refuse = |cause: String| PreprocessError::File { path: path.clone(), cause };
-        if let Some(convention) = parse(&json(&path)?).map_err(refuse)? {
+        let refuse = |cause: FileCause| PreprocessError::File { path: path.clone(), cause };
+        if let Some(convention) = json(&path).and_then(|value| parse(&value)).map_err(refuse)? {
             return Ok(Some((path, convention)));
         }
     }
     Ok(None)
 }
 
-fn json(path: &Path) -> Result<Value, PreprocessError> {
-    let refuse = |cause: String| PreprocessError::File { path: path.into(), cause };
-    let file = File::open(path).map_err(|error| refuse(error.to_string()))?;
+fn json(path: &Path) -> Result<Value, FileCause> {
     let mut text = String::new();
-    file.take(MAX_BYTES + 1).read_to_string(&mut text).map_err(|error| refuse(error.to_string()))?;
+    File::open(path)?.take(MAX_BYTES + 1).read_to_string(&mut text)?;
     if text.len() as u64 > MAX_BYTES {
-        return Err(refuse(format!(
-            "it has more than {MAX_BYTES} bytes; it is no description of preprocessing"
-        )));
+        return Err(FileCause::Size { most: MAX_BYTES });
     }
-    serde_json::from_str(&text).map_err(|error| refuse(format!("it is no JSON: {error}")))
+    serde_json::from_str(&text).map_err(FileCause::NoJson)
 }
 
 /// `None` where it is of no known format.
-fn parse(value: &Value) -> Result<Option<Convention>, String> {
-    let known = |error: serde_json::Error| error.to_string();
+fn parse(value: &Value) -> Result<Option<Convention>, FileCause> {
+    let known = FileCause::Json;
     if let Some(timm) = value.get("pretrained_cfg") {
         return timm_convention(&Timm::deserialize(timm).map_err(known)?).map(Some);
     }
@@ -119,7 +110,7 @@ fn parse(value: &Value) -> Result<Option<Convention>, String> {
     }
     if value.get("resize_shorter").is_some() {
         let own = Preprocessing::deserialize(value).map_err(known)?;
-        own.validate().map_err(|error| error.to_string())?;
+        own.validate()?;
         let ratio = f64::from(own.resize_shorter) / f64::from(own.crop[0].max(own.crop[1]));
         return Ok(Some(Convention {
             scale: 1.0 / 255.0,
@@ -139,12 +130,12 @@ fn shortest(value: f32) -> f64 {
     value.to_string().parse().unwrap_or(f64::from(value))
 }
 
-fn timm_convention(timm: &Timm) -> Result<Convention, String> {
+fn timm_convention(timm: &Timm) -> Result<Convention, FileCause> {
     let fit = match timm.crop_mode.as_deref() {
         None | Some("center") => Fit::Crop,
         Some("squash") => Fit::Squash,
         Some("border") => Fit::Letterbox,
-        Some(other) => return Err(format!("`crop_mode` is {other:?}; center, squash and border are known")),
+        Some(other) => return Err(FileCause::CropMode(other.into())),
     };
     Ok(Convention {
         scale: 1.0 / 255.0,
@@ -158,23 +149,19 @@ fn timm_convention(timm: &Timm) -> Result<Convention, String> {
             None | Some("bilinear" | "random") => Interpolation::Bilinear,
             Some("bicubic") => Interpolation::Bicubic,
             Some("box") => Interpolation::Area,
-            Some(other) => {
-                return Err(format!(
-                    "`interpolation` is {other:?}; bilinear, bicubic and box are known, {CHOOSE}"
-                ));
-            }
+            Some(other) => return Err(FileCause::Interpolation(other.into())),
         },
     })
 }
 
-fn transformers_convention(file: &Transformers) -> Result<Convention, String> {
+fn transformers_convention(file: &Transformers) -> Result<Convention, FileCause> {
     let scale = if file.do_rescale == Some(false) { 1.0 } else { file.rescale_factor.unwrap_or(1.0 / 255.0) };
     let (mut mean, mut standard_deviation) = ([0.0; 3], [1.0; 3]);
     if file.do_normalize != Some(false) {
-        let missing = |name: &str| format!("`{name}` is missing");
-        mean = three("image_mean", file.image_mean.as_ref().ok_or_else(|| missing("image_mean"))?)?;
-        standard_deviation =
-            three("image_std", file.image_std.as_ref().ok_or_else(|| missing("image_std"))?)?;
+        let values =
+            |key, values: &Option<Vec<f64>>| three(key, values.as_deref().ok_or(FileCause::Missing(key))?);
+        mean = values("image_mean", &file.image_mean)?;
+        standard_deviation = values("image_std", &file.image_std)?;
     }
     let crop = file.crop_size.filter(|_| file.do_center_crop != Some(false));
     let (fit, resize) = match (file.size, crop, file.crop_pct) {
@@ -197,29 +184,25 @@ fn transformers_convention(file: &Transformers) -> Result<Convention, String> {
             None | Some(2) => Interpolation::Bilinear,
             Some(3) => Interpolation::Bicubic,
             Some(4) => Interpolation::Area,
-            Some(other) => {
-                return Err(format!(
-                    "`resample` is {other}; of Pillow's numbers 2 (bilinear), 3 (bicubic) and 4 (box) are known, {CHOOSE}"
-                ));
-            }
+            Some(other) => return Err(FileCause::Resample(other)),
         },
     })
 }
 
 /// How much larger than the crop the resized picture is.
-fn ratio(name: &str, resized: f64, crop: f64) -> Result<f64, String> {
+fn ratio(key: &'static str, resized: f64, crop: f64) -> Result<f64, FileCause> {
     let ratio = resized / crop;
     if !(crop > 0.0 && (1.0..=16.0).contains(&ratio)) {
-        return Err(format!("`{name}` makes a crop of {crop} of a picture of {resized}"));
+        return Err(FileCause::Crop { key, crop, resized });
     }
     Ok(ratio)
 }
 
-fn three(name: &str, values: &[f64]) -> Result<[f64; 3], String> {
+fn three(key: &'static str, values: &[f64]) -> Result<[f64; 3], FileCause> {
     match *values {
         [one] => Ok([one; 3]),
         [first, second, third] => Ok([first, second, third]),
-        _ => Err(format!("`{name}` has {} values, not 1 or 3", values.len())),
+        _ => Err(FileCause::Count { key, found: values.len() }),
     }
 }
 
@@ -276,7 +259,7 @@ mod tests {
 
     #[test]
     fn nonsense_is_named() {
-        let cause = |value: Value| parse(&value).unwrap_err();
+        let cause = |value: Value| parse(&value).unwrap_err().to_string();
         assert!(cause(json!({"image_mean": [1.0, 2.0]})).contains("`image_mean` has 2 values"));
         assert!(cause(json!({"image_mean": "x"})).contains("invalid type"));
         let timm = |key: &str, value: Value| {

@@ -15,7 +15,7 @@ use resight_imaging::{Channels, Preprocessing};
 use resight_model_file::sha256_of_file;
 
 pub use convention::Convention;
-pub use error::PreprocessError;
+pub use error::{FileCause, PreprocessError, UnfitCause};
 
 use crate::fetch::Loaded;
 use crate::import::{Imported, Preparation};
@@ -60,7 +60,7 @@ pub fn named_or_file(argument: &str) -> Result<Found, PreprocessError> {
     if !path.exists() {
         return Err(PreprocessError::File {
             path: path.into(),
-            cause: format!("neither a file nor one of {}", Convention::NAMES.join(", ")),
+            cause: FileCause::NoFile { names: Convention::NAMES.to_vec() },
         });
     }
     Ok(Found { convention: files::read(path)?, origin: path.display().to_string(), is_guess: false })

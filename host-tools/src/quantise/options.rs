@@ -58,13 +58,18 @@ pub enum Rounding {
 }
 
 impl FromStr for Rounding {
-    type Err = String;
+    type Err = UnknownRounding;
 
-    fn from_str(text: &str) -> Result<Self, String> {
+    fn from_str(text: &str) -> Result<Self, UnknownRounding> {
         match text {
             "nearest" => Ok(Self::Nearest),
             "gptq" => Ok(Self::Gptq),
-            _ => Err(format!("unknown rounding `{text}`; expected nearest or gptq")),
+            _ => Err(UnknownRounding(text.into())),
         }
     }
 }
+
+/// A way of rounding that there is not.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("unknown rounding `{0}`; expected nearest or gptq")]
+pub struct UnknownRounding(String);

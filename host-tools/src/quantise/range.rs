@@ -36,19 +36,24 @@ impl Method {
 }
 
 impl FromStr for Method {
-    type Err = String;
+    type Err = UnknownMethod;
 
-    fn from_str(text: &str) -> Result<Self, String> {
+    fn from_str(text: &str) -> Result<Self, UnknownMethod> {
         match text {
             "minmax" => Ok(Self::MinMax),
             "percentile" => Ok(Self::Percentile(99.999)),
             "entropy" => Ok(Self::Entropy),
             "mse" => Ok(Self::Mse),
             "best" => Ok(Self::Best),
-            _ => Err(format!("unknown method `{text}`; expected best, mse, minmax, percentile or entropy")),
+            _ => Err(UnknownMethod(text.into())),
         }
     }
 }
+
+/// A method that there is not.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("unknown method `{0}`; expected best, mse, minmax, percentile or entropy")]
+pub struct UnknownMethod(String);
 
 /// Steps of an int8 number.
 const STEPS: f64 = 255.0;

@@ -2,13 +2,14 @@
 
 use std::collections::HashMap;
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::{Context, Result, bail, ensure};
 use rayon::prelude::*;
 use resight_base::text::hex;
-use resight_imaging::{ImageView, Preprocessor, RgbImage, decode_photograph};
+use resight_imaging::{ImageView, ImagingError, Preprocessor, RgbImage, decode_photograph};
 use resight_model_file::{Labels, Task, sha256_of_file};
 use resight_runtime::{Model, ModelParts, Target};
 use resight_teach::{
@@ -199,8 +200,18 @@ pub(super) fn named(items: &[String]) -> String {
 }
 
 /// Why a photograph is of no use.
-struct Refused {
-    cause: String,
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Refused {
+    #[error("{file}: cannot read: {error}")]
+    Read { file: String, error: io::Error },
+    #[error(transparent)]
+    Image(#[from] ImagingError),
+    /// Width and height, in pixels; the network's input as height and width.
+    #[error(
+        "{file}: {width} x {height} pixels; the network takes {} x {}, and of a picture below {least} it sees nothing \
+         but blur: give a larger one", .input[1], .input[0]
+    )]
+    TooSmall { file: String, width: u32, height: u32, input: [u32; 2], least: u32 },
 }
 
 impl Job {
@@ -238,16 +249,16 @@ impl Job {
         let mut remembered = Cache::open(cache, key, views.count * backbone.channels());
         let computed = compute(&backbone, &digested, views, &remembered, target, progress)?;
         let mut count = 0;
-        let mut refused: HashMap<usize, String> = HashMap::new();
+        let mut refused: HashMap<usize, Refused> = HashMap::new();
         for (index, result) in computed {
             match result {
                 Ok(known) => {
                     remembered.insert(digested.files[index].1, known);
                     count += 1;
                 }
-                Err(error) if self.strict => bail!("{}", error.cause),
+                Err(error) if self.strict => return Err(error.into()),
                 Err(error) => {
-                    refused.insert(index, error.cause);
+                    refused.insert(index, error);
                 }
             }
         }
@@ -388,7 +399,7 @@ fn compute(
                 })?;
                 Ok(known)
             }
-            Err(cause) => Err(Refused { cause }),
+            Err(refused) => Err(refused),
         };
         progress("computing features", done.fetch_add(1, Ordering::Relaxed) + 1, missing.len());
         Ok((index, result))
@@ -397,18 +408,17 @@ fn compute(
 }
 
 /// The photograph, if it can be read and shows enough.
-pub(super) fn readable(path: &Path, crop: [u32; 2]) -> Result<RgbImage, String> {
+pub(super) fn readable(path: &Path, crop: [u32; 2]) -> Result<RgbImage, Refused> {
     let file = path.display().to_string();
-    let bytes = fs::read(path).map_err(|error| format!("{file}: cannot read: {error}"))?;
-    let image = decode_photograph(&file, &bytes).map_err(|error| error.to_string())?.image;
+    let bytes = match fs::read(path) {
+        Ok(bytes) => bytes,
+        Err(error) => return Err(Refused::Read { file, error }),
+    };
+    let image = decode_photograph(&file, &bytes)?.image;
     let [width, height] = [image.width(), image.height()];
     let least = crop[0].max(crop[1]) / 4;
     if width.min(height) < least {
-        return Err(format!(
-            "{file}: {width} x {height} pixels; the network takes {} x {}, and of a picture below {least} it sees \
-             nothing but blur: give a larger one",
-            crop[1], crop[0]
-        ));
+        return Err(Refused::TooSmall { file, width, height, input: crop, least });
     }
     Ok(image)
 }
@@ -425,12 +435,12 @@ fn input_of(backbone: &Backbone, path: &Path) -> Result<Vec<i8>> {
 /// What is left without the photographs that cannot be used.
 fn without(
     digested: Digested,
-    refused: &HashMap<usize, String>,
+    refused: &HashMap<usize, Refused>,
     notes: &mut Vec<String>,
 ) -> Result<Digested> {
     let mut order: Vec<&usize> = refused.keys().collect();
     order.sort();
-    let causes: Vec<String> = order.iter().map(|index| refused[*index].clone()).collect();
+    let causes: Vec<String> = order.iter().map(|index| refused[*index].to_string()).collect();
     if !causes.is_empty() {
         notes.push(format!(
             "{} passed over (--strict makes that an error): {}",

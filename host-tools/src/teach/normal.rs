@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use rayon::prelude::*;
 use resight_base::text::hex;
 use resight_imaging::{ImageFolder, ImageView, Preprocessing, Preprocessor};
@@ -17,7 +17,7 @@ use resight_teach::{
 use serde::{Deserialize, Serialize};
 
 use super::cache::Digest;
-use super::job::{Digested, LISTED, common_folder, counted, digest_of, named, readable};
+use super::job::{Digested, LISTED, Refused, common_folder, counted, digest_of, named, readable};
 use super::photographs::{GroupBy, Photographs, TaughtPhotograph};
 use crate::quantise::Progress;
 
@@ -164,8 +164,8 @@ impl NormalJob {
                         kind.photographs.push(index);
                         kind.features.extend(features);
                     }
-                    Err(cause) if self.strict => bail!("{cause}"),
-                    Err(cause) => refused.push(cause),
+                    Err(cause) if self.strict => return Err(cause.into()),
+                    Err(cause) => refused.push(cause.to_string()),
                 }
             }
         }
@@ -277,7 +277,7 @@ fn numbered(groups: impl Iterator<Item = usize>) -> Vec<usize> {
 type Workshop = (PatchExtractor, Preprocessor);
 
 /// The features of a photograph, or why there are none.
-type Computed = (usize, Result<Vec<i8>, String>);
+type Computed = (usize, Result<Vec<i8>, Refused>);
 
 fn compute(
     patches: &Patches,

@@ -66,14 +66,19 @@ impl GroupBy {
 }
 
 impl FromStr for GroupBy {
-    type Err = String;
+    type Err = UnknownGrouping;
 
-    fn from_str(name: &str) -> Result<Self, String> {
+    fn from_str(name: &str) -> Result<Self, UnknownGrouping> {
         let all = [Self::Nothing, Self::Folder, Self::Prefix, Self::Time];
         let found = all.into_iter().find(|by| by.name() == name);
-        found.ok_or_else(|| "one of nothing, folder, prefix, time is expected".to_owned())
+        found.ok_or(UnknownGrouping)
     }
 }
+
+/// A way of grouping that there is not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("one of nothing, folder, prefix, time is expected")]
+pub struct UnknownGrouping;
 
 impl Photographs {
     /// Reads a folder with a folder for each class; or one with `labels.txt`, lines of `file class`, or

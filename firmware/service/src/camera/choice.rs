@@ -146,7 +146,7 @@ pub(super) fn short(rate: f64) -> String {
 ///
 /// # Errors
 /// What is prescribed and cannot be had, with what can be had.
-pub(super) fn choose(modes: &[Mode], wanted: Wanted, prescribed: &Prescribed) -> Result<Choice, String> {
+pub(super) fn choose(modes: &[Mode], wanted: Wanted, prescribed: &Prescribed) -> Result<Choice, ChoiceError> {
     let codes = prescribed.format.as_deref().map(Known::named);
     let fits = |mode: &&Mode| {
         codes.as_ref().is_none_or(|codes| codes.contains(&mode.known))
@@ -183,20 +183,44 @@ pub(super) fn choose(modes: &[Mode], wanted: Wanted, prescribed: &Prescribed) ->
     Ok(Choice { mode: (*best).clone(), interval, reason })
 }
 
-fn refusal(modes: &[Mode], prescribed: &Prescribed) -> String {
+/// What is prescribed and cannot be had.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub(crate) enum ChoiceError {
+    #[error("there is no format that can be used{}", offers(.offered.as_deref()))]
+    NoFormat {
+        /// The codes of the formats that the camera has, where they are known.
+        offered: Option<Vec<String>>,
+    },
+    #[error("the camera does not offer {}; it has: {}", wishes(.prescribed), .offered.join(", "))]
+    NotOffered {
+        prescribed: Box<Prescribed>,
+        /// Codes with sizes.
+        offered: Vec<String>,
+    },
+}
+
+fn offers(codes: Option<&[String]>) -> String {
+    codes.map_or_else(String::new, |codes| format!(" (it has: {})", codes.join(", ")))
+}
+
+fn wishes(prescribed: &Prescribed) -> String {
+    let mut parts = vec![];
+    parts.extend(prescribed.format.as_ref().map(|format| format!("format `{format}`")));
+    parts.extend(prescribed.width.map(|width| format!("width {width}")));
+    parts.extend(prescribed.height.map(|height| format!("height {height}")));
+    parts.join(" with ")
+}
+
+fn refusal(modes: &[Mode], prescribed: &Prescribed) -> ChoiceError {
     if modes.is_empty() {
-        return "there is no format that can be used".into();
+        return ChoiceError::NoFormat { offered: None };
     }
     let mut offered: Vec<String> = modes
         .iter()
         .map(|mode| format!("{} {}x{}", String::from_utf8_lossy(&mode.known.code), mode.width, mode.height))
         .collect();
     offered.dedup();
-    let mut parts = vec![];
-    parts.extend(prescribed.format.as_ref().map(|format| format!("format `{format}`")));
-    parts.extend(prescribed.width.map(|width| format!("width {width}")));
-    parts.extend(prescribed.height.map(|height| format!("height {height}")));
-    format!("the camera does not offer {}; it has: {}", parts.join(" with "), offered.join(", "))
+    ChoiceError::NotOffered { prescribed: Box::new(prescribed.clone()), offered }
 }
 
 /// Sizes worth considering of what a driver offers.
@@ -350,12 +374,13 @@ mod tests {
         };
         assert!(chosen(&usb(), WANTED, &prescribed("mjpeg", 1920)).starts_with("1920x1080 MJPG at 30 "));
         assert!(chosen(&usb(), WANTED, &prescribed("YUYV", 320)).starts_with("320x240 YUYV"));
-        let error = choose(&usb(), WANTED, &prescribed("nv12", 640)).unwrap_err();
+        let error = choose(&usb(), WANTED, &prescribed("nv12", 640)).unwrap_err().to_string();
         assert!(
             error.starts_with("the camera does not offer format `nv12` with width 640; it has: MJPG 1920")
         );
         let error = choose(&[], WANTED, &Prescribed::default()).unwrap_err();
-        assert_eq!(error, "there is no format that can be used");
+        assert_eq!(error, ChoiceError::NoFormat { offered: None });
+        assert_eq!(error.to_string(), "there is no format that can be used");
     }
 
     #[test]

@@ -21,24 +21,23 @@ pub(crate) enum Setting {
 pub(super) fn resolve<'c>(
     controls: &'c [Control],
     settings: &[(String, Setting)],
-) -> Result<Vec<(&'c Control, i64)>, String> {
+) -> Result<Vec<(&'c Control, i64)>, Vec<ControlFault>> {
     let mut resolved = vec![];
-    let mut mistakes = vec![];
+    let mut faults = vec![];
     for (name, setting) in settings {
         let Some(control) = controls.iter().find(|control| control.name == *name) else {
-            let mut names: Vec<&str> = controls.iter().map(|control| control.name.as_str()).collect();
-            names.sort_unstable();
-            let names = if names.is_empty() { "none".into() } else { names.join(", ") };
-            mistakes.push(format!("there is no control `{name}`; the camera has: {names}"));
+            let mut known: Vec<String> = controls.iter().map(|control| control.name.clone()).collect();
+            known.sort_unstable();
+            faults.push(ControlFault::Unknown { name: name.clone(), known });
             continue;
         };
         match value(control, setting) {
             Ok(value) => resolved.push((control, value)),
-            Err(expected) => mistakes.push(format!("control {name}: {expected}")),
+            Err(cause) => faults.push(ControlFault::Value { name: name.clone(), cause }),
         }
     }
-    if !mistakes.is_empty() {
-        return Err(mistakes.join("; "));
+    if !faults.is_empty() {
+        return Err(faults);
     }
     let switches =
         |control: &Control| matches!(control.kind, Some(Type::Boolean | Type::Menu | Type::IntegerMenu));
@@ -46,12 +45,40 @@ pub(super) fn resolve<'c>(
     Ok(resolved)
 }
 
-fn value(control: &Control, setting: &Setting) -> Result<i64, String> {
-    let Some(kind) = control.kind else { return Err("it is no number and cannot be set here".into()) };
+/// A setting of a control that cannot be.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum ControlFault {
+    #[error("there is no control `{name}`; the camera has: {}", names(.known))]
+    Unknown {
+        name: String,
+        /// The controls of the camera.
+        known: Vec<String>,
+    },
+    #[error("control {name}: {cause}")]
+    Value { name: String, cause: ValueFault },
+}
+
+/// Why a control cannot be set to a value.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum ValueFault {
+    #[error("it is no number and cannot be set here")]
+    NoNumber,
+    #[error("it can only be read")]
+    ReadOnly,
+    #[error("expected {expected}")]
+    Other { expected: String },
+}
+
+fn names(known: &[String]) -> String {
+    if known.is_empty() { "none".into() } else { known.join(", ") }
+}
+
+fn value(control: &Control, setting: &Setting) -> Result<i64, ValueFault> {
+    let Some(kind) = control.kind else { return Err(ValueFault::NoNumber) };
     if control.flags.contains(Flags::READ_ONLY) {
-        return Err("it can only be read".into());
+        return Err(ValueFault::ReadOnly);
     }
-    let refuse = || Err(format!("expected {}", expected(control)));
+    let refuse = || Err(ValueFault::Other { expected: expected(control) });
     match (kind, setting) {
         (Type::Boolean, Setting::Boolean(value)) => Ok((*value).into()),
         (Type::Boolean, Setting::Integer(value @ (0 | 1))) => Ok(*value),
@@ -139,7 +166,7 @@ mod tests {
         ]
     }
 
-    fn one(name: &str, setting: Setting) -> Result<i64, String> {
+    fn one(name: &str, setting: Setting) -> Result<i64, Vec<ControlFault>> {
         resolve(&camera(), &[(name.into(), setting)]).map(|resolved| resolved[0].1)
     }
 
@@ -169,11 +196,15 @@ mod tests {
             ("text", Setting::Text("x".into()), "cannot be set"),
             ("zoom", Setting::Integer(1), "no control `zoom`; the camera has: auto_exposure, focus_"),
         ] {
-            let error = one(name, setting).unwrap_err();
-            assert!(error.contains(expected), "{error}");
+            let faults = one(name, setting).unwrap_err();
+            assert!(faults.len() == 1 && faults[0].to_string().contains(expected), "{faults:?}");
         }
         let two = [("zoom".into(), Setting::Integer(1)), ("gain".into(), Setting::Integer(999))];
-        assert_eq!(resolve(&camera(), &two).unwrap_err().matches("; ").count(), 2);
+        let faults = resolve(&camera(), &two).unwrap_err();
+        assert!(
+            matches!(&faults[..], [ControlFault::Unknown { .. }, ControlFault::Value { .. }]),
+            "{faults:?}"
+        );
     }
 
     #[test]

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
 
-use super::CameraError;
 use super::device::Identity;
+use super::error::{CameraCause, CameraError};
 
 /// `/dev/videoN`, by number.
 pub(super) fn devices(folder: &Path) -> Vec<PathBuf> {
@@ -118,7 +118,7 @@ pub(super) fn sensor_remedy(identity: &Identity, only_bayer: bool) -> Option<&'s
 }
 
 /// What a camera gives that only sends compressed video, and how its frames come in.
-pub(super) fn video_remedy(device: &str, codes: &[String]) -> Option<(String, String)> {
+pub(super) fn video_remedy(device: &str, codes: &[String]) -> Option<(CameraCause, String)> {
     const VIDEO: [(&str, &str, &str); 4] = [
         ("H264", "H.264", "h264"),
         ("AVC1", "H.264", "h264"),
@@ -131,7 +131,7 @@ pub(super) fn video_remedy(device: &str, codes: &[String]) -> Option<(String, St
          \"error\", \"-f\", \"v4l2\", \"-input_format\", \"{input}\", \"-i\", \"{device}\", \"-vf\", \"scale=640:-2\", \
          \"-pix_fmt\", \"yuv420p\", \"-f\", \"yuv4mpegpipe\", \"-\"]` in [source]"
     );
-    Some((format!("this camera gives compressed video ({name}) only, no pictures"), remedy))
+    Some((CameraCause::Video(name), remedy))
 }
 
 /// The chip that brings HDMI or an analogue signal in where a sensor would be, if there is one: the name
@@ -154,45 +154,41 @@ pub(super) const BRIDGE_REMEDY: &str = "this is no sensor but a bridge: tell it 
     --set-dv-bt-timings query`, and set `format = \"uyvy\"` and the signal's `width` and `height` in [source]";
 
 /// What an error of the system means for a camera, and what to do about it.
-pub(super) fn explain(device: &Path, action: &str, error: &io::Error) -> CameraError {
+pub(super) fn explain(device: &Path, action: &'static str, error: io::Error) -> CameraError {
     let is = |errno: Errno| error.raw_os_error() == Some(errno.raw_os_error());
     let (cause, remedy) = if is(Errno::NOENT) || is(Errno::NODEV) || is(Errno::NXIO) {
         let others: Vec<String> =
             devices(Path::new("/dev")).iter().map(|path| path.display().to_string()).collect();
         let others = if others.is_empty() { "there are none".into() } else { others.join(", ") };
-        (
-            "no such device".into(),
-            format!("plug the camera in, or set `device` in [source] to another ({others})"),
-        )
+        (CameraCause::Gone, format!("plug the camera in, or set `device` in [source] to another ({others})"))
     } else if is(Errno::ACCESS) || is(Errno::PERM) {
         (
-            "permission denied".into(),
+            CameraCause::Permission,
             "add the user to the group video with `usermod -a -G video USER`, or allow the device in the \
              service's unit with DeviceAllow=char-video4linux rw"
                 .into(),
         )
     } else if is(Errno::BUSY) {
         let holders = holders(Path::new("/proc"), device);
-        let by = if holders.is_empty() { "another program".into() } else { holders.join(" and ") };
-        (format!("in use by {by}"), "stop that; a camera serves one program at a time".into())
+        (CameraCause::Busy(holders), "stop that; a camera serves one program at a time".into())
     } else if is(Errno::NOTTY) {
-        ("not a V4L2 device".into(), "`resightd cameras` lists those that are".into())
+        (CameraCause::NoCamera, "`resightd cameras` lists those that are".into())
     } else if is(Errno::NOSPC) {
         (
-            "the USB bus has no bandwidth left for it".into(),
+            CameraCause::Bandwidth,
             "set a smaller size, a lower rate or `format = \"mjpeg\"` in [source], or use another USB port"
                 .into(),
         )
     } else if is(Errno::PIPE) || is(Errno::NOLINK) {
         (
-            format!("cannot {action}: the sensor is not connected to it ({error})"),
+            CameraCause::Unconnected { action, error },
             "set the media controller's links and formats up with `media-ctl`, or bring the frames in with \
              rpicam-vid or GStreamer and `kind = \"command\"` in [source]"
                 .into(),
         )
     } else {
         (
-            format!("cannot {action}: {error}"),
+            CameraCause::System { action, error },
             "`dmesg` may say why; `resightd cameras` shows what it offers".into(),
         )
     };
@@ -324,13 +320,13 @@ mod tests {
     fn a_camera_of_compressed_video_is_named_as_such_with_the_line_to_write() {
         let codes = |codes: &[&str]| codes.iter().map(|code| (*code).to_owned()).collect::<Vec<_>>();
         let (cause, remedy) = video_remedy("/dev/video2", &codes(&["PAC1", "H264"])).unwrap();
-        assert_eq!(cause, "this camera gives compressed video (H.264) only, no pictures");
+        assert_eq!(cause.to_string(), "this camera gives compressed video (H.264) only, no pictures");
         assert!(
             remedy.contains("`kind = \"command\"`") && remedy.contains("\"-input_format\", \"h264\""),
             "{remedy}"
         );
         assert!(remedy.contains("\"-i\", \"/dev/video2\""), "{remedy}");
-        assert_eq!(video_remedy("/dev/video2", &codes(&["PAC1"])), None);
+        assert!(video_remedy("/dev/video2", &codes(&["PAC1"])).is_none());
     }
 
     #[test]
@@ -345,7 +341,7 @@ mod tests {
             (Errno::NOTTY, "not a V4L2 device", "resightd cameras"),
             (Errno::IO, "cannot start", "dmesg"),
         ] {
-            let text = explain(Path::new("/dev/video7"), "start", &errno.into()).to_string();
+            let text = explain(Path::new("/dev/video7"), "start", errno.into()).to_string();
             assert!(
                 text.starts_with("/dev/video7: ") && text.contains(cause) && text.contains(remedy),
                 "{text}"

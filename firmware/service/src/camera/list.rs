@@ -54,7 +54,7 @@ fn report(path: &Path, wanted: Wanted) -> Report {
     let (device, identity) = match opened {
         Ok(opened) => opened,
         Err(error) => {
-            report.choice = Err(find::explain(path, "open it", &error));
+            report.choice = Err(find::explain(path, "open it", error));
             return report;
         }
     };
@@ -178,7 +178,7 @@ impl Report {
             "formats": formats,
             "controls": controls,
             "chosen": self.choice.as_ref().ok(),
-            "problem": self.choice.as_ref().err().map(|error| &error.cause),
+            "problem": self.choice.as_ref().err().map(|error| error.cause.to_string()),
             "remedy": self.choice.as_ref().err().map(|error| &error.remedy),
         })
     }
@@ -336,11 +336,7 @@ mod tests {
         assert_eq!(value["controls"][0]["items"], json!([[1, "Manual Mode"], [3, "Aperture Priority Mode"]]));
         assert_eq!((&value["card"], &value["problem"]), (&json!("HD Camera"), &Value::Null));
         let refused = Report {
-            choice: Err(find::explain(
-                Path::new("/dev/video0"),
-                "open it",
-                &rustix::io::Errno::ACCESS.into(),
-            )),
+            choice: Err(find::explain(Path::new("/dev/video0"), "open it", rustix::io::Errno::ACCESS.into())),
             identity: None,
             ..sample()
         };

@@ -7,6 +7,7 @@
 mod choice;
 mod controls;
 mod device;
+mod error;
 mod find;
 mod format;
 mod list;
@@ -20,15 +21,16 @@ use std::time::{Duration, Instant};
 
 use resight_imaging::Fields;
 
-use self::choice::{Choice, Mode};
+use self::choice::{Choice, ChoiceError, Mode};
 pub(crate) use self::choice::{Prescribed, Wanted};
 pub(crate) use self::controls::Setting;
 use self::device::{Device, Format, Identity, Planes};
+pub(crate) use self::error::CameraError;
+use self::error::{CameraCause, LayoutError};
 use self::format::{Content, Known};
 pub(crate) use self::list::{cameras, doctor};
 use self::mapped::Capture;
 use self::ring::{Layout, Ring, RingError, Taken};
-pub(crate) use crate::frame::CameraError;
 use crate::frame::{Frame, FrameFormat, Next, Source, SourceError};
 
 /// A camera in the configuration.
@@ -106,24 +108,22 @@ impl Camera {
         let found = first_of(&candidates, &NEXT, SEARCH, |path| {
             Self::start(path, config, wanted).and_then(|camera| camera.proven(several))
         });
-        let refused: Vec<String> = match found {
+        let refused = match found {
             Ok(camera) => return Ok(camera),
-            Err(refused) => refused.iter().map(ToString::to_string).collect(),
+            Err(refused) => refused,
         };
         let cause = if refused.is_empty() {
-            "there is no camera".to_owned()
+            CameraCause::None
         } else {
-            let others =
-                if refused.len() < candidates.len() { "; the others have their turn next" } else { "" };
-            format!("no camera gives frames: {}{others}", refused.join("; "))
+            CameraCause::NoFrames { others: refused.len() < candidates.len(), refused }
         };
         let remedy = "plug one in, or bring frames in with `kind = \"command\"` in [source]".into();
         Err(CameraError { device: "auto".into(), cause, remedy })
     }
 
     fn start(path: &Path, config: &CameraConfig, wanted: Wanted) -> Result<Self, CameraError> {
-        let failed = |action: &'static str| move |error: std::io::Error| find::explain(path, action, &error);
-        let refuse = |cause: String, remedy: &str| CameraError {
+        let failed = |action: &'static str| move |error: std::io::Error| find::explain(path, action, error);
+        let refuse = |cause: CameraCause, remedy: &str| CameraError {
             device: path.display().to_string(),
             cause,
             remedy: remedy.into(),
@@ -142,19 +142,19 @@ impl Camera {
         set_controls(path, &device, &config.controls)?;
         let format = device.format(planes).map_err(failed("ask for the format (VIDIOC_G_FMT)"))?;
         if format.code.repr != mode.known.code {
-            let cause = format!("it gives {} instead of {code}", format.code);
+            let cause = CameraCause::Format { found: format.code.to_string(), expected: code.to_string() };
             return Err(refuse(cause, "set another `format` in [source]"));
         }
         let found = (format.width, format.height);
         if found != size {
-            let cause = format!("it gives {}x{} instead of {}x{}", found.0, found.1, size.0, size.1);
+            let cause = CameraCause::Size { found, expected: size };
             if config.prescribed.width.or(config.prescribed.height).is_some() {
                 return Err(refuse(cause, "set another `width` and `height` in [source]"));
             }
             log::warn!("{}: {cause}", path.display());
         }
         let (layout, stride) = layout(mode.known, &format)
-            .map_err(|cause| refuse(cause, "set another `format` or size in [source]"))?;
+            .map_err(|cause| refuse(cause.into(), "set another `format` or size in [source]"))?;
         let frame_format = match mode.known.content {
             Content::Jpeg => FrameFormat::Jpeg,
             Content::Pixels(pixels) => FrameFormat::Pixels(pixels, format.colours),
@@ -246,10 +246,8 @@ impl Source for Camera {
 
 fn explain_ring(path: &Path, error: RingError) -> CameraError {
     let cause = match error {
-        RingError::Driver { action, cause } => {
-            return find::explain(path, action.trim_start_matches("cannot "), &cause);
-        }
-        other => other.to_string(),
+        RingError::Driver { action, cause } => return find::explain(path, action, cause),
+        other => CameraCause::Ring(other),
     };
     let remedy = "it is opened again; if that does not help, check its cable and power, and `dmesg`".into();
     CameraError { device: path.display().to_string(), cause, remedy }
@@ -262,7 +260,7 @@ fn can_capture(path: &Path, identity: &Identity) -> Result<Planes, CameraError> 
     }
     Err(CameraError {
         device: path.display().to_string(),
-        cause: format!("{} ({}) gives no frames", identity.card, identity.driver),
+        cause: CameraCause::NoCapture { card: identity.card.clone(), driver: identity.driver.clone() },
         remedy: "`resightd cameras` lists the devices that do".into(),
     })
 }
@@ -299,7 +297,7 @@ fn choose(
     config: &CameraConfig,
     wanted: Wanted,
 ) -> Result<(Choice, String), CameraError> {
-    let refuse = |cause: String, remedy: &str| CameraError {
+    let refuse = |cause: CameraCause, remedy: &str| CameraError {
         device: path.display().to_string(),
         cause,
         remedy: remedy.into(),
@@ -309,12 +307,11 @@ fn choose(
     if config.prescribed.format.is_none()
         && let Some(remedy) = find::sensor_remedy(identity, only_bayer)
     {
+        let driver = identity.driver.clone();
         if let Some(bridge) = find::bridge(Path::new(SYSFS)) {
-            let cause = format!("{} brings in what the bridge {bridge} is sent", identity.driver);
-            return Err(refuse(cause, find::BRIDGE_REMEDY));
+            return Err(refuse(CameraCause::Bridge { driver, bridge }, find::BRIDGE_REMEDY));
         }
-        let cause = format!("{} gives the raw data of a sensor only", identity.driver);
-        return Err(refuse(cause, remedy));
+        return Err(refuse(CameraCause::Sensor { driver }, remedy));
     }
     let choice = choice::choose(&modes, wanted, &config.prescribed).map_err(|cause| {
         let offered: Vec<String> = device.formats(planes).iter().map(|(code, _)| code.to_string()).collect();
@@ -323,9 +320,11 @@ fn choose(
         {
             return refuse(cause, &remedy);
         }
-        let cause =
-            if modes.is_empty() { format!("{cause} (it has: {})", offered.join(", ")) } else { cause };
-        refuse(cause, "set `format`, `width` and `height` in [source] accordingly, or leave them out")
+        let cause = match cause {
+            ChoiceError::NoFormat { .. } => ChoiceError::NoFormat { offered: Some(offered) },
+            other @ ChoiceError::NotOffered { .. } => other,
+        };
+        refuse(cause.into(), "set `format`, `width` and `height` in [source] accordingly, or leave them out")
     })?;
     Ok((choice, format!("{}, {}", identity.driver, identity.bus)))
 }
@@ -335,15 +334,17 @@ fn set_controls(path: &Path, device: &Device, settings: &[(String, Setting)]) ->
         return Ok(());
     }
     let known = device.controls();
-    let refuse = |cause: String| CameraError {
+    let refuse = |cause: CameraCause| CameraError {
         device: path.display().to_string(),
         cause,
         remedy: "correct [source.controls]; `resightd cameras` shows every control with its range".into(),
     };
-    for (control, value) in controls::resolve(&known, settings).map_err(refuse)? {
+    for (control, value) in
+        controls::resolve(&known, settings).map_err(|faults| refuse(CameraCause::Controls(faults)))?
+    {
         device
             .set_control(control, value)
-            .map_err(|error| refuse(format!("control {} cannot be set to {value}: {error}", control.name)))?;
+            .map_err(|error| refuse(CameraCause::Control { name: control.name.clone(), value, error }))?;
         // Not every driver refuses what it does not do.
         if let Ok(found) = device.control(control)
             && control.kind != Some(v4l::control::Type::Button)
@@ -359,18 +360,18 @@ fn set_controls(path: &Path, device: &Device, settings: &[(String, Setting)]) ->
 ///
 /// # Errors
 /// A format that contradicts itself.
-fn layout(known: Known, format: &Format) -> Result<(Layout, u32), String> {
+fn layout(known: Known, format: &Format) -> Result<(Layout, u32), LayoutError> {
     let Content::Pixels(pixels) = known.content else {
         return Ok((Layout { parts: vec![], strides: vec![] }, 0));
     };
     if format.strides.len() != known.buffers {
-        return Err(format!("{} comes in {} buffers", format.code, format.strides.len()));
+        return Err(LayoutError::Buffers { format: format.code.to_string(), found: format.strides.len() });
     }
     let row = pixels.row_bytes(format.width);
     // Zero: the driver leaves it to the width.
     let stride = if format.strides[0] == 0 { row } else { format.strides[0] };
     if stride < row || stride > resight_imaging::MAX_STRIDE {
-        return Err(format!("rows of {stride} bytes for {} pixels", format.width));
+        return Err(LayoutError::Row { found: stride, width: format.width });
     }
     if known.buffers == 1 {
         let parts = known.parts(format.height, stride);
@@ -383,7 +384,7 @@ fn layout(known: Known, format: &Format) -> Result<(Layout, u32), String> {
     for (part, found) in parts.iter().zip(&format.strides) {
         let found = if *found == 0 { part.row } else { *found as usize };
         if found < part.row || found > resight_imaging::MAX_STRIDE as usize {
-            return Err(format!("rows of {found} bytes in a plane that needs {}", part.row));
+            return Err(LayoutError::PlaneRow { found, expected: part.row });
         }
         strides.push(found);
     }
@@ -450,7 +451,8 @@ mod tests {
             let found = first_of(&candidates, &next, time, |path| {
                 let number = candidates.iter().position(|candidate| candidate == path).unwrap();
                 tried.push(number);
-                let error = || CameraError { device: "a".into(), cause: "b".into(), remedy: "c".into() };
+                let error =
+                    || CameraError { device: "a".into(), cause: CameraCause::Gone, remedy: "c".into() };
                 (good == Some(number)).then_some(number).ok_or_else(error)
             });
             (tried, found.ok())
@@ -475,7 +477,7 @@ mod tests {
         )
     }
 
-    fn laid_out(code: [u8; 4], strides: &[u32]) -> Result<(Layout, u32), String> {
+    fn laid_out(code: [u8; 4], strides: &[u32]) -> Result<(Layout, u32), LayoutError> {
         let (known, format) = format(code, 8, 4, strides);
         layout(known, &format)
     }
@@ -505,7 +507,7 @@ mod tests {
             (*b"NM12", &[], "NM12 comes in 0 buffers"),
             (*b"YM12", &[8, 3, 4], "rows of 3 bytes in a plane that needs 4"),
         ] {
-            assert_eq!(laid_out(code, strides).err().as_deref(), Some(cause));
+            assert_eq!(laid_out(code, strides).unwrap_err().to_string(), cause);
         }
     }
 

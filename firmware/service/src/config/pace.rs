@@ -102,12 +102,13 @@ mod tests {
 
     use super::*;
     use crate::config::Config;
+    use crate::config::reader::Mistake;
 
-    fn parse(pace: &str) -> Result<PaceConfig, String> {
+    fn parse(pace: &str) -> Result<PaceConfig, Vec<Mistake>> {
         let text =
             format!("[model]\nfile = \"m\"\n[source]\nkind = \"mjpeg\"\npath = \"a\"\n[pace]\n{pace}\n");
         let config = Config::parse(&text, Path::new(""));
-        config.map(|config| config.cameras[0].pace.clone()).map_err(|mistakes| mistakes[0].to_string())
+        config.map(|config| config.cameras[0].pace.clone())
     }
 
     #[test]
@@ -128,7 +129,7 @@ mod tests {
             ("thermal = [[80, 0.1]]", "7: pace.thermal: expected"),
             ("hysteresis = inf", "7: pace.hysteresis: expected"),
         ] {
-            let found = parse(text).unwrap_err();
+            let found = parse(text).unwrap_err()[0].to_string();
             assert!(found.starts_with(expected), "{found}");
         }
     }

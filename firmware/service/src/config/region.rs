@@ -95,14 +95,14 @@ mod tests {
     use resight_model_file::Labels;
 
     use crate::config::Config;
+    use crate::config::reader::Mistake;
 
     const LEAST: &str = "[model]\nfile = \"m\"\n[source]\nkind = \"mjpeg\"\npath = \"a\"\n";
     const TWO: &str = "[[region]]\nname = \"bay 1\"\narea = [0, 0, 0.5, 1]\n\
         [[region]]\nname = \"bay 2\"\narea = [0.5, 0, 0.5, 1]\n";
 
-    fn parse(rest: &str) -> Result<Config, String> {
+    fn parse(rest: &str) -> Result<Config, Vec<Mistake>> {
         Config::parse(&format!("{LEAST}{rest}"), Path::new(""))
-            .map_err(|mistakes| mistakes.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
     }
 
     #[test]
@@ -147,7 +147,7 @@ mod tests {
                 "198: region: expected up to 64 regions",
             ),
         ] {
-            let found = parse(&text).unwrap_err();
+            let found = parse(&text).unwrap_err()[0].to_string();
             assert!(found.starts_with(expected), "{found}");
         }
     }

@@ -325,13 +325,12 @@ fn pixels(value: &DeValue<'_>) -> Option<u32> {
 mod tests {
     use super::*;
     use crate::config::Config;
+    use crate::config::reader::Mistake;
 
-    fn parse(source: &str) -> Result<SourceConfig, String> {
+    fn parse(source: &str) -> Result<SourceConfig, Vec<Mistake>> {
         let text = format!("[model]\nfile = \"m\"\n[source]\nkind = \"camera\"\n{source}");
         let config = Config::parse(&text, Path::new(""));
-        config
-            .map(|config| config.cameras[0].source.clone())
-            .map_err(|mistakes| mistakes.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
+        config.map(|config| config.cameras[0].source.clone())
     }
 
     #[test]
@@ -373,7 +372,7 @@ mod tests {
         let found = path("mjpeg", "http://10.0.0.7:8080/video");
         let expected = "`stream = \"mjpeg\"` and `command = [\"curl\", \"-fsSN\", \"ADDRESS\"]`";
         assert!(found.contains(expected), "{found}");
-        let found = parse("device = \"rtsp://10.0.0.7/\"").unwrap_err();
+        let found = parse("device = \"rtsp://10.0.0.7/\"").unwrap_err()[0].to_string();
         assert!(found.starts_with("5: source.device: an address in the network"), "{found}");
     }
 
@@ -382,7 +381,7 @@ mod tests {
         let parse = |rest: &str| {
             let text = format!("[model]\nfile = \"m\"\n[source]\nkind = \"command\"\n{rest}");
             let config = Config::parse(&text, Path::new("/etc/resight"));
-            config.map(|config| config.cameras[0].source.clone()).map_err(|mistakes| mistakes[0].to_string())
+            config.map(|config| config.cameras[0].source.clone())
         };
         let found = parse("command = [\"./cam.sh\", \"\", \"rtsp://u:p@h/\"]\nstream = \"y4m\"").unwrap();
         let SourceKind::Command(command) = &found.kind else { panic!("{found:?}") };
@@ -403,7 +402,7 @@ mod tests {
             ("command = [\"a\"]\nstream = \"y4m\"\nsilent_ms = 5", "7: source.silent_ms: expected milli"),
             ("command = [\"a\"]\nstream = \"y4m\"\npath = \"x\"", "7: source.path: unknown key"),
         ] {
-            let found = parse(rest).unwrap_err();
+            let found = parse(rest).unwrap_err()[0].to_string();
             assert!(found.starts_with(expected), "{found}");
         }
     }
@@ -412,12 +411,12 @@ mod tests {
     fn frames_that_cannot_be_read_are_refused() {
         let parse = |rest: &str| {
             let text = format!("[model]\nfile = \"m\"\n[source]\nkind = \"raw\"\npath = \"-\"\n{rest}");
-            Config::parse(&text, Path::new("")).map_err(|mistakes| mistakes[0].to_string())
+            Config::parse(&text, Path::new(""))
         };
         parse("format = \"bggr10p\"\nwidth = 4096\nheight = 3072").unwrap();
-        let large = parse("format = \"rgb24\"\nwidth = 16384\nheight = 16384").unwrap_err();
+        let large = parse("format = \"rgb24\"\nwidth = 16384\nheight = 16384").unwrap_err()[0].to_string();
         assert!(large.starts_with("3: source.height: expected frames of up to 64 MiB"), "{large}");
-        let unknown = parse("format = \"rgb32\"\nwidth = 4\nheight = 4").unwrap_err();
+        let unknown = parse("format = \"rgb32\"\nwidth = 4\nheight = 4").unwrap_err()[0].to_string();
         assert!(unknown.starts_with("6: source.format: expected one of i420, i422, "), "{unknown}");
     }
 
@@ -433,7 +432,7 @@ mod tests {
             ("device = \"auto\"\npath = \"-\"", "6: source.path: unknown key"),
             ("device = \"auto\"\n[source.controls]\ngain = [1]", "6: source.controls: expected a table"),
         ] {
-            let found = parse(text).unwrap_err();
+            let found = parse(text).unwrap_err()[0].to_string();
             assert!(found.starts_with(expected), "{found}");
         }
     }

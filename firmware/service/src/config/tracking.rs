@@ -55,13 +55,13 @@ mod tests {
     use std::time::Duration;
 
     use crate::config::Config;
+    use crate::config::reader::Mistake;
     use crate::judge::{Crossing, Direction, Happening, Tracking};
 
     const LEAST: &str = "[model]\nfile = \"m\"\n[source]\nkind = \"mjpeg\"\npath = \"a\"\n";
 
-    fn parse(rest: &str) -> Result<Config, String> {
+    fn parse(rest: &str) -> Result<Config, Vec<Mistake>> {
         Config::parse(&format!("{LEAST}{rest}"), Path::new(""))
-            .map_err(|mistakes| mistakes.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
     }
 
     #[test]
@@ -112,7 +112,7 @@ mod tests {
             ("dwell_s = 0\n", "9: rule.dwell_s: expected seconds above 0, up to 86400, found `0`"),
         ];
         for (text, expected) in table {
-            let found = parse(&rule(text)).unwrap_err();
+            let found = parse(&rule(text)).unwrap_err()[0].to_string();
             assert!(found.starts_with(expected), "`{found}`, not `{expected}`");
         }
     }
@@ -126,7 +126,7 @@ mod tests {
             ("speed = 1", "7: tracking.speed: unknown key; expected one of: score, hits, lost_ms"),
         ];
         for (line, expected) in table {
-            let found = parse(&format!("[tracking]\n{line}\n")).unwrap_err();
+            let found = parse(&format!("[tracking]\n{line}\n")).unwrap_err()[0].to_string();
             assert!(found.starts_with(expected), "`{found}`, not `{expected}`");
         }
     }

@@ -177,6 +177,7 @@ mod tests {
     use resight_model_file::Labels;
 
     use crate::config::Config;
+    use crate::config::reader::Mistake;
 
     use super::*;
 
@@ -188,9 +189,8 @@ mod tests {
         [[camera.region]]\nname = \"bay 2\"\narea = [0.5, 0, 0.5, 1]\n";
     const SHARED: &str = "[safety]\nstale_ms = 3000\n[pace]\non_change = true\n";
 
-    fn parse(rest: &str) -> Result<Config, String> {
+    fn parse(rest: &str) -> Result<Config, Vec<Mistake>> {
         Config::parse(&format!("{MODEL}{rest}"), Path::new(""))
-            .map_err(|mistakes| mistakes.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
     }
 
     #[test]
@@ -282,7 +282,7 @@ mod tests {
             ),
         ];
         for (text, expected) in table {
-            let found = parse(&text).unwrap_err();
+            let found = parse(&text).unwrap_err()[0].to_string();
             assert!(found.starts_with(expected), "`{found}`, not `{expected}`");
         }
     }

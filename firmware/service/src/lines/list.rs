@@ -14,7 +14,7 @@ struct Report {
     /// The device in sysfs that it belongs to.
     device: Option<PathBuf>,
     /// Its label and lines, or why it cannot be opened.
-    content: Result<(String, Vec<LineReport>), String>,
+    content: gpiocdev::Result<(String, Vec<LineReport>)>,
 }
 
 struct LineReport {
@@ -43,7 +43,7 @@ fn report(path: PathBuf) -> Report {
         }
         Ok((chip.info()?.label, lines))
     };
-    let content = read().map_err(|error: gpiocdev::Error| error.to_string());
+    let content = read();
     let device = device_of(&path, Path::new("/sys"));
     Report { path, device, content }
 }
@@ -94,7 +94,7 @@ impl Report {
             "device": self.device,
             "label": content.ok().map(|(label, _)| label),
             "lines": content.map_or(vec![], |(_, lines)| lines.iter().map(line).collect()),
-            "problem": content.err(),
+            "problem": content.err().map(ToString::to_string),
         })
     }
 }
@@ -132,7 +132,11 @@ mod tests {
                 device: Some("/sys/devices/1f000d0000.gpio".into()),
                 content: Ok(("pinctrl-rp1".into(), lines)),
             },
-            Report { path: "/dev/gpiochip1".into(), device: None, content: Err("Permission denied".into()) },
+            Report {
+                path: "/dev/gpiochip1".into(),
+                device: None,
+                content: Err(std::io::Error::from(rustix::io::Errno::ACCESS).into()),
+            },
         ]
     }
 
@@ -159,13 +163,16 @@ mod tests {
             (&chip["lines"][1]["name"], &chip["lines"][0]["direction"]),
             (&Value::Null, &json!("input"))
         );
-        assert_eq!((&refused["problem"], &refused["lines"]), (&json!("Permission denied"), &json!([])));
+        assert_eq!(
+            (&refused["problem"], &refused["lines"]),
+            (&json!("Permission denied (os error 13)"), &json!([]))
+        );
     }
 
     #[test]
     fn a_file_is_no_chip() {
         let file = tempfile::NamedTempFile::new().unwrap();
-        let error = report(file.path().to_owned()).content.err().unwrap();
+        let error = report(file.path().to_owned()).content.err().unwrap().to_string();
         assert!(!error.is_empty() && !error.contains('\n'), "{error}");
     }
 }

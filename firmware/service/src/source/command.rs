@@ -14,6 +14,7 @@ use rustix::process::{
     waitid,
 };
 
+use super::cause::ContentCause;
 use super::reading::{More, wait};
 use super::said::Said;
 use super::settings::{SourceConfig, SourceKind};
@@ -53,14 +54,13 @@ impl Program {
     /// # Errors
     /// A program that is not there or may not be run.
     pub(super) fn start(name: &str, arguments: &[String]) -> Result<Self, SourceError> {
-        let failed = |cause: io::Error| {
-            let remedy = match cause.kind() {
+        let failed = |error: io::Error| {
+            let remedy = match error.kind() {
                 io::ErrorKind::NotFound => "; install it, or give its whole path",
                 io::ErrorKind::PermissionDenied => "; the service's user must be allowed to run it",
                 _ => "",
             };
-            let cause = format!("the program cannot be started: {cause}{remedy}");
-            SourceError::Content { path: name.to_owned(), cause }
+            SourceError::Content { path: name.to_owned(), cause: ContentCause::Start { error, remedy } }
         };
         let (program, arguments) =
             arguments.split_first().ok_or_else(|| failed(io::ErrorKind::NotFound.into()))?;
@@ -149,15 +149,15 @@ impl Program {
         let has_ended = until(deadline, LOOK, || self.has_ended());
         self.end();
         match self.child.try_wait() {
-            Ok(Some(status)) if has_ended => self.error(format!("the program has ended ({status})")),
-            _ => self.error("the program has closed its standard output".to_owned()),
+            Ok(Some(status)) if has_ended => self.error(ContentCause::Ended(status)),
+            _ => self.error(ContentCause::Closed),
         }
     }
 
     /// An error with what it said last.
-    pub(super) fn error(&self, cause: String) -> SourceError {
+    pub(super) fn error(&self, cause: ContentCause) -> SourceError {
         let said = self.said.text();
-        let cause = if said.is_empty() { cause } else { format!("{cause}; its last words: {said}") };
+        let cause = if said.is_empty() { cause } else { ContentCause::Said { cause: Box::new(cause), said } };
         SourceError::Content { path: self.name.clone(), cause }
     }
 

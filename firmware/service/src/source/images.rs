@@ -8,6 +8,7 @@ use resight_imaging::{
     Colours, MAX_FRAME_PIXELS, Photograph, PixelFormat, image_files, read_photograph_up_to,
 };
 
+use super::cause::ContentCause;
 use super::pace::Pace;
 use super::settings::SourceConfig;
 use super::watched::Watched;
@@ -26,18 +27,16 @@ pub(super) struct Images {
 
 impl Images {
     pub(super) fn open(config: &SourceConfig) -> Result<Self, SourceError> {
-        let refuse = |cause: String| SourceError::Content { path: config.path.clone(), cause };
+        let refuse = |cause: ContentCause| SourceError::Content { path: config.path.clone(), cause };
         let files = if fs::metadata(&config.path).is_ok_and(|metadata| metadata.is_dir()) {
             // The message names the folder already.
-            image_files(config.path.as_ref()).map_err(|error| refuse(error.to_string()))?
+            image_files(config.path.as_ref()).map_err(|error| refuse(error.into()))?
         } else {
-            let paths = glob::glob(&config.path).map_err(|error| refuse(error.to_string()))?;
+            let paths = glob::glob(&config.path).map_err(|error| refuse(error.into()))?;
             paths.filter_map(Result::ok).filter(|path| path.is_file()).collect()
         };
         if files.is_empty() {
-            return Err(refuse(
-                "no file fits this path; expected a folder of images, a file or a glob".into(),
-            ));
+            return Err(refuse(ContentCause::NoFile));
         }
         Ok(Self {
             path: config.path.clone(),
@@ -57,7 +56,7 @@ impl Source for Images {
                 return Ok(Next::End);
             }
             if !std::mem::take(&mut self.seen) {
-                let cause = "none of the files is an image that can be decoded".to_owned();
+                let cause = ContentCause::NoImage;
                 return Err(SourceError::Content { path: self.path.clone(), cause });
             }
             self.position = 0;

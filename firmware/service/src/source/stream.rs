@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags};
 
+use super::cause::ContentCause;
 use super::command::Program;
 use super::reading::{More, wait};
 use super::settings::SourceConfig;
@@ -138,7 +139,7 @@ impl Stream {
 
     /// What a stream is told that is open and gives nothing.
     pub(super) fn silent(&self, silence: Duration) -> SourceError {
-        let cause = format!("no frame for {} ms", silence.as_millis());
+        let cause = ContentCause::Silent(silence);
         match &self.handle {
             Handle::Program(program) => program.error(cause),
             _ => SourceError::Content { path: self.path.clone(), cause },

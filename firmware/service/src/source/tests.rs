@@ -149,7 +149,7 @@ fn y4m_frames_come_and_a_short_one_is_corrupt() {
         ("YUV4MPEG2 W5 H3 C420p10", "Y4M colours `420p10`; expected 420, 422, 444 or mono with 8 bits"),
         ("YUV4MPEG2 Wx H3", "width `x`"),
     ] {
-        assert_eq!(Y4mHeader::parse(wrong.as_bytes()).err().unwrap(), cause);
+        assert_eq!(Y4mHeader::parse(wrong.as_bytes()).unwrap_err().to_string(), cause);
     }
     let header = Y4mHeader::parse(b"YUV4MPEG2 W4 H4 C422 XCOLORRANGE=FULL").unwrap();
     assert_eq!((header.bytes(), header.colours.range), (32, Range::Full));

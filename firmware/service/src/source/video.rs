@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use resight_imaging::{Colours, PixelFormat};
 
+use super::cause::{ContentCause, Y4mError};
 use super::mjpeg::{is_between, jpeg_piece};
 use super::pace::Pace;
 use super::piece::Piece;
@@ -147,7 +148,7 @@ impl Video {
             Layout::Raw { .. } => {}
         }
         if self.stream.kind() == StreamKind::File && !std::mem::take(&mut self.seen) {
-            let cause = "there is no frame in it".to_owned();
+            let cause = ContentCause::NoFrame;
             return Err(SourceError::Content { path: self.stream.path().to_owned(), cause });
         }
         if rest > 0 {
@@ -180,7 +181,10 @@ impl Video {
     }
 
     fn piece(&mut self) -> Result<Piece, SourceError> {
-        let refuse = |cause: String| SourceError::Content { path: self.stream.path().to_owned(), cause };
+        let refuse = |cause: Y4mError| SourceError::Content {
+            path: self.stream.path().to_owned(),
+            cause: cause.into(),
+        };
         let bytes = self.stream.bytes();
         let piece = match &mut self.layout {
             Layout::Mjpeg(seen) => {

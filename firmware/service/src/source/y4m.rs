@@ -3,6 +3,7 @@
 use memchr::memmem;
 use resight_imaging::{Colours, Fields, PixelFormat, Range};
 
+use super::cause::Y4mError;
 use super::piece::Piece;
 use super::settings::MAX_FRAME;
 
@@ -26,7 +27,7 @@ pub(super) fn y4m_piece(
     bytes: &[u8],
     header: &mut Option<Y4mHeader>,
     is_pipe: bool,
-) -> Result<Piece, String> {
+) -> Result<Piece, Y4mError> {
     let line_end = bytes.iter().take(LONGEST_LINE).position(|byte| *byte == b'\n');
     let is_incomplete = line_end.is_none() && bytes.len() < LONGEST_LINE;
     let begins_stream = bytes.starts_with(STREAM);
@@ -36,7 +37,7 @@ pub(super) fn y4m_piece(
         }
         let parsed = match line_end {
             Some(end) => Y4mHeader::parse(&bytes[..end]).map(|parsed| (parsed, end)),
-            None => Err(format!("not Y4M: a header of over {LONGEST_LINE} bytes")),
+            None => Err(Y4mError::LongHeader(LONGEST_LINE)),
         };
         return match parsed {
             Ok((parsed, end)) => {
@@ -104,25 +105,25 @@ fn fields(text: &str) -> Option<Fields> {
 }
 
 impl Y4mHeader {
-    pub(super) fn parse(line: &[u8]) -> Result<Self, String> {
-        let line = std::str::from_utf8(line).map_err(|_| "not Y4M: its header is no text")?;
+    pub(super) fn parse(line: &[u8]) -> Result<Self, Y4mError> {
+        let line = std::str::from_utf8(line).map_err(|_| Y4mError::NoText)?;
         let mut words = line.split(' ');
         if words.next() != Some("YUV4MPEG2") {
-            return Err("not Y4M: it does not begin with YUV4MPEG2".into());
+            return Err(Y4mError::OtherBegin);
         }
         let (format, colours) = (PixelFormat::I420, Colours::default());
         let mut header = Self { width: 0, height: 0, format, colours, fields: None, mixed: false };
         for word in words {
             match word.split_at_checked(1).unwrap_or_default() {
-                ("W", width) => header.width = width.parse().map_err(|_| format!("width `{width}`"))?,
-                ("H", height) => header.height = height.parse().map_err(|_| format!("height `{height}`"))?,
+                ("W", width) => header.width = width.parse().map_err(|_| Y4mError::Width(width.into()))?,
+                ("H", height) => {
+                    header.height = height.parse().map_err(|_| Y4mError::Height(height.into()))?;
+                }
                 ("C", "420" | "420jpeg" | "420mpeg2" | "420paldv") => header.format = PixelFormat::I420,
                 ("C", "422") => header.format = PixelFormat::I422,
                 ("C", "444") => header.format = PixelFormat::I444,
                 ("C", "mono") => header.format = PixelFormat::Grey,
-                ("C", other) => {
-                    return Err(format!("Y4M colours `{other}`; expected 420, 422, 444 or mono with 8 bits"));
-                }
+                ("C", other) => return Err(Y4mError::Colours(other.into())),
                 ("I", "m") => header.mixed = true,
                 ("I", interlacing) => header.fields = fields(interlacing),
                 ("X", "COLORRANGE=FULL") => header.colours.range = Range::Full,
@@ -130,10 +131,10 @@ impl Y4mHeader {
             }
         }
         if ![header.width, header.height].iter().all(|side| (1..=16384).contains(side)) {
-            return Err(format!("Y4M frames of {} x {}", header.width, header.height));
+            return Err(Y4mError::Size { width: header.width, height: header.height });
         }
         if header.bytes() > MAX_FRAME {
-            return Err(format!("Y4M frames of {} bytes; up to {MAX_FRAME} can be read", header.bytes()));
+            return Err(Y4mError::FrameSize { found: header.bytes(), most: MAX_FRAME });
         }
         Ok(header)
     }
@@ -235,8 +236,8 @@ mod tests {
     #[test]
     fn a_file_that_is_no_y4m_is_refused() {
         let refused = |bytes: &[u8]| y4m_piece(bytes, &mut None, false).unwrap_err();
-        assert_eq!(refused(b"RIFF\n"), "not Y4M: it does not begin with YUV4MPEG2");
-        assert_eq!(refused(&[b'a'; 5000]), "not Y4M: a header of over 4096 bytes");
+        assert_eq!(refused(b"RIFF\n"), Y4mError::OtherBegin);
+        assert_eq!(refused(&[b'a'; 5000]), Y4mError::LongHeader(4096));
         assert_eq!(y4m_piece(b"YUV4", &mut None, false), Ok(Piece::More));
     }
 }

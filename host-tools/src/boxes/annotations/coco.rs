@@ -93,12 +93,11 @@ mod tests {
         Labels::parse("", b"cat\ndog\n").unwrap()
     }
 
-    fn written(text: &str) -> Result<Vec<LabelledPicture>, String> {
+    fn written(text: &str) -> Result<Vec<LabelledPicture>, AnnotationError> {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("labels.json");
         fs::write(&file, text).unwrap();
-        let read = read(&file, Path::new("pictures"), &labels());
-        read.map_err(|error| error.to_string().replace(&file.display().to_string(), "FILE"))
+        read(&file, Path::new("pictures"), &labels())
     }
 
     #[test]
@@ -125,22 +124,21 @@ mod tests {
                     "annotations": [{{"image_id": {image}, "category_id": {category}, "bbox": [0, 0, 1, 1]}}]}}"#
             ))
             .unwrap_err()
+            .to_string()
         };
-        assert_eq!(
-            annotated(2, 1, "cat"),
-            "FILE: annotation 0 names the image 2, which the file does not have"
-        );
-        assert_eq!(
-            annotated(1, 4, "cat"),
-            "FILE: annotation 0 names the category 4, which the file does not have"
-        );
-        let expected = "FILE: the network has no class `cow`; name its classes as the categories, in `--labels` of \
-                        `resight quantize`";
-        assert_eq!(annotated(1, 1, "cow"), expected);
-        let error = written("[]").unwrap_err();
-        assert!(
-            error.starts_with("FILE: not COCO's JSON with `images`, `annotations` and `categories`: "),
-            "{error}"
-        );
+        for (error, expected) in [
+            (annotated(2, 1, "cat"), "annotation 0 names the image 2, which the file does not have"),
+            (annotated(1, 4, "cat"), "annotation 0 names the category 4, which the file does not have"),
+            (
+                annotated(1, 1, "cow"),
+                "the network has no class `cow`; name its classes as the categories, in `--labels` of \
+                 `resight quantize`",
+            ),
+        ] {
+            assert!(error.ends_with(&format!("/labels.json: {expected}")), "{error}");
+        }
+        let error = written("[]").unwrap_err().to_string();
+        let expected = "/labels.json: not COCO's JSON with `images`, `annotations` and `categories`: ";
+        assert!(error.contains(expected), "{error}");
     }
 }

@@ -86,6 +86,8 @@ fn text_of<'a>(node: Node<'a, '_>, name: &str) -> Option<&'a str> {
 
 #[cfg(test)]
 mod tests {
+    use tempfile::TempDir;
+
     use super::*;
 
     const PICTURE: &str = "<annotation><filename>b.jpg</filename><size><width>9</width></size>
@@ -96,7 +98,7 @@ mod tests {
         <object><name>cat</name><difficult>1</difficult>
           <bndbox><xmax>5</xmax><xmin>1</xmin><ymax>7</ymax><ymin>1</ymin></bndbox></object></annotation>";
 
-    fn read(text: &str) -> Result<Vec<LabelledPicture>, String> {
+    fn read(text: &str) -> (TempDir, Result<Vec<LabelledPicture>, AnnotationError>) {
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name);
         fs::create_dir_all(at("labels/one")).unwrap();
@@ -105,18 +107,14 @@ mod tests {
         fs::write(at("pictures/one/b.jpg"), b"not read").unwrap();
         let labels = Labels::parse("", b"cat\ndog\n").unwrap();
         let read = super::read(&at("labels"), &at("pictures"), &labels);
-        let here = format!("{}/", folder.path().display());
-        let mut read = read.map_err(|error| error.to_string().replace(&here, ""))?;
-        for picture in &mut read {
-            picture.path = picture.path.strip_prefix(folder.path()).unwrap().to_owned();
-        }
-        Ok(read)
+        (folder, read)
     }
 
     #[test]
     fn boxes_are_read_from_pixels_that_are_counted_from_one() {
-        let read = read(PICTURE).unwrap();
-        assert_eq!((read.len(), read[0].path.as_path()), (1, Path::new("pictures/one/b.jpg")));
+        let (folder, read) = read(PICTURE);
+        let read = read.unwrap();
+        assert_eq!((read.len(), &read[0].path), (1, &folder.path().join("pictures/one/b.jpg")));
         let bounds = Bounds { left: 1.0, top: 2.0, right: 5.0, bottom: 7.5 };
         let other = Bounds { left: 0.0, top: 0.0, right: 5.0, bottom: 7.0 };
         assert_eq!(
@@ -130,7 +128,10 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_is_named() {
-        let refusal = |from: &str, to: &str| read(&PICTURE.replace(from, to)).unwrap_err();
+        let refusal = |from: &str, to: &str| {
+            let (folder, read) = read(&PICTURE.replace(from, to));
+            read.unwrap_err().to_string().replace(&format!("{}/", folder.path().display()), "")
+        };
         let table = [
             (
                 refusal("Dog", "cow"),

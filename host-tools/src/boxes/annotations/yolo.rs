@@ -111,9 +111,11 @@ fn truths(file: &Path, picture: &Path, classes: &Classes) -> Result<Vec<Truth>, 
 
 #[cfg(test)]
 mod tests {
+    use tempfile::TempDir;
+
     use super::*;
 
-    fn read(text: &str, names: Option<&str>) -> Result<Vec<LabelledPicture>, String> {
+    fn read(text: &str, names: Option<&str>) -> (TempDir, Result<Vec<LabelledPicture>, AnnotationError>) {
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name);
         fs::create_dir_all(at("labels/one")).unwrap();
@@ -127,14 +129,13 @@ mod tests {
         }
         let labels = Labels::parse("", b"cat\ndog\n").unwrap();
         let read = super::read(&at("labels"), &at("pictures"), &labels);
-        let here = format!("{}/", folder.path().display());
-        read.map_err(|error| error.to_string().replace(&here, ""))
+        (folder, read)
     }
 
     #[test]
     fn boxes_are_shares_of_the_picture() {
         let of = |names| {
-            let read = read("1 0.5 0.5 0.25 0.5\n\n0 0.1 0.2 0.2 0.4\n", names).unwrap();
+            let read = read("1 0.5 0.5 0.25 0.5\n\n0 0.1 0.2 0.2 0.4\n", names).1.unwrap();
             assert_eq!(read.len(), 2);
             assert!(read[0].path.ends_with("pictures/b.png") && read[0].truths.is_empty());
             assert!(read[1].path.ends_with("pictures/one/a.png"));
@@ -151,7 +152,10 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_is_named() {
-        let refusal = |text: &str, names| read(text, names).unwrap_err();
+        let refusal = |text: &str, names| {
+            let (folder, read) = read(text, names);
+            read.unwrap_err().to_string().replace(&format!("{}/", folder.path().display()), "")
+        };
         let wrong = |line: usize, text: &str| {
             format!(
                 "labels/one/a.txt: line {line}: `{text}` is not `class x y width height`, a number and four shares of \
