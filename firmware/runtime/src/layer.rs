@@ -93,6 +93,23 @@ pub trait Layer: TypedOp {
         Self: Sized;
 }
 
+/// The input of a layer that takes one; `what` is the layer, for the message.
+///
+/// # Errors
+/// Another number of inputs.
+pub fn one_input<'a>(what: &str, inputs: &'a [TensorFact]) -> TractResult<&'a TensorFact> {
+    let [input] = inputs else { bail!("{what} takes one input, found {}", inputs.len()) };
+    Ok(input)
+}
+
+/// The inputs of a layer that takes two.
+///
+/// # Errors
+/// Another number of inputs.
+pub fn two_inputs<'a>(what: &str, inputs: &'a [TensorFact]) -> TractResult<&'a [TensorFact; 2]> {
+    inputs.try_into().map_err(|_| format_err!("{what} takes two inputs, found {}", inputs.len()))
+}
+
 /// A layer packed for one target and one set of input shapes.
 pub trait PackedLayer: fmt::Debug + Send + Sync {
     /// The name of the kernel that runs, the same as [`Layer::kernel`] of its target.

@@ -52,12 +52,12 @@ mod tensors;
 mod threads;
 
 pub use classifier::Classifier;
-pub use error::RuntimeError;
+pub use error::{ModelCause, RuntimeError};
 pub use heads::{
     AnomalousArea, Bounds, BoxHead, Classes, Detection, Detections, Head, HeadError, Inspection, MaskHead,
     Point, PointHead, Prediction, predictions, sigmoid, softmax, top_k,
 };
-pub use layer::{Description, Layer, PackedLayer};
+pub use layer::{Description, Layer, PackedLayer, one_input, two_inputs};
 pub use layers::Layers;
 pub use locator::{Found, Locator};
 pub use model::{Model, ModelParts};

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use resight_kernels::KernelError;
+use tract_nnef::ast::Parameter;
 use tract_nnef::internal::*;
 
 use crate::quantisation::Quantisation;
@@ -57,7 +58,23 @@ pub fn integer<T: TryFrom<i64>>(
     T::try_from(value).map_err(|_| format_err!("`{name}` is {value}, out of range"))
 }
 
-/// What the steps of a layer's output are worth: its arguments `scale` and `zero_point`.
+/// These parameters, then `scale` and `zero_point`: what the steps of a tensor are worth.
+pub fn with_quantisation(mut parameters: Vec<Parameter>) -> Vec<Parameter> {
+    parameters.extend([TypeName::Scalar.named("scale"), TypeName::Integer.named("zero_point")]);
+    parameters
+}
+
+/// The arguments for [`with_quantisation`].
+pub fn with_quantisation_of(
+    mut arguments: Vec<(&'static str, RValue)>,
+    quantisation: Quantisation,
+) -> Vec<(&'static str, RValue)> {
+    let Quantisation { scale, zero_point } = quantisation;
+    arguments.extend([("scale", numeric(scale)), ("zero_point", numeric(zero_point))]);
+    arguments
+}
+
+/// What the steps of a layer's tensor are worth: its arguments `scale` and `zero_point`.
 ///
 /// # Errors
 /// Other types.

@@ -24,3 +24,8 @@ impl std::hash::Hash for Quantisation {
         self.zero_point.hash(state);
     }
 }
+
+/// Whether these are zero points of int8 tensors.
+pub(crate) fn are_int8(zero_points: &[i32]) -> bool {
+    zero_points.iter().all(|zero_point| i8::try_from(*zero_point).is_ok())
+}

@@ -9,7 +9,7 @@ use resight_runtime::layer;
 use resight_runtime::tract::*;
 use resight_runtime::{
     CacheSizes, Description, Inputs, Isa, Layer, Layers, Model, Output, PackedLayer, Program, Target,
-    TensorFact, nnef,
+    TensorFact, nnef, one_input,
 };
 
 use common::{both_ways, by_plan, by_program, file, input, network};
@@ -24,7 +24,7 @@ layer!(Negation, "TestNegation");
 
 impl Layer for Negation {
     fn output(&self, inputs: &[TensorFact]) -> TractResult<TensorFact> {
-        let [input] = inputs else { bail!("a negation takes one input, found {}", inputs.len()) };
+        let input = one_input("a negation", inputs)?;
         input.expect(DatumType::I8)?;
         Ok(input.clone())
     }

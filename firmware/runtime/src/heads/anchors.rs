@@ -4,7 +4,7 @@ use resight_model_file::{Activation, AnchorClip, Anchors, OutputMap};
 
 use super::bounds::{Bounds, Detection};
 use super::error::HeadError;
-use super::maps::{Element, Least, Map, Source};
+use super::maps::{Element, Least, Map, Source, expect_levels, real};
 use super::suppression::{Candidate, Candidates, Choice};
 use crate::error::RuntimeError;
 use crate::tensors::TensorFact;
@@ -55,12 +55,8 @@ impl AnchorMaps {
     ) -> Result<Self, HeadError> {
         let boxes = Map::levels(maps, outputs, &decoder.boxes)?;
         let scores = Map::levels(maps, outputs, &decoder.scores)?;
-        for (names, found) in [(&decoder.boxes, boxes.len()), (&decoder.scores, scores.len())] {
-            if found != decoder.levels.len() {
-                let (names, expected) = (names.to_string(), decoder.levels.len());
-                return Err(HeadError::Levels { names, found, expected });
-            }
-        }
+        expect_levels(&decoder.boxes, boxes.len(), decoder.levels.len())?;
+        expect_levels(&decoder.scores, scores.len(), decoder.levels.len())?;
         let wanted = if decoder.background.is_some() { Activation::Softmax } else { Activation::Sigmoid };
         let mut channels = None;
         let mut levels = vec![];
@@ -78,9 +74,7 @@ impl AnchorMaps {
                 };
                 return Err(HeadError::Channels { name: scores.name, found: scores.channels, expected });
             }
-            let size = boxes.size;
-            let cell = [0, 1].map(|axis| input[axis] as f32 / size[axis] as f32);
-            let stride = level.stride.map_or(cell, |stride| [stride; 2]);
+            let stride = level.stride.map_or(boxes.cell(input), |stride| [stride; 2]);
             let least = scores.least(decoder.threshold);
             let clipped = |size: [f32; 2]| match decoder.clip {
                 AnchorClip::Sizes => [size[0].min(input[1] as f32), size[1].min(input[0] as f32)],
@@ -194,7 +188,7 @@ impl AnchorMaps {
         let &Candidate { score, class, level, anchor } = candidate;
         let Level { boxes, anchors, stride, offset, .. } = &self.levels[level];
         let (place, shape) = (anchor / anchors.len(), anchors[anchor % anchors.len()]);
-        let (row, column) = (place / boxes.size[1], place % boxes.size[1]);
+        let (row, column) = boxes.place(place);
         let middle = [(column as f32 + offset) * stride[1], (row as f32 + offset) * stride[0]];
         let [middle, shape] = match self.clip {
             AnchorClip::Edges => {
@@ -204,11 +198,8 @@ impl AnchorMaps {
             }
             AnchorClip::None | AnchorClip::Sizes => [middle, shape],
         };
-        // It was there when scores were looked at.
         let values = outputs.values(boxes).unwrap_or_default();
-        let difference = |axis: usize| {
-            values.get(4 * anchor + axis).map_or(0.0, |value| value.value(boxes)) / self.weights[axis]
-        };
+        let difference = |axis: usize| real(values, 4 * anchor + axis, boxes) / self.weights[axis];
         let middle = [0, 1].map(|axis| middle[axis] + difference(axis) * shape[axis]);
         let shape = [0, 1].map(|axis| shape[axis] * libm::expf(difference(2 + axis).min(self.largest)));
         Detection { class, score, bounds: around(middle, shape).within(self.input) }

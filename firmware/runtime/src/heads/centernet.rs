@@ -1,10 +1,10 @@
 //! Boxes from the peaks of a heat map.
 
-use resight_model_file::{Activation, CenterNet, LengthUnit, OutputMap};
+use resight_model_file::{Activation, CenterNet, OutputMap};
 
 use super::bounds::{Bounds, Detection};
 use super::error::HeadError;
-use super::maps::{Element, Least, Map, Source};
+use super::maps::{Element, Least, Map, Source, unit};
 use crate::error::RuntimeError;
 use crate::tensors::TensorFact;
 
@@ -60,11 +60,8 @@ impl Peaks {
             offset.expect(2, "the places to the right and downwards")?;
             offset.same_size(&heat_map)?;
         }
-        let cell = [0, 1].map(|axis| input[axis] as f32 / heat_map.size[axis] as f32);
-        let unit = match decoder.unit {
-            LengthUnit::Cells => cell,
-            LengthUnit::Pixels => [1.0; 2],
-        };
+        let cell = heat_map.cell(input);
+        let unit = unit(decoder.unit, cell);
         let least = heat_map.least(decoder.threshold);
         let CenterNet { overlap, most, .. } = *decoder;
         Ok(Self { heat_map, size, offset, cell, unit, least, overlap, most })

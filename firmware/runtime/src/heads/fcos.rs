@@ -1,10 +1,10 @@
 //! Boxes from distances to their edges.
 
-use resight_model_file::{Activation, Fcos, LengthUnit, OutputMap};
+use resight_model_file::{Activation, Fcos, OutputMap};
 
 use super::bounds::{Bounds, Detection};
 use super::error::HeadError;
-use super::maps::{Element, Least, Map, Source};
+use super::maps::{Element, Least, Map, Source, expect_levels, real, unit};
 use super::suppression::{Candidate, Candidates, Choice};
 use crate::error::RuntimeError;
 use crate::tensors::TensorFact;
@@ -48,14 +48,9 @@ impl FcosMaps {
             None => vec![],
             Some(names) => Map::levels(maps, outputs, names)?,
         };
-        let counts = [(Some(&decoder.scores), scores.len()), (decoder.centreness.as_ref(), centreness.len())];
-        for (names, found) in counts {
-            if let Some(names) = names
-                && found != boxes.len()
-            {
-                let (names, expected) = (names.to_string(), boxes.len());
-                return Err(HeadError::Levels { names, found, expected });
-            }
+        expect_levels(&decoder.scores, scores.len(), boxes.len())?;
+        if let Some(names) = &decoder.centreness {
+            expect_levels(names, centreness.len(), boxes.len())?;
         }
         let classes = scores.first().map_or(0, |first| first.channels);
         let mut levels = vec![];
@@ -70,11 +65,8 @@ impl FcosMaps {
                 centreness.same_size(&boxes)?;
                 centreness.ends_in(Activation::Sigmoid)?;
             }
-            let cell = [0, 1].map(|axis| input[axis] as f32 / boxes.size[axis] as f32);
-            let unit = match decoder.unit {
-                LengthUnit::Cells => cell,
-                LengthUnit::Pixels => [1.0; 2],
-            };
+            let cell = boxes.cell(input);
+            let unit = unit(decoder.unit, cell);
             let least = scores.least(least(decoder.threshold, decoder.root));
             levels.push(Level { boxes, scores, centreness, cell, unit, least });
         }
@@ -139,12 +131,11 @@ impl FcosMaps {
     fn detection<'a>(&self, outputs: impl Source<'a>, candidate: &Candidate) -> Detection {
         let &Candidate { score, class, level, anchor: place } = candidate;
         let Level { boxes, cell, unit, .. } = &self.levels[level];
-        let (row, column) = (place / boxes.size[1], place % boxes.size[1]);
+        let (row, column) = boxes.place(place);
         let middle = [(row as f32 + self.offset) * cell[0], (column as f32 + self.offset) * cell[1]];
-        // It was there when scores were looked at.
         let values = outputs.values(boxes).unwrap_or_default();
         let distance = |edge: usize, axis: usize| {
-            let value = values.get(4 * place + edge).map_or(0.0, |value| value.value(boxes));
+            let value = real(values, 4 * place + edge, boxes);
             let distance = if self.exponential { libm::expf(value) } else { value.max(0.0) };
             distance * unit[axis]
         };

@@ -1,6 +1,6 @@
 //! What maps are, and what is common to reading them.
 
-use resight_model_file::{Activation, OutputMap, OutputNames};
+use resight_model_file::{Activation, LengthUnit, OutputMap, OutputNames};
 use tract_nnef::internal::DatumType;
 
 use super::classes::sigmoid;
@@ -116,11 +116,42 @@ impl Map {
         }
     }
 
+    /// Pixels of the network's image, `[height, width]`, in a cell, `[vertical, horizontal]`.
+    pub(super) fn cell(&self, input: [usize; 2]) -> [f32; 2] {
+        [0, 1].map(|axis| input[axis] as f32 / self.size[axis] as f32)
+    }
+
+    /// Row and column of the place with this number.
+    pub(super) fn place(&self, place: usize) -> (usize, usize) {
+        (place / self.size[1], place % self.size[1])
+    }
+
     /// The least value that stands for at least this probability.
     pub(super) fn least(&self, probability: f32) -> Least {
         let index = self.values.iter().position(|&value| value >= probability);
         Least { byte: index.map_or(128, |index| index as i16 - 128), real: probability }
     }
+}
+
+/// Refuses another number of maps than one for each level.
+pub(super) fn expect_levels(names: &OutputNames, found: usize, expected: usize) -> Result<(), HeadError> {
+    if found == expected {
+        return Ok(());
+    }
+    Err(HeadError::Levels { names: names.to_string(), found, expected })
+}
+
+/// Pixels in what lengths are counted in, where a cell is `cell` pixels; `[vertical, horizontal]`.
+pub(super) fn unit(unit: LengthUnit, cell: [f32; 2]) -> [f32; 2] {
+    match unit {
+        LengthUnit::Cells => cell,
+        LengthUnit::Pixels => [1.0; 2],
+    }
+}
+
+/// The real number at `index` of a map's values. What is not there was looked for when scores were looked at.
+pub(super) fn real(values: &[impl Element], index: usize, map: &Map) -> f32 {
+    values.get(index).map_or(0.0, |value| value.value(map))
 }
 
 /// The least value of a map that is looked at.

@@ -42,7 +42,7 @@ impl PointHead {
         check(&maps, outputs)?;
         let map = Map::find(&maps, outputs, &decoder.heat_maps)?;
         map.ends_in(Activation::Sigmoid)?;
-        let cell = [0, 1].map(|axis| input[axis] as f32 / map.size[axis] as f32);
+        let cell = map.cell(input);
         Ok(Self { maps, decoder, map, cell })
     }
 

@@ -7,8 +7,8 @@ use tract_nnef::ser::ints;
 
 use crate::fixed_point::half;
 use crate::layer;
-use crate::layer::{Description, Layer, PackedLayer};
-use crate::nnef::{input, integer, integers, quantisation};
+use crate::layer::{Description, Layer, PackedLayer, two_inputs};
+use crate::nnef::{input, integer, integers, quantisation, with_quantisation, with_quantisation_of};
 use crate::quantisation::Quantisation;
 use crate::target::Target;
 use crate::tensors::{Inputs, Output, TensorFact};
@@ -79,7 +79,7 @@ impl Add {
 
 impl Layer for Add {
     fn output(&self, inputs: &[TensorFact]) -> TractResult<TensorFact> {
-        let [a, b] = inputs else { bail!("a sum takes two inputs, found {}", inputs.len()) };
+        let [a, b] = two_inputs("a sum", inputs)?;
         let (a_shape, b_shape) = (a.expect(DatumType::I8)?, b.expect(DatumType::I8)?);
         ensure!(a_shape == b_shape, "the inputs of a sum have the shapes {a_shape:?} and {b_shape:?}");
         ensure!(self.shift <= MAX_SHIFT, "the shift of a sum is {}, more than {MAX_SHIFT}", self.shift);
@@ -114,27 +114,24 @@ impl Layer for Add {
     }
 
     fn nnef_parameters() -> Vec<Parameter> {
-        vec![
+        with_quantisation(vec![
             TypeName::Scalar.tensor().named("a"),
             TypeName::Scalar.tensor().named("b"),
             TypeName::Integer.array().named("multiplier"),
             TypeName::Integer.named("bias"),
             TypeName::Integer.named("shift"),
-            TypeName::Scalar.named("scale"),
-            TypeName::Integer.named("zero_point"),
-        ]
+        ])
     }
 
     fn nnef_dump(&self, ast: &mut IntoAst<'_>, node: &TypedNode) -> TractResult<Vec<(&'static str, RValue)>> {
-        Ok(vec![
+        let arguments = vec![
             ("a", input(ast, node, 0)),
             ("b", input(ast, node, 1)),
             ("multiplier", ints(&self.multiplier)),
             ("bias", numeric(self.bias)),
             ("shift", numeric(self.shift)),
-            ("scale", numeric(self.output.scale)),
-            ("zero_point", numeric(self.output.zero_point)),
-        ])
+        ];
+        Ok(with_quantisation_of(arguments, self.output))
     }
 
     fn nnef_load(

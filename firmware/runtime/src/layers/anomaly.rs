@@ -5,7 +5,7 @@ use tract_nnef::ast::Parameter;
 use tract_nnef::internal::*;
 
 use crate::layer;
-use crate::layer::{Description, Layer, PackedLayer};
+use crate::layer::{Description, Layer, PackedLayer, one_input};
 use crate::nnef::{input, integer};
 use crate::target::Target;
 use crate::tensors::{Inputs, Output, TensorFact};
@@ -61,7 +61,7 @@ impl Anomaly {
 
 impl Layer for Anomaly {
     fn output(&self, inputs: &[TensorFact]) -> TractResult<TensorFact> {
-        let [map] = inputs else { bail!("an anomaly takes one input, found {}", inputs.len()) };
+        let map = one_input("an anomaly", inputs)?;
         let shape = map.expect(DatumType::F32)?;
         ensure!(
             matches!(*shape, [1, height, width, 1] if height > 0 && width > 0),

@@ -9,8 +9,8 @@ use super::max_pool::pool_shape;
 use crate::fixed_point::{fixed_point, half};
 use crate::layer;
 use crate::layer::{Description, Layer, PackedLayer};
-use crate::nnef::{input, integer, integers, quantisation};
-use crate::quantisation::Quantisation;
+use crate::nnef::{input, integer, integers, quantisation, with_quantisation, with_quantisation_of};
+use crate::quantisation::{Quantisation, are_int8};
 use crate::target::Target;
 use crate::tensors::{Inputs, Output, TensorFact};
 
@@ -70,10 +70,8 @@ impl AveragePool {
 
     fn shape(&self, inputs: &[TensorFact]) -> TractResult<PoolShape> {
         let shape = pool_shape(inputs, self.kernel, self.stride, self.padding)?;
-        let int8 = -128..=127;
         ensure!(
-            int8.contains(&self.input_zero_point)
-                && int8.contains(&self.output.zero_point)
+            are_int8(&[self.input_zero_point, self.output.zero_point])
                 && (0..=i64::from(MAX_MULTIPLIER)).contains(&self.multiplier)
                 && self.shift <= MAX_SHIFT
                 && self.kernel[0] * self.kernel[1] <= MAX_AREA,
@@ -114,7 +112,7 @@ impl Layer for AveragePool {
     }
 
     fn nnef_parameters() -> Vec<Parameter> {
-        vec![
+        with_quantisation(vec![
             TypeName::Scalar.tensor().named("input"),
             TypeName::Integer.array().named("kernel"),
             TypeName::Integer.array().named("stride"),
@@ -123,13 +121,11 @@ impl Layer for AveragePool {
             TypeName::Integer.named("input_zero_point"),
             TypeName::Integer.named("multiplier"),
             TypeName::Integer.named("shift"),
-            TypeName::Scalar.named("scale"),
-            TypeName::Integer.named("zero_point"),
-        ]
+        ])
     }
 
     fn nnef_dump(&self, ast: &mut IntoAst<'_>, node: &TypedNode) -> TractResult<Vec<(&'static str, RValue)>> {
-        Ok(vec![
+        let arguments = vec![
             ("input", input(ast, node, 0)),
             ("kernel", ints(&self.kernel)),
             ("stride", ints(&self.stride)),
@@ -138,9 +134,8 @@ impl Layer for AveragePool {
             ("input_zero_point", numeric(self.input_zero_point)),
             ("multiplier", numeric(self.multiplier)),
             ("shift", numeric(self.shift)),
-            ("scale", numeric(self.output.scale)),
-            ("zero_point", numeric(self.output.zero_point)),
-        ])
+        ];
+        Ok(with_quantisation_of(arguments, self.output))
     }
 
     fn nnef_load(

@@ -6,7 +6,7 @@ use tract_nnef::internal::*;
 use tract_nnef::ser::ints;
 
 use crate::layer;
-use crate::layer::{Description, Layer, PackedLayer};
+use crate::layer::{Description, Layer, PackedLayer, one_input};
 use crate::nnef::input;
 use crate::target::Target;
 use crate::tensors::{Inputs, Output, TensorFact};
@@ -31,7 +31,7 @@ impl Channels {
 
 impl Layer for Channels {
     fn output(&self, inputs: &[TensorFact]) -> TractResult<TensorFact> {
-        let [input] = inputs else { bail!("a choice of channels takes one input, found {}", inputs.len()) };
+        let input = one_input("a choice of channels", inputs)?;
         let [height, width, channels] = input.image()?;
         ensure!(
             (1..=1 << 16).contains(&self.order.len()) && self.order.iter().all(|&channel| channel < channels),

@@ -7,7 +7,7 @@ use tract_nnef::ser::array;
 
 use crate::layer;
 use crate::layer::{Description, Layer, PackedLayer};
-use crate::nnef::{input, quantisation};
+use crate::nnef::{input, quantisation, with_quantisation, with_quantisation_of};
 use crate::quantisation::Quantisation;
 use crate::target::Target;
 use crate::tensors::{Inputs, Output, TensorFact};
@@ -58,20 +58,13 @@ impl Layer for Concat {
     }
 
     fn nnef_parameters() -> Vec<Parameter> {
-        vec![
-            TypeName::Scalar.tensor().array().named("inputs"),
-            TypeName::Scalar.named("scale"),
-            TypeName::Integer.named("zero_point"),
-        ]
+        with_quantisation(vec![TypeName::Scalar.tensor().array().named("inputs")])
     }
 
     fn nnef_dump(&self, ast: &mut IntoAst<'_>, node: &TypedNode) -> TractResult<Vec<(&'static str, RValue)>> {
         let inputs: Vec<RValue> = (0..node.inputs.len()).map(|index| input(ast, node, index)).collect();
-        Ok(vec![
-            ("inputs", array(inputs)),
-            ("scale", numeric(self.output.scale)),
-            ("zero_point", numeric(self.output.zero_point)),
-        ])
+        let arguments = vec![("inputs", array(inputs))];
+        Ok(with_quantisation_of(arguments, self.output))
     }
 
     fn nnef_load(

@@ -11,7 +11,10 @@ use tract_nnef::ser::{array, ints};
 
 use crate::layer;
 use crate::layer::{Description, Layer, PackedLayer};
-use crate::nnef::{input, integer, integers, kernel_error, quantisation, slice, tensor, variable};
+use crate::nnef::{
+    input, integer, integers, kernel_error, quantisation, slice, tensor, variable, with_quantisation,
+    with_quantisation_of,
+};
 use crate::quantisation::Quantisation;
 use crate::target::Target;
 use crate::tensors::{Inputs, Output, TensorFact};
@@ -134,7 +137,7 @@ impl Layer for Convolution {
     }
 
     fn nnef_parameters() -> Vec<Parameter> {
-        vec![
+        with_quantisation(vec![
             TypeName::Scalar.tensor().named("input"),
             TypeName::Scalar.tensor().array().named("residual"),
             TypeName::Scalar.tensor().named("weights"),
@@ -147,15 +150,13 @@ impl Layer for Convolution {
             TypeName::Integer.array().named("padding"),
             TypeName::Integer.array().named("dilation"),
             TypeName::Integer.named("groups"),
-            TypeName::Scalar.named("scale"),
-            TypeName::Integer.named("zero_point"),
-        ]
+        ])
     }
 
     fn nnef_dump(&self, ast: &mut IntoAst<'_>, node: &TypedNode) -> TractResult<Vec<(&'static str, RValue)>> {
         let residual = if node.inputs.len() > 1 { vec![input(ast, node, 1)] } else { vec![] };
         let residual_multiplier: Vec<RValue> = self.residual_multiplier.iter().map(numeric).collect();
-        Ok(vec![
+        let arguments = vec![
             ("input", input(ast, node, 0)),
             ("residual", array(residual)),
             ("weights", variable(ast, node, "weights", &self.weights)?),
@@ -168,9 +169,8 @@ impl Layer for Convolution {
             ("padding", ints(&self.padding)),
             ("dilation", ints(&self.dilation)),
             ("groups", numeric(self.groups)),
-            ("scale", numeric(self.output.scale)),
-            ("zero_point", numeric(self.output.zero_point)),
-        ])
+        ];
+        Ok(with_quantisation_of(arguments, self.output))
     }
 
     fn nnef_load(

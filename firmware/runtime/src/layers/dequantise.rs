@@ -6,7 +6,7 @@ use tract_nnef::internal::*;
 
 use crate::layer;
 use crate::layer::{Description, Layer, PackedLayer};
-use crate::nnef::{input, integer};
+use crate::nnef::{input, quantisation, with_quantisation, with_quantisation_of};
 use crate::quantisation::Quantisation;
 use crate::target::Target;
 use crate::tensors::{Inputs, Output, TensorFact};
@@ -54,31 +54,19 @@ impl Layer for Dequantise {
     }
 
     fn nnef_parameters() -> Vec<Parameter> {
-        vec![
-            TypeName::Scalar.tensor().named("input"),
-            TypeName::Scalar.named("scale"),
-            TypeName::Integer.named("zero_point"),
-        ]
+        with_quantisation(vec![TypeName::Scalar.tensor().named("input")])
     }
 
     fn nnef_dump(&self, ast: &mut IntoAst<'_>, node: &TypedNode) -> TractResult<Vec<(&'static str, RValue)>> {
-        Ok(vec![
-            ("input", input(ast, node, 0)),
-            ("scale", numeric(self.input.scale)),
-            ("zero_point", numeric(self.input.zero_point)),
-        ])
+        let arguments = vec![("input", input(ast, node, 0))];
+        Ok(with_quantisation_of(arguments, self.input))
     }
 
     fn nnef_load(
         builder: &mut ModelBuilder<'_>,
         invocation: &ResolvedInvocation<'_>,
     ) -> TractResult<(Self, TVec<OutletId>)> {
-        let layer = Self {
-            input: Quantisation {
-                scale: invocation.named_arg_as(builder, "scale")?,
-                zero_point: integer(builder, invocation, "zero_point")?,
-            },
-        };
+        let layer = Self { input: quantisation(builder, invocation)? };
         Ok((layer, tvec!(invocation.named_arg_as(builder, "input")?)))
     }
 }

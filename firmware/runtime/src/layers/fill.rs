@@ -6,7 +6,7 @@ use tract_nnef::internal::*;
 use tract_nnef::ser::ints;
 
 use crate::layer;
-use crate::layer::{Description, Layer, PackedLayer};
+use crate::layer::{Description, Layer, PackedLayer, one_input};
 use crate::nnef::{input, integer, integers};
 use crate::target::Target;
 use crate::tensors::{Inputs, Output, TensorFact};
@@ -29,7 +29,7 @@ const MAX_VALUES: usize = 1 << 26;
 
 impl Layer for Fill {
     fn output(&self, inputs: &[TensorFact]) -> TractResult<TensorFact> {
-        let [input] = inputs else { bail!("a fill takes one input, found {}", inputs.len()) };
+        let input = one_input("a fill", inputs)?;
         input.expect(DatumType::I8)?;
         let values = self.shape.iter().try_fold(1usize, |product, &size| product.checked_mul(size));
         ensure!(

@@ -5,7 +5,7 @@ use tract_nnef::ast::Parameter;
 use tract_nnef::internal::*;
 
 use crate::layer;
-use crate::layer::{Description, Layer, PackedLayer};
+use crate::layer::{Description, Layer, PackedLayer, one_input};
 use crate::nnef::{input, integer, kernel_error};
 use crate::target::Target;
 use crate::tensors::{Inputs, Output, TensorFact};
@@ -21,8 +21,7 @@ layer!(GlobalAverage, "ResightGlobalAverage");
 
 impl GlobalAverage {
     fn input(inputs: &[TensorFact]) -> TractResult<[usize; 3]> {
-        ensure!(inputs.len() == 1, "an average takes one input, found {}", inputs.len());
-        inputs[0].image()
+        one_input("an average", inputs)?.image()
     }
 }
 

@@ -7,7 +7,7 @@ use tract_nnef::ser::{array, ints};
 
 use crate::layer;
 use crate::layer::{Description, Layer, PackedLayer};
-use crate::nnef::{input, integers, quantisation};
+use crate::nnef::{input, integers, quantisation, with_quantisation, with_quantisation_of};
 use crate::quantisation::Quantisation;
 use crate::target::Target;
 use crate::tensors::{Inputs, Output, TensorFact};
@@ -90,24 +90,18 @@ impl Layer for Interleave {
     }
 
     fn nnef_parameters() -> Vec<Parameter> {
-        vec![
+        with_quantisation(vec![
             TypeName::Scalar.tensor().array().named("inputs"),
             TypeName::Integer.array().named("factor"),
             TypeName::Integer.array().named("size"),
-            TypeName::Scalar.named("scale"),
-            TypeName::Integer.named("zero_point"),
-        ]
+        ])
     }
 
     fn nnef_dump(&self, ast: &mut IntoAst<'_>, node: &TypedNode) -> TractResult<Vec<(&'static str, RValue)>> {
         let inputs: Vec<RValue> = (0..node.inputs.len()).map(|index| input(ast, node, index)).collect();
-        Ok(vec![
-            ("inputs", array(inputs)),
-            ("factor", ints(&self.factor)),
-            ("size", ints(&self.size)),
-            ("scale", numeric(self.output.scale)),
-            ("zero_point", numeric(self.output.zero_point)),
-        ])
+        let arguments =
+            vec![("inputs", array(inputs)), ("factor", ints(&self.factor)), ("size", ints(&self.size))];
+        Ok(with_quantisation_of(arguments, self.output))
     }
 
     fn nnef_load(

@@ -7,7 +7,7 @@ use tract_nnef::ast::Parameter;
 use tract_nnef::internal::*;
 
 use crate::layer;
-use crate::layer::{Description, Layer, PackedLayer};
+use crate::layer::{Description, Layer, PackedLayer, one_input};
 use crate::nnef::{input, integer, kernel_error, slice, tensor, variable};
 use crate::target::Target;
 use crate::tensors::{Inputs, Output, TensorFact};
@@ -30,8 +30,7 @@ layer!(Linear, "ResightLinear");
 impl Linear {
     /// Inputs and outputs.
     fn sizes(&self, inputs: &[TensorFact]) -> TractResult<[usize; 2]> {
-        ensure!(inputs.len() == 1, "a linear layer takes one input, found {}", inputs.len());
-        let found = inputs[0].expect(DatumType::I16)?;
+        let found = one_input("a linear layer", inputs)?.expect(DatumType::I16)?;
         let &[outputs, features] = self.weights.shape() else {
             bail!("linear weights must have two dimensions, found {:?}", self.weights.shape());
         };

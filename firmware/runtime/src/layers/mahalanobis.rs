@@ -9,7 +9,7 @@ use tract_nnef::ast::Parameter;
 use tract_nnef::internal::*;
 
 use crate::layer;
-use crate::layer::{Description, Layer, PackedLayer};
+use crate::layer::{Description, Layer, PackedLayer, one_input};
 use crate::nnef::{input, kernel_error, slice, tensor, variable};
 use crate::target::Target;
 use crate::tensors::{Inputs, Output, TensorFact};
@@ -47,8 +47,7 @@ type Sizes = [usize; 3];
 
 impl Mahalanobis {
     fn sizes(&self, inputs: &[TensorFact]) -> TractResult<Sizes> {
-        ensure!(inputs.len() == 1, "a Mahalanobis distance takes one input, found {}", inputs.len());
-        let [height, width, channels] = inputs[0].image()?;
+        let [height, width, channels] = one_input("a Mahalanobis distance", inputs)?.image()?;
         let &[places, rows, features] = self.weights.shape() else {
             bail!("the weights of places must have three dimensions, found {:?}", self.weights.shape());
         };

@@ -6,7 +6,7 @@ use tract_nnef::internal::*;
 use tract_nnef::ser::ints;
 
 use crate::layer;
-use crate::layer::{Description, Layer, PackedLayer};
+use crate::layer::{Description, Layer, PackedLayer, one_input};
 use crate::nnef::{input, integers, kernel_error};
 use crate::target::Target;
 use crate::tensors::{Inputs, Output, TensorFact};
@@ -34,8 +34,8 @@ pub(super) fn pool_shape(
     stride: [usize; 2],
     padding: [usize; 4],
 ) -> TractResult<PoolShape> {
-    ensure!(inputs.len() == 1, "a pool takes one input, found {}", inputs.len());
-    let shape = PoolShape { input: inputs[0].image()?, kernel, stride, padding };
+    let input = one_input("a pool", inputs)?.image()?;
+    let shape = PoolShape { input, kernel, stride, padding };
     shape.validate().map_err(kernel_error)?;
     Ok(shape)
 }

@@ -1,28 +1,5 @@
 //! The layers that a network can have: a registry, and a file for each.
 
-mod add;
-mod anomaly;
-mod average_pool;
-mod channels;
-mod concat;
-mod convolution;
-mod dequantise;
-mod fill;
-mod global_average;
-mod interleave;
-mod linear;
-mod mahalanobis;
-mod max_pool;
-mod multiply;
-mod nearest_neighbour;
-mod normalise;
-mod pad;
-mod resize;
-mod table;
-mod unknown;
-mod upsample;
-mod view;
-
 use std::fmt;
 use std::sync::Arc;
 
@@ -30,10 +7,14 @@ use tract_nnef::internal::*;
 
 use crate::layer::Layer;
 
-/// Exports the layers of this crate, and makes [`Layers::default`] know them.
+/// Makes modules of the files of this crate's layers, exports the layers, and makes [`Layers::default`] know
+/// them.
 macro_rules! known {
     ($($module:ident::$layer:ident,)*) => {
-        $(pub use self::$module::$layer;)*
+        $(
+            mod $module;
+            pub use self::$module::$layer;
+        )*
 
         impl Default for Layers {
             /// Those of this crate.

@@ -8,9 +8,9 @@ use tract_nnef::ser::array;
 
 use crate::fixed_point::{fixed_point, half};
 use crate::layer;
-use crate::layer::{Description, Layer, PackedLayer};
-use crate::nnef::{input, integer, quantisation};
-use crate::quantisation::Quantisation;
+use crate::layer::{Description, Layer, PackedLayer, two_inputs};
+use crate::nnef::{input, integer, quantisation, with_quantisation, with_quantisation_of};
+use crate::quantisation::{Quantisation, are_int8};
 use crate::target::Target;
 use crate::tensors::{Inputs, Output, TensorFact};
 
@@ -65,11 +65,11 @@ impl Multiply {
     }
 
     fn second(&self, inputs: &[TensorFact]) -> TractResult<Second> {
-        let [a, b] = inputs else { bail!("a product takes two inputs, found {}", inputs.len()) };
+        let [a, b] = two_inputs("a product", inputs)?;
         let (image, other) = (a.image()?, b.image()?);
-        let int8 = -128..=127;
+        let [first, second] = self.zero_points;
         ensure!(
-            self.zero_points.iter().chain([&self.output.zero_point]).all(|zero| int8.contains(zero))
+            are_int8(&[first, second, self.output.zero_point])
                 && (0..=MAX_MULTIPLIER as i32).contains(&self.multiplier)
                 && self.shift <= MAX_SHIFT,
             "a product with zero points {:?} and {}, multiplier {} and shift {} does not fit its arithmetic",
@@ -121,27 +121,24 @@ impl Layer for Multiply {
     }
 
     fn nnef_parameters() -> Vec<Parameter> {
-        vec![
+        with_quantisation(vec![
             TypeName::Scalar.tensor().named("a"),
             TypeName::Scalar.tensor().named("b"),
             TypeName::Integer.array().named("zero_points"),
             TypeName::Integer.named("multiplier"),
             TypeName::Integer.named("shift"),
-            TypeName::Scalar.named("scale"),
-            TypeName::Integer.named("zero_point"),
-        ]
+        ])
     }
 
     fn nnef_dump(&self, ast: &mut IntoAst<'_>, node: &TypedNode) -> TractResult<Vec<(&'static str, RValue)>> {
-        Ok(vec![
+        let arguments = vec![
             ("a", input(ast, node, 0)),
             ("b", input(ast, node, 1)),
             ("zero_points", array(self.zero_points.map(numeric))),
             ("multiplier", numeric(self.multiplier)),
             ("shift", numeric(self.shift)),
-            ("scale", numeric(self.output.scale)),
-            ("zero_point", numeric(self.output.zero_point)),
-        ])
+        ];
+        Ok(with_quantisation_of(arguments, self.output))
     }
 
     fn nnef_load(

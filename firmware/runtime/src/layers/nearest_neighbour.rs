@@ -9,7 +9,7 @@ use tract_nnef::ast::Parameter;
 use tract_nnef::internal::*;
 
 use crate::layer;
-use crate::layer::{Description, Layer, PackedLayer};
+use crate::layer::{Description, Layer, PackedLayer, one_input};
 use crate::nnef::{input, kernel_error, slice, tensor, variable};
 use crate::target::Target;
 use crate::tensors::{Inputs, Output, TensorFact};
@@ -46,8 +46,7 @@ layer!(NearestNeighbour, "ResightNearestNeighbour");
 impl NearestNeighbour {
     /// Rows and features.
     fn sizes(&self, inputs: &[TensorFact]) -> TractResult<[usize; 2]> {
-        ensure!(inputs.len() == 1, "a nearest neighbour takes one input, found {}", inputs.len());
-        let [_, _, channels] = inputs[0].image()?;
+        let [_, _, channels] = one_input("a nearest neighbour", inputs)?.image()?;
         let &[rows, features] = self.memory.shape() else {
             bail!("a memory must have two dimensions, found {:?}", self.memory.shape());
         };

@@ -8,9 +8,11 @@ use tract_nnef::internal::*;
 
 use crate::fixed_point::{fixed_point, half};
 use crate::layer;
-use crate::layer::{Description, Layer, PackedLayer};
-use crate::nnef::{input, integer, quantisation, slice, tensor, variable};
-use crate::quantisation::Quantisation;
+use crate::layer::{Description, Layer, PackedLayer, one_input};
+use crate::nnef::{
+    input, integer, quantisation, slice, tensor, variable, with_quantisation, with_quantisation_of,
+};
+use crate::quantisation::{Quantisation, are_int8};
 use crate::target::Target;
 use crate::tensors::{Inputs, Output, TensorFact};
 
@@ -75,7 +77,7 @@ impl Normalise {
     }
 
     fn check(&self, inputs: &[TensorFact]) -> TractResult<[usize; 3]> {
-        let [input] = inputs else { bail!("a normalisation takes one input, found {}", inputs.len()) };
+        let input = one_input("a normalisation", inputs)?;
         let image = input.image()?;
         let multiplier = slice::<i32>(&self.multiplier)?;
         ensure!(
@@ -83,10 +85,8 @@ impl Normalise {
             "a normalisation of {} channels, {MAX_CHANNELS} at most, takes no {image:?}",
             multiplier.len()
         );
-        let int8 = -128..=127;
         ensure!(
-            int8.contains(&self.input_zero_point)
-                && int8.contains(&self.output.zero_point)
+            are_int8(&[self.input_zero_point, self.output.zero_point])
                 && multiplier.iter().all(|value| value.unsigned_abs() <= MAX_MULTIPLIER)
                 && self.shift <= MAX_SHIFT,
             "a normalisation with zero points {} and {} and shift {} does not fit its arithmetic",
@@ -129,25 +129,22 @@ impl Layer for Normalise {
     }
 
     fn nnef_parameters() -> Vec<Parameter> {
-        vec![
+        with_quantisation(vec![
             TypeName::Scalar.tensor().named("input"),
             TypeName::Scalar.tensor().named("multiplier"),
             TypeName::Integer.named("shift"),
             TypeName::Integer.named("input_zero_point"),
-            TypeName::Scalar.named("scale"),
-            TypeName::Integer.named("zero_point"),
-        ]
+        ])
     }
 
     fn nnef_dump(&self, ast: &mut IntoAst<'_>, node: &TypedNode) -> TractResult<Vec<(&'static str, RValue)>> {
-        Ok(vec![
+        let arguments = vec![
             ("input", input(ast, node, 0)),
             ("multiplier", variable(ast, node, "multiplier", &self.multiplier)?),
             ("shift", numeric(self.shift)),
             ("input_zero_point", numeric(self.input_zero_point)),
-            ("scale", numeric(self.output.scale)),
-            ("zero_point", numeric(self.output.zero_point)),
-        ])
+        ];
+        Ok(with_quantisation_of(arguments, self.output))
     }
 
     fn nnef_load(

@@ -6,7 +6,7 @@ use tract_nnef::internal::*;
 use tract_nnef::ser::ints;
 
 use crate::layer;
-use crate::layer::{Description, Layer, PackedLayer};
+use crate::layer::{Description, Layer, PackedLayer, one_input};
 use crate::nnef::{input, integer, integers};
 use crate::target::Target;
 use crate::tensors::{Inputs, Output, TensorFact};
@@ -36,7 +36,7 @@ impl Pad {
 
 impl Layer for Pad {
     fn output(&self, inputs: &[TensorFact]) -> TractResult<TensorFact> {
-        let [input] = inputs else { bail!("a border takes one input, found {}", inputs.len()) };
+        let input = one_input("a border", inputs)?;
         let [height, width, channels] = input.image()?;
         let [top, left, bottom, right] = self.padding;
         let most = |length: usize| if self.reflects { length.saturating_sub(1) } else { 1 << 16 };

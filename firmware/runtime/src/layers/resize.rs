@@ -7,7 +7,7 @@ use tract_nnef::ast::Parameter;
 use tract_nnef::internal::*;
 
 use crate::layer;
-use crate::layer::{Description, Layer, PackedLayer};
+use crate::layer::{Description, Layer, PackedLayer, one_input};
 use crate::nnef::{input, slice, tensor, variable};
 use crate::target::Target;
 use crate::tensors::{Inputs, Output, TensorFact};
@@ -67,7 +67,7 @@ impl Resize {
     }
 
     fn size(&self, inputs: &[TensorFact]) -> TractResult<[usize; 3]> {
-        let [fact] = inputs else { bail!("a resize takes one input, found {}", inputs.len()) };
+        let fact = one_input("a resize", inputs)?;
         let [height, width, channels] = fact.image()?;
         Ok([places(&self.rows, height)?.len(), places(&self.columns, width)?.len(), channels])
     }

@@ -7,8 +7,8 @@ use tract_nnef::ast::Parameter;
 use tract_nnef::internal::*;
 
 use crate::layer;
-use crate::layer::{Description, Layer, PackedLayer};
-use crate::nnef::{input, quantisation, slice, tensor, variable};
+use crate::layer::{Description, Layer, PackedLayer, one_input};
+use crate::nnef::{input, quantisation, slice, tensor, variable, with_quantisation, with_quantisation_of};
 use crate::quantisation::Quantisation;
 use crate::target::Target;
 use crate::tensors::{Inputs, Output, TensorFact};
@@ -45,7 +45,7 @@ impl Table {
 
 impl Layer for Table {
     fn output(&self, inputs: &[TensorFact]) -> TractResult<TensorFact> {
-        let [input] = inputs else { bail!("a table takes one input, found {}", inputs.len()) };
+        let input = one_input("a table", inputs)?;
         input.expect(DatumType::I8)?;
         self.entries(Self::channels(input))?;
         Ok(input.clone())
@@ -70,21 +70,16 @@ impl Layer for Table {
     }
 
     fn nnef_parameters() -> Vec<Parameter> {
-        vec![
+        with_quantisation(vec![
             TypeName::Scalar.tensor().named("input"),
             TypeName::Scalar.tensor().named("table"),
-            TypeName::Scalar.named("scale"),
-            TypeName::Integer.named("zero_point"),
-        ]
+        ])
     }
 
     fn nnef_dump(&self, ast: &mut IntoAst<'_>, node: &TypedNode) -> TractResult<Vec<(&'static str, RValue)>> {
-        Ok(vec![
-            ("input", input(ast, node, 0)),
-            ("table", variable(ast, node, "table", &self.table)?),
-            ("scale", numeric(self.output.scale)),
-            ("zero_point", numeric(self.output.zero_point)),
-        ])
+        let arguments =
+            vec![("input", input(ast, node, 0)), ("table", variable(ast, node, "table", &self.table)?)];
+        Ok(with_quantisation_of(arguments, self.output))
     }
 
     fn nnef_load(

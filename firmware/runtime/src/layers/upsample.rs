@@ -6,7 +6,7 @@ use tract_nnef::internal::*;
 use tract_nnef::ser::ints;
 
 use crate::layer;
-use crate::layer::{Description, Layer, PackedLayer};
+use crate::layer::{Description, Layer, PackedLayer, one_input};
 use crate::nnef::{input, integers};
 use crate::target::Target;
 use crate::tensors::{Inputs, Output, TensorFact};
@@ -27,7 +27,7 @@ layer!(Upsample, "ResightUpsample");
 
 impl Layer for Upsample {
     fn output(&self, inputs: &[TensorFact]) -> TractResult<TensorFact> {
-        let [input] = inputs else { bail!("an enlargement takes one input, found {}", inputs.len()) };
+        let input = one_input("an enlargement", inputs)?;
         let [height, width, channels] = input.image()?;
         let [vertical, horizontal] = self.factor;
         ensure!(

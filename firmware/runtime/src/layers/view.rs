@@ -6,7 +6,7 @@ use tract_nnef::internal::*;
 use tract_nnef::ser::ints;
 
 use crate::layer;
-use crate::layer::{Description, Layer, PackedLayer};
+use crate::layer::{Description, Layer, PackedLayer, one_input};
 use crate::nnef::{input, integers};
 use crate::target::Target;
 use crate::tensors::{Inputs, Output, TensorFact};
@@ -24,7 +24,7 @@ layer!(View, "ResightView");
 
 impl Layer for View {
     fn output(&self, inputs: &[TensorFact]) -> TractResult<TensorFact> {
-        let [input] = inputs else { bail!("another shape takes one input, found {}", inputs.len()) };
+        let input = one_input("another shape", inputs)?;
         let image = input.image()?;
         let elements = self.shape.iter().try_fold(1usize, |product, &side| product.checked_mul(side));
         ensure!(
