@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::error::{DecoderError, MAX_ANCHORS, MAX_LEVELS, candidates, most, offset, positive, share};
+use super::choice::{Limits, boxes, candidate_count, half, most_boxes, scores, soft, threshold};
+use super::error::{DecoderError, MAX_ANCHORS, MAX_LEVELS, offset, positive};
 use super::names::OutputNames;
 
 /// Each place of each map has some boxes of fixed sizes round it, the anchors, and says how likely each
@@ -130,14 +131,6 @@ impl AnchorClip {
     }
 }
 
-fn boxes() -> OutputNames {
-    "bbox_regression".into()
-}
-
-fn scores() -> OutputNames {
-    "cls_logits".into()
-}
-
 fn weights() -> [f32; 4] {
     [1.0; 4]
 }
@@ -147,24 +140,8 @@ fn largest() -> f32 {
     4.135_166_6
 }
 
-fn half() -> f32 {
-    0.5
-}
-
-fn threshold() -> f32 {
-    0.3
-}
-
 fn overlap() -> f32 {
     0.5
-}
-
-fn candidate_count() -> usize {
-    1000
-}
-
-fn most_boxes() -> usize {
-    100
 }
 
 impl AnchorShapes {
@@ -269,11 +246,9 @@ impl Anchors {
     /// # Errors
     /// The first one that is not.
     pub fn validate(&self) -> Result<(), DecoderError> {
-        share("threshold", self.threshold)?;
-        share("overlap", self.overlap)?;
-        most(self.most)?;
-        candidates(self.candidates)?;
-        self.soft.map_or(Ok(()), |soft| positive("soft", soft))?;
+        let &Self { threshold, overlap, candidates, most, .. } = self;
+        Limits { threshold, overlap, candidates, most }.validate()?;
+        soft(self.soft)?;
         positive("largest", self.largest)?;
         self.weights.iter().try_for_each(|&weight| positive("weights", weight))?;
         if !(1..=MAX_LEVELS).contains(&self.levels.len()) {

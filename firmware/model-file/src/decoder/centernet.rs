@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::error::{DecoderError, most as check_most, share};
+use super::choice::{most_boxes, threshold};
+use super::error::{DecoderError, most, share};
 
 /// Things are the peaks of a map (Zhou et al., "Objects as Points", 2019): a cell that is as likely
 /// as each of its eight neighbours in the map of its class, and at least as likely as the threshold.
@@ -31,7 +32,7 @@ pub struct CenterNet {
     #[serde(default = "overlap")]
     pub overlap: f32,
     /// The most boxes of a picture, the likeliest, `1..=1000`.
-    #[serde(default = "most")]
+    #[serde(default = "most_boxes")]
     pub most: usize,
 }
 
@@ -54,16 +55,8 @@ fn size() -> String {
     "size".into()
 }
 
-fn threshold() -> f32 {
-    0.3
-}
-
 fn overlap() -> f32 {
     0.6
-}
-
-fn most() -> usize {
-    100
 }
 
 impl Default for CenterNet {
@@ -76,7 +69,7 @@ impl Default for CenterNet {
             unit: LengthUnit::Cells,
             threshold: threshold(),
             overlap: overlap(),
-            most: most(),
+            most: most_boxes(),
         }
     }
 }
@@ -89,6 +82,6 @@ impl CenterNet {
     pub fn validate(&self) -> Result<(), DecoderError> {
         share("threshold", self.threshold)?;
         share("overlap", self.overlap)?;
-        check_most(self.most)
+        most(self.most)
     }
 }

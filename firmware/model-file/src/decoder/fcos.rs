@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::centernet::LengthUnit;
-use super::error::{DecoderError, candidates, most, offset, positive, share};
+use super::choice::{Limits, boxes, candidate_count, half, most_boxes, scores, soft, threshold};
+use super::error::{DecoderError, offset};
 use super::names::OutputNames;
 
 /// Each place of each map says how likely something of each class is there, how far it is to the left,
@@ -52,32 +53,8 @@ pub struct Fcos {
     pub most: usize,
 }
 
-fn boxes() -> OutputNames {
-    "bbox_regression".into()
-}
-
-fn scores() -> OutputNames {
-    "cls_logits".into()
-}
-
-fn half() -> f32 {
-    0.5
-}
-
-fn threshold() -> f32 {
-    0.3
-}
-
 fn overlap() -> f32 {
     0.6
-}
-
-fn candidate_count() -> usize {
-    1000
-}
-
-fn most_boxes() -> usize {
-    100
 }
 
 impl Default for Fcos {
@@ -107,11 +84,9 @@ impl Fcos {
     /// # Errors
     /// The first one that is not.
     pub fn validate(&self) -> Result<(), DecoderError> {
-        share("threshold", self.threshold)?;
-        share("overlap", self.overlap)?;
-        most(self.most)?;
-        candidates(self.candidates)?;
+        let &Self { threshold, overlap, candidates, most, .. } = self;
+        Limits { threshold, overlap, candidates, most }.validate()?;
         offset("offset", self.offset)?;
-        self.soft.map_or(Ok(()), |soft| positive("soft", soft))
+        soft(self.soft)
     }
 }

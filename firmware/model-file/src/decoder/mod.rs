@@ -3,6 +3,7 @@
 
 mod anchors;
 mod centernet;
+mod choice;
 mod error;
 mod fcos;
 mod names;
