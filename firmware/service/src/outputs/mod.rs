@@ -7,6 +7,8 @@
 mod check;
 mod event;
 mod mqtt;
+#[cfg(test)]
+mod mqtt_fixtures;
 mod mqtt_states;
 mod multicast_dns;
 mod output;

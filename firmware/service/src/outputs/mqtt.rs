@@ -465,38 +465,11 @@ fn keep_events(connection: &mut Connection, link: &Link, telemetry: &Telemetry) 
 
 #[cfg(test)]
 mod tests {
-    use resight_model_file::Labels;
-
     use super::*;
-    use crate::names::Names;
+    use crate::outputs::mqtt_fixtures::{config, names};
 
     fn settings(discovery: Option<&str>) -> Settings {
-        let config = MqttConfig {
-            host: "127.0.0.1".into(),
-            port: 1,
-            encrypted: false,
-            ca_file: None,
-            username: None,
-            password_file: None,
-            client_id: "id".into(),
-            topic: "r".into(),
-            discovery: discovery.map(str::to_owned),
-            keep_alive: Duration::from_secs(30),
-        };
-        Settings::read(&config).unwrap()
-    }
-
-    fn names(rules: &[&str]) -> SharedNames {
-        let facts = |rule: &str| resight_status::RuleFacts { name: rule.to_owned(), ..Default::default() };
-        Arc::new(Names {
-            camera: None,
-            model: "net".into(),
-            isa: "generic",
-            rules: rules.iter().map(|rule| facts(rule)).collect(),
-            labels: Labels::parse("l", b"n00000001 a\n").unwrap(),
-            colours: vec![],
-            view: resight_status::View::default(),
-        })
+        Settings::read(&config(discovery)).unwrap()
     }
 
     #[test]

@@ -474,5 +474,5 @@ pub(crate) fn run<J: Judging + Send>(
 }
 
 #[cfg(test)]
-#[path = "infer_tests.rs"]
+#[path = "infer_tests/mod.rs"]
 mod tests;

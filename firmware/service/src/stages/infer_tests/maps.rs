@@ -1,0 +1,142 @@
+//! Boxes and masks.
+
+use super::*;
+
+/// A zone is a part of the frame as it comes, however it is turned for the network.
+#[test]
+fn masks_are_judged_by_their_share_of_a_zone_and_shown() {
+    let outputs = vec![output_map("map", None)];
+    let colours = vec![[9, 0, 0], [0, 9, 0], [0, 0, 9]];
+    let task = resight_model_file::Task::Mask { outputs, map: "map".into(), colours };
+    let folder = tempfile::tempdir().unwrap();
+    model_of_channels(folder.path(), &[&[0, 1, 2]], task, b"thing red\nthing green\nthing blue\n");
+    let rule = |name: &str, classes: &str, condition: &str| {
+        format!("[[rule]]\nname = \"{name}\"\nclasses = [{classes}]\nthreshold = 0.9\n{condition}\n")
+    };
+    let zone = |left: f32, top: f32| {
+        let (right, bottom) = (left + 0.5, top + 0.5);
+        format!("zone = [[{left}, {top}], [{right}, {top}], [{right}, {bottom}], [{left}, {bottom}]]")
+    };
+    let rules = [
+        rule("corner", "\"thing red\"", &zone(0.0, 0.0)),
+        rule("below", "\"thing red\"", &zone(0.0, 0.5)),
+        rule("beside", "\"thing red\"", &zone(0.5, 0.0)),
+        rule("either", "\"thing red\", \"thing blue\"", ""),
+        rule("most", "\"thing blue\"", ""),
+    ];
+    for rotate in [0, 90, 180, 270] {
+        for mirror in [false, true] {
+            let image = format!("[image]\nrotate = {rotate}\nmirror = {mirror}\n");
+            let text = configuration(1, "rgb24", &format!("{image}{}", rules.concat()));
+            let mut source = frames(folder.path(), "rgb24", &text);
+            let mut jig = Jig::new(folder.path(), &text);
+            let mut captured = Frame::new();
+            let mut frame = |jig: &mut Jig| {
+                source.next(&mut captured, Duration::from_mins(1)).unwrap();
+                for (index, pixel) in captured.bytes.chunks_exact_mut(3).enumerate() {
+                    let red = index % 64 < 32 && index / 64 < 24;
+                    pixel.copy_from_slice(if red { &[250, 0, 0] } else { &[0, 0, 250] });
+                }
+                captured.number += 1;
+                jig.put(0, &mut captured);
+                jig.go_on();
+                assert!(matches!(jig.step(), Step::Again));
+            };
+            frame(&mut jig);
+            let active: Vec<bool> = jig.camera().judged().active().collect();
+            assert_eq!(active[..5], [true, false, false, true, false], "{image}");
+            let shown = jig.camera().masks_after(0).unwrap();
+            assert_eq!((shown.frame, shown.masks.len(), shown.masks[0].size), (1, 1, [8, 8]));
+            let red = |index: usize| u8::from(index % 8 >= 4 || index / 8 >= 4) * 2;
+            assert_eq!(shown.masks[0].classes, (0..64).map(red).collect::<Vec<_>>(), "{image}");
+            assert!(jig.camera().masks_after(1).is_none());
+            let threads = jig.engine.network.threads();
+            let counted = threads.enter(|| {
+                (0..3).for_each(|_| frame(&mut jig));
+                allocation_counter::measure(|| (0..5).for_each(|_| frame(&mut jig)))
+            });
+            assert_eq!(counted.count_total, 0, "{image}");
+        }
+    }
+    // A mask has no boxes to count.
+    let text = configuration(1, "rgb24", &rule("many", "\"thing red\"", "count = 2"));
+    std::fs::write(folder.path().join("c.toml"), text).unwrap();
+    let path = folder.path().join("c.toml");
+    let link = |_: usize, _: &SharedNames| -> Arc<CameraLink> { unreachable!("refused before") };
+    let error = Program::load(&path, &Config::load(&path).unwrap(), link).map(|_| ()).unwrap_err();
+    let expected = "c.toml: rule `many` has `least_size`, `count`, `dwell_s` or `crossing`, which are for networks that find boxes";
+    assert!(error.to_string().contains(expected), "{error}");
+}
+
+/// From the source's bytes to rules over boxes, and nothing allocated on the way.
+#[test]
+fn boxes_are_judged_by_their_place_size_and_number() {
+    let folder = tempfile::tempdir().unwrap();
+    model_of_boxes(folder.path());
+    let rule = |name: &str, condition: &str| {
+        format!("[[rule]]\nname = \"{name}\"\nclasses = [\"thing*\"]\nthreshold = 0.9\n{condition}\n")
+    };
+    let left = "zone = [[0, 0], [0.5, 0], [0.5, 1], [0, 1]]";
+    let right = "zone = [[0.6, 0], [1, 0], [1, 1], [0.6, 1]]";
+    let rules = [
+        rule("left", left),
+        rule("right", right),
+        rule("several", "count = 200"),
+        rule("large", "least_size = 0.1"),
+        rule("huge", "least_size = 0.9"),
+    ];
+    let text = configuration(1, "rgb24", &rules.concat());
+    let mut source = frames(folder.path(), "rgb24", &text);
+    let mut jig = Jig::new(folder.path(), &text);
+    let mut captured = Frame::new();
+    let mut frame = |jig: &mut Jig, red: bool| {
+        source.next(&mut captured, Duration::from_mins(1)).unwrap();
+        for (index, pixel) in captured.bytes.chunks_exact_mut(3).enumerate() {
+            let is_thing = red && (8..32).contains(&(index % 64)) && (12..36).contains(&(index / 64));
+            // Three and a half cells wide and high.
+            pixel.copy_from_slice(if is_thing { &[255, 198, 198] } else { &[0, 128, 128] });
+        }
+        captured.number += 1;
+        jig.put(0, &mut captured);
+        jig.go_on();
+        assert!(matches!(jig.step(), Step::Again));
+    };
+    frame(&mut jig, false);
+    assert!(jig.engine.viewpoints[0].memory.boxes.is_empty());
+    assert!(jig.camera().judged().active().all(|active| !active));
+    frame(&mut jig, true);
+    let boxes = jig.engine.viewpoints[0].memory.boxes.clone();
+    assert!(!boxes.is_empty());
+    for seen in &boxes {
+        let [left, top, right, bottom] = seen.edges;
+        assert!(seen.score > 0.9 && left < right && right < 0.75 && top < bottom && bottom < 1.0, "{seen:?}");
+    }
+    let active: Vec<bool> = jig.camera().judged().active().collect();
+    // The last one is the configuration's own rule about anything.
+    assert_eq!(active, [true, false, false, true, false, true]);
+    let events: Vec<serde_json::Value> =
+        std::iter::from_fn(|| jig.tell.pop()).map(|event| event.json()).collect();
+    let told = events.iter().find(|event| event["rule"] == "left").unwrap();
+    assert_eq!(told["box"], serde_json::json!(boxes[0].edges));
+    let threads = jig.engine.network.threads();
+    let counted = threads.enter(|| {
+        (0..5).for_each(|_| frame(&mut jig, true));
+        allocation_counter::measure(|| (0..20).for_each(|_| frame(&mut jig, true)))
+    });
+    assert_eq!(counted.count_total, 0);
+    let boxes = &jig.engine.viewpoints[0].memory.boxes;
+    assert!(boxes.iter().any(|seen| seen.track == Some(1)), "{boxes:?}");
+    let judged = jig.camera().judged();
+    let things: Vec<u64> = (0..6).map(|rule| judged.counted(rule).map(|(_, count)| count).sum()).collect();
+    // Those on the left and of any size are followed, and there are none elsewhere or as large as that.
+    assert!(things[0] > 0 && things[1] == 0 && things[3] > 0 && things[4] == 0, "{things:?}");
+    assert_eq!(judged.totals().collect::<Vec<_>>(), things);
+    // A classifier finds no boxes to count.
+    model(folder.path());
+    let path = folder.path().join("c.toml");
+    let config = Config::load(&path).unwrap();
+    let link = |_: usize, _: &SharedNames| -> Arc<CameraLink> { unreachable!("refused before") };
+    let error = Program::load(&path, &config, link).map(|_| ()).unwrap_err().to_string();
+    let expected = "c.toml: rule `left` has `least_size`, `count`, `dwell_s` or `crossing`, which are for networks that find boxes, or `zone`,";
+    assert!(error.contains(expected), "{error}");
+}
