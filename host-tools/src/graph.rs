@@ -8,6 +8,7 @@
 use resight_model_file::Activation;
 
 use crate::function::{Function, Unary};
+use crate::weights::Weights;
 
 /// Index of a node in [`FloatGraph::nodes`].
 pub type NodeId = usize;
@@ -150,7 +151,7 @@ pub enum Operator {
     /// `weights * x + bias`, the logits.
     Linear {
         /// `[output][input]`.
-        weights: Vec<f32>,
+        weights: Weights,
         /// One per output.
         bias: Vec<f32>,
     },
@@ -176,7 +177,7 @@ impl Operator {
 #[derive(Debug, Clone)]
 pub struct FloatConvolution {
     /// `[output channel][input channel of the group][kernel y][kernel x]`, ONNX's order.
-    pub weights: Vec<f32>,
+    pub weights: Weights,
     /// One per output channel.
     pub bias: Vec<f32>,
     /// Kernel `[height, width]`.

@@ -34,3 +34,4 @@ pub mod tags;
 pub mod tasks;
 pub mod teach;
 pub mod thresholds;
+pub mod weights;

@@ -5,11 +5,12 @@ use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
+use tract_onnx::model::ParseResult;
 use tract_onnx::pb::ModelProto;
 use tract_onnx::prelude::*;
 
 use crate::graph::Operator;
-use crate::import::Imported;
+use crate::import::{Imported, Outside, OutsideError};
 
 /// Why the f32 network cannot be run.
 #[derive(Debug, thiserror::Error)]
@@ -40,6 +41,9 @@ pub enum ReferenceError {
         /// The network's name.
         network: String,
     },
+    /// A large constant cannot be read from its file.
+    #[error(transparent)]
+    Outside(#[from] OutsideError),
     /// tract refuses the network, or fails while it runs.
     #[error("{network}: tract cannot run the f32 network: {cause}")]
     Tract {
@@ -98,7 +102,8 @@ impl Reference {
             });
             observed.push(Some(position));
         }
-        let plan = guarded(&network, || prepare(&imported.proto, input, &outputs))?;
+        let constants = constants(&network, &imported.outside)?;
+        let plan = guarded(&network, || prepare(&imported.proto, constants, input, &outputs))?;
         let plan = match plan {
             Ok(plan) => plan,
             Err(UnknownTensor(tensor)) => return Err(ReferenceError::Unknown { network, tensor }),
@@ -173,8 +178,9 @@ impl Continuation {
         let (Some(first), Some(last)) = (graph.nodes.first(), graph.nodes.last()) else {
             return Err(ReferenceError::Empty { network });
         };
-        let plan =
-            guarded(&network, || continued(&imported.proto, first.shape, (given, shape), &last.tensor))?;
+        let constants = constants(&network, &imported.outside)?;
+        let ends = (given, shape, last.tensor.as_str());
+        let plan = guarded(&network, || continued(&imported.proto, constants, first.shape, ends))?;
         match plan {
             Ok(plan) => Ok(Self { network, input: first.shape, given: shape, plan }),
             Err(UnknownTensor(tensor)) => Err(ReferenceError::Unknown { network, tensor }),
@@ -206,12 +212,11 @@ struct UnknownTensor(String);
 /// have.
 fn continued(
     proto: &ModelProto,
+    constants: Constants,
     [c, h, w]: [usize; 3],
-    (given, shape): (&str, [usize; 3]),
-    output: &str,
+    (given, shape, output): (&str, [usize; 3], &str),
 ) -> TractResult<Result<Arc<TypedRunnableModel>, UnknownTensor>> {
-    let onnx = tract_onnx::onnx().with_ignore_value_info(true).with_ignore_output_shapes(true);
-    let parsed = onnx.parse(proto, None)?;
+    let parsed = parse(proto, constants)?;
     let mut model = parsed.model;
     let (Some(&from), Some(&to)) = (parsed.outlets_by_name.get(given), parsed.outlets_by_name.get(output))
     else {
@@ -228,15 +233,44 @@ fn continued(
     Ok(Ok(model.into_optimized()?.into_runnable()?))
 }
 
+/// Initialisers that are not in the file's message, by name.
+type Constants = Vec<(String, Tensor)>;
+
+fn constants(network: &str, outside: &[Outside]) -> Result<Constants, ReferenceError> {
+    let read = |outside: &Outside| {
+        let mut tensor = guarded(network, || Tensor::zero::<f32>(&outside.dims))?;
+        let mut plain = guarded(network, || tensor.try_as_plain_ram_mut())?;
+        outside.read(guarded(network, || plain.as_slice_mut::<f32>())?)?;
+        Ok((outside.name.clone(), tensor))
+    };
+    outside.iter().map(read).collect()
+}
+
+/// What tract makes of the file's message: an initialiser that is not in it is an input at first.
+fn parse(proto: &ModelProto, constants: Constants) -> TractResult<ParseResult> {
+    // Shapes stated in the file may have another batch size.
+    let onnx = tract_onnx::onnx().with_ignore_value_info(true).with_ignore_output_shapes(true);
+    let mut parsed = onnx.parse(proto, None)?;
+    let model = &mut parsed.model;
+    for (name, tensor) in constants {
+        let Some(&input) = parsed.outlets_by_name.get(&name) else { continue };
+        let constant = model.add_const(format!("{name} in its file"), tensor)?;
+        for reader in model.nodes[input.node].outputs[input.slot].successors.clone() {
+            model.add_edge(constant, reader)?;
+        }
+    }
+    model.inputs.truncate(1);
+    Ok(parsed)
+}
+
 /// Builds tract's plan, or names the tensor that the network does not have.
 fn prepare(
     proto: &ModelProto,
+    constants: Constants,
     [c, h, w]: [usize; 3],
     outputs: &[&str],
 ) -> TractResult<Result<Arc<TypedRunnableModel>, UnknownTensor>> {
-    // Shapes stated in the file may have another batch size.
-    let onnx = tract_onnx::onnx().with_ignore_value_info(true).with_ignore_output_shapes(true);
-    let parsed = onnx.parse(proto, None)?;
+    let parsed = parse(proto, constants)?;
     let mut model = parsed.model;
     let mut outlets = Vec::with_capacity(outputs.len());
     for name in outputs {

@@ -81,7 +81,7 @@ fn refusal(proto: ModelProto) -> String {
 /// The weights of the linear layer at the end.
 fn last_weights(imported: &Imported) -> Vec<f32> {
     match &imported.graph.nodes.last().unwrap().operator {
-        Operator::Linear { weights, .. } => weights.clone(),
+        Operator::Linear { weights, .. } => weights.to_vec(),
         other => panic!("{other:?} is no linear layer"),
     }
 }

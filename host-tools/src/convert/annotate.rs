@@ -162,11 +162,12 @@ fn rows(
     let reach = output.map_or(0.0, |output| output.scale * Q8);
     let node = graph.node(id);
     let matrix = graph.matrix(id);
-    let real = graph.real_weights(id)?;
+    let mut real_rows = graph.real_rows(id)?;
     let integers = integers(&node.name, &file.weights, matrix.rows);
     let exact = exact_steps(graph, id, output, file)?;
     let mut rows = Rows { scales: vec![], weights: vec![] };
-    for (row, real) in real.chunks_exact(matrix.columns.max(1)).enumerate() {
+    for row in 0..real_rows.len() {
+        let real = real_rows.row(row);
         let most = real.iter().fold(0.0f64, |most, weight| weight.abs().max(most));
         let known = integers.as_ref().map(|integers| integers[row]);
         if known.is_none()
@@ -185,9 +186,8 @@ fn rows(
         }
         let bias = f64::from(graph.bias(id)[row].abs());
         let scale = step.max(scales::least_scale(bias + reach));
-        let weights = round::nearest(real, &[scale]);
         rows.scales.push(scale);
-        rows.weights.extend(weights);
+        rows.weights.extend(round::of_row(real, scale));
     }
     Ok(rows)
 }

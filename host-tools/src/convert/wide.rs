@@ -74,8 +74,8 @@ pub(super) fn widen(rounded: Rounded, largest: &mut HashMap<String, Vec<u32>>) -
             let own = layer.order.iter().max().map_or(0, |most| most + 1);
             widening = Widening { channels: layer.order.len() - own, changed: layer.changed };
             match &mut node.operator {
-                Operator::Convolution(convolution) => convolution.weights = layer.weights,
-                Operator::Linear { weights, .. } => *weights = layer.weights,
+                Operator::Convolution(convolution) => convolution.weights = layer.weights.into(),
+                Operator::Linear { weights, .. } => *weights = layer.weights.into(),
                 _ => {}
             }
             largest.insert(node.name.clone(), layer.largest);
@@ -158,7 +158,7 @@ mod tests {
             shape: [2, 4, 4],
         };
         let convolution = FloatConvolution {
-            weights: weights.to_vec(),
+            weights: weights.to_vec().into(),
             bias: vec![0.0; 2],
             kernel: [1, 1],
             stride: [1, 1],
@@ -187,7 +187,7 @@ mod tests {
         let Operator::Convolution(convolution) = &new.graph.nodes[2].operator else {
             panic!("a convolution")
         };
-        assert_eq!(convolution.weights, [-63.5, 1.5, -0.5, 0.0, 10.0, 63.5, 0.0, 36.5]);
+        assert_eq!(*convolution.weights, [-63.5, 1.5, -0.5, 0.0, 10.0, 63.5, 0.0, 36.5]);
         assert_eq!(new.graph.nodes[2].inputs, [1]);
         assert_eq!(largest["layer"], [127, 127]);
     }
@@ -203,7 +203,7 @@ mod tests {
             panic!("a convolution")
         };
         // 255 is one more than two weights hold.
-        assert_eq!(convolution.weights, [127.0, 127.0, 100.0, 0.0]);
+        assert_eq!(*convolution.weights, [127.0, 127.0, 100.0, 0.0]);
         let mut narrow = HashMap::from([("layer".to_owned(), vec![127, 100])]);
         let rounded = Rounded { graph: layer(&[127.0, 100.0], 2), outputs: vec![None; 2] };
         assert_eq!(widen(rounded, &mut narrow).0.graph.nodes.len(), 2);

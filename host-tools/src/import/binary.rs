@@ -33,14 +33,15 @@ pub(super) fn two_classes(graph: &mut FloatGraph, proto: &mut ModelProto) -> boo
     };
     let ([_], Some(reference)) = (bias.as_slice(), proto.graph.as_mut()) else { return false };
     let mut doubled = vec![0.0; weights.len()];
-    doubled.append(weights);
-    *weights = doubled;
+    doubled.append(weights.to_mut());
+    *weights = doubled.into();
     bias.insert(0, 0.0);
     if let Some(shape) = shape {
         shape[0] = 2;
     }
     last.shape[0] = 2;
-    let names = reference.node.iter().flat_map(|node| &node.output);
+    // Weights that lie outside are known by the nodes that take them.
+    let names = reference.node.iter().flat_map(|node| node.output.iter().chain(&node.input));
     let taken: HashSet<&String> = names.chain(reference.initializer.iter().map(|t| &t.name)).collect();
     let unused = |suffix: &str| {
         let mut name = format!("{}{suffix}", last.tensor);

@@ -11,6 +11,7 @@ use super::model::{Ending, Model};
 use super::operation::Operation;
 use super::operators;
 use super::order::order;
+use super::outside::Outside;
 use super::preparation::Preparation;
 
 /// The network as elementary operations, in topological order.
@@ -22,6 +23,8 @@ pub(super) struct Elementary {
     pub(super) outputs: Vec<(usize, String, Option<Activation>)>,
     /// What [`Imported::proto`](super::Imported::proto) describes, but for its output.
     pub(super) proto: ModelProto,
+    /// Initialisers that are not in `proto`.
+    pub(super) outside: Vec<Outside>,
     pub(super) preparation: Preparation,
     pub(super) activation: Option<Activation>,
 }
@@ -47,8 +50,9 @@ pub(super) fn elementary(
         .results()
         .map_err(|(name, cause)| refuse(format!("the output `{}` {cause}", printable(&name))))?;
     let name = model.name(path);
-    let reference = importer.reference();
+    let mut reference = importer.reference();
+    let outside = std::mem::take(&mut reference.outside).into_values().collect();
     let proto = model.reference(&order, reference);
     let Importer { operations, preparation, activation, .. } = importer;
-    Ok(Elementary { name, operations, outputs, proto, preparation, activation })
+    Ok(Elementary { name, operations, outputs, proto, outside, preparation, activation })
 }

@@ -181,7 +181,7 @@ fn logits_of_average(nodes: &[Folding]) -> Result<Folding, Refusal> {
     Ok(Folding {
         node: Node {
             name: format!("{}_logits", last.node.name),
-            operator: Operator::Linear { weights, bias: vec![0.0; classes] },
+            operator: Operator::Linear { weights: weights.into(), bias: vec![0.0; classes] },
             inputs: vec![index],
             tensor: last.node.tensor.clone(),
             shape: last.node.shape,
@@ -218,7 +218,7 @@ fn linear_last(nodes: &mut [Folding]) -> Result<(), Refusal> {
         Some(c) if fits && c.kernel == [1, 1] && is_dense_or_single(c) && !c.relu && !c.residual => {
             let (mut weights, bias) = (std::mem::take(&mut c.weights), std::mem::take(&mut c.bias));
             if c.groups > 1 {
-                weights = diagonal(&weights);
+                weights = diagonal(&weights).into();
             }
             last.node.operator = Operator::Linear { weights, bias };
             Ok(())

@@ -10,6 +10,7 @@ use tract_onnx::pb::ModelProto;
 
 use super::error::ImportError;
 use super::limits::MAX_FILE_BYTES;
+use super::outside;
 use super::tflite;
 
 /// Most protobuf messages and strings in a file. ResNet-152 has some ten thousand. Each may
@@ -19,8 +20,9 @@ const MAX_FIELDS: usize = 1 << 18;
 /// Deepest nesting of graphs in attributes that is looked at.
 const MAX_DEPTH: usize = 32;
 
-/// Reads and decodes an ONNX file.
-pub(super) fn read(path: &Path) -> Result<ModelProto, ImportError> {
+/// Reads and decodes an ONNX file. Values of large constants stay in it, unless `takes_all` says that they are
+/// needed.
+pub(super) fn read(path: &Path, takes_all: impl Fn(&ModelProto) -> bool) -> Result<ModelProto, ImportError> {
     let refuse = |cause: String| ImportError::File { path: path.into(), cause };
     let bytes = read_bytes(path, 0, None)?;
     if bytes.is_empty() {
@@ -36,7 +38,15 @@ pub(super) fn read(path: &Path) -> Result<ModelProto, ImportError> {
         }
     };
     Scan { fields: 0 }.message(&bytes, Kind::Model, 0).map_err(damaged)?;
-    ModelProto::decode(bytes.as_slice()).map_err(|error| damaged(error.to_string()))
+    let decoded = |bytes: &[u8]| ModelProto::decode(bytes).map_err(|error| damaged(error.to_string()));
+    let name = path.file_name().and_then(|name| name.to_str()).filter(|name| !name.contains('\\'));
+    if let Some(slim) = name.and_then(|name| outside::without_values(&bytes, name)) {
+        let proto = decoded(&slim)?;
+        if !takes_all(&proto) {
+            return Ok(proto);
+        }
+    }
+    decoded(&bytes)
 }
 
 /// How a file of another format becomes an ONNX file.
@@ -52,9 +62,9 @@ fn remedy(format: FileFormat) -> &'static str {
     }
 }
 
-/// Reads `length` bytes from `offset`, or all that follow.
-pub(super) fn read_bytes(path: &Path, offset: u64, length: Option<u64>) -> Result<Vec<u8>, ImportError> {
-    use std::io::{Seek, SeekFrom};
+/// How many bytes are to be read where it is `length` from `offset`, or all that follow; refuses a file that
+/// has them not.
+pub(super) fn check(path: &Path, offset: u64, length: Option<u64>) -> Result<u64, ImportError> {
     let failed = |cause| ImportError::Read { path: path.into(), cause };
     let refuse = |cause: String| ImportError::File { path: path.into(), cause };
     // Before opening: opening a FIFO would wait for its writer.
@@ -70,12 +80,21 @@ pub(super) fn read_bytes(path: &Path, offset: u64, length: Option<u64>) -> Resul
     if length > MAX_FILE_BYTES {
         return Err(refuse(format!("{length} bytes are more than the {MAX_FILE_BYTES} that are read")));
     }
+    Ok(length)
+}
+
+/// Reads `length` bytes from `offset`, or all that follow.
+pub(super) fn read_bytes(path: &Path, offset: u64, length: Option<u64>) -> Result<Vec<u8>, ImportError> {
+    use std::io::{Seek, SeekFrom};
+    let failed = |cause| ImportError::Read { path: path.into(), cause };
+    let length = check(path, offset, length)?;
     let mut file = File::open(path).map_err(failed)?;
     file.seek(SeekFrom::Start(offset)).map_err(failed)?;
     let mut bytes = Vec::with_capacity(length as usize);
     file.take(length).read_to_end(&mut bytes).map_err(failed)?;
     if bytes.len() as u64 != length {
-        return Err(refuse("became shorter while it was read".into()));
+        let cause = "became shorter while it was read".into();
+        return Err(ImportError::File { path: path.into(), cause });
     }
     Ok(bytes)
 }

@@ -52,7 +52,7 @@ pub(super) fn fold(
             Kind::GlobalAverage => Step::New(Operator::GlobalAverage),
             Kind::Convolution { weights, bias, kernel, stride, padding, dilation, groups } => {
                 let mut convolution = FloatConvolution {
-                    weights,
+                    weights: weights.into(),
                     bias,
                     kernel,
                     stride,
@@ -152,7 +152,7 @@ fn affine(nodes: &mut [Folding], input: usize, sole: bool, scale: &[f64], offset
         if let (true, Some(ceiling)) = (is_factor && offset.iter().all(|&o| o == 0.0), convolution.ceiling)
             && !convolution.residual
         {
-            for value in convolution.weights.iter_mut().chain(&mut convolution.bias) {
+            for value in convolution.weights.to_mut().iter_mut().chain(&mut convolution.bias) {
                 *value = (f64::from(*value) * factor) as f32;
             }
             convolution.ceiling = Some((f64::from(ceiling) * factor) as f32);
@@ -171,7 +171,7 @@ fn affine(nodes: &mut [Folding], input: usize, sole: bool, scale: &[f64], offset
         for index in open {
             let Some(convolution) = nodes[index].convolution() else { continue };
             let per_output = convolution.weights.len() / scale.len();
-            for (weights, factor) in convolution.weights.chunks_exact_mut(per_output).zip(scale) {
+            for (weights, factor) in convolution.weights.to_mut().chunks_exact_mut(per_output).zip(scale) {
                 for weight in weights {
                     *weight = (f64::from(*weight) * factor) as f32;
                 }
@@ -223,7 +223,7 @@ fn absorb_affine(before: &mut Folding, convolution: &mut FloatConvolution) -> bo
     let taps = convolution.kernel[0] * convolution.kernel[1];
     let (group_inputs, group_outputs) =
         (channels / convolution.groups, convolution.bias.len() / convolution.groups);
-    let rows = convolution.weights.chunks_exact_mut(group_inputs * taps).zip(&mut convolution.bias);
+    let rows = convolution.weights.to_mut().chunks_exact_mut(group_inputs * taps).zip(&mut convolution.bias);
     for (output, (row, bias)) in rows.enumerate() {
         let first = output / group_outputs * group_inputs;
         let mut shifted = f64::from(*bias);
@@ -306,7 +306,7 @@ fn select(inputs: usize, outputs: usize, before: usize, stride: [usize; 2]) -> F
         weights[(before + channel) * inputs + channel] = 1.0;
     }
     FloatConvolution {
-        weights,
+        weights: weights.into(),
         bias: vec![0.0; outputs],
         kernel: [1, 1],
         stride,
@@ -364,7 +364,7 @@ fn finish(
             | Operator::Linear { weights, bias } => Some((weights, bias)),
             _ => None,
         };
-        if parameters.is_some_and(|(w, b)| w.iter().chain(b).any(|v| !v.is_finite())) {
+        if parameters.is_some_and(|(w, b)| w.iter().chain(b.iter()).any(|v| !v.is_finite())) {
             return Err(folding.refusal(
                 "folding the normalisation into its weights overflows; the weights are unusable, train again",
             ));
@@ -376,6 +376,16 @@ fn finish(
             folding.node.name = format!("{base}_{number}");
         }
     }
-    let nodes = nodes.into_iter().map(|folding| folding.node).collect();
+    let nodes = nodes.into_iter().map(|folding| stored(folding.node)).collect();
     Ok(FloatGraph { name, nodes, outputs })
+}
+
+/// A node to which nothing is added any more: very many weights need not be in memory.
+fn stored(mut node: Node) -> Node {
+    if let Operator::Convolution(FloatConvolution { weights, .. }) | Operator::Linear { weights, .. } =
+        &mut node.operator
+    {
+        weights.store();
+    }
+    node
 }

@@ -40,7 +40,7 @@ impl Folding {
 pub(super) fn depthwise(scale: Vec<f32>, bias: Vec<f32>, stride: [usize; 2]) -> FloatConvolution {
     FloatConvolution {
         groups: scale.len(),
-        weights: scale,
+        weights: scale.into(),
         bias,
         kernel: [1, 1],
         stride,
@@ -60,7 +60,7 @@ pub(super) fn identity(channels: usize) -> FloatConvolution {
 pub(super) fn average(channels: usize, [height, width]: [usize; 2]) -> FloatConvolution {
     let area = height * width;
     FloatConvolution {
-        weights: vec![1.0 / area as f32; channels * area],
+        weights: vec![1.0 / area as f32; channels * area].into(),
         kernel: [height, width],
         ..identity(channels)
     }

@@ -13,6 +13,7 @@ use super::error::{node_name, printable};
 use super::limits::{check_activation, check_weights};
 use super::model::{Ending, Model, Reference, transpose};
 use super::operation::{Kind, Operation};
+use super::outside::{Outside, OutsideConstants, OutsideError, stays_outside};
 use super::preparation::Preparation;
 use super::tensor::{self, Constant};
 use super::value::{Axis, Data, Layout, NCHW, Outcome, Value, shown_layout};
@@ -42,6 +43,8 @@ pub(super) struct Importer<'a> {
     pub(super) values: HashMap<String, Value>,
     /// Initialisers that were read.
     used: HashSet<usize>,
+    /// Those of them that stay in their file.
+    outside: OutsideConstants,
     pub(super) operations: Vec<Operation>,
     /// Operators that consume a tensor.
     pub(super) consumers: HashMap<String, Vec<String>>,
@@ -93,6 +96,7 @@ impl<'a> Importer<'a> {
             made: 0,
             values: HashMap::from([(model.input.clone(), Value::Data(data))]),
             used: HashSet::new(),
+            outside: OutsideConstants::new(),
             operations: vec![input],
             consumers,
             outputs: model.outputs.clone(),
@@ -145,13 +149,9 @@ impl<'a> Importer<'a> {
         let Some(&index) = self.initialisers.get(name) else {
             return Err(format!("its input `{}` does not exist", printable(name)));
         };
-        self.used.insert(index);
-        let named = |cause: String| format!("the initialiser `{}` {cause}", printable(name));
+        let constant =
+            self.constant(index).map_err(|cause| format!("the initialiser `{}` {cause}", printable(name)))?;
         let tensor = &mut self.tensors[index];
-        if tensor::is_external(tensor) {
-            tensor::load_external(tensor, self.folder, &mut self.external).map_err(named)?;
-        }
-        let constant = tensor::read(tensor).map_err(named)?;
         let count = match &constant {
             Constant::Float(array) => array.data.len(),
             Constant::Integer(array) => array.data.len(),
@@ -167,6 +167,32 @@ impl<'a> Importer<'a> {
         };
         self.charge(count)?;
         Ok(Some(value))
+    }
+
+    /// The initialiser at `index` of `tensors`.
+    fn constant(&mut self, index: usize) -> Result<Constant, String> {
+        let is_first = self.used.insert(index);
+        let tensor = &mut self.tensors[index];
+        if !tensor::is_external(tensor) {
+            return tensor::read(tensor);
+        }
+        let external = tensor::External::of(tensor, self.folder)?;
+        if is_first {
+            external.charge(&mut self.external)?;
+        }
+        let count = external.dims.iter().product();
+        if !stays_outside(tensor, count) {
+            external.load(tensor)?;
+            return tensor::read(tensor);
+        }
+        let unreadable = |error: OutsideError| format!("has external data that cannot be read: {error}");
+        external.check()?;
+        let outside = Outside::new(&tensor.name, external.dims.clone(), &external.path, external.offset);
+        let outside = outside.map_err(unreadable)?;
+        let mut data = vec![0.0; count];
+        outside.read(&mut data).map_err(unreadable)?;
+        self.outside.insert(index, outside);
+        Ok(Constant::Float(Array { dims: external.dims, data }))
     }
 
     /// Counts weights that nodes make, which count once more where they are taken.
@@ -516,7 +542,10 @@ impl<'a> Importer<'a> {
             before.push(transpose(copy.clone(), tensor, from_nchw(&image.layout)));
             self.operations[0].tensor = copy;
         }
+        let outside = std::mem::take(&mut self.outside);
+        self.used.retain(|index| !outside.contains_key(index));
         Reference {
+            outside,
             input: self.operations[0].tensor.clone(),
             prepared: std::mem::take(&mut self.prepared),
             added: before.into_iter().chain(std::mem::take(&mut self.added)).collect(),

@@ -50,6 +50,7 @@ mod operation;
 mod operators;
 mod order;
 mod outputs;
+mod outside;
 mod phases;
 mod plain;
 mod preparation;
@@ -60,6 +61,7 @@ mod tflite;
 mod value;
 mod width;
 mod window;
+mod wire;
 
 use std::path::Path;
 
@@ -73,6 +75,7 @@ use self::model::Ending;
 pub use error::ImportError;
 pub use limits::{MAX_ACTIVATIONS, MAX_DIMENSION, MAX_ELEMENTS, MAX_FILE_BYTES, MAX_WEIGHTS};
 pub use model::OPERATOR_SETS;
+pub use outside::{Outside, OutsideError};
 pub use preparation::Preparation;
 pub use quantised::{FileQuantisation, is_quantised};
 
@@ -82,9 +85,11 @@ pub struct Imported {
     /// What the quantiser works on.
     pub graph: FloatGraph,
     /// The same network for the reference engine: only the nodes and initialisers that the
-    /// outputs depend on, external data loaded, all floats f32, one input in NCHW, and as the
+    /// outputs depend on, but for those of `outside`, external data loaded, all floats f32, one input in NCHW, and as the
     /// outputs the tensors of the graph's: of a classifier that of its last node.
     pub proto: ModelProto,
+    /// Large initialisers, which are in a file and not in `proto`.
+    pub outside: Vec<Outside>,
     /// What the network does with the image before both of them begin.
     pub preparation: Preparation,
     /// Whether the file's network has one output: the logit of the second of two classes. Both
@@ -122,7 +127,7 @@ pub struct Wanted {
 /// # Errors
 /// As [`import`].
 pub fn import_sized(path: &Path, size: Option<[usize; 2]>) -> Result<Imported, ImportError> {
-    import_wanted(path, &Wanted { size, logits: None })
+    import_wanted(path, &Wanted { size, ..Wanted::default() })
 }
 
 /// Reads an ONNX file as it is [`Wanted`].
@@ -130,7 +135,7 @@ pub fn import_sized(path: &Path, size: Option<[usize; 2]>) -> Result<Imported, I
 /// # Errors
 /// As [`import`].
 pub fn import_wanted(path: &Path, wanted: &Wanted) -> Result<Imported, ImportError> {
-    import_ending(file::read(path)?, path, wanted.size, &Ending::Logits(wanted.logits.clone()))
+    import_ending(read(path)?, path, wanted.size, &Ending::Logits(wanted.logits.clone()))
 }
 
 /// Reads an ONNX file of a network for boxes, masks and the like: its outputs of these names, or the
@@ -139,7 +144,7 @@ pub fn import_wanted(path: &Path, wanted: &Wanted) -> Result<Imported, ImportErr
 /// # Errors
 /// As [`import`].
 pub fn import_maps(path: &Path, size: Option<[usize; 2]>, names: &[String]) -> Result<Imported, ImportError> {
-    import_ending(file::read(path)?, path, size, &Ending::Maps(names.to_vec()))
+    import_ending(read(path)?, path, size, &Ending::Maps(names.to_vec()))
 }
 
 /// As [`import_maps`], of a model that is already in memory.
@@ -177,7 +182,7 @@ pub fn import_proto_sized(
 /// # Errors
 /// As [`import`]; a file that is not quantised, and scales, zero points and types that cannot be used.
 pub fn import_quantised(path: &Path, wanted: &Wanted) -> Result<(Imported, FileQuantisation), ImportError> {
-    import_quantised_wanted(file::read(path)?, path, wanted)
+    import_quantised_wanted(read(path)?, path, wanted)
 }
 
 /// As [`import_quantised`], of a model that is already in memory.
@@ -189,7 +194,7 @@ pub fn import_quantised_proto(
     path: &Path,
     size: Option<[usize; 2]>,
 ) -> Result<(Imported, FileQuantisation), ImportError> {
-    import_quantised_wanted(proto, path, &Wanted { size, logits: None })
+    import_quantised_wanted(proto, path, &Wanted { size, ..Wanted::default() })
 }
 
 /// As [`import_quantised`], of the bytes of a TFLite file; `path` is the name in errors.
@@ -225,12 +230,17 @@ pub fn import_any(
     path: &Path,
     size: Option<[usize; 2]>,
 ) -> Result<(Imported, Option<FileQuantisation>), ImportError> {
-    let proto = file::read(path)?;
+    let proto = read(path)?;
     if is_quantised(&proto) {
         let (imported, quantisation) = import_quantised_proto(proto, path, size)?;
         return Ok((imported, Some(quantisation)));
     }
     Ok((import_proto_sized(proto, path, size)?, None))
+}
+
+/// See [`file::read`]. Constants of a quantised file are changed before they are used.
+fn read(path: &Path) -> Result<ModelProto, ImportError> {
+    file::read(path, is_quantised)
 }
 
 /// See [`plain::make_plain`].
@@ -270,5 +280,13 @@ fn import_ending(
     }
     // The sigmoid of one output is the softmax of two.
     let activation = elementary.activation.filter(|_| !is_binary).unwrap_or_default();
-    Ok(Imported { graph, proto, preparation: elementary.preparation, metadata, is_binary, activation })
+    Ok(Imported {
+        graph,
+        proto,
+        outside: elementary.outside,
+        preparation: elementary.preparation,
+        metadata,
+        is_binary,
+        activation,
+    })
 }

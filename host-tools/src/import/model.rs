@@ -16,6 +16,7 @@ use tract_onnx::pb::{
 use super::array::Array;
 use super::error::{is_standard, printable, shown};
 use super::limits::check_activation;
+use super::outside::OutsideConstants;
 use super::tensor::{self, Constant};
 use super::value::{Axis, NCHW, NHWC};
 use super::width::Width;
@@ -156,6 +157,8 @@ pub(super) struct Reference {
     pub(super) tensors: Vec<TensorProto>,
     /// Indices of the `tensors` that are needed.
     pub(super) used: HashSet<usize>,
+    /// Others that are, but lie outside.
+    pub(super) outside: OutsideConstants,
 }
 
 /// The outputs of these names, or the first one.

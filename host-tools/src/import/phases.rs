@@ -16,7 +16,12 @@ const STEPS_SINCE: i64 = 10;
 pub(super) fn name(graph: &mut FloatGraph, proto: &mut ModelProto) -> Result<(), String> {
     let version = proto.opset_import.first().map_or(0, |set| set.version);
     let Some(reference) = proto.graph.as_mut() else { return Ok(()) };
-    let mut taken: HashSet<String> = reference.node.iter().flat_map(|node| node.output.clone()).collect();
+    let mut taken: HashSet<String> = reference
+        .node
+        .iter()
+        // Weights that lie outside are known by the nodes that take them.
+        .flat_map(|node| node.output.iter().chain(&node.input).cloned())
+        .collect();
     taken.extend(reference.initializer.iter().map(|tensor| tensor.name.clone()));
     for id in 0..graph.nodes.len() {
         let Operator::Interleave(factor) = graph.nodes[id].operator else { continue };

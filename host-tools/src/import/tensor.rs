@@ -1,12 +1,12 @@
 //! Constant tensors: initialisers and `Constant` nodes.
 
-use std::path::{Component, Path};
+use std::path::{Component, Path, PathBuf};
 
 use tract_onnx::pb::TensorProto;
 use tract_onnx::pb::tensor_proto::{DataLocation, DataType};
 
 use super::array::Array;
-use super::error::printable;
+use super::error::{ImportError, printable};
 use super::file;
 use super::limits::{MAX_FILE_BYTES, elements};
 
@@ -153,55 +153,92 @@ pub(super) fn is_external(tensor: &TensorProto) -> bool {
     tensor.data_location == Some(DataLocation::External as i32)
 }
 
-/// Reads a tensor's external data into its `raw_data`. `total` counts the bytes read so far.
-pub(super) fn load_external(tensor: &mut TensorProto, folder: &Path, total: &mut u64) -> Result<(), String> {
-    let (mut location, mut offset, mut length) = (None, 0, None);
-    for entry in &tensor.external_data {
-        let number = || {
-            entry.value.parse::<u64>().map_err(|_| {
-                format!("has external data with the invalid {} `{}`", entry.key, printable(&entry.value))
-            })
-        };
-        match entry.key.as_str() {
-            "location" => location = Some(entry.value.as_str()),
-            "offset" => offset = number()?,
-            "length" => length = Some(number()?),
-            _ => {}
+/// Where a tensor's data is in another file.
+pub(super) struct External {
+    pub(super) path: PathBuf,
+    pub(super) offset: u64,
+    /// The tensor's dimensions.
+    pub(super) dims: Vec<usize>,
+    /// Bytes of its data.
+    bytes: u64,
+}
+
+impl External {
+    /// Where the external data of `tensor` is, in `folder` or below.
+    pub(super) fn of(tensor: &TensorProto, folder: &Path) -> Result<External, String> {
+        let (mut location, mut offset, mut length) = (None, 0, None);
+        for entry in &tensor.external_data {
+            let number = || {
+                entry.value.parse::<u64>().map_err(|_| {
+                    format!("has external data with the invalid {} `{}`", entry.key, printable(&entry.value))
+                })
+            };
+            match entry.key.as_str() {
+                "location" => location = Some(entry.value.as_str()),
+                "offset" => offset = number()?,
+                "length" => length = Some(number()?),
+                _ => {}
+            }
         }
-    }
-    let location = location.filter(|l| !l.is_empty()).ok_or("has external data without a location")?;
-    let relative = Path::new(location);
-    // A backslash separates folders where the file may have come from.
-    let within = relative.components().all(|c| matches!(c, Component::Normal(_) | Component::CurDir));
-    if !within || location.contains(['\\', '\0']) {
-        return Err(format!(
-            "has external data in `{}`, outside of the model's folder; move it there",
-            printable(location)
-        ));
-    }
-    let path = folder.join(relative);
-    let known = |tensor: &TensorProto| -> Result<u64, String> {
+        let location = location.filter(|l| !l.is_empty()).ok_or("has external data without a location")?;
+        let relative = Path::new(location);
+        // A backslash separates folders where the file may have come from.
+        let within = relative.components().all(|c| matches!(c, Component::Normal(_) | Component::CurDir));
+        if !within || location.contains(['\\', '\0']) {
+            return Err(format!(
+                "has external data in `{}`, outside of the model's folder; move it there",
+                printable(location)
+            ));
+        }
         let size = match DataType::try_from(tensor.data_type).unwrap_or(DataType::Undefined) {
             DataType::Double | DataType::Int64 => 8,
             DataType::Float16 | DataType::Bfloat16 => 2,
             DataType::Bool | DataType::Int8 | DataType::Uint8 => 1,
             _ => 4,
         };
-        Ok((elements(&dimensions(tensor)?)? * size) as u64)
-    };
-    let expected = known(tensor)?;
-    if let Some(length) = length.filter(|&l| l != expected) {
-        return Err(format!("has {length} bytes of external data where its dimensions need {expected}"));
+        let dims = dimensions(tensor)?;
+        let bytes = (elements(&dims)? * size) as u64;
+        if let Some(length) = length.filter(|&l| l != bytes) {
+            return Err(format!("has {length} bytes of external data where its dimensions need {bytes}"));
+        }
+        Ok(External { path: folder.join(relative), offset, dims, bytes })
     }
-    *total += expected;
-    if *total > MAX_FILE_BYTES {
-        return Err(format!("brings the external data above {MAX_FILE_BYTES} bytes, the most that is read"));
+
+    /// Adds the data to the `total` bytes read so far.
+    pub(super) fn charge(&self, total: &mut u64) -> Result<(), String> {
+        *total += self.bytes;
+        if *total > MAX_FILE_BYTES {
+            return Err(format!(
+                "brings the external data above {MAX_FILE_BYTES} bytes, the most that is read"
+            ));
+        }
+        Ok(())
     }
-    tensor.raw_data = file::read_bytes(&path, offset, Some(expected))
-        .map_err(|error| format!("has external data that cannot be read: {error}"))?;
-    tensor.data_location = None;
-    tensor.external_data.clear();
-    Ok(())
+
+    /// Refuses a file that has not so much data.
+    pub(super) fn check(&self) -> Result<(), String> {
+        file::check(&self.path, self.offset, Some(self.bytes)).map(|_| ()).map_err(|error| unreadable(&error))
+    }
+
+    /// Reads the data into the `raw_data` of `tensor`.
+    pub(super) fn load(&self, tensor: &mut TensorProto) -> Result<(), String> {
+        tensor.raw_data = file::read_bytes(&self.path, self.offset, Some(self.bytes))
+            .map_err(|error| unreadable(&error))?;
+        tensor.data_location = None;
+        tensor.external_data.clear();
+        Ok(())
+    }
+}
+
+fn unreadable(error: &ImportError) -> String {
+    format!("has external data that cannot be read: {error}")
+}
+
+/// Reads a tensor's external data into its `raw_data`. `total` counts the bytes read so far.
+pub(super) fn load_external(tensor: &mut TensorProto, folder: &Path, total: &mut u64) -> Result<(), String> {
+    let external = External::of(tensor, folder)?;
+    external.charge(total)?;
+    external.load(tensor)
 }
 
 /// A tensor with the same values in f32.

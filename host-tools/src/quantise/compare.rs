@@ -2,9 +2,11 @@
 
 use std::collections::HashMap;
 use std::path::Path;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rayon::prelude::*;
+use resight_base::sync::lock;
 use resight_kernels::Sequential;
 use resight_model_file::{Activation, Expected, Golden};
 use resight_runtime::{
@@ -55,14 +57,17 @@ pub fn compare(
     let mut images = calibration.in_order();
     images.truncate(COMPARED_IMAGES);
     let done = AtomicUsize::new(0);
+    // One for all threads: packed weights are as large as the network, and f32 takes most of the time.
+    let program = Mutex::new(Program::compile(model, &Layers::default(), target)?);
     let run = |path: &&Path| {
-        let one = compare_image(graph, calibration, model, target, path)?;
+        let one = compare_image(graph, calibration, &program, path)?;
         let done = done.fetch_add(1, Ordering::Relaxed) + 1;
         (calibration.progress)("comparing with f32", done, images.len());
         Ok(one)
     };
     // Collected in the order of the images, so that the sums are the same for any thread count.
     let results: Vec<OneImage> = images.par_iter().map(run).collect::<Result<_, QuantiseError>>()?;
+    drop(program);
     let mut sums = vec![None::<Noise>; graph.annotations.len()];
     let (mut logits, mut centred) = (Noise::default(), Noise::default());
     let mut outputs = vec![Noise::default(); graph.float.outputs.len()];
@@ -104,15 +109,15 @@ struct OneImage {
 fn compare_image(
     graph: &QuantisationGraph<'_>,
     calibration: &Calibration<'_>,
-    model: &TypedModel,
-    target: &Target,
+    program: &Mutex<Program>,
     path: &Path,
 ) -> Result<OneImage, QuantiseError> {
-    let mut program = Program::compile(model, &Layers::default(), target)?;
     let maps = &graph.float.outputs;
-    let nodes = nodes_of_steps(graph, &program);
     let image = calibration.load(path)?;
     let values = calibration.reference.run(&image.float)?;
+    // A run begins with the image, whatever an earlier one has left.
+    let mut program = lock(program);
+    let nodes = nodes_of_steps(graph, &program);
     let mut layers = vec![None; graph.annotations.len()];
     let outputs = program.run_observed(&Sequential, &image.quantised, |step, output| {
         let Some(id) = nodes[step] else { return };

@@ -173,7 +173,9 @@ pub fn scaled(float: &FloatGraph, factors: &Factors) -> Option<FloatGraph> {
         let rows = shape[0];
         let columns = weights.len() / rows.max(1);
         let channels = columns / taps.max(1);
-        for (row, (weights, bias)) in weights.chunks_exact_mut(columns).zip(bias.iter_mut()).enumerate() {
+        for (row, (weights, bias)) in
+            weights.to_mut().chunks_exact_mut(columns).zip(bias.iter_mut()).enumerate()
+        {
             let out = factor(id, row);
             *bias = (f64::from(*bias) * out) as f32;
             let first = row / (rows / groups) * channels;
@@ -195,7 +197,7 @@ mod tests {
 
     fn convolution(weights: Vec<f32>, residual: bool, relu: bool) -> Operator {
         Operator::Convolution(FloatConvolution {
-            weights,
+            weights: weights.into(),
             bias: vec![1.0, -2.0],
             kernel: [1, 1],
             stride: [1, 1],
@@ -217,7 +219,7 @@ mod tests {
             tensor: name.into(),
             shape: [2, positions, 1],
         };
-        let linear = Operator::Linear { weights: vec![1.0, 2.0, -1.0, 0.5], bias: vec![0.5, 0.0] };
+        let linear = Operator::Linear { weights: vec![1.0, 2.0, -1.0, 0.5].into(), bias: vec![0.5, 0.0] };
         let nodes = vec![
             node("image", Operator::Input, &[], 3),
             node("stem", convolution(vec![1.0, 0.5, 2.0, -1.0], false, true), &[0], 3),

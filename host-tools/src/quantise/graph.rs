@@ -10,6 +10,7 @@ use resight_runtime::Quantisation;
 use super::error::{LayerFault, QuantiseError};
 use super::noise::Noise;
 use crate::graph::{FloatConvolution, FloatGraph, Node, NodeId, Operator};
+use crate::weights::{Block, Weights};
 
 /// One step of Q8, the fixed-point number between multiplication and rounding.
 pub const Q8: f64 = (1u32 << FRACTION_BITS) as f64;
@@ -142,6 +143,8 @@ pub struct Annotation {
     pub weight_scales: Vec<f64>,
     /// Weights in `[-127, 127]`, `[row][column]` of [`LayerMatrix`].
     pub weights: Vec<i8>,
+    /// The weights against the real ones, once they are in a network and no longer here.
+    pub weights_noise: Option<Noise>,
     /// What is added to the float bias of each row.
     pub bias_correction: Vec<f64>,
     /// What a convolution without a residual gets as one at each position: the output's zero point, apart
@@ -195,6 +198,70 @@ pub struct QuantisationGraph<'a> {
     pub float: &'a FloatGraph,
     /// By [`NodeId`].
     pub annotations: Vec<Annotation>,
+}
+
+/// So many weights are read at once, 4 MiB.
+const BLOCK: usize = 1 << 20;
+
+/// The weights of a layer as real numbers, of which a row is in memory.
+pub struct RealRows<'a> {
+    weights: Option<&'a Weights>,
+    matrix: LayerMatrix,
+    /// Of the input's channels.
+    scales: Vec<f64>,
+    /// The rows that were read last, with the first one's number.
+    block: Option<(usize, Block<'a>)>,
+    row: Vec<f64>,
+}
+
+impl RealRows<'_> {
+    /// How many rows there are; none of a node without weights.
+    pub fn len(&self) -> usize {
+        self.weights.map_or(0, |weights| weights.len() / self.matrix.columns.max(1))
+    }
+
+    /// Whether the node has no weights.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// One row of weights, a number for each column.
+    ///
+    /// # Panics
+    /// Where `row` is not below [`len`](Self::len).
+    pub fn row(&mut self, row: usize) -> &[f64] {
+        assert!(row < self.len(), "row {row} of {}", self.len());
+        let LayerMatrix { columns, taps, .. } = self.matrix;
+        let rows = (BLOCK / columns.max(1)).max(1);
+        let first = row / rows * rows;
+        if self.block.as_ref().is_none_or(|(known, _)| *known != first)
+            && let Some(weights) = self.weights
+        {
+            // The old one goes before the new one comes.
+            self.block = None;
+            let end = (first + rows).min(self.len());
+            self.block = Some((first, weights.block(first * columns..end * columns)));
+        }
+        let Some((_, block)) = &self.block else { return &[] };
+        let weights = &block[(row - first) * columns..][..columns];
+        let channels = self.matrix.group_channels();
+        let scales = &self.scales[self.matrix.input_channel(row, 0)..][..channels];
+        self.row.clear();
+        self.row.extend((0..columns).map(|column| {
+            let (tap, channel) = (column / channels, column % channels);
+            f64::from(weights[channel * taps + tap]) * scales[channel]
+        }));
+        &self.row
+    }
+
+    /// All rows, one behind the other.
+    pub fn all(&mut self) -> Vec<f64> {
+        let mut all = Vec::with_capacity(self.len() * self.matrix.columns);
+        for row in 0..self.len() {
+            all.extend_from_slice(self.row(row));
+        }
+        all
+    }
 }
 
 impl<'a> QuantisationGraph<'a> {
@@ -338,29 +405,23 @@ impl<'a> QuantisationGraph<'a> {
         }
     }
 
-    /// The weights of a layer in units of its input's steps, `[row][column]` of
-    /// [`matrix`](Self::matrix): the sum over `weight * (q - zero point)` is the real result.
+    /// The weights of a layer in units of its input's steps, row by row of [`matrix`](Self::matrix): the
+    /// sum over `weight * (q - zero point)` is the real result.
     ///
     /// # Errors
     /// An input that has no encoding yet.
-    pub fn real_weights(&self, id: NodeId) -> Result<Vec<f64>, QuantiseError> {
+    pub fn real_rows(&self, id: NodeId) -> Result<RealRows<'a>, QuantiseError> {
         let encoding = self.encoding(self.input(id))?;
         let matrix = self.matrix(id);
-        let weights = match &self.float.nodes[id].operator {
-            Operator::Convolution(convolution) => &convolution.weights,
-            Operator::Linear { weights, .. } => weights,
-            _ => return Ok(vec![]),
+        let node: &'a Node = self.node(id);
+        let weights = match &node.operator {
+            Operator::Convolution(convolution) => Some(&convolution.weights),
+            Operator::Linear { weights, .. } => Some(weights),
+            _ => None,
         };
-        let channels = matrix.group_channels();
-        let mut real = Vec::with_capacity(weights.len());
-        for (row, weights) in weights.chunks_exact(matrix.columns).enumerate() {
-            real.extend((0..matrix.columns).map(|column| {
-                let (tap, channel) = (column / channels, column % channels);
-                f64::from(weights[channel * matrix.taps + tap])
-                    * encoding.scale(matrix.input_channel(row, column))
-            }));
-        }
-        Ok(real)
+        let channels = matrix.group_channels() * matrix.groups;
+        let scales = (0..channels).map(|channel| encoding.scale(channel)).collect();
+        Ok(RealRows { weights, matrix, scales, block: None, row: vec![] })
     }
 
     /// How a node's output is encoded.
@@ -425,7 +486,7 @@ mod tests {
     /// A 1x1 convolution of three channels whose weights are their own index.
     fn convolution(residual: bool) -> Operator {
         Operator::Convolution(FloatConvolution {
-            weights: (0..9).map(|weight| weight as f32).collect(),
+            weights: (0..9).map(|weight| weight as f32).collect::<Vec<_>>().into(),
             bias: vec![0.0; 3],
             kernel: [1, 1],
             stride: [1, 1],
@@ -466,7 +527,7 @@ mod tests {
             "layer `layer`: the average must follow an int8 layer"
         );
         assert_eq!(
-            refused(Operator::Linear { weights: vec![], bias: vec![] }, &[0]),
+            refused(Operator::Linear { weights: Weights::default(), bias: vec![] }, &[0]),
             "layer `layer`: the linear layer must follow the global average"
         );
     }
@@ -485,7 +546,7 @@ mod tests {
         let (float, preprocessing) =
             new(vec![node("image", Operator::Input, &[], 3), node("layer", convolution(false), &[0], 3)]);
         let graph = QuantisationGraph::new(&float, &preprocessing).unwrap();
-        let weights = graph.real_weights(1).unwrap();
+        let weights = graph.real_rows(1).unwrap().all();
         // 0.224 is ImageNet's deviation of green.
         let expected = 4.0 / (255.0 * f64::from(0.224f32));
         assert!((weights[4] - expected).abs() < 1e-12, "{} {expected}", weights[4]);

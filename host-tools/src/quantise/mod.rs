@@ -124,6 +124,7 @@ pub fn quantise(
         pass(&mut graph, &calibration)?;
     }
     let model = lower::lower(&graph)?;
+    report::judge_weights(&mut graph)?;
     let comparison = compare::compare(&mut graph, &calibration, &model, &target)?;
     let report = Report {
         method: options.method.name(),

@@ -101,22 +101,36 @@ pub fn layers(
             scale,
             zero_point,
             observed: statistics.map_or((0.0, 0.0), |s| (s.histogram.minimum(), s.histogram.maximum())),
-            weights_sqnr_db: weights_noise(graph, id)?.decibel(),
+            weights_sqnr_db: graph.known(id, annotation.weights_noise, "noise of its weights")?.decibel(),
             output_sqnr_db: annotation.output_noise.map(|noise| noise.decibel()),
         })
     };
     graph.layers().map(layer).collect()
 }
 
+/// Sets `weights_noise` of every layer whose weights are in a network now, and lets go of them.
+///
+/// # Errors
+/// A layer that a pass has left without an annotation.
+pub fn judge_weights(graph: &mut QuantisationGraph<'_>) -> Result<(), QuantiseError> {
+    for id in graph.layers() {
+        let noise = weights_noise(graph, id)?;
+        let annotation = &mut graph.annotations[id];
+        annotation.weights_noise = Some(noise);
+        annotation.weights = vec![];
+    }
+    Ok(())
+}
+
 /// The rounded weights of a layer against the real ones.
 pub(super) fn weights_noise(graph: &QuantisationGraph<'_>, id: NodeId) -> Result<Noise, QuantiseError> {
     let annotation = &graph.annotations[id];
     let columns = graph.matrix(id).columns;
-    let rows = graph.real_weights(id)?;
-    let rows = rows.chunks_exact(columns).zip(annotation.weights.chunks_exact(columns));
+    let mut rows = graph.real_rows(id)?;
+    let quantised = annotation.weights.chunks_exact(columns).zip(&annotation.weight_scales);
     let mut noise = Noise::default();
-    for ((real, quantised), scale) in rows.zip(&annotation.weight_scales) {
-        for (&real, &quantised) in real.iter().zip(quantised) {
+    for (row, (quantised, scale)) in quantised.enumerate().take(rows.len()) {
+        for (&real, &quantised) in rows.row(row).iter().zip(quantised) {
             noise.add(real, f64::from(quantised) * scale);
         }
     }

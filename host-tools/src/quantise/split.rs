@@ -182,7 +182,7 @@ fn split_rows(node: &mut Node, split: &Split) {
     let Operator::Convolution(layer) = &mut node.operator else { return };
     let columns = layer.weights.len() / rows.max(1);
     for &channel in &split.channels {
-        layer.weights.extend_from_within(channel * columns..(channel + 1) * columns);
+        layer.weights.to_mut().extend_from_within(channel * columns..(channel + 1) * columns);
         layer.bias.push((f64::from(layer.bias[channel]) - split.threshold) as f32);
     }
     layer.ceiling = Some(split.threshold as f32);
@@ -200,7 +200,7 @@ fn split_columns(node: &mut Node, split: &Split, channels: usize) {
             weights.extend_from_slice(&row[channel * taps..(channel + 1) * taps]);
         });
     }
-    layer.weights = weights;
+    layer.weights = weights.into();
 }
 
 /// The layer that adds the parts of a node.
@@ -213,7 +213,7 @@ fn sum(node: &Node, place: NodeId, split: &Split) -> Node {
         weights[channel * columns + channels + second] = 1.0;
     }
     let layer = FloatConvolution {
-        weights,
+        weights: weights.into(),
         bias: vec![0.0; channels],
         kernel: [1, 1],
         stride: [1, 1],
@@ -239,7 +239,7 @@ mod tests {
 
     fn layer(weights: Vec<f32>, outputs: usize, residual: bool) -> Operator {
         Operator::Convolution(FloatConvolution {
-            weights,
+            weights: weights.into(),
             bias: vec![0.25; outputs],
             kernel: [1, 1],
             stride: [1, 1],

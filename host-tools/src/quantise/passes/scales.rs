@@ -82,7 +82,9 @@ fn convolution(
     let zero_point = if convolution.relu { -128 } else { wanted.zero_point };
     let mut scale = f64::from(wanted.scale);
     let residual = fold::residual(graph, id)?;
-    let rows = graph.real_weights(id)?;
+    let mut rows = graph.real_rows(id)?;
+    let most: Vec<f64> = (0..rows.len()).map(|row| largest(rows.row(row))).collect();
+    let of_rounding = bias::Correction::new(graph, calibration, id)?;
     // A larger output scale always helps the arithmetic to hold the layer.
     loop {
         if !(scale.is_finite() && scale < f64::from(f32::MAX) / 4.0) {
@@ -95,13 +97,18 @@ fn convolution(
             return Err(LayerFault::NoScale.of(graph.node(id)));
         }
         let reach = Q8 * output.scale;
-        let scales: Vec<f64> = rows
-            .chunks_exact(graph.matrix(id).columns)
+        let scales: Vec<f64> = most
+            .iter()
             .zip(graph.bias(id))
-            .map(|(row, bias)| (largest(row) / 127.0).max((f64::from(bias.abs()) + reach) / BIAS_LIMIT))
+            .map(|(most, bias)| (most / 127.0).max((f64::from(bias.abs()) + reach) / BIAS_LIMIT))
             .collect();
-        let weights = round::nearest(&rows, &scales);
-        let correction = bias::of_weights(graph, calibration, id, &rows, &scales, &weights)?;
+        let mut weights = Vec::with_capacity(rows.len() * graph.matrix(id).columns);
+        let mut correction = Vec::with_capacity(rows.len());
+        for (row, scale) in scales.iter().enumerate() {
+            let (real, first) = (rows.row(row), weights.len());
+            weights.extend(round::of_row(real, *scale));
+            correction.push(of_rounding.of_row(row, real, &weights[first..], *scale));
+        }
         if fold::convolution(graph, id, &output, &scales, &weights, &correction)?.is_some() {
             let annotation = &mut graph.annotations[id];
             annotation.encoding =
@@ -140,12 +147,12 @@ pub(crate) fn least_scale(reach: f64) -> f64 {
 }
 
 fn linear(graph: &mut QuantisationGraph<'_>, id: NodeId) -> Result<(), QuantiseError> {
-    let rows = graph.real_weights(id)?;
-    graph.annotations[id].weight_scales = rows
-        .chunks_exact(graph.matrix(id).columns)
+    let mut rows = graph.real_rows(id)?;
+    graph.annotations[id].weight_scales = (0..rows.len())
         .zip(graph.bias(id))
         .map(|(row, bias)| {
-            let scale = (largest(row) / 127.0).max(f64::from(bias.abs()) / BIAS_LIMIT).max(LEAST_SCALE);
+            let scale =
+                (largest(rows.row(row)) / 127.0).max(f64::from(bias.abs()) / BIAS_LIMIT).max(LEAST_SCALE);
             // As f32 from here on: the scale that is stored is the one that was used.
             f64::from(scale as f32)
         })

@@ -65,7 +65,7 @@ impl Layer {
         Ok(Self {
             columns: matrix.columns,
             group_rows: matrix.group_rows(),
-            weights: graph.real_weights(id)?,
+            weights: graph.real_rows(id)?.all(),
             scales: graph.annotations[id].weight_scales.clone(),
             zero_points: (0..matrix.groups).map(zero_points).collect(),
             bias: graph.bias(id).iter().map(|&bias| f64::from(bias)).collect(),
