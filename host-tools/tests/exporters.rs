@@ -188,6 +188,22 @@ fn weights_may_be_made_by_nodes() {
     );
 }
 
+#[test]
+fn weights_that_are_made_at_random_are_refused() {
+    let mut made = node("RandomNormal", "fc.w", &[], vec![]);
+    made.output = vec!["fc.w".into()];
+    let mut proto = network(head(), vec![]);
+    graph(&mut proto).node.insert(0, made);
+    let refused = refusal(proto);
+    assert!(
+        refused.ends_with(
+            "node `fc.w` (RandomNormal): its results are random, other ones in each runtime and each run, so that the \
+             file does not say which network it is; export the model with its weights, in evaluation mode"
+        ),
+        "{refused}"
+    );
+}
+
 /// The network with the weights of its classifier as a sparse tensor [4, 5].
 fn sparse(values: &[f32], indices: TensorProto) -> ModelProto {
     let mut proto = network(head(), vec![]);

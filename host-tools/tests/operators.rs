@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use resight::cards::Clip;
 use resight::import::{import_proto, import_proto_maps};
 use resight::quantise::{Method, Options, Quantised, Rounding, default_preprocessing, quantise};
+use resight::reference::Reference;
 use resight::save::save_as;
 use resight::synth::{Architecture, synth};
 use resight::tasks::{Decoder, TaskKind};
@@ -419,6 +420,44 @@ fn branches_are_joined_and_divided() {
     let last = n.convolution(&small, 40, 24, 1, 1, 1);
     let last = n.node("Relu", &[&last], vec![]);
     quantised("joined", n.finish(&last, 24, false), 25.0);
+}
+
+#[test]
+fn neighbouring_channels_inhibit_each_other() {
+    let float = |name: &str, f: f32| AttributeProto {
+        name: name.into(),
+        r#type: AttributeType::Float as i32,
+        f,
+        ..Default::default()
+    };
+    let network = |size: i64| {
+        let mut n = Network::new(19);
+        let stem = n.convolution("input", 3, 16, 3, 2, 1);
+        let stem = n.node("Relu", &[&stem], vec![]);
+        let attributes =
+            [("alpha", 0.7), ("beta", 0.6), ("bias", 1.5)].map(|(name, value)| float(name, value));
+        let inhibited = n.node("LRN", &[&stem], [vec![integer("size", size)], attributes.to_vec()].concat());
+        let last = n.convolution(&inhibited, 16, 24, 3, 2, 1);
+        let last = n.node("Relu", &[&last], vec![]);
+        (n.finish(&last, 24, false), stem, inhibited)
+    };
+    for size in [5i64, 4] {
+        let (proto, stem, inhibited) = network(size);
+        quantised("inhibited", proto.clone(), 28.0);
+        // ONNX's definition, on what the f32 network computes.
+        let imported = import_proto(proto, "inhibited.onnx".as_ref()).unwrap();
+        let reference = Reference::new(&imported, &[stem, inhibited]).unwrap();
+        let values = reference.run(&common::image(3 * 32 * 32, 3)).unwrap();
+        let (before, behind) = (values.tensor(0), values.tensor(1));
+        assert!(before.iter().any(|value| *value > 1.0));
+        for at in 0..before.len() {
+            let (channel, position) = (at as i64 / 256, at % 256);
+            let neighbours = (channel - (size - 1) / 2).max(0)..=(channel + size / 2).min(15);
+            let sum: f32 = neighbours.map(|other| before[other as usize * 256 + position].powi(2)).sum();
+            let expected = before[at] / (1.5 + 0.7 / size as f32 * sum).powf(0.6);
+            assert!((behind[at] - expected).abs() < 1e-4, "{size}: {at}: {} {expected}", behind[at]);
+        }
+    }
 }
 
 #[test]

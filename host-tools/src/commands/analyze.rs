@@ -52,7 +52,10 @@ impl Arguments {
         let start = Instant::now();
         ensure!(self.images != Some(0), "--images must be at least 1");
         let folder = ImageFolder::read(&self.calibration)?;
-        let imported = import_wanted(&self.model, &Wanted { size: self.input, logits: self.logits.clone() })?;
+        let imported = import_wanted(
+            &self.model,
+            &Wanted { size: self.input, logits: self.logits.clone(), ..Wanted::default() },
+        )?;
         let imported = network::as_wanted(imported, &self.model, self.input, None)?;
         let named = || self.model.display().to_string();
         let options = self.choices.options(&imported, &self.model).with_context(named)?;

@@ -40,6 +40,9 @@ pub(crate) struct Arguments {
     /// The output, or the result of a node within, that holds the logits, where the file has several outputs.
     #[arg(long, value_name = "NAME")]
     logits: Option<String>,
+    /// AIMET's file of encodings (`NAME.encodings`), which says what the float network MODEL is rounded to.
+    #[arg(long, value_name = "FILE")]
+    encodings: Option<PathBuf>,
     #[command(flatten)]
     pictures: PictureArguments,
     /// What makes probabilities of the logits: softmax or sigmoid, as with `resight quantize`.
@@ -51,11 +54,14 @@ pub(crate) struct Arguments {
 }
 
 impl Arguments {
+    fn wanted(&self) -> Wanted {
+        Wanted { size: self.input, logits: self.logits.clone(), encodings: self.encodings.clone() }
+    }
+
     pub(crate) fn run(self) -> Result<()> {
         let start = Instant::now();
         check_output(&self.output)?;
-        let (imported, quantisation) =
-            import_quantised(&self.model, &Wanted { size: self.input, logits: self.logits.clone() })?;
+        let (imported, quantisation) = import_quantised(&self.model, &self.wanted())?;
         let imported = network::as_wanted(imported, &self.model, self.input, self.activation)?;
         let labels = network::labels(&self.labels, &self.model, &imported, None)?;
         let named = || self.model.display().to_string();

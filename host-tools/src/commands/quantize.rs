@@ -245,7 +245,10 @@ impl Arguments {
             "--logits is for classifiers without --evaluation; export the network with this output alone"
         );
         let imported = match &decoder {
-            None => import_wanted(&self.model, &Wanted { size: self.input, logits: self.logits.clone() })?,
+            None => import_wanted(
+                &self.model,
+                &Wanted { size: self.input, logits: self.logits.clone(), ..Wanted::default() },
+            )?,
             Some(decoder) => decoder.import(&self.model, self.input)?,
         };
         let imported = network::as_wanted(imported, &self.model, self.input, self.activation)?;

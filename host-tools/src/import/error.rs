@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 
 use tract_onnx::pb::NodeProto;
 
+use super::encodings::fault::EncodingsError;
+
 /// Why an ONNX file was refused. Every message is one line that names the file.
 #[derive(Debug, thiserror::Error)]
 pub enum ImportError {
@@ -15,6 +17,9 @@ pub enum ImportError {
         /// What the system says.
         cause: std::io::Error,
     },
+    /// The encodings that were given with it cannot be used.
+    #[error(transparent)]
+    Encodings(#[from] EncodingsError),
     /// The file as a whole cannot be used.
     #[error("{path}: {cause}", path = path.display())]
     File {

@@ -38,6 +38,7 @@ mod binary;
 mod constants;
 mod data;
 mod elementary;
+mod encodings;
 mod ending;
 mod error;
 mod file;
@@ -63,7 +64,7 @@ mod width;
 mod window;
 mod wire;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use resight_model_file::Activation;
 use tract_onnx::pb::{ModelProto, StringStringEntryProto};
@@ -72,6 +73,7 @@ use crate::graph::FloatGraph;
 
 use self::model::Ending;
 
+pub use encodings::{EncodingFault, EncodingsError};
 pub use error::ImportError;
 pub use limits::{MAX_ACTIVATIONS, MAX_DIMENSION, MAX_ELEMENTS, MAX_FILE_BYTES, MAX_WEIGHTS};
 pub use model::OPERATOR_SETS;
@@ -119,6 +121,8 @@ pub struct Wanted {
     /// The result that holds the logits: an output, or what a node within makes. Where there are several
     /// outputs, it is the one that all others lead to if nothing is said.
     pub logits: Option<String>,
+    /// A file of AIMET's encodings, which says what a network of floats is rounded to.
+    pub encodings: Option<PathBuf>,
 }
 
 /// Reads an ONNX file that may leave height and width of the image open: they are those of `size`
@@ -210,6 +214,12 @@ fn import_quantised_wanted(
     path: &Path,
     wanted: &Wanted,
 ) -> Result<(Imported, FileQuantisation), ImportError> {
+    if let Some(file) = &wanted.encodings {
+        if is_quantised(&proto) {
+            return Err(EncodingsError::Quantised { path: path.into() }.into());
+        }
+        encodings::apply(&mut proto, file)?;
+    }
     if !is_quantised(&proto) {
         let cause = "the network is not quantised; `resight quantize` makes an int8 network of it".into();
         return Err(ImportError::File { path: path.into(), cause });

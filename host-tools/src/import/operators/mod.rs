@@ -10,6 +10,7 @@ mod normalisation;
 mod pooling;
 mod reshape;
 mod resize;
+mod response;
 mod select;
 mod transposed;
 
@@ -53,6 +54,7 @@ const HANDLERS: &[(&str, Handler)] = &[
     ("HardSigmoid", activation::function),
     ("HardSwish", activation::function),
     ("Identity", identity::identity),
+    ("LRN", response::local_response),
     ("LeakyRelu", activation::function),
     ("Log", activation::function),
     ("LogSoftmax", head::softmax),
@@ -160,7 +162,11 @@ fn unsupported(operator: &str) -> &'static str {
         "Attention" | "MultiHeadAttention" | "GroupQueryAttention" | "Einsum" => {
             "attention multiplies two results as matrices, which is not supported; use a convolutional network"
         }
-        "LRN" | "MeanVarianceNormalization" => {
+        "RandomNormal" | "RandomUniform" | "RandomNormalLike" | "RandomUniformLike" | "Multinomial"
+        | "Bernoulli" => {
+            "its results are random, other ones in each runtime and each run, so that the file does not say which network it is; export the model with its weights, in evaluation mode"
+        }
+        "MeanVarianceNormalization" => {
             "it divides by what it finds in each picture, which integers with fixed scales cannot; train the network with batch normalisation"
         }
         "LSTM" | "GRU" | "RNN" | "Scan" => {
