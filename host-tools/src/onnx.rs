@@ -77,6 +77,15 @@ pub(crate) fn of_i32_bytes(name: &str, dims: &[usize], bytes: Vec<u8>) -> Tensor
 
 /// A float tensor of any number of pictures.
 pub(crate) fn value(name: &str, dims: &[usize]) -> ValueInfoProto {
+    of_type(name, dims, DataType::Float)
+}
+
+/// A tensor of grey levels from 0 to 255, with an open batch before these dimensions.
+pub(crate) fn levels(name: &str, dims: &[usize]) -> ValueInfoProto {
+    of_type(name, dims, DataType::Uint8)
+}
+
+fn of_type(name: &str, dims: &[usize], data_type: DataType) -> ValueInfoProto {
     let dimension = |value| Dimension { value: Some(value), ..Dimension::default() };
     let batch = dimension(dimension::Value::DimParam("N".into()));
     let rest = dims.iter().map(|&size| dimension(dimension::Value::DimValue(size as i64)));
@@ -84,7 +93,7 @@ pub(crate) fn value(name: &str, dims: &[usize]) -> ValueInfoProto {
         name: name.into(),
         r#type: Some(TypeProto {
             value: Some(type_proto::Value::TensorType(type_proto::Tensor {
-                elem_type: DataType::Float as i32,
+                elem_type: data_type as i32,
                 shape: Some(TensorShapeProto { dim: [batch].into_iter().chain(rest).collect() }),
             })),
             ..TypeProto::default()

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use resight::convert::convert;
 use resight::import::{Wanted, import_quantised};
+use resight::preprocess::Convention;
 use resight_fixtures::Random;
 use resight_imaging::Preprocessing;
 use resight_kernels::Sequential;
@@ -249,9 +250,15 @@ type Defined = Box<dyn Fn(&Image) -> Vec<f64>>;
 /// A file of a convolution, a depthwise one, a sum, and, over the average or all positions, a fully connected
 /// layer, its input and its output, and what it makes of an image.
 fn network(flat: bool) -> (File, i32, i32, Defined) {
+    network_of(flat, IMAGE)
+}
+
+/// The same with an image of these steps.
+fn network_of(flat: bool, steps: (f32, i64)) -> (File, i32, i32, Defined) {
+    let of_image = steps;
     let mut random = Random::new(5);
     let mut file = File::new();
-    let image = file.activation("image", &[1, SIDE, SIDE, 3], IMAGE);
+    let image = file.activation("image", &[1, SIDE, SIDE, 3], of_image);
     let first = file.activation("first", &[1, 3, 3, 4], FIRST);
     let depth = file.activation("depth", &[1, 3, 3, 4], DEPTH);
     let sum = file.activation("sum", &[1, 3, 3, 4], SUM);
@@ -267,7 +274,7 @@ fn network(flat: bool) -> (File, i32, i32, Defined) {
     let s2 = [1.0 / 64.0, 1.0 / 32.0, 1.0 / 64.0, 1.0 / 64.0];
     let s3 = [1.0 / 64.0];
     let b1 = [100, -200, 300, -400];
-    let steps = s1.map(|scale| scale * IMAGE.0);
+    let steps = s1.map(|scale| scale * of_image.0);
     let (first_w, first_b) =
         (file.weights("w1", &[4, 3, 3, 3], &w1, &s1, 0), file.integers("b1", &b1, &steps));
     let depth_w = file.weights("w2", &[1, 3, 3, 4], &w2, &s2, 3);
@@ -351,6 +358,32 @@ fn a_file_gives_the_numbers_that_its_format_defines() {
         }
         assert!(different.len() > 30, "{} logits of 100 differ", different.len());
     }
+}
+
+#[test]
+fn integers_of_a_usual_range_are_the_bytes_of_a_picture() {
+    // From -0.99 to 1: as many steps as grey levels, so that rounding a picture's numbers would only find halves.
+    let steps = (32.0 * UNIT, -1);
+    let (file, input, output, defined) = network_of(false, steps);
+    let (_folder, path) = written(&file.bytes(input, output));
+    let (imported, quantisation) = import_quantised(&path, &Wanted::default()).unwrap();
+    assert!(imported.preparation.grey_levels);
+    let preprocessing = Convention::grey_levels().preprocessing(&imported).unwrap();
+    let converted = convert(&imported, &quantisation, &preprocessing).unwrap();
+    let target = Target::of_this_machine().unwrap();
+    let mut program = Program::compile(&converted.model, &Layers::default(), &target).unwrap();
+    for seed in 1..=20 {
+        let levels = numbers(&mut Random::new(seed), SIDE * SIDE * 3, 127.9);
+        let real = levels.iter().map(|&level| f64::from(steps.0) * f64::from(i32::from(level) + 1));
+        let image = Image { shape: [SIDE, SIDE, 3], values: real.collect() };
+        let expected: Vec<f32> = defined(&image).into_iter().map(|logit| logit as f32).collect();
+        let outputs = program.run(&Sequential, &levels).unwrap();
+        assert_eq!(outputs.get(0).unwrap().slice::<f32>().unwrap(), expected, "picture {seed}");
+    }
+    // Any other range is what the network is given, as real numbers.
+    let (file, input, output, _) = network(false);
+    let (_folder, path) = written(&file.bytes(input, output));
+    assert!(!import_quantised(&path, &Wanted::default()).unwrap().0.preparation.grey_levels);
 }
 
 #[test]

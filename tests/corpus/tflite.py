@@ -2,14 +2,15 @@
 """Networks in TFLite's format: converted, and compared with LiteRT on the same file.
 
     python3 -m venv venv && venv/bin/pip install numpy pillow ai-edge-litert tensorflow-cpu
-    venv/bin/python tests/corpus/tflite.py make FOLDER --pictures PHOTOS
+    venv/bin/python tests/corpus/tflite.py make FOLDER
     venv/bin/python tests/corpus/tflite.py run FOLDER --resight target/debug/resight > table.md
 
-By hand, not in the test command. `make` builds networks of Keras with seeded weights, whose normalisations have
-the statistics of the pictures, and quantises them with TensorFlow's converter. `run` converts each
-`*@SIZE.tflite`, whoever made it, and prints over the pictures that were not calibrated on how often the best
-class is LiteRT's, and the signal to noise ratio of the logits against it; beside it the same of LiteRT's
-reference kernels against its optimised ones.
+By hand, not in the test command. `make` draws pictures of 20 classes (five shapes in four patterns), trains
+networks of Keras on them for some minutes, and quantises them with TensorFlow's converter. `run` converts each
+`*@SIZE.tflite`, whoever made it, and prints over pictures that were neither trained nor calibrated on how often
+the best class is LiteRT's, and the signal to noise ratio of the logits against it, for each way in which LiteRT
+computes: XNNPACK, which is what its interpreter takes if nothing is said, the reference kernels, and the
+optimised ones without XNNPACK. The last columns are XNNPACK against the reference kernels.
 """
 
 import argparse
@@ -19,25 +20,65 @@ import subprocess
 import sys
 import tempfile
 
-CALIBRATED = 32
+CALIBRATED = 100
+TRAINED = 4200
+CLASSES = 20
 
 
-def pictures_of(photos, folder, size, count):
-    """PNG files of the network's size, calibration first."""
+def drawn(generator, label, size):
+    """A picture of a class: one shape in one pattern, of any colour, size, turn and place, on any ground."""
+    import numpy
     from PIL import Image
+
+    shape, pattern = label % 5, label // 5
+    y, x = numpy.mgrid[0:size, 0:size] / size - 0.5
+    centre, turn = generator.uniform(-0.15, 0.15, 2), generator.uniform(0, 2 * numpy.pi)
+    half = generator.uniform(0.2, 0.35)
+    u = ((x - centre[0]) * numpy.cos(turn) + (y - centre[1]) * numpy.sin(turn)) / half
+    v = ((y - centre[1]) * numpy.cos(turn) - (x - centre[0]) * numpy.sin(turn)) / half
+    radius, angle = numpy.hypot(u, v), numpy.arctan2(v, u)
+    inside = [
+        radius < 0.9,
+        numpy.maximum(abs(u), abs(v)) < 0.75,
+        (v < 0.6) & (abs(u) < (v + 1.0) * 0.6),
+        radius < 0.65 + 0.3 * numpy.cos(5 * angle),
+        numpy.minimum(abs(u), abs(v)) < numpy.where(numpy.maximum(abs(u), abs(v)) < 0.95, 0.28, -1),
+    ][shape]
+    waves = [numpy.ones_like(u), numpy.sin(14 * u), numpy.sin(12 * u) * numpy.sin(12 * v), numpy.sin(20 * radius)]
+    ground, one, two = generator.uniform(0, 255, (3, 3))
+    two = (one + 128) % 256 if pattern else one
+    slope = generator.uniform(-60, 60, 3) * (x + y)[..., None]
+    drawing = numpy.where((waves[pattern] > 0)[..., None], one, two)
+    drawing = numpy.where(inside[..., None], drawing, ground + slope) + generator.normal(0, 8, (size, size, 3))
+    return Image.fromarray(numpy.clip(drawing, 0, 255).astype(numpy.uint8))
+
+
+def pictures_of(folder, size, count):
+    """PNG files of the network's size, calibration first."""
+    import numpy
 
     target = folder / f"pictures{size}"
     if not target.exists():
         target.mkdir(parents=True)
-        files = sorted(file for file in photos.rglob("*") if file.suffix.lower() in (".jpg", ".jpeg", ".png"))
-        step = max(1, len(files) // (count + CALIBRATED))
-        for index, file in enumerate(files[::step][: count + CALIBRATED]):
-            image = Image.open(file).convert("RGB")
-            side = min(image.size)
-            left, top = (image.width - side) // 2, (image.height - side) // 2
-            image = image.crop((left, top, left + side, top + side)).resize((size, size), Image.BILINEAR)
-            Image.frombytes("RGB", image.size, image.tobytes()).save(target / f"{index:04}.png")
+        generator = numpy.random.default_rng(2)
+        for index in range(count + CALIBRATED):
+            drawn(generator, index % CLASSES, size).save(target / f"{index:04}.png")
     return sorted(target.glob("*.png"))
+
+
+def trained(keras, model, size, epochs):
+    """Trains on other pictures than those of the folder; gives the share that is right among 200 of these."""
+    import numpy
+
+    generator = numpy.random.default_rng(1)
+    labels = numpy.arange(TRAINED) % CLASSES
+    batch = numpy.stack([numpy.asarray(drawn(generator, label, size)) for label in labels])
+    batch = batch.astype(numpy.float32) / 127.5 - 1
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    rate = keras.optimizers.schedules.CosineDecay(3e-3, epochs * TRAINED // 32)
+    model.compile(keras.optimizers.Adam(rate), loss, metrics=["accuracy"])
+    model.fit(batch[200:], labels[200:], 32, epochs, verbose=0)
+    return model.evaluate(batch[:200], labels[:200], verbose=0)[1]
 
 
 def levels(file):
@@ -48,7 +89,7 @@ def levels(file):
     return numpy.asarray(Image.open(file).convert("RGB"), dtype=numpy.float32)[None]
 
 
-def residual(keras):
+def residual(keras, batch):
     """A residual network with a max pool, strides and a shortcut of its own."""
     layers = keras.layers
 
@@ -57,7 +98,7 @@ def residual(keras):
         x = layers.BatchNormalization()(x)
         return layers.ReLU()(x) if relu else x
 
-    image = x = keras.Input((96, 96, 3), batch_size=1)
+    image = x = keras.Input((96, 96, 3), batch_size=batch)
     x = layers.MaxPooling2D(3, 2, "same")(convolution(x, 16, 2))
     for channels, stride in ((16, 1), (32, 2), (64, 2)):
         same = stride == 1 and x.shape[-1] == channels
@@ -65,33 +106,34 @@ def residual(keras):
         x = convolution(convolution(x, channels, stride), channels, relu=False)
         x = layers.ReLU()(layers.Add()([x, shortcut]))
     x = layers.GlobalAveragePooling2D()(x)
-    return keras.Model(image, layers.Softmax()(layers.Dense(20)(x)))
+    return keras.Model(image, layers.Dense(CLASSES)(x))
 
 
-def mobile(keras):
+def mobile(keras, batch):
     """MobileNetV2, narrow: depthwise convolutions, ReLU6, linear bottlenecks, padding of its own."""
-    image = keras.Input((96, 96, 3), batch_size=1)
-    return keras.applications.MobileNetV2(input_tensor=image, alpha=0.35, weights=None, classes=20)
+    image = keras.Input((96, 96, 3), batch_size=batch)
+    return keras.applications.MobileNetV2(input_tensor=image, alpha=0.35, weights=None, classes=CLASSES, classifier_activation=None)
 
 
-def gated(keras):
+def gated(keras, batch):
     """MobileNetV3: gates of channels, hard swish, hard sigmoid."""
-    image = keras.Input((96, 96, 3), batch_size=1)
+    image = keras.Input((96, 96, 3), batch_size=batch)
     return keras.applications.MobileNetV3Small(
-        input_tensor=image, alpha=0.75, weights=None, classes=20, include_preprocessing=False, minimalistic=False
+        input_tensor=image, alpha=0.75, weights=None, classes=CLASSES, classifier_activation=None,
+        include_preprocessing=False, minimalistic=False,
     )
 
 
-def flattened(keras):
+def flattened(keras, batch):
     """Branches that are concatenated, an average pool, and a fully connected layer of an image."""
     layers = keras.layers
-    image = keras.Input((96, 96, 3), batch_size=1)
+    image = keras.Input((96, 96, 3), batch_size=batch)
     x = layers.Conv2D(16, 3, 2, "same", activation="relu")(image)
     one = layers.Conv2D(16, 3, 2, "same", activation="relu")(x)
     two = layers.AveragePooling2D(2, 2)(layers.Conv2D(8, 1, activation="relu6")(x))
     x = layers.MaxPooling2D(4)(layers.Concatenate()([one, two]))
     x = layers.Dense(32, activation="relu")(layers.Flatten()(x))
-    return keras.Model(image, layers.Dense(20)(x))
+    return keras.Model(image, layers.Dense(CLASSES)(x))
 
 
 NETWORKS = {"residual": residual, "mobilenet-v2": mobile, "mobilenet-v3": gated, "flattened": flattened}
@@ -99,7 +141,7 @@ NETWORKS = {"residual": residual, "mobilenet-v2": mobile, "mobilenet-v3": gated,
 FORMS = {"int8": "int8", "uint8": "uint8", "float": "float32"}
 
 
-def make(folder, photos, count, names):
+def make(folder, count, epochs, names):
     import numpy
     import tensorflow
 
@@ -108,16 +150,19 @@ def make(folder, photos, count, names):
         if names and name not in names:
             continue
         keras.utils.set_random_seed(1)
-        model = build(keras)
+        model = build(keras, None)
         size = model.input_shape[1]
-        files = pictures_of(photos, folder, size, count)[:CALIBRATED]
+        files = pictures_of(folder, size, count)[:CALIBRATED]
         batch = numpy.concatenate([levels(file) / 127.5 - 1 for file in files])
-        # The statistics of one picture are near those of all.
         for layer in model.layers:
             if isinstance(layer, keras.layers.BatchNormalization):
-                layer.momentum = 0.8
-        for picture in batch:
-            model(picture[None], training=True)
+                layer.momentum = 0.9
+        right = trained(keras, model, size, epochs)
+        print(f"trained {name}: {100 * right:.1f} % right", flush=True)
+        # TFLite files are for one picture.
+        single = build(keras, 1)
+        single.set_weights(model.get_weights())
+        model = single
         for form, kind in FORMS.items():
             converter = tensorflow.lite.TFLiteConverter.from_keras_model(model)
             converter.optimizations = [tensorflow.lite.Optimize.DEFAULT]
@@ -128,30 +173,32 @@ def make(folder, photos, count, names):
             print("made", name, form, flush=True)
 
 
-def litert_logits(file, pictures, optimised):
+def litert_logits(file, pictures, kind):
     """What goes into the probabilities, or the output where there are none, as real numbers."""
     import numpy
     from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
-    kind = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES if optimised else OpResolverType.BUILTIN_REF
     interpreter = Interpreter(
-        model_path=str(file), experimental_op_resolver_type=kind, experimental_preserve_all_tensors=True
+        model_path=str(file),
+        experimental_op_resolver_type=getattr(OpResolverType, kind),
+        experimental_preserve_all_tensors=True,
+        num_threads=1,
     )
     interpreter.allocate_tensors()
     given, output = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
-    # Probabilities are left out of a model file.
+    # Probabilities are left out of a model file; what XNNPACK has within it does not tell.
     wanted = output["index"]
     for operator in reversed(interpreter._get_ops_details()):
         if operator["op_name"] in ("DEQUANTIZE", "QUANTIZE", "SOFTMAX") and operator["outputs"][0] == wanted:
+            if kind == "BUILTIN" and operator["op_name"] == "SOFTMAX":
+                return None
             wanted = operator["inputs"][0]
     details = next(tensor for tensor in interpreter.get_tensor_details() if tensor["index"] == wanted)
     rows = []
     for picture in pictures:
-        real = levels(picture) / 127.5 - 1
-        scale, zero = given["quantization"]
-        if given["dtype"] != numpy.float32:
-            least, most = numpy.iinfo(given["dtype"]).min, numpy.iinfo(given["dtype"]).max
-            real = numpy.clip(numpy.round(real / numpy.float32(scale)) + zero, least, most)
+        # Where integers are taken they are the bytes, as everybody gives them.
+        of_bytes = {numpy.float32: lambda x: x / 127.5 - 1, numpy.int8: lambda x: x - 128, numpy.uint8: lambda x: x}
+        real = of_bytes[given["dtype"]](levels(picture))
         interpreter.set_tensor(given["index"], real.astype(given["dtype"]))
         interpreter.invoke()
         found = interpreter.get_tensor(wanted).astype(numpy.float64).ravel()
@@ -181,33 +228,47 @@ def decibel(real, found):
     return 200.0 if noise == 0 else 10 * numpy.log10((real**2).sum() / noise)
 
 
+# Names of the ways and LiteRT's for them.
+WAYS = {"XNNPACK": "BUILTIN", "reference": "BUILTIN_REF", "optimised": "BUILTIN_WITHOUT_DEFAULT_DELEGATES"}
+
+
+def same_best(real, found):
+    """The share, in percent; equal logits of two classes are no difference."""
+    import numpy
+
+    return 100 * (real[numpy.arange(len(real)), found.argmax(1)] == real.max(1)).mean()
+
+
 def run(folder, resight, count, names):
     import numpy
 
-    print("| file | same best class, % | SQNR, dB | LiteRT against itself, % | dB |")
-    print("|---|---|---|---|---|", flush=True)
+    heads = [f"{way}, % | dB" for way in WAYS]
+    print(f"| file | {' | '.join(heads)} | between them, % | dB |")
+    print("|---|" + "---|---|" * (len(WAYS) + 1), flush=True)
     for file in sorted(folder.glob("*@*.tflite")):
         if names and not any(name in file.stem for name in names):
             continue
         size = int(file.stem.rpartition("@")[2])
         pictures = sorted((folder / f"pictures{size}").glob("*.png"))[CALIBRATED:][:count]
-        real = litert_logits(file, pictures, True)
-        plain = litert_logits(file, pictures, False)
+        real = {way: litert_logits(file, pictures, kind) for way, kind in WAYS.items()}
         labels = folder / "labels.txt"
-        labels.write_text("".join(f"class {index}\n" for index in range(real.shape[1])))
+        labels.write_text("".join(f"class {index}\n" for index in range(real["reference"].shape[1])))
         with tempfile.TemporaryDirectory() as temporary:
             output = pathlib.Path(temporary) / "model.resight.tar"
-            command = [resight, "convert", file, "--labels", labels, "-o", output, "--preprocess", "tf", "--resize", size]
+            command = [resight, "convert", file, "--labels", labels, "-o", output, "--resize", size]
+            if "float" in file.stem:
+                command += ["--preprocess", "tf"]
             done = subprocess.run([str(part) for part in command], capture_output=True, text=True)
             if done.returncode:
-                print(f"| {file.stem} | {done.stderr.strip().splitlines()[-1].replace('|', '/')} | | | |", flush=True)
+                print(f"| {file.stem} | {done.stderr.strip().splitlines()[-1].replace('|', '/')} " + "| " * 9 + "|", flush=True)
                 continue
             ours = resight_logits(resight, output, pictures)
-        # Equal logits of two classes are no difference.
-        best = real[numpy.arange(len(real)), ours.argmax(1)] == real.max(1)
-        itself = plain[numpy.arange(len(real)), real.argmax(1)] == plain.max(1)
-        print(f"| {file.stem} | {100 * best.mean():.1f} | {decibel(real, ours):.1f} | {100 * itself.mean():.1f} | "
-              f"{decibel(real, plain):.1f} |", flush=True)
+        pairs = [(logits, ours) for logits in real.values()] + [(real["reference"], real["XNNPACK"])]
+        cells = [
+            "| " if one is None or other is None else f"{same_best(one, other):.1f} | {decibel(one, other):.1f}"
+            for one, other in pairs
+        ]
+        print(f"| {file.stem} | {' | '.join(cells)} |", flush=True)
 
 
 def main():
@@ -215,13 +276,13 @@ def main():
     parser.add_argument("what", choices=["make", "run"])
     parser.add_argument("folder", type=pathlib.Path)
     parser.add_argument("names", nargs="*")
-    parser.add_argument("--pictures", type=pathlib.Path, help="folder of photographs, for make")
+    parser.add_argument("--epochs", type=int, default=8, help="how often make shows each picture")
     parser.add_argument("--count", type=int, default=200, help="pictures to compare on")
     parser.add_argument("--resight", default="target/debug/resight")
     arguments = parser.parse_args()
     arguments.folder.mkdir(parents=True, exist_ok=True)
     if arguments.what == "make":
-        make(arguments.folder, arguments.pictures, arguments.count, arguments.names)
+        make(arguments.folder, arguments.count, arguments.epochs, arguments.names)
     else:
         run(arguments.folder, arguments.resight, arguments.count, arguments.names)
 

@@ -78,6 +78,11 @@ impl PictureArguments {
         if let Some(interpolation) = self.interpolation {
             found.convention.interpolation = interpolation;
         }
+        ensure!(
+            !imported.preparation.grey_levels || found.convention.is_of_levels(),
+            "the network takes the bytes of a picture as they are, from 0 to 255, and no {}; leave --preprocess, --mean, --std and --scale out",
+            found.convention
+        );
         let mut preprocessing = found.preprocessing(imported)?;
         if let Some(pixels) = self.resize {
             let [height, width] = preprocessing.crop;

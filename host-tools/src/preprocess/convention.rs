@@ -80,6 +80,11 @@ impl Convention {
         Convention { scale: 1.0, ..Self::unit() }
     }
 
+    /// Whether it leaves grey levels as they are.
+    pub fn is_of_levels(&self) -> bool {
+        self.scale == 1.0 && self.mean == [0.0; 3] && self.standard_deviation == [1.0; 3]
+    }
+
     /// The preprocessing that gives `imported` this, without what the network does itself.
     ///
     /// # Errors

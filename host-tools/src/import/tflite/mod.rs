@@ -16,10 +16,10 @@ mod writer;
 
 use std::path::Path;
 
-use tract_onnx::pb::{GraphProto, ModelProto, OperatorSetIdProto, StringStringEntryProto};
+use tract_onnx::pb::{GraphProto, ModelProto, OperatorSetIdProto};
 
 use self::fault::{Fault, FileFault};
-use self::schema::{Kind, Network};
+use self::schema::{Kind, Network, Steps};
 use self::writer::{Writer, activation_steps};
 use super::error::{ImportError, printable};
 use super::limits::check_activation;
@@ -64,14 +64,17 @@ pub(super) fn to_onnx(bytes: &[u8], path: &Path) -> Result<ModelProto, ImportErr
         name: if network.name.is_empty() { "network".into() } else { network.name.into() },
         node: writer.nodes,
         initializer: writer.constants,
-        input: vec![onnx::value(&image.name, &image.dims)],
+        input: vec![if image.is_levels {
+            onnx::levels(&image.name, &image.dims)
+        } else {
+            onnx::value(&image.name, &image.dims)
+        }],
         output: vec![onnx::value(&logits, &[classes])],
         ..GraphProto::default()
     };
     Ok(ModelProto {
         ir_version: IR_VERSION,
         opset_import: vec![OperatorSetIdProto { domain: String::new(), version: OPERATOR_SET }],
-        metadata_props: image.range.into_iter().collect(),
         graph: Some(graph),
         ..ModelProto::default()
     })
@@ -82,11 +85,12 @@ struct Image {
     name: String,
     /// Channels, rows, columns.
     dims: [usize; 3],
-    /// The range of its numbers, if its integers say so.
-    range: Option<StringStringEntryProto>,
+    /// Whether it is the bytes of a picture, as they are.
+    is_levels: bool,
 }
 
-/// Adds the image, as floats; integers are these floats rounded.
+/// Adds the image: as the bytes of a picture where the file's integers are these, or else as floats, which integers
+/// are made of.
 fn image(writer: &mut Writer<'_>) -> Result<Image, FileFault> {
     let network = writer.network;
     let &[input] = network.inputs.as_slice() else { return Err(FileFault::Inputs(network.inputs.len())) };
@@ -103,28 +107,29 @@ fn image(writer: &mut Writer<'_>) -> Result<Image, FileFault> {
         name: tensor.name.into(),
         cause: fault.to_string(),
     };
+    if tensor.kind != Kind::Float {
+        let steps = activation_steps(tensor).map_err(fault)?;
+        let least = if tensor.kind == Kind::Int8 { -128 } else { 0 };
+        let real = |q: i64| f64::from(steps.scales[0]) * (q - steps.zero_points[0]) as f64;
+        if is_usual([real(least), real(least + 255)]) {
+            let zero_points = vec![steps.zero_points[0] - least];
+            let real = writer.real_levels(&name, &Steps { zero_points, ..steps });
+            writer.set(input, real);
+            return Ok(Image { name, dims, is_levels: true });
+        }
+    }
     let rounded = writer.rounded(input, &name, name.clone()).map_err(fault)?;
     writer.set(input, rounded);
-    let range =
-        if tensor.kind == Kind::Float { None } else { activation_steps(tensor).ok() }.and_then(|steps| {
-            let least = if tensor.kind == Kind::Int8 { -128 } else { 0 };
-            let real = |q: i64| f64::from(steps.scales[0]) * (q - steps.zero_points[0]) as f64;
-            range([real(least), real(least + 255)])
-        });
-    Ok(Image { name, dims, range })
+    Ok(Image { name, dims, is_levels: false })
 }
 
-/// What ONNX's metadata call numbers between these, where these are usual for images.
-fn range([low, high]: [f64; 2]) -> Option<StringStringEntryProto> {
-    const USUAL: [(f64, f64, &str); 3] =
-        [(0.0, 255.0, "NominalRange_0_255"), (0.0, 1.0, "Normalized_0_1"), (-1.0, 1.0, "Normalized_1_1")];
+/// Whether the 256 steps of an image between these numbers are the grey levels of a picture in one of the usual
+/// ranges, as far as a zero point that is a whole number can say: what runs such files gives them a picture's bytes.
+fn is_usual([low, high]: [f64; 2]) -> bool {
+    const USUAL: [[f64; 2]; 3] = [[0.0, 255.0], [0.0, 1.0], [-1.0, 1.0]];
     let near = |one: f64, other: f64, width: f64| (one - other).abs() < width / 64.0;
-    let usual = USUAL.iter().find(|(least, most, _)| {
+    USUAL.iter().any(|[least, most]| {
         let width = most - least;
         near(low, *least, width) && near(high, *most, width)
-    });
-    usual.map(|(_, _, value)| StringStringEntryProto {
-        key: "Image.NominalPixelRange".into(),
-        value: (*value).into(),
     })
 }

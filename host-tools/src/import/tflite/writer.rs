@@ -142,6 +142,12 @@ impl<'a> Writer<'a> {
         Ok(self.node(&format!("{name}_dequantize"), "DequantizeLinear", &[&stored, &scale, &zero], vec![]))
     }
 
+    /// The floats that grey levels from 0 to 255 stand for.
+    pub(super) fn real_levels(&mut self, levels: &str, steps: &Steps) -> String {
+        let [scale, zero] = self.steps(Kind::Uint8, steps);
+        self.node(&format!("{levels}_dequantise"), "DequantizeLinear", &[levels, &scale, &zero], vec![])
+    }
+
     /// The floats of a constant input of an operator, with the scales of the file.
     pub(super) fn constant(
         &mut self,
