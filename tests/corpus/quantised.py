@@ -4,6 +4,7 @@
     python3 -m venv venv && venv/bin/pip install numpy pillow onnx onnxruntime
     venv/bin/python tests/corpus/quantised.py make FOLDER F32.onnx [F32.onnx...] --pictures PHOTOS
     venv/bin/python tests/corpus/quantised.py run FOLDER --resight target/debug/resight > table.md
+    venv/bin/python tests/corpus/quantised.py forms FOLDER NETWORK-operators-s8s8-channel@32 NETWORK-operators-u8s8-channel@32
     venv/bin/python tests/corpus/quantised.py export FOLDER F32.onnx [F32.onnx...] --resight target/debug/resight
 
 By hand, not in the test command. `make` quantises each network with onnxruntime, in the forms QDQ and
@@ -202,6 +203,36 @@ def alike(real, found):
     return f"{100 * best.mean():.1f} | {decibel(real, found):.1f}"
 
 
+def forms(folder, count, names):
+    """Two files of one network, in int8 and in uint8, by onnxruntime without its optimisations: where each tensor
+    of the second differs from the first."""
+    import numpy
+    import onnx
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    sessions, size = [], int(names[0].rpartition("@")[2])
+    for name in names:
+        model = onnx.load(folder / f"{name}.onnx")
+        made = [node.output[0] for node in model.graph.node if "Linear" in node.op_type or node.op_type == "QGemm"]
+        wanted = [tensor for tensor in made if tensor not in {output.name for output in model.graph.output}]
+        model.graph.output.extend(onnx.helper.make_empty_tensor_value_info(tensor) for tensor in wanted)
+        sessions.append((made, onnxruntime.InferenceSession(model.SerializeToString(), options)))
+    tensors, pairs = sessions[0][0], []
+    for picture in sorted((folder / f"pictures{size}").glob("*.png"))[CALIBRATED:][:count]:
+        image = {sessions[0][1].get_inputs()[0].name: tensor(picture)}
+        pairs.append([session.run(tensors, image) for _, session in sessions])
+    print("| tensor | values that differ, % | by at most |\n|---|---|---|")
+    for index, name in enumerate(tensors):
+        one, two = (numpy.stack([pair[side][index] for pair in pairs]) for side in (0, 1))
+        if one.dtype == numpy.float32:
+            print(f"\nlogits: {alike(one.reshape(len(one), -1), two.reshape(len(two), -1)).replace(' | ', ' % of the same best class, ')} dB")
+            continue
+        one, two = (side.astype(int) - 128 * (side.dtype == numpy.uint8) for side in (one, two))
+        print(f"| {name} | {100 * (one != two).mean():.4f} | {abs(one - two).max()} |")
+
+
 def export(folder, resight, count, networks):
     """Networks of floats, quantised by resight, exported, run by onnxruntime, and converted back."""
     import onnx
@@ -241,7 +272,7 @@ def export(folder, resight, count, networks):
 def main():
     logging.disable(logging.WARNING)
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["make", "run", "export"])
+    parser.add_argument("what", choices=["make", "run", "forms", "export"])
     parser.add_argument("folder", type=pathlib.Path)
     parser.add_argument("names", nargs="*")
     parser.add_argument("--pictures", type=pathlib.Path, help="folder of photographs, for make")
@@ -253,6 +284,8 @@ def main():
     if arguments.what == "make":
         networks = [pathlib.Path(name) for name in arguments.names]
         make(arguments.folder, networks, arguments.pictures, arguments.count, arguments.forms)
+    elif arguments.what == "forms":
+        forms(arguments.folder, arguments.count, arguments.names)
     elif arguments.what == "export":
         networks = [pathlib.Path(name) for name in arguments.names]
         export(arguments.folder, arguments.resight, arguments.count, networks)

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Quantised networks as PyTorch, Neural Compressor and Brevitas write them, for `quantised.py run`.
 
-    python3 -m venv venv && venv/bin/pip install numpy pillow onnx onnxscript onnxruntime torch torchvision torchao brevitas
+    python3 -m venv venv && venv/bin/pip install numpy pillow onnx onnxscript onnxruntime torch torchvision torchao==0.18.0 brevitas==0.13.4 onnxoptimizer==0.4.2
     venv/bin/python tests/corpus/third_party.py FOLDER --pictures PHOTOS [--tools pt2e neural-compressor brevitas]
     venv/bin/python tests/corpus/quantised.py run FOLDER third --resight target/debug/resight
 
