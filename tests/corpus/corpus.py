@@ -12,11 +12,12 @@ the first 8 pictures: ours as `resight quantize` says, onnxruntime's own static 
 (QDQ, per channel, percentile) beside it. A NAME is `timm/NAME` or `tv/NAME`, with `@SIZE` behind it
 for another size than 96; `family` stands for timm's ResNet family: its modules resnet, resnetv2, resnest,
 res2net, sknet and senet. Networks of more than 70 million weights are left out; `imports` takes them as far as
-resight does (268 million), with weights that are all the same, since it only asks whether a network is taken.
+resight does (268 million), with weights that are all the same in a layer, since it only asks whether a network is taken.
 """
 
 import argparse
 import contextlib
+import itertools
 import json
 import pathlib
 import subprocess
@@ -180,10 +181,11 @@ def imports(folder, resight, names):
     """Whether the importer takes each network at its own input size; nothing is quantised."""
     import torch
 
-    # Random numbers take longer than all the rest.
+    # Random numbers take longer than all the rest; the exporter makes one of tensors that are the same.
+    numbers = itertools.count(1)
     for name in dir(torch.nn.init):
         if name.endswith("_") and not name.startswith("_") and "no_grad" not in name:
-            setattr(torch.nn.init, name, lambda tensor, *_, **__: tensor.detach().fill_(0.01))
+            setattr(torch.nn.init, name, lambda tensor, *_, **__: tensor.detach().fill_(next(numbers) * 1e-5))
     taken, tried = 0, 0
     labels, output, path = folder / "one.txt", folder / "never.resight.tar", folder / "imported.onnx"
     labels.write_text("a single label, which fits no network\n")
