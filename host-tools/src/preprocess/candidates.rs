@@ -15,6 +15,8 @@ use crate::reference::Reference;
 
 /// Pictures that are looked at, evenly spread over all.
 const PICTURES: usize = 16;
+/// Pictures that are run before it is asked whether the others are worth it.
+const AT_ONCE: usize = 2;
 
 /// How sure a network is of what it sees with one preprocessing.
 #[derive(Debug, Clone, PartialEq)]
@@ -57,14 +59,24 @@ pub fn better(
     if classes < 2 || pictures.len() < 2 {
         return Ok(None);
     }
-    let reference = Reference::new(imported, &[])?;
-    let confidence =
-        |preprocessing: &Preprocessing| confidence(&reference, imported.activation, &pictures, preprocessing);
-    let own = confidence(chosen)?;
+    let (reference, activation) = (Reference::new(imported, &[])?, imported.activation);
+    let own_rows = probabilities(&reference, activation, &pictures, chosen)?;
+    let own = confidence(activation, &own_rows);
     let mut best: Option<Better> = None;
     for (switches, preprocessing) in candidates(imported, chosen) {
-        let found = confidence(&preprocessing)?;
         let larger = amplification(&preprocessing) / amplification(chosen);
+        let mut rows = vec![];
+        // A few at a time: most candidates are out of the race long before the last picture.
+        for pictures in pictures.chunks(AT_ONCE) {
+            if !can_be_clearly_better(activation, &rows, &own_rows, larger) {
+                break;
+            }
+            rows.extend(probabilities(&reference, activation, pictures, &preprocessing)?);
+        }
+        if rows.len() < pictures.len() {
+            continue;
+        }
+        let found = confidence(activation, &rows);
         let is_best = best.as_ref().is_none_or(|best| found.probability > best.confidence.probability);
         if is_clearly_better(&found, &own, larger) && is_best {
             best = Some(Better { switches, confidence: found, chosen: own.clone() });
@@ -103,25 +115,36 @@ fn amplification(preprocessing: &Preprocessing) -> f64 {
     (-deviations.iter().sum::<f64>() / 3.0).exp()
 }
 
-/// Whether `other`, whose input is `larger` times as large, is worth a word. A larger input makes
-/// most networks surer without making them know more, so more is asked of it.
+/// The information above which a preprocessing tells something, and how many times that of another it
+/// must then be.
+const TELLING: (f64, f64) = (0.5, 3.0);
+/// Up to so much larger an input a network that is surer may be right.
+const MUCH_LARGER: f64 = 5.0;
+
+/// How much surer a network must be with an input that is `larger` times as large. A larger input
+/// makes most networks surer without making them know more, so more is asked of it.
+fn enough(larger: f64) -> f64 {
+    if larger <= 1.5 { 0.08 } else { 0.15 }
+}
+
+/// Whether `other`, whose input is `larger` times as large, is worth a word.
 fn is_clearly_better(other: &Confidence, own: &Confidence, larger: f64) -> bool {
+    let (telling, times) = TELLING;
     // With one of them nothing is told, with the other something.
-    if other.information > 0.5 && other.information > 3.0 * own.information {
+    if other.information > telling && other.information > times * own.information {
         return true;
     }
     let surer = other.probability - own.probability;
-    let enough = if larger <= 1.5 { 0.08 } else { 0.15 };
-    larger <= 5.0 && surer >= enough && other.information >= 0.7 * own.information
+    larger <= MUCH_LARGER && surer >= enough(larger) && other.information >= 0.7 * own.information
 }
 
-/// Runs the pictures.
-fn confidence(
+/// Runs pictures: for each a row of the classes' probabilities.
+fn probabilities(
     reference: &Reference,
     activation: Activation,
     pictures: &[&PathBuf],
     preprocessing: &Preprocessing,
-) -> Result<Confidence, QuantiseError> {
+) -> Result<Vec<Vec<f32>>, QuantiseError> {
     let run = |path: &&PathBuf| -> Result<Vec<f32>, QuantiseError> {
         let image = decode(path)?;
         let mut preprocessor = Preprocessor::new(preprocessing)?;
@@ -134,11 +157,49 @@ fn confidence(
         }
         Ok(probabilities)
     };
-    let rows: Vec<Vec<f32>> = pictures.par_iter().map(run).collect::<Result<_, _>>()?;
-    Ok(match activation {
-        Activation::Softmax => summary(&rows),
-        Activation::Sigmoid => summary_of_independent(&rows),
-    })
+    pictures.par_iter().map(run).collect()
+}
+
+fn confidence(activation: Activation, rows: &[Vec<f32>]) -> Confidence {
+    match activation {
+        Activation::Softmax => summary(rows),
+        Activation::Sigmoid => summary_of_independent(rows),
+    }
+}
+
+/// Whether [`is_clearly_better`] could still say so, whatever the pictures that are missing in
+/// `rows` give; `own` has them all.
+fn can_be_clearly_better(activation: Activation, rows: &[Vec<f32>], own: &[Vec<f32>], larger: f64) -> bool {
+    let (telling, times) = TELLING;
+    let told = confidence(activation, own).information;
+    if most_information(activation, own) > telling.max(times * told) {
+        return true;
+    }
+    let sure = |rows: &[Vec<f32>]| rows.iter().map(|row| sureness(activation, row)).sum::<f64>();
+    let missing = (own.len() - rows.len()) as f64;
+    let surer = (sure(rows) + missing - sure(own)) / own.len() as f64;
+    larger <= MUCH_LARGER && surer >= enough(larger)
+}
+
+/// The largest information that so many rows can have: which picture of all it is, or each of the
+/// classes that do not exclude each other.
+fn most_information(activation: Activation, rows: &[Vec<f32>]) -> f64 {
+    match activation {
+        Activation::Softmax => (rows.len() as f64).ln(),
+        Activation::Sigmoid => rows.first().map_or(0, Vec::len) as f64 * 2f64.ln(),
+    }
+}
+
+/// What [`Confidence::probability`] is the mean of; at most 1.
+fn sureness(activation: Activation, row: &[f32]) -> f64 {
+    let row = row.iter().map(|&p| f64::from(p));
+    match activation {
+        Activation::Softmax => row.fold(0.0, f64::max),
+        Activation::Sigmoid => {
+            let classes = row.len() as f64;
+            row.map(|p| p.max(1.0 - p)).sum::<f64>() / classes
+        }
+    }
 }
 
 /// Of classes that are there or not, each by itself: the mean sureness, and what all tell together.
@@ -202,6 +263,44 @@ mod tests {
         assert!(is_clearly_better(&imagenet[0], &levels[0], 1.0 / (255.0 * 0.226)));
         // One that is trained on grey levels sees next to nothing where they are divided by 255.
         assert!(is_clearly_better(&of(0.8, 0.6, 2.0), &of(0.1, 6.0, 0.01), 255.0 * 0.226));
+    }
+
+    /// A network that is as sure as `sure` of a class of its own for each of sixteen pictures, and one
+    /// that says the same of all.
+    fn rows(sure: f32, of_its_own: bool) -> Vec<Vec<f32>> {
+        let row = |picture: usize| {
+            let mut row = vec![(1.0 - sure) / 31.0; 32];
+            row[if of_its_own { picture } else { 0 }] = sure;
+            row
+        };
+        (0..16).map(row).collect()
+    }
+
+    #[test]
+    fn what_cannot_win_any_more_is_not_run_to_the_end() {
+        let own = rows(0.75, true);
+        // How many pictures of those with `sure` are run.
+        let run = |sure: f32, larger: f64, own: &[Vec<f32>]| {
+            let rows = rows(sure, true);
+            (0..=16).find(|&count| !can_be_clearly_better(Activation::Softmax, &rows[..count], own, larger))
+        };
+        // (0.25 * 16 - n * (1 - sure)) / 16 >= 0.08 until n is the next whole number.
+        assert_eq!(run(0.6, 1.0, &own), Some(7));
+        assert_eq!(run(0.5, 1.0, &own), Some(6));
+        assert_eq!(run(0.5, 2.0, &own), Some(4));
+        assert_eq!(run(0.9, 1.0, &own), None);
+        // Far too large an input is not even tried, unless the network knows nothing as it is.
+        assert_eq!(run(0.9, 255.0, &own), Some(0));
+        assert_eq!(run(0.9, 255.0, &rows(0.75, false)), None);
+        assert_eq!(run(0.1, 1.0, &rows(0.2, true)), None);
+        // Two classes that do not exclude each other, of which the pictures tell all.
+        let own: Vec<Vec<f32>> =
+            (0..4).map(|picture| vec![(picture % 2) as f32, (picture / 2) as f32]).collect();
+        let missing = |sure: f32| {
+            let row = vec![sure, 1.0 - sure];
+            can_be_clearly_better(Activation::Sigmoid, &[row], &own, 1.0)
+        };
+        assert!(!missing(1.0) && !missing(0.5));
     }
 
     #[test]
