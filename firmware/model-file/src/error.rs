@@ -3,7 +3,7 @@
 use resight_base::files::FileError;
 use resight_imaging::ImagingError;
 
-use crate::causes::{KeyCause, SignatureCause};
+use crate::causes::{DamageCause, ForeignCause, KeyCause, MemberCause, SignatureCause, TruncationCause};
 
 /// An error of this crate. The message is one line and names the file, the cause and, where
 /// there is one, the remedy.
@@ -19,7 +19,7 @@ pub enum ModelFileError {
         /// The file.
         file: String,
         /// What it is instead.
-        cause: String,
+        cause: ForeignCause,
     },
     /// The model file was cut off.
     #[error("{file} is truncated: {cause}; copy it again from where it came")]
@@ -27,7 +27,7 @@ pub enum ModelFileError {
         /// The file.
         file: String,
         /// What is missing.
-        cause: String,
+        cause: TruncationCause,
     },
     /// The model file was altered or made by somebody who does not follow the format.
     #[error("{file} is damaged: {cause}; copy it again or make it anew with `resight quantize`")]
@@ -35,7 +35,7 @@ pub enum ModelFileError {
         /// The file.
         file: String,
         /// What is wrong with it.
-        cause: String,
+        cause: DamageCause,
     },
     /// One member of a model file is wrong.
     #[error("{file}: member {member}: {cause}")]
@@ -45,7 +45,7 @@ pub enum ModelFileError {
         /// The member's name.
         member: String,
         /// What is wrong with it.
-        cause: String,
+        cause: MemberCause,
     },
     /// The model file is of a later format.
     #[error(

@@ -66,17 +66,6 @@ impl fmt::Display for FileFormat {
 
 /// Whether the bytes begin as the ONNX files of all known exporters: field 1, the version of
 /// the representation, a small number, then another field of a model.
-fn looks_like_onnx(bytes: &[u8]) -> bool {
+pub(crate) fn looks_like_onnx(bytes: &[u8]) -> bool {
     matches!(bytes, [0x08, 1..=32, 0x12 | 0x1a | 0x22 | 0x28 | 0x32 | 0x3a | 0x42, ..])
-}
-
-/// What `bytes` are when they are clearly not a tar archive.
-pub(crate) fn foreign(bytes: &[u8]) -> Option<String> {
-    match FileFormat::of(bytes) {
-        Some(FileFormat::Tar) => None,
-        Some(format) => Some(format!("it is {format}")),
-        None if bytes.is_empty() => Some("the file is empty".to_string()),
-        None if looks_like_onnx(bytes) => Some("it is an ONNX file".to_string()),
-        None => Some("it is not a tar archive".to_string()),
-    }
 }

@@ -39,7 +39,7 @@ const OPERATOR_PREFIX: &str = "resight_";
 
 /// Why a text is no network of resight.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum GraphTextError {
+pub enum GraphTextError {
     #[error("a network of over {} MiB of text", MAX_SIZE >> 20)]
     Size,
     #[error("not UTF-8 text")]
@@ -48,7 +48,7 @@ pub(crate) enum GraphTextError {
     Syntax {
         /// From 1.
         line: usize,
-        expected: Expected,
+        expected: &'static str,
         found: String,
     },
 }

@@ -38,7 +38,10 @@ mod tensor;
 mod writer;
 
 pub use activation::{Activation, UnknownActivation};
-pub use causes::{KeyCause, SignatureCause};
+pub use causes::{
+    DamageCause, ForeignCause, KeyCause, ManifestCause, MemberCause, NameError, SignatureCause, TextCause,
+    TruncationCause,
+};
 pub use decoder::{
     AnchorClip, AnchorLevel, AnchorShapes, Anchors, BoxDecoder, CenterNet, DecoderError, Fcos, LengthUnit,
     MAX_BOXES, MAX_CANDIDATES, OutputNames, PointDecoder, Refinement, level_name,

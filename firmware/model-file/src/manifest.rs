@@ -3,6 +3,7 @@
 use resight_base::text::printable;
 use serde::{Deserialize, Serialize};
 
+use crate::causes::{ForeignCause, ManifestCause, MemberCause, NameError, TextCause};
 use crate::digest::sha256_hex;
 use crate::error::ModelFileError;
 use crate::limits::{
@@ -52,15 +53,14 @@ impl Manifest {
             format: String,
             version: u64,
         }
-        let wrong = |cause: String| ModelFileError::Damaged {
-            file: file.to_string(),
-            cause: format!("{MANIFEST}: {}", printable(&cause)),
-        };
-        let version: Version = serde_json::from_slice(json).map_err(|error| wrong(error.to_string()))?;
+        let wrong =
+            |cause: ManifestCause| ModelFileError::Damaged { file: file.to_string(), cause: cause.into() };
+        let no_json = |error: serde_json::Error| wrong(ManifestCause::Json(error.to_string()));
+        let version: Version = serde_json::from_slice(json).map_err(no_json)?;
         if version.format != FORMAT_NAME {
             return Err(ModelFileError::NotAModel {
                 file: file.to_string(),
-                cause: format!("its {MANIFEST} is of a {}", printable(&version.format)),
+                cause: ForeignCause::Other(version.format),
             });
         }
         if version.version > FORMAT_VERSION {
@@ -71,48 +71,48 @@ impl Manifest {
             });
         }
         if version.version != FORMAT_VERSION {
-            return Err(wrong(format!("there is no model format {}", version.version)));
+            return Err(wrong(ManifestCause::Version(version.version)));
         }
-        let manifest: Self = serde_json::from_slice(json).map_err(|error| wrong(error.to_string()))?;
+        let manifest: Self = serde_json::from_slice(json).map_err(no_json)?;
         for (what, text) in [("tool", &manifest.tool), ("name", &manifest.name)] {
-            check_text(text).map_err(|cause| wrong(format!("the {what} {cause}")))?;
+            check_text(text).map_err(|cause| wrong(ManifestCause::Text { what, cause }))?;
         }
         if manifest.members.len() > MAX_MEMBERS {
-            return Err(wrong(format!("more than {MAX_MEMBERS} members")));
+            return Err(wrong(ManifestCause::Members));
         }
         let mut total = 0u64;
         for member in &manifest.members {
-            let wrong = |cause: &str| wrong(format!("member {}: {cause}", printable(&member.name)));
-            check_name(&member.name).map_err(|cause| wrong(&cause.to_string()))?;
+            let wrong = |cause| wrong(ManifestCause::Member { member: member.name.clone(), cause });
+            check_name(&member.name).map_err(|cause| wrong(cause.into()))?;
             if [MANIFEST, SIGNATURE].contains(&member.name.as_str()) {
-                return Err(wrong("a manifest cannot name this one"));
+                return Err(wrong(MemberCause::Reserved));
             }
             if member.size > MAX_MEMBER_SIZE {
-                return Err(wrong(&format!("over {} MiB", MAX_MEMBER_SIZE >> 20)));
+                return Err(wrong(MemberCause::Size));
             }
             if member.sha256.len() != 64
                 || !member.sha256.bytes().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'))
             {
-                return Err(wrong("the sha256 is not 64 lower-case hexadecimal digits"));
+                return Err(wrong(MemberCause::Digits));
             }
             total += member.size;
         }
         if total > MAX_TOTAL_SIZE {
-            return Err(wrong(format!("the members are over {} MiB together", MAX_TOTAL_SIZE >> 20)));
+            return Err(wrong(ManifestCause::TotalSize));
         }
         if let Some(pair) = manifest.members.windows(2).find(|pair| pair[0].name >= pair[1].name) {
-            let (name, next) = (printable(&pair[0].name), printable(&pair[1].name));
-            return Err(wrong(if name == next {
-                format!("member {name} occurs twice")
+            let (before, member) = (pair[0].name.clone(), pair[1].name.clone());
+            return Err(wrong(if printable(&before) == printable(&member) {
+                ManifestCause::Twice(member)
             } else {
-                format!("member {next} stands after {name}, out of order")
+                ManifestCause::Order { member, before }
             }));
         }
         if manifest.sha256 != manifest.digest() {
-            return Err(wrong("its own sha256 is wrong".to_string()));
+            return Err(wrong(ManifestCause::Digest));
         }
         if manifest.to_json() != json {
-            return Err(wrong("it is not written as resight writes it".to_string()));
+            return Err(wrong(ManifestCause::Spelling));
         }
         Ok(manifest)
     }
@@ -132,31 +132,14 @@ impl Manifest {
 }
 
 /// Refuses text that a one-line message could not show.
-fn check_text(text: &str) -> Result<(), &'static str> {
+fn check_text(text: &str) -> Result<(), TextCause> {
     if text.is_empty() || text.len() > MAX_NAME {
-        return Err("is empty or too long");
+        return Err(TextCause::Length);
     }
     if text.chars().any(char::is_control) {
-        return Err("has control characters");
+        return Err(TextCause::Control);
     }
     Ok(())
-}
-
-/// Why a member cannot have a name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum NameError {
-    #[error("an empty name")]
-    Empty,
-    #[error("a name of over {MAX_NAME} bytes")]
-    Long,
-    #[error("an absolute name")]
-    Absolute,
-    #[error("a name with a backslash")]
-    Backslash,
-    #[error("a name with control characters")]
-    Control,
-    #[error("a name with `..`, `.` or empty parts")]
-    Parts,
 }
 
 /// Refuses a name that could mean another place, or two names that mean the same one.

@@ -11,9 +11,10 @@ use resight_base::text::printable;
 use resight_imaging::Preprocessing;
 use serde::Deserialize;
 
+use crate::causes::{DamageCause, ForeignCause, MemberCause};
 use crate::digest::sha256_hex;
 use crate::error::ModelFileError;
-use crate::formats::foreign;
+use crate::formats::{FileFormat, looks_like_onnx};
 use crate::golden::{Expected, Golden, golden_input, golden_logits, golden_output};
 use crate::graph_text::check_graph;
 use crate::labels::Labels;
@@ -56,21 +57,17 @@ impl Archive {
     pub fn read(path: &Path) -> Result<Self, ModelFileError> {
         let cannot_read = |error| FileError::system(path, "read", error);
         let file = path.display().to_string();
-        let not_a_model = |cause: String| ModelFileError::NotAModel { file: file.clone(), cause };
+        let not_a_model = |cause| ModelFileError::NotAModel { file: file.clone(), cause };
         // Before opening: a named pipe would block for ever.
         let metadata = fs::metadata(path).map_err(cannot_read)?;
         if metadata.is_dir() {
-            return Err(not_a_model("it is a folder".to_string()));
+            return Err(not_a_model(ForeignCause::Folder));
         }
         if !metadata.is_file() {
-            return Err(not_a_model("it is not a regular file".to_string()));
+            return Err(not_a_model(ForeignCause::NotRegular));
         }
         if metadata.len() > MAX_FILE_SIZE {
-            return Err(not_a_model(format!(
-                "it has {} MiB, a model at most {}",
-                metadata.len() >> 20,
-                MAX_FILE_SIZE >> 20
-            )));
+            return Err(not_a_model(ForeignCause::Size(metadata.len())));
         }
         let mut bytes = Vec::new();
         // One byte more, so that reading to the end does not double the buffer.
@@ -93,36 +90,33 @@ impl Archive {
             return Err(ModelFileError::NotAModel { file: file.to_string(), cause });
         }
         let mut members = parse_tar(file, &bytes)?;
-        let damaged = |cause: String| ModelFileError::Damaged { file: file.to_string(), cause };
+        let damaged = |cause| ModelFileError::Damaged { file: file.to_string(), cause };
 
         let Some(entry) = members.remove(MANIFEST) else {
             return Err(ModelFileError::NotAModel {
                 file: file.to_string(),
-                cause: format!("it is a tar archive without {MANIFEST}"),
+                cause: ForeignCause::NoManifest,
             });
         };
         if entry.whole.start != 0 {
-            return Err(damaged(format!("{MANIFEST} is not the first member")));
+            return Err(damaged(DamageCause::ManifestPlace));
         }
         if entry.content.len() as u64 > MAX_MANIFEST_SIZE {
-            return Err(damaged(format!("{MANIFEST} is over {} MiB", MAX_MANIFEST_SIZE >> 20)));
+            return Err(damaged(DamageCause::ManifestSize));
         }
         let manifest = Manifest::from_json(file, &bytes[entry.content.clone()])?;
 
         for info in &manifest.members {
-            let name = printable(&info.name);
+            let name = || info.name.clone();
             let Some(entry) = members.get(&info.name) else {
-                return Err(damaged(format!("member {name} of the manifest is missing")));
+                return Err(damaged(DamageCause::Missing(name())));
             };
             if entry.content.len() as u64 != info.size {
-                return Err(damaged(format!(
-                    "member {name} has {} bytes, the manifest says {}",
-                    entry.content.len(),
-                    info.size
-                )));
+                let (found, expected) = (entry.content.len(), info.size);
+                return Err(damaged(DamageCause::Size { member: name(), found, expected }));
             }
             if sha256_hex(&bytes[entry.content.clone()]) != info.sha256 {
-                return Err(damaged(format!("the sha256 of member {name} is not that of the manifest")));
+                return Err(damaged(DamageCause::Digest(name())));
             }
         }
         // Every name of the manifest was found, so a surplus shows in the numbers.
@@ -130,7 +124,7 @@ impl Archive {
             let listed =
                 |name: &str| manifest.members.binary_search_by(|info| info.name.as_str().cmp(name)).is_ok();
             if let Some(name) = members.keys().find(|name| *name != SIGNATURE && !listed(name)) {
-                return Err(damaged(format!("member {} is not in the manifest", printable(name))));
+                return Err(damaged(DamageCause::Surplus(name.clone())));
             }
         }
         members.insert(MANIFEST.to_string(), entry);
@@ -143,15 +137,15 @@ impl Archive {
     fn check_network(&self) -> Result<(), ModelFileError> {
         for (name, entry) in &self.members {
             if name != GRAPH && name.ends_with(&format!("/{GRAPH}")) {
-                return Err(self.wrong(name, "a network within the network"));
+                return Err(self.wrong(name, MemberCause::InnerNetwork));
             }
             if name == GRAPH {
                 check_graph(&self.bytes[entry.content.clone()])
-                    .map_err(|cause| self.wrong(name, cause.to_string()))?;
+                    .map_err(|cause| self.wrong(name, cause.into()))?;
             }
             if is_tensor(name) {
                 check_tensor(&self.bytes[entry.content.clone()])
-                    .map_err(|cause| self.wrong(name, cause.to_string()))?;
+                    .map_err(|cause| self.wrong(name, cause.into()))?;
             }
         }
         Ok(())
@@ -192,7 +186,7 @@ impl Archive {
     /// # Errors
     /// There is none of this name.
     pub fn member(&self, name: &str) -> Result<&[u8], ModelFileError> {
-        self.get(name).ok_or_else(|| self.wrong(name, "missing"))
+        self.get(name).ok_or_else(|| self.wrong(name, MemberCause::Missing))
     }
 
     /// The signature, unchecked.
@@ -276,7 +270,7 @@ impl Archive {
         }
         let mut members = self.members.keys().filter(|name| name.starts_with("golden/"));
         match members.find(|name| !names.contains(*name)) {
-            Some(name) => Err(self.wrong(name, "belongs to no golden vector")),
+            Some(name) => Err(self.wrong(name, MemberCause::NoGolden)),
             None => Ok(goldens),
         }
     }
@@ -284,7 +278,7 @@ impl Archive {
     fn logits(&self, name: &str) -> Result<Vec<f32>, ModelFileError> {
         let bytes = self.member(name)?;
         if bytes.len() % 4 != 0 {
-            return Err(self.wrong(name, "not a whole number of f32"));
+            return Err(self.wrong(name, MemberCause::Floats));
         }
         let numbers = bytes.chunks_exact(4).map(|bytes| [bytes[0], bytes[1], bytes[2], bytes[3]]);
         Ok(numbers.map(f32::from_le_bytes).collect())
@@ -305,19 +299,27 @@ impl Archive {
     }
 
     fn json<T: for<'a> Deserialize<'a>>(&self, name: &str) -> Result<T, ModelFileError> {
-        serde_json::from_slice(self.member(name)?).map_err(|error| self.wrong(name, error.to_string()))
+        serde_json::from_slice(self.member(name)?)
+            .map_err(|error| self.wrong(name, MemberCause::Json(error.to_string())))
     }
 
     fn name_of(&self, member: &str) -> String {
         format!("{}: {member}", self.file)
     }
 
-    fn wrong(&self, member: &str, cause: impl AsRef<str>) -> ModelFileError {
-        ModelFileError::Member {
-            file: self.file.clone(),
-            member: printable(member),
-            cause: printable(cause.as_ref()),
-        }
+    fn wrong(&self, member: &str, cause: MemberCause) -> ModelFileError {
+        ModelFileError::Member { file: self.file.clone(), member: printable(member), cause }
+    }
+}
+
+/// What `bytes` are when they are clearly not a tar archive.
+fn foreign(bytes: &[u8]) -> Option<ForeignCause> {
+    match FileFormat::of(bytes) {
+        Some(FileFormat::Tar) => None,
+        Some(format) => Some(ForeignCause::Format(format)),
+        None if bytes.is_empty() => Some(ForeignCause::Empty),
+        None if looks_like_onnx(bytes) => Some(ForeignCause::Onnx),
+        None => Some(ForeignCause::NoTar),
     }
 }
 

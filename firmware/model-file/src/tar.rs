@@ -6,6 +6,7 @@ use std::ops::Range;
 use ::tar::{EntryType, Header};
 use resight_base::text::printable;
 
+use crate::causes::{DamageCause, MemberCause, NameError, TruncationCause};
 use crate::error::ModelFileError;
 use crate::limits::{BLOCK, MAX_MEMBER_SIZE, MAX_MEMBERS, MAX_NAME};
 use crate::manifest::check_name;
@@ -20,8 +21,8 @@ pub(crate) struct Entry {
 
 /// Indexes the members of a tar archive that holds nothing but regular files, by name.
 pub(crate) fn parse_tar(file: &str, bytes: &[u8]) -> Result<BTreeMap<String, Entry>, ModelFileError> {
-    let truncated = |cause: String| ModelFileError::Truncated { file: file.to_string(), cause };
-    let damaged = |cause: String| ModelFileError::Damaged { file: file.to_string(), cause };
+    let truncated = |cause| ModelFileError::Truncated { file: file.to_string(), cause };
+    let damaged = |cause| ModelFileError::Damaged { file: file.to_string(), cause };
     let mut members = BTreeMap::new();
     let mut long_name: Option<(String, usize)> = None;
     let mut position = 0;
@@ -31,64 +32,57 @@ pub(crate) fn parse_tar(file: &str, bytes: &[u8]) -> Result<BTreeMap<String, Ent
         position += BLOCK;
         let name = match &long_name {
             Some((name, _)) => name.clone(),
-            None => header_name(header).map_err(|cause| damaged(cause.to_string()))?,
+            None => header_name(header).map_err(damaged)?,
         };
-        let wrong = |cause: &str| ModelFileError::Member {
-            file: file.to_string(),
-            member: printable(&name),
-            cause: cause.to_string(),
-        };
+        let wrong =
+            |cause| ModelFileError::Member { file: file.to_string(), member: printable(&name), cause };
         let kind = header.entry_type();
-        let size = header.entry_size().map_err(|_| wrong("its header has no valid size"))?;
+        let size = header.entry_size().map_err(|_| wrong(MemberCause::HeaderSize))?;
         if size > MAX_MEMBER_SIZE {
-            return Err(wrong(&format!("over {} MiB", MAX_MEMBER_SIZE >> 20)));
+            return Err(wrong(MemberCause::Size));
         }
         let content = position..position + size as usize;
         position += (size as usize).next_multiple_of(BLOCK);
         if bytes.len() < position {
-            return Err(truncated(format!(
-                "it ends after {} bytes, within member {}",
-                bytes.len(),
-                printable(&name)
-            )));
+            return Err(truncated(TruncationCause::Member { bytes: bytes.len(), member: name }));
         }
         if bytes[content.end..position].iter().any(|byte| *byte != 0) {
-            return Err(wrong("something is hidden behind its end"));
+            return Err(wrong(MemberCause::Hidden));
         }
         if kind == EntryType::GNULongName && long_name.is_none() {
             let name = &bytes[content];
             let name = name.strip_suffix(b"\0").unwrap_or(name);
             if name.len() > MAX_NAME {
-                return Err(wrong(&format!("a name of over {MAX_NAME} bytes")));
+                return Err(wrong(NameError::Long.into()));
             }
-            let name = str::from_utf8(name).map_err(|_| wrong("its name is not UTF-8"))?;
+            let name = str::from_utf8(name).map_err(|_| wrong(MemberCause::NameText))?;
             long_name = Some((name.to_string(), start));
             continue;
         }
         if !matches!(kind, EntryType::Regular) {
-            return Err(wrong(&format!("it is {}, not a regular file", describe(kind))));
+            return Err(wrong(MemberCause::NotRegular(describe(kind))));
         }
         let start = long_name.take().map_or(start, |(_, start)| start);
         // tract writes `./` before a name that began with a slash, and drops it when reading.
         let name = name.strip_prefix("./").unwrap_or(&name);
-        check_name(name).map_err(|cause| wrong(&cause.to_string()))?;
+        check_name(name).map_err(|cause| wrong(cause.into()))?;
         // Manifest and signature are not in the manifest.
         if members.len() == MAX_MEMBERS + 2 {
-            return Err(damaged(format!("it has more than {MAX_MEMBERS} members")));
+            return Err(damaged(DamageCause::Members));
         }
         if members.contains_key(name) {
-            return Err(wrong("it occurs twice"));
+            return Err(wrong(MemberCause::Twice));
         }
         members.insert(name.to_string(), Entry { whole: start..position, content });
     }
     if long_name.is_some() {
-        return Err(damaged("it ends with a name without a member".to_string()));
+        return Err(damaged(DamageCause::NameAlone));
     }
     if bytes.len() < position + 2 * BLOCK {
-        return Err(truncated(format!("it ends after {} bytes, within its end mark", bytes.len())));
+        return Err(truncated(TruncationCause::End { bytes: bytes.len() }));
     }
     if bytes[position..].iter().any(|byte| *byte != 0) {
-        return Err(damaged("something follows its end mark".to_string()));
+        return Err(damaged(DamageCause::Behind));
     }
     Ok(members)
 }
@@ -98,7 +92,7 @@ fn header_at<'a>(file: &str, bytes: &'a [u8], start: usize) -> Result<Option<&'a
     let Some(block) = bytes.get(start..start + BLOCK) else {
         return Err(ModelFileError::Truncated {
             file: file.to_string(),
-            cause: format!("it ends after {} bytes, before its end mark", bytes.len()),
+            cause: TruncationCause::BeforeEnd { bytes: bytes.len() },
         });
     };
     if block.iter().all(|byte| *byte == 0) {
@@ -109,27 +103,16 @@ fn header_at<'a>(file: &str, bytes: &'a [u8], start: usize) -> Result<Option<&'a
         - header.as_old().cksum.iter().map(|byte| u32::from(*byte)).sum::<u32>()
         + 8 * u32::from(b' ');
     if header.cksum().ok() != Some(checksum) {
-        return Err(ModelFileError::Damaged {
-            file: file.to_string(),
-            cause: format!("the member header at byte {start} has a wrong checksum"),
-        });
+        return Err(ModelFileError::Damaged { file: file.to_string(), cause: DamageCause::Checksum(start) });
     }
     Ok(Some(header))
 }
 
 /// The name in a header itself.
-fn header_name(header: &Header) -> Result<String, NameNotText> {
+fn header_name(header: &Header) -> Result<String, DamageCause> {
     let name = header.path_bytes();
-    let refuse = |_| NameNotText { found: printable(&String::from_utf8_lossy(&name)) };
+    let refuse = |_| DamageCause::Name(printable(&String::from_utf8_lossy(&name)));
     str::from_utf8(&name).map(str::to_string).map_err(refuse)
-}
-
-/// The name of a member is not UTF-8.
-#[derive(Debug, thiserror::Error)]
-#[error("the name of member {found} is not UTF-8")]
-struct NameNotText {
-    /// What of it can be shown.
-    found: String,
 }
 
 fn describe(kind: EntryType) -> &'static str {

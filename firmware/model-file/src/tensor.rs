@@ -9,7 +9,7 @@ pub(crate) fn is_tensor(name: &str) -> bool {
 
 /// Why a member is no tensor of an int8 network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum TensorError {
+pub enum TensorError {
     #[error("a tensor shorter than its header")]
     Short,
     #[error("not an NNEF 1.0 tensor")]

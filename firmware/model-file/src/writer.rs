@@ -10,6 +10,7 @@ use resight_base::text::printable;
 use resight_imaging::Preprocessing;
 use serde::Serialize;
 
+use crate::causes::MemberCause;
 use crate::digest::sha256_hex;
 use crate::error::ModelFileError;
 use crate::golden::{Expected, Golden, golden_input, golden_logits, golden_output};
@@ -61,7 +62,7 @@ impl ArchiveBuilder {
             return Err(ModelFileError::Member {
                 file: self.name.clone(),
                 member: printable(name),
-                cause: "added twice".to_string(),
+                cause: MemberCause::AddedTwice,
             });
         }
         self.members.insert(name.to_string(), content.into());
@@ -77,9 +78,9 @@ impl ArchiveBuilder {
             let content = &tar[entry.content];
             // What is written must be readable.
             let checked = match name.as_str() {
-                GRAPH => check_graph(content).map_err(|cause| cause.to_string()),
-                _ if is_tensor(&name) => check_tensor(content).map_err(|cause| cause.to_string()),
-                _ => Err("neither a graph nor a tensor".to_owned()),
+                GRAPH => check_graph(content).map_err(MemberCause::from),
+                _ if is_tensor(&name) => check_tensor(content).map_err(MemberCause::from),
+                _ => Err(MemberCause::NoPart),
             };
             checked.map_err(|cause| ModelFileError::Member {
                 file: self.name.clone(),
@@ -163,7 +164,7 @@ impl ArchiveBuilder {
         let mut json = serde_json::to_vec_pretty(content).map_err(|error| ModelFileError::Member {
             file: self.name.clone(),
             member: name.to_string(),
-            cause: printable(&error.to_string()),
+            cause: MemberCause::Json(error.to_string()),
         })?;
         json.push(b'\n');
         self.add(name, json)

@@ -134,7 +134,8 @@ impl Loaded {
         for name in std::iter::once(file).chain(notice) {
             texts.push((name.clone(), read_text(name)?));
         }
-        Labels::parse(file, &texts[0].1).map_err(|error| wrong(path, error.into()))?;
+        Labels::parse(file, &texts[0].1)
+            .map_err(|error| wrong(path, RecipeCause::Labels(Box::new(error))))?;
         Ok(Self { recipe, texts })
     }
 }

@@ -22,7 +22,7 @@ pub enum RecipeCause {
     Key(#[from] KeyFault),
     /// Its labels are wrong.
     #[error(transparent)]
-    Labels(#[from] ModelFileError),
+    Labels(Box<ModelFileError>),
     /// A recipe of the program names a file that the program does not have.
     #[error("it is not built in")]
     NotBuiltIn,
