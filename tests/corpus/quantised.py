@@ -19,12 +19,13 @@ readings of a file differ by. `export` quantises each network by resight and com
 
 import argparse
 import contextlib
-import json
 import logging
 import pathlib
 import subprocess
 import sys
 import tempfile
+
+import compared
 
 FORMS = {
     "qdq-u8s8-channel": ("QDQ", "QUInt8", "QInt8", True, {}),
@@ -135,20 +136,6 @@ def make_nncf(network, output, name, images):
         print("not made", output.name, repr(error)[:200], flush=True)
 
 
-def resight_logits(resight, model, files, *more):
-    import numpy
-
-    command = [resight, "classify", model, *files, "--json", "--top", "1000000", *more]
-    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=True)
-    rows = []
-    for picture in json.loads(done.stdout):
-        row = numpy.zeros(len(picture["classes"]))
-        for entry in picture["classes"]:
-            row[entry["class"]] = entry["logit"]
-        rows.append(row)
-    return numpy.stack(rows)
-
-
 def onnxruntime_logits(file, pictures, level):
     import numpy
     import onnxruntime
@@ -161,46 +148,27 @@ def onnxruntime_logits(file, pictures, level):
     return numpy.stack(logits).astype(numpy.float64)
 
 
-def decibel(real, found):
-    import numpy
-
-    noise = ((real - found) ** 2).sum()
-    return 200.0 if noise == 0 else 10 * numpy.log10((real**2).sum() / noise)
-
-
 def run(folder, resight, count, names):
-    import numpy
     import onnxruntime
 
     print("| file | same best class, % | SQNR, dB | as defined, % | dB | onnxruntime against itself, % | dB |")
     print("|---|---|---|---|---|---|---|", flush=True)
-    for file in sorted(folder.glob("*@*.onnx")):
-        if names and not any(name in file.stem for name in names):
-            continue
-        size = int(file.stem.rpartition("@")[2])
-        pictures = sorted((folder / f"pictures{size}").glob("*.png"))[CALIBRATED:][:count]
+    for file, size in compared.files(folder, ".onnx", names):
+        pictures = compared.pictures(folder, size, CALIBRATED, count)
         real = onnxruntime_logits(file, pictures, onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL)
         plain = onnxruntime_logits(file, pictures, onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL)
-        labels = folder / "labels.txt"
-        labels.write_text("".join(f"class {index}\n" for index in range(real.shape[1])))
-        with tempfile.TemporaryDirectory() as temporary:
-            output = pathlib.Path(temporary) / "model.resight.tar"
-            command = [resight, "convert", file, "--labels", labels, "-o", output, "--preprocess", "imagenet",
-                       "--resize", size]
-            done = subprocess.run([str(part) for part in command], capture_output=True, text=True)
-            if done.returncode:
-                print(f"| {file.stem} | {done.stderr.strip().splitlines()[-1].replace('|', '/')} | | | | | |", flush=True)
-                continue
-            ours = resight_logits(resight, output, pictures)
+        ours, refusal = compared.converted_logits(
+            resight, file, real.shape[1], pictures, "--preprocess", "imagenet", "--resize", size
+        )
+        if refusal:
+            print(f"| {file.stem} | {refusal} | | | | | |", flush=True)
+            continue
         print(f"| {file.stem} | {alike(real, ours)} | {alike(plain, ours)} | {alike(real, plain)} |", flush=True)
 
 
 def alike(real, found):
     """Percent of the same best class, where equal logits of two classes are no difference, and decibel."""
-    import numpy
-
-    best = found[numpy.arange(len(found)), real.argmax(1)] == found.max(1)
-    return f"{100 * best.mean():.1f} | {decibel(real, found):.1f}"
+    return f"{compared.same_best(found, real):.1f} | {compared.decibel(real, found):.1f}"
 
 
 def forms(folder, count, names):
@@ -220,7 +188,7 @@ def forms(folder, count, names):
         model.graph.output.extend(onnx.helper.make_empty_tensor_value_info(tensor) for tensor in wanted)
         sessions.append((made, onnxruntime.InferenceSession(model.SerializeToString(), options)))
     tensors, pairs = sessions[0][0], []
-    for picture in sorted((folder / f"pictures{size}").glob("*.png"))[CALIBRATED:][:count]:
+    for picture in compared.pictures(folder, size, CALIBRATED, count):
         image = {sessions[0][1].get_inputs()[0].name: tensor(picture)}
         pairs.append([session.run(tensors, image) for _, session in sessions])
     print("| tensor | values that differ, % | by at most |\n|---|---|---|")
@@ -253,7 +221,7 @@ def export(folder, resight, count, networks):
                 labels, model, file, back = (place / name for name in ("labels.txt", "one.tar", "one.onnx", "two.tar"))
                 session = onnxruntime.InferenceSession(str(network), providers=["CPUExecutionProvider"])
                 classes = session.get_outputs()[0].shape[-1]
-                labels.write_text("".join(f"class {index}\n" for index in range(classes)))
+                compared.write_labels(labels, classes)
                 of_pictures = ["--labels", labels, "--preprocess", "imagenet", "--resize", size]
                 for command in (["quantize", network, "--calibration", place / "calibration", "--method", method,
                                  *of_pictures, "-o", model],
@@ -261,11 +229,11 @@ def export(folder, resight, count, networks):
                                 ["convert", file, *of_pictures, "-o", back]):
                     subprocess.run([str(part) for part in [resight, *command]], capture_output=True, check=True)
                 onnx.checker.check_model(str(file), full_check=True)
-                compared = pictures[CALIBRATED:][:count]
-                ours = resight_logits(resight, model, compared)
-                found = [onnxruntime_logits(file, compared, level)
+                others = pictures[CALIBRATED:][:count]
+                ours = compared.resight_logits(resight, model, others)
+                found = [onnxruntime_logits(file, others, level)
                          for level in (levels.ORT_ENABLE_ALL, levels.ORT_DISABLE_ALL)]
-                found.append(resight_logits(resight, back, compared))
+                found.append(compared.resight_logits(resight, back, others))
             print(f"| {network.stem} | {method} | {' | '.join(alike(ours, other) for other in found)} |", flush=True)
 
 

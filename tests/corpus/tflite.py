@@ -14,11 +14,10 @@ optimised ones without XNNPACK. The last columns are XNNPACK against the referen
 """
 
 import argparse
-import json
 import pathlib
-import subprocess
 import sys
-import tempfile
+
+import compared
 
 CALIBRATED = 100
 TRAINED = 4200
@@ -207,65 +206,26 @@ def litert_logits(file, pictures, kind):
     return numpy.stack(rows)
 
 
-def resight_logits(resight, model, files):
-    import numpy
-
-    command = [resight, "classify", model, *files, "--json", "--top", "1000000"]
-    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=True)
-    rows = []
-    for picture in json.loads(done.stdout):
-        row = numpy.zeros(len(picture["classes"]))
-        for entry in picture["classes"]:
-            row[entry["class"]] = entry["logit"]
-        rows.append(row)
-    return numpy.stack(rows)
-
-
-def decibel(real, found):
-    import numpy
-
-    noise = ((real - found) ** 2).sum()
-    return 200.0 if noise == 0 else 10 * numpy.log10((real**2).sum() / noise)
-
-
 # Names of the ways and LiteRT's for them.
 WAYS = {"XNNPACK": "BUILTIN", "reference": "BUILTIN_REF", "optimised": "BUILTIN_WITHOUT_DEFAULT_DELEGATES"}
 
 
-def same_best(real, found):
-    """The share, in percent; equal logits of two classes are no difference."""
-    import numpy
-
-    return 100 * (real[numpy.arange(len(real)), found.argmax(1)] == real.max(1)).mean()
-
-
 def run(folder, resight, count, names):
-    import numpy
-
     heads = [f"{way}, % | dB" for way in WAYS]
     print(f"| file | {' | '.join(heads)} | between them, % | dB |")
     print("|---|" + "---|---|" * (len(WAYS) + 1), flush=True)
-    for file in sorted(folder.glob("*@*.tflite")):
-        if names and not any(name in file.stem for name in names):
-            continue
-        size = int(file.stem.rpartition("@")[2])
-        pictures = sorted((folder / f"pictures{size}").glob("*.png"))[CALIBRATED:][:count]
+    for file, size in compared.files(folder, ".tflite", names):
+        pictures = compared.pictures(folder, size, CALIBRATED, count)
         real = {way: litert_logits(file, pictures, kind) for way, kind in WAYS.items()}
-        labels = folder / "labels.txt"
-        labels.write_text("".join(f"class {index}\n" for index in range(real["reference"].shape[1])))
-        with tempfile.TemporaryDirectory() as temporary:
-            output = pathlib.Path(temporary) / "model.resight.tar"
-            command = [resight, "convert", file, "--labels", labels, "-o", output, "--resize", size]
-            if "float" in file.stem:
-                command += ["--preprocess", "tf"]
-            done = subprocess.run([str(part) for part in command], capture_output=True, text=True)
-            if done.returncode:
-                print(f"| {file.stem} | {done.stderr.strip().splitlines()[-1].replace('|', '/')} " + "| " * 9 + "|", flush=True)
-                continue
-            ours = resight_logits(resight, output, pictures)
+        preprocess = ["--preprocess", "tf"] if "float" in file.stem else []
+        classes = real["reference"].shape[1]
+        ours, refusal = compared.converted_logits(resight, file, classes, pictures, "--resize", size, *preprocess)
+        if refusal:
+            print(f"| {file.stem} | {refusal} " + "| " * 9 + "|", flush=True)
+            continue
         pairs = [(logits, ours) for logits in real.values()] + [(real["reference"], real["XNNPACK"])]
         cells = [
-            "| " if one is None or other is None else f"{same_best(one, other):.1f} | {decibel(one, other):.1f}"
+            "| " if one is None or other is None else f"{compared.same_best(one, other):.1f} | {compared.decibel(one, other):.1f}"
             for one, other in pairs
         ]
         print(f"| {file.stem} | {' | '.join(cells)} |", flush=True)
