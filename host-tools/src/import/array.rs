@@ -1,9 +1,32 @@
 //! The integer computations that exporters write around `Reshape` and `Pad`.
 
-use super::limits::elements;
+use super::limits::{LimitFault, elements};
 
 /// Most elements of an array that a shape computation may make.
 const MAX_SHAPE_ELEMENTS: usize = 1 << 12;
+
+/// What a constant cannot become.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum ArrayFault {
+    #[error(transparent)]
+    Limit(#[from] LimitFault),
+    #[error("cannot reshape {from:?} to {to:?}")]
+    Size { from: Vec<usize>, to: Vec<usize> },
+    #[error("a 0 in the shape has no dimension to keep")]
+    NothingToKeep,
+    #[error("the shape {0:?} is invalid")]
+    Shape(Vec<i64>),
+    #[error("axis {axis} of {axes:?} is invalid for {rank} dimensions")]
+    Axis { axis: i64, axes: Vec<i64>, rank: usize },
+    #[error("cannot transpose a constant {0:?}; fold constants at export")]
+    Transpose(Vec<usize>),
+}
+
+impl From<ArrayFault> for String {
+    fn from(fault: ArrayFault) -> String {
+        fault.to_string()
+    }
+}
 
 /// A dense row-major array.
 #[derive(Debug, Clone, PartialEq)]
@@ -23,21 +46,21 @@ impl<T: Clone> Array<T> {
     }
 
     /// The same elements under other dimensions.
-    pub(super) fn with_dims(self, dims: Vec<usize>) -> Result<Array<T>, String> {
+    pub(super) fn with_dims(self, dims: Vec<usize>) -> Result<Array<T>, ArrayFault> {
         if elements(&dims)? != self.data.len() {
-            return Err(format!("cannot reshape {:?} to {dims:?}", self.dims));
+            return Err(ArrayFault::Size { from: self.dims, to: dims });
         }
         Ok(Array { dims, data: self.data })
     }
 
     /// ONNX `Reshape` to `target`, where 0 keeps a dimension and -1 takes what is left.
-    pub(super) fn reshape(self, target: &[i64]) -> Result<Array<T>, String> {
+    pub(super) fn reshape(self, target: &[i64]) -> Result<Array<T>, ArrayFault> {
         let mut dims = Vec::with_capacity(target.len());
         for (axis, &t) in target.iter().enumerate() {
             dims.push(match t {
-                0 => *self.dims.get(axis).ok_or("a 0 in the shape has no dimension to keep")?,
+                0 => *self.dims.get(axis).ok_or(ArrayFault::NothingToKeep)?,
                 -1 => 1,
-                _ => usize::try_from(t).map_err(|_| format!("the shape {target:?} is invalid"))?,
+                _ => usize::try_from(t).map_err(|_| ArrayFault::Shape(target.into()))?,
             });
         }
         if let Some(axis) = target.iter().position(|&t| t == -1) {
@@ -48,7 +71,7 @@ impl<T: Clone> Array<T> {
     }
 
     /// ONNX `Unsqueeze`.
-    pub(super) fn unsqueeze(self, axes: &[i64]) -> Result<Array<T>, String> {
+    pub(super) fn unsqueeze(self, axes: &[i64]) -> Result<Array<T>, ArrayFault> {
         let rank = self.dims.len() + axes.len();
         let axes = normalise_axes(axes, rank)?;
         let mut old = self.dims.iter().copied();
@@ -57,7 +80,7 @@ impl<T: Clone> Array<T> {
     }
 
     /// ONNX `Squeeze`; without axes every dimension of 1 goes.
-    pub(super) fn squeeze(self, axes: Option<&[i64]>) -> Result<Array<T>, String> {
+    pub(super) fn squeeze(self, axes: Option<&[i64]>) -> Result<Array<T>, ArrayFault> {
         let axes = axes.map(|axes| normalise_axes(axes, self.dims.len())).transpose()?;
         let drop = |axis: usize, d: usize| axes.as_ref().map_or(d == 1, |axes| axes.contains(&axis));
         let dims = self.dims.iter().enumerate().filter(|(a, d)| !drop(*a, **d)).map(|(_, d)| *d).collect();
@@ -65,7 +88,7 @@ impl<T: Clone> Array<T> {
     }
 
     /// Transposes a matrix; arrays of lower rank stay as they are.
-    pub(super) fn transpose(self, permutation: Option<&[i64]>) -> Result<Array<T>, String> {
+    pub(super) fn transpose(self, permutation: Option<&[i64]>) -> Result<Array<T>, ArrayFault> {
         match (self.dims.as_slice(), permutation) {
             ([] | [_], None | Some([] | [0])) | (_, Some([0, 1])) => Ok(self),
             (&[rows, columns], None | Some([1, 0])) => {
@@ -75,7 +98,7 @@ impl<T: Clone> Array<T> {
                 }
                 Ok(Array { dims: vec![columns, rows], data })
             }
-            _ => Err(format!("cannot transpose a constant {:?}; fold constants at export", self.dims)),
+            _ => Err(ArrayFault::Transpose(self.dims)),
         }
     }
 
@@ -176,14 +199,14 @@ impl Array<Option<i64>> {
 }
 
 /// Axes as indices below `rank`, each at most once.
-pub(super) fn normalise_axes(axes: &[i64], rank: usize) -> Result<Vec<usize>, String> {
+pub(super) fn normalise_axes(axes: &[i64], rank: usize) -> Result<Vec<usize>, ArrayFault> {
     let mut result = Vec::with_capacity(axes.len());
     for &axis in axes {
         let positive = if axis < 0 { axis.checked_add(rank as i64) } else { Some(axis) };
         let index = positive
             .and_then(|a| usize::try_from(a).ok())
             .filter(|&a| a < rank && !result.contains(&a))
-            .ok_or_else(|| format!("axis {axis} of {axes:?} is invalid for {rank} dimensions"))?;
+            .ok_or_else(|| ArrayFault::Axis { axis, axes: axes.into(), rank })?;
         result.push(index);
     }
     Ok(result)

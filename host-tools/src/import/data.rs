@@ -1,6 +1,6 @@
 //! A result of the network under the dimensions that an ONNX tensor has.
 
-use super::limits::check_activation;
+use super::limits::{LimitFault, check_activation};
 
 /// What a dimension of an ONNX tensor is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,7 +70,7 @@ impl Data {
     }
 
     /// As [`padded`](Self::padded), refused where it is too large to compute with.
-    pub(super) fn checked(&self) -> Result<[usize; 3], String> {
+    pub(super) fn checked(&self) -> Result<[usize; 3], LimitFault> {
         let shape = self.padded();
         check_activation(&shape).map(|()| shape)
     }

@@ -10,12 +10,12 @@ use tract_onnx::pb::{AttributeProto, NodeProto, TensorProto};
 use super::array::Array;
 use super::attributes::Attributes;
 use super::error::{node_name, printable};
-use super::limits::{check_activation, check_weights};
+use super::limits::{LimitFault, check_activation, check_weights};
 use super::model::{Ending, Model, Reference, transpose};
 use super::operation::{Kind, Operation};
-use super::outside::{Outside, OutsideConstants, OutsideError, stays_outside};
+use super::outside::{Outside, OutsideConstants, stays_outside};
 use super::preparation::Preparation;
-use super::tensor::{self, Constant};
+use super::tensor::{self, Constant, TensorFault};
 use super::value::{Axis, Data, Layout, NCHW, Outcome, Value, shown_layout};
 use crate::function::Function;
 
@@ -170,7 +170,7 @@ impl<'a> Importer<'a> {
     }
 
     /// The initialiser at `index` of `tensors`.
-    fn constant(&mut self, index: usize) -> Result<Constant, String> {
+    fn constant(&mut self, index: usize) -> Result<Constant, TensorFault> {
         let is_first = self.used.insert(index);
         let tensor = &mut self.tensors[index];
         if !tensor::is_external(tensor) {
@@ -185,24 +185,23 @@ impl<'a> Importer<'a> {
             external.load(tensor)?;
             return tensor::read(tensor);
         }
-        let unreadable = |error: OutsideError| format!("has external data that cannot be read: {error}");
         external.check()?;
         let outside = Outside::new(&tensor.name, external.dims.clone(), &external.path, external.offset);
-        let outside = outside.map_err(unreadable)?;
+        let outside = outside?;
         let mut data = vec![0.0; count];
-        outside.read(&mut data).map_err(unreadable)?;
+        outside.read(&mut data)?;
         self.outside.insert(index, outside);
         Ok(Constant::Float(Array { dims: external.dims, data }))
     }
 
     /// Counts weights that nodes make, which count once more where they are taken.
-    pub(super) fn charge_made(&mut self, count: usize) -> Result<(), String> {
+    pub(super) fn charge_made(&mut self, count: usize) -> Result<(), LimitFault> {
         self.made = self.made.saturating_add(count);
         check_weights(self.made)
     }
 
     /// Counts constants that a node takes: a small file can name large ones often.
-    pub(super) fn charge(&mut self, count: usize) -> Result<(), String> {
+    pub(super) fn charge(&mut self, count: usize) -> Result<(), LimitFault> {
         self.weights = self.weights.saturating_add(count);
         check_weights(self.weights)
     }

@@ -8,7 +8,8 @@ use tract_onnx::pb::tensor_proto::{DataLocation, DataType};
 use super::array::Array;
 use super::error::{ImportError, printable};
 use super::file;
-use super::limits::{MAX_FILE_BYTES, elements};
+use super::limits::{LimitFault, MAX_FILE_BYTES, elements};
+use super::outside::OutsideError;
 
 /// A constant of one of the two kinds that matter here.
 #[derive(Debug, Clone)]
@@ -19,13 +20,64 @@ pub(super) enum Constant {
     Integer(Array<Option<i64>>),
 }
 
+/// Why a tensor cannot be read. The message goes on after its name.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum TensorFault {
+    #[error("is stored in segments, which is not supported; export it in one piece")]
+    Segments,
+    #[error("is stored outside of the file; save it within, or as an initialiser")]
+    Outside,
+    #[error("has the invalid dimensions {0:?}")]
+    Dimensions(Vec<i64>),
+    #[error(transparent)]
+    Limit(#[from] LimitFault),
+    #[error(
+        "has {found} {unit} where its dimensions {dims:?} need {expected}; the file is damaged, export it again"
+    )]
+    Size { found: usize, unit: &'static str, dims: Vec<usize>, expected: usize },
+    #[error(
+        "has the type {0}: the file is quantised already; `resight convert` takes such files, or export the f32 model"
+    )]
+    Quantised(&'static str),
+    #[error("has the type {name} (number {number}); export the model in f32")]
+    Type { name: &'static str, number: i32 },
+    #[error("holds no integers")]
+    NoIntegers,
+    #[error("has external data with the invalid {key} `{value}`", value = printable(value))]
+    Entry { key: String, value: String },
+    #[error("has external data without a location")]
+    NoLocation,
+    #[error("has external data in `{0}`, outside of the model's folder; move it there", printable(location))]
+    Folder { location: String },
+    #[error("has {found} bytes of external data where its dimensions need {expected}")]
+    Length { found: u64, expected: u64 },
+    #[error("brings the external data above {MAX_FILE_BYTES} bytes, the most that is read")]
+    TooMuch,
+    #[error("has external data that cannot be read: {0}")]
+    Unreadable(Box<ImportError>),
+    #[error("has external data that cannot be read: {0}")]
+    Values(#[from] OutsideError),
+}
+
+impl From<TensorFault> for String {
+    fn from(fault: TensorFault) -> String {
+        fault.to_string()
+    }
+}
+
+impl From<ImportError> for TensorFault {
+    fn from(error: ImportError) -> Self {
+        Self::Unreadable(Box::new(error))
+    }
+}
+
 /// Reads a tensor whose data is in the protobuf.
-pub(super) fn read(tensor: &TensorProto) -> Result<Constant, String> {
+pub(super) fn read(tensor: &TensorProto) -> Result<Constant, TensorFault> {
     if tensor.segment.is_some() {
-        return Err("is stored in segments, which is not supported; export it in one piece".into());
+        return Err(TensorFault::Segments);
     }
     if is_external(tensor) {
-        return Err("is stored outside of the file; save it within, or as an initialiser".into());
+        return Err(TensorFault::Outside);
     }
     let dims = dimensions(tensor)?;
     let count = elements(&dims)?;
@@ -61,34 +113,27 @@ pub(super) fn read(tensor: &TensorProto) -> Result<Constant, String> {
             Constant::Integer(Array { dims, data: integer(data.into_iter().map(i64::from).collect()) })
         }
         DataType::Int8 | DataType::Uint8 | DataType::Int4 | DataType::Uint4 => {
-            return Err(format!(
-                "has the type {}: the file is quantised already; `resight convert` takes such files, or export the f32 model",
-                data_type.as_str_name()
-            ));
+            return Err(TensorFault::Quantised(data_type.as_str_name()));
         }
         _ => {
-            return Err(format!(
-                "has the type {} (number {}); export the model in f32",
-                data_type.as_str_name(),
-                tensor.data_type
-            ));
+            return Err(TensorFault::Type { name: data_type.as_str_name(), number: tensor.data_type });
         }
     })
 }
 
 /// Reads the integers of a tensor of 8 or 32 bits whose data is in the protobuf.
-pub(super) fn read_integers(tensor: &TensorProto) -> Result<Array<i64>, String> {
+pub(super) fn read_integers(tensor: &TensorProto) -> Result<Array<i64>, TensorFault> {
     let narrow = match DataType::try_from(tensor.data_type) {
         Ok(DataType::Int8) => |byte: [u8; 1]| i32::from(byte[0].cast_signed()),
         Ok(DataType::Uint8) => |byte: [u8; 1]| i32::from(byte[0]),
         _ => {
-            let Constant::Integer(array) = read(tensor)? else { return Err("holds no integers".into()) };
+            let Constant::Integer(array) = read(tensor)? else { return Err(TensorFault::NoIntegers) };
             let data = array.known().unwrap_or_default();
             return Ok(Array { dims: array.dims, data });
         }
     };
     if tensor.segment.is_some() {
-        return Err("is stored in segments, which is not supported; export it in one piece".into());
+        return Err(TensorFault::Segments);
     }
     let dims = dimensions(tensor)?;
     let data = values(&dims, elements(&dims)?, &tensor.raw_data, &tensor.int32_data, narrow)?;
@@ -96,11 +141,11 @@ pub(super) fn read_integers(tensor: &TensorProto) -> Result<Array<i64>, String> 
 }
 
 /// The dimensions of a tensor, none of them negative.
-fn dimensions(tensor: &TensorProto) -> Result<Vec<usize>, String> {
+fn dimensions(tensor: &TensorProto) -> Result<Vec<usize>, TensorFault> {
     tensor
         .dims
         .iter()
-        .map(|&d| usize::try_from(d).map_err(|_| format!("has the invalid dimensions {:?}", tensor.dims)))
+        .map(|&d| usize::try_from(d).map_err(|_| TensorFault::Dimensions(tensor.dims.clone())))
         .collect()
 }
 
@@ -111,7 +156,7 @@ fn values<T: Copy, const N: usize>(
     raw: &[u8],
     typed: &[T],
     from_bytes: fn([u8; N]) -> T,
-) -> Result<Vec<T>, String> {
+) -> Result<Vec<T>, TensorFault> {
     if raw.is_empty() && typed.len() == count {
         return Ok(typed.to_vec());
     }
@@ -122,9 +167,7 @@ fn values<T: Copy, const N: usize>(
         (raw.len(), count * N, "bytes")
     };
     if found != expected || unit == "values" {
-        return Err(format!(
-            "has {found} {unit} where its dimensions {dims:?} need {expected}; the file is damaged, export it again"
-        ));
+        return Err(TensorFault::Size { found, unit, dims: dims.into(), expected });
     }
     let (chunks, _) = raw.as_chunks::<N>();
     Ok(chunks.iter().map(|chunk| from_bytes(*chunk)).collect())
@@ -165,13 +208,12 @@ pub(super) struct External {
 
 impl External {
     /// Where the external data of `tensor` is, in `folder` or below.
-    pub(super) fn of(tensor: &TensorProto, folder: &Path) -> Result<External, String> {
+    pub(super) fn of(tensor: &TensorProto, folder: &Path) -> Result<External, TensorFault> {
         let (mut location, mut offset, mut length) = (None, 0, None);
         for entry in &tensor.external_data {
             let number = || {
-                entry.value.parse::<u64>().map_err(|_| {
-                    format!("has external data with the invalid {} `{}`", entry.key, printable(&entry.value))
-                })
+                let fault = || TensorFault::Entry { key: entry.key.clone(), value: entry.value.clone() };
+                entry.value.parse::<u64>().map_err(|_| fault())
             };
             match entry.key.as_str() {
                 "location" => location = Some(entry.value.as_str()),
@@ -180,15 +222,12 @@ impl External {
                 _ => {}
             }
         }
-        let location = location.filter(|l| !l.is_empty()).ok_or("has external data without a location")?;
+        let location = location.filter(|l| !l.is_empty()).ok_or(TensorFault::NoLocation)?;
         let relative = Path::new(location);
         // A backslash separates folders where the file may have come from.
         let within = relative.components().all(|c| matches!(c, Component::Normal(_) | Component::CurDir));
         if !within || location.contains(['\\', '\0']) {
-            return Err(format!(
-                "has external data in `{}`, outside of the model's folder; move it there",
-                printable(location)
-            ));
+            return Err(TensorFault::Folder { location: location.into() });
         }
         let size = match DataType::try_from(tensor.data_type).unwrap_or(DataType::Undefined) {
             DataType::Double | DataType::Int64 => 8,
@@ -199,43 +238,41 @@ impl External {
         let dims = dimensions(tensor)?;
         let bytes = (elements(&dims)? * size) as u64;
         if let Some(length) = length.filter(|&l| l != bytes) {
-            return Err(format!("has {length} bytes of external data where its dimensions need {bytes}"));
+            return Err(TensorFault::Length { found: length, expected: bytes });
         }
         Ok(External { path: folder.join(relative), offset, dims, bytes })
     }
 
     /// Adds the data to the `total` bytes read so far.
-    pub(super) fn charge(&self, total: &mut u64) -> Result<(), String> {
+    pub(super) fn charge(&self, total: &mut u64) -> Result<(), TensorFault> {
         *total += self.bytes;
         if *total > MAX_FILE_BYTES {
-            return Err(format!(
-                "brings the external data above {MAX_FILE_BYTES} bytes, the most that is read"
-            ));
+            return Err(TensorFault::TooMuch);
         }
         Ok(())
     }
 
     /// Refuses a file that has not so much data.
-    pub(super) fn check(&self) -> Result<(), String> {
-        file::check(&self.path, self.offset, Some(self.bytes)).map(|_| ()).map_err(|error| unreadable(&error))
+    pub(super) fn check(&self) -> Result<(), TensorFault> {
+        file::check(&self.path, self.offset, Some(self.bytes))?;
+        Ok(())
     }
 
     /// Reads the data into the `raw_data` of `tensor`.
-    pub(super) fn load(&self, tensor: &mut TensorProto) -> Result<(), String> {
-        tensor.raw_data = file::read_bytes(&self.path, self.offset, Some(self.bytes))
-            .map_err(|error| unreadable(&error))?;
+    pub(super) fn load(&self, tensor: &mut TensorProto) -> Result<(), TensorFault> {
+        tensor.raw_data = file::read_bytes(&self.path, self.offset, Some(self.bytes))?;
         tensor.data_location = None;
         tensor.external_data.clear();
         Ok(())
     }
 }
 
-fn unreadable(error: &ImportError) -> String {
-    format!("has external data that cannot be read: {error}")
-}
-
 /// Reads a tensor's external data into its `raw_data`. `total` counts the bytes read so far.
-pub(super) fn load_external(tensor: &mut TensorProto, folder: &Path, total: &mut u64) -> Result<(), String> {
+pub(super) fn load_external(
+    tensor: &mut TensorProto,
+    folder: &Path,
+    total: &mut u64,
+) -> Result<(), TensorFault> {
     let external = External::of(tensor, folder)?;
     external.charge(total)?;
     external.load(tensor)

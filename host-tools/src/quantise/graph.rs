@@ -200,6 +200,8 @@ pub struct QuantisationGraph<'a> {
     pub annotations: Vec<Annotation>,
 }
 
+/// More weights than these, 64 MiB, are packed once for all threads.
+const SHARED_WEIGHTS: usize = 1 << 26;
 /// So many weights are read at once, 4 MiB.
 const BLOCK: usize = 1 << 20;
 
@@ -359,6 +361,13 @@ impl<'a> QuantisationGraph<'a> {
     /// The node that gives a node's first input.
     pub fn input(&self, id: NodeId) -> NodeId {
         self.float.nodes[id].inputs[0]
+    }
+
+    /// How many of these images one program runs at least: all of them where its weights are so many that
+    /// another copy for each thread is too much.
+    pub fn images_of_a_program(&self, images: usize) -> usize {
+        let weights: usize = self.annotations.iter().map(|annotation| annotation.weights.len()).sum();
+        if weights > SHARED_WEIGHTS { images.max(1) } else { 1 }
     }
 
     /// The nodes with weights, in order.

@@ -96,6 +96,7 @@ impl Walk {
         self.tensors
             .par_iter()
             .enumerate()
+            .with_min_len(graph.images_of_a_program(self.tensors.len()))
             .map_init(
                 || Program::compile(&model, &Layers::default(), &self.target),
                 |program, (index, tensor)| {

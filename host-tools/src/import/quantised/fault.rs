@@ -1,6 +1,7 @@
 //! Why a quantised file is refused.
 
 use crate::import::error::printable;
+use crate::import::tensor::TensorFault;
 
 /// Why a node of a quantised file is refused: what follows its name and operator in the message.
 #[derive(Debug, thiserror::Error)]
@@ -22,7 +23,12 @@ pub(super) enum Fault {
     )]
     Scale { name: String, value: f32, position: usize },
     #[error("its {what} `{name}` {cause}", name = printable(.name))]
-    Tensor { what: &'static str, name: String, cause: String },
+    Tensor { what: &'static str, name: String, cause: TensorFault },
+    #[error(
+        "its {what} `{name}` holds {found}, which is none of {least} to {most}; quantise the network again",
+        name = printable(.name)
+    )]
+    Beyond { what: &'static str, name: String, found: i64, least: i64, most: i64 },
     #[error(
         "its {what} `{name}` has the type {found}; only int8 and uint8 are supported: quantise to 8 bits",
         name = printable(.name)

@@ -275,10 +275,8 @@ impl<'a> Rewriting<'a> {
             cause,
         })?;
         let (least, most) = width.range();
-        if let Some(outside) = array.data.iter().find(|value| !(least..=most).contains(value)) {
-            let cause =
-                format!("holds {outside}, which is none of {least} to {most}; quantise the network again");
-            return Err(Fault::Tensor { what, name: name.into(), cause });
+        if let Some(&found) = array.data.iter().find(|value| !(least..=most).contains(value)) {
+            return Err(Fault::Beyond { what, name: name.into(), found, least, most });
         }
         Ok(Some(Integers { array, width }))
     }

@@ -158,7 +158,7 @@ fn tensor<'a>(
         .into_iter()
         .map(|size| usize::try_from(size).map_err(|_| fault(format!("has the size {size} along one axis"))))
         .collect::<Result<_, _>>()?;
-    let count = elements(&dims).map_err(fault)?;
+    let count = elements(&dims).map_err(|limit| fault(limit.to_string()))?;
     let kind = Kind::of(table.number(1, 0)?);
     let buffer: u32 = table.number(2, 0)?;
     // The first buffer is that of tensors without values.

@@ -91,6 +91,7 @@ pub(in crate::quantise) fn int8_logits(
     let done = AtomicUsize::new(0);
     images
         .par_iter()
+        .with_min_len(graph.images_of_a_program(images.len()))
         .map_init(
             || Program::compile(&model, &Layers::default(), &target),
             |program, &image| {
