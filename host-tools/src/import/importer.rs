@@ -13,9 +13,9 @@ use super::error::{node_name, printable};
 use super::limits::{LimitFault, check_activation, check_weights};
 use super::model::{Ending, Model, Reference, transpose};
 use super::operation::{Kind, Operation};
-use super::outside::{Outside, OutsideConstants, stays_outside};
+use super::outside::OutsideConstants;
 use super::preparation::Preparation;
-use super::tensor::{self, Constant, TensorFault};
+use super::tensor::{self, Constant};
 use super::value::{Axis, Data, Layout, NCHW, Outcome, Value, shown_layout};
 use crate::function::Function;
 
@@ -30,11 +30,11 @@ pub(super) struct Importer<'a> {
     pub(super) rounds: bool,
     /// Index into `tensors` by name.
     initialisers: HashMap<String, usize>,
-    tensors: Vec<TensorProto>,
+    pub(super) tensors: Vec<TensorProto>,
     /// Where external data is.
-    folder: &'a Path,
+    pub(super) folder: &'a Path,
     /// Bytes of external data read so far.
-    external: u64,
+    pub(super) external: u64,
     /// Weights and other constants of the nodes so far.
     weights: usize,
     /// Weights that nodes made.
@@ -42,9 +42,9 @@ pub(super) struct Importer<'a> {
     /// What nodes made so far.
     pub(super) values: HashMap<String, Value>,
     /// Initialisers that were read.
-    used: HashSet<usize>,
+    pub(super) used: HashSet<usize>,
     /// Those of them that stay in their file.
-    outside: OutsideConstants,
+    pub(super) outside: OutsideConstants,
     pub(super) operations: Vec<Operation>,
     /// Operators that consume a tensor.
     pub(super) consumers: HashMap<String, Vec<String>>,
@@ -167,31 +167,6 @@ impl<'a> Importer<'a> {
         };
         self.charge(count)?;
         Ok(Some(value))
-    }
-
-    /// The initialiser at `index` of `tensors`.
-    fn constant(&mut self, index: usize) -> Result<Constant, TensorFault> {
-        let is_first = self.used.insert(index);
-        let tensor = &mut self.tensors[index];
-        if !tensor::is_external(tensor) {
-            return tensor::read(tensor);
-        }
-        let external = tensor::External::of(tensor, self.folder)?;
-        if is_first {
-            external.charge(&mut self.external)?;
-        }
-        let count = external.dims.iter().product();
-        if !stays_outside(tensor, count) {
-            external.load(tensor)?;
-            return tensor::read(tensor);
-        }
-        external.check()?;
-        let outside = Outside::new(&tensor.name, external.dims.clone(), &external.path, external.offset);
-        let outside = outside?;
-        let mut data = vec![0.0; count];
-        outside.read(&mut data)?;
-        self.outside.insert(index, outside);
-        Ok(Constant::Float(Array { dims: external.dims, data }))
     }
 
     /// Counts weights that nodes make, which count once more where they are taken.

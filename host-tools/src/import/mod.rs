@@ -45,6 +45,7 @@ mod file;
 mod fold;
 mod folding;
 mod importer;
+mod initialisers;
 mod limits;
 mod model;
 mod operation;
