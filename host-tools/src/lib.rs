@@ -34,4 +34,5 @@ pub mod tags;
 pub mod tasks;
 pub mod teach;
 pub mod thresholds;
+pub mod vectors;
 pub mod weights;

@@ -34,6 +34,8 @@ enum Command {
     Analyze(commands::analyze::Arguments),
     /// Teach a network classes of your own from folders of photographs.
     Teach(commands::teach::Arguments),
+    /// Name what a network's vectors are compared with, by a folder of photographs for each name.
+    References(commands::references::Arguments),
     /// Compare models on a folder of labelled images.
     Evaluate(commands::evaluate::Arguments),
     /// Compare two networks with each other, layer by layer.
@@ -83,6 +85,7 @@ fn main() -> ExitCode {
         Command::Convert(arguments) => arguments.run(),
         Command::Analyze(arguments) => arguments.run(),
         Command::Teach(arguments) => arguments.run(),
+        Command::References(arguments) => arguments.run(),
         Command::Evaluate(arguments) => arguments.run(),
         Command::Compare(arguments) => arguments.run(),
         Command::Export(arguments) => arguments.run(),

@@ -25,11 +25,13 @@ pub enum TaskKind {
     Detect,
     /// Points of one thing, such as joints.
     Keypoints,
+    /// A vector that says what a picture shows.
+    Embed,
 }
 
 impl TaskKind {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Classify, Self::Segment, Self::Detect, Self::Keypoints];
+    pub const ALL: [Self; 5] = [Self::Classify, Self::Segment, Self::Detect, Self::Keypoints, Self::Embed];
 
     /// Its name on the command line.
     pub fn name(self) -> &'static str {
@@ -38,6 +40,7 @@ impl TaskKind {
             Self::Segment => "segment",
             Self::Detect => "detect",
             Self::Keypoints => "keypoints",
+            Self::Embed => "embed",
         }
     }
 }
@@ -58,7 +61,7 @@ impl FromStr for TaskKind {
 
 /// A task that there is not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("classify, segment, detect or keypoints is expected")]
+#[error("classify, segment, detect, keypoints or embed is expected")]
 pub struct UnknownTask;
 
 /// How the maps of a network are made into boxes, a mask or points.
@@ -148,13 +151,14 @@ const READY: [Ready; 6] = [
 ];
 
 impl Decoder {
-    /// The decoder of a task, by the name of a ready one or by a TOML file; `None` for a classifier.
+    /// The decoder of a task, by the name of a ready one or by a TOML file; `None` for a classifier
+    /// and for a network that ends in a vector.
     ///
     /// # Errors
     /// A file that cannot be read, and a decoder of another task.
     pub fn read(task: TaskKind, argument: Option<&str>) -> Result<Option<Self>, TaskError> {
         let decoder = match (task, argument) {
-            (TaskKind::Classify, None) => return Ok(None),
+            (TaskKind::Classify | TaskKind::Embed, None) => return Ok(None),
             (TaskKind::Segment, None) => Self::Mask(MaskDecoder::default()),
             (TaskKind::Keypoints, None) => Self::Points(PointDecoder::default()),
             (TaskKind::Detect, None) => return Err(TaskError::NoDecoder),

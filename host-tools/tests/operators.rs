@@ -7,7 +7,7 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use resight::cards::Clip;
-use resight::import::{import_proto, import_proto_maps};
+use resight::import::{import_proto, import_proto_maps, import_proto_vector};
 use resight::quantise::{Method, Options, Quantised, Rounding, default_preprocessing, quantise};
 use resight::reference::Reference;
 use resight::save::save_as;
@@ -297,8 +297,8 @@ fn detectors_find_boxes_in_integers() {
     }
 }
 
-#[test]
-fn segmentation_gives_a_class_for_each_pixel() {
+/// A small network for segmentation of five classes, its map, and one that is for training alone.
+fn pyramid() -> (Network, [String; 2]) {
     let mut n = Network::new(12);
     let stem = n.convolution("input", 3, 16, 3, 2, 1);
     let stem = n.node("Relu", &[&stem], vec![]);
@@ -330,6 +330,70 @@ fn segmentation_gives_a_class_for_each_pixel() {
     let whole = n.numbers(&[1, 5, 32, 32]);
     let out = n.node("Resize", &[&scores, "", "", &whole], linear());
     let aside = n.convolution(&deep, 24, 5, 1, 1, 1);
+    (n, [out, aside])
+}
+
+/// The mask that a model finds in a picture.
+fn mask(model: &Model) -> Vec<u8> {
+    let mut locator = Locator::new(model, &Target::reference(), ThreadSettings::default()).unwrap();
+    let image = Clip::new(5).frame(3);
+    let Found::Mask { classes, .. } = locator.locate(&ImageView::of(&image).unwrap()).unwrap() else {
+        panic!("a mask")
+    };
+    classes.to_vec()
+}
+
+#[test]
+fn a_choice_of_classes_at_the_end_is_left_to_the_decoder() {
+    let decoder = Decoder::read(TaskKind::Segment, None).unwrap().unwrap();
+    let located = |proto| located("choice", proto, &decoder, Rounding::Nearest, 10.0);
+    let (n, [out, _]) = pyramid();
+    let expected = mask(&located(n.maps(&[(&out, "out")])));
+    for ends in [&["ArgMax", "Cast"][..], &["LogSoftmax"]] {
+        let (mut n, [mut last, _]) = pyramid();
+        for operator in ends {
+            let attribute = integer(if *operator == "Cast" { "to" } else { "axis" }, 1);
+            last = n.node(operator, &[&last], vec![attribute]);
+        }
+        let model = located(n.maps(&[(&last, "out")]));
+        assert_eq!(model.task().outputs()[0].activation, Some(Activation::Softmax), "{ends:?}");
+        assert_eq!(mask(&model), expected, "{ends:?}");
+    }
+}
+
+/// As U-Nets are written that take any size: what was enlarged is padded to the size of what it is put beside, or
+/// added to.
+#[test]
+fn borders_of_zeros_are_made_where_no_convolution_takes_them() {
+    for operator in ["Concat", "Add"] {
+        let mut n = Network::new(51);
+        let stem = n.convolution("input", 3, 16, 3, 1, 1);
+        let stem = n.node("Relu", &[&stem], vec![]);
+        let deep = n.convolution(&stem, 16, 24, 3, 2, 1);
+        let deep = n.node("Relu", &[&deep], vec![]);
+        let small = n.pool("MaxPool", &deep, 2, 2, vec![integers("pads", &[0, 0, 0, 0])]);
+        // 8 x 8 of 32 x 32, enlarged to 16 x 16, less a row and a column as of odd sizes.
+        let up = n.doubled(&small, 24, 24);
+        let [starts, ends, axes] = [n.numbers(&[0, 0]), n.numbers(&[15, 15]), n.numbers(&[2, 3])];
+        let cut = n.node("Slice", &[&up, &starts, &ends, &axes], vec![]);
+        let pads = n.numbers(&[0, 0, 0, 1, 0, 0, 1, 0]);
+        let padded = n.node("Pad", &[&cut, &pads], vec![]);
+        let joined = match operator {
+            "Concat" => n.join(&[&padded, &deep]),
+            _ => n.node("Add", &[&padded, &deep], vec![]),
+        };
+        let channels = if operator == "Concat" { 48 } else { 24 };
+        let out = n.convolution(&joined, channels, 3, 3, 1, 1);
+        let decoder = Decoder::read(TaskKind::Segment, None).unwrap().unwrap();
+        let model = located(operator, n.maps(&[(&out, "out")]), &decoder, Rounding::Nearest, 22.0);
+        let classes = mask(&model);
+        assert!(classes.iter().any(|class| *class != classes[0]), "a plain mask proves nothing");
+    }
+}
+
+#[test]
+fn segmentation_gives_a_class_for_each_pixel() {
+    let (n, [out, aside]) = pyramid();
     let proto = n.maps(&[(&out, "out"), (&aside, "aux")]);
     let decoder = Decoder::read(TaskKind::Segment, None).unwrap().unwrap();
     let model = located("segmentation", proto, &decoder, Rounding::Nearest, 22.0);
@@ -705,6 +769,131 @@ fn outputs_that_are_no_levels_are_refused() {
     for (found, expected) in table {
         assert_eq!(found, expected);
     }
+}
+
+/// A small network whose end `make` writes, from 24 channels of 8 x 8 places to the vector.
+fn ending(make: impl FnOnce(&mut Network, &str) -> String) -> ModelProto {
+    let mut n = Network::new(41);
+    let stem = n.convolution("input", 3, 16, 3, 2, 1);
+    let stem = n.node("Relu", &[&stem], vec![]);
+    let deep = n.convolution(&stem, 16, 24, 3, 2, 1);
+    let deep = n.node("Relu", &[&deep], vec![]);
+    let vector = make(&mut n, &deep);
+    n.maps(&[(&vector, "embedding")])
+}
+
+/// How networks that end in a vector do so: with the name, whether they normalise it, and its length.
+fn vectors() -> Vec<(&'static str, ModelProto, bool, usize)> {
+    let mean = |n: &mut Network, map: &str| {
+        let mean = n.node("GlobalAveragePool", &[map], vec![]);
+        n.node("Flatten", &[&mean], vec![])
+    };
+    let linear = |n: &mut Network, flat: &str, numbers: i64| {
+        let weights = n.reals(&[numbers, 24], 0.4, 0.0);
+        n.node("Gemm", &[flat, &weights], vec![integer("transB", 1)])
+    };
+    let projected = ending(|n, map| {
+        let flat = mean(n, map);
+        let vector = linear(n, &flat, 12);
+        n.normalize(&vector)
+    });
+    let features = ending(mean);
+    let unit = ending(|n, map| {
+        let flat = mean(n, map);
+        n.node("LpNormalization", &[&flat], vec![integer("axis", 1)])
+    });
+    // BNNeck, as of networks that find persons again.
+    let neck = ending(|n, map| {
+        let flat = mean(n, map);
+        let [gamma, beta, mean, variance] = [1.0, 0.1, 0.2, 1.5].map(|middle| n.reals(&[24], 0.1, middle));
+        n.node("BatchNormalization", &[&flat, &gamma, &beta, &mean, &variance], vec![])
+    });
+    let both = ending(|n, map| {
+        let [mean, most] = ["GlobalAveragePool", "GlobalMaxPool"].map(|pool| n.node(pool, &[map], vec![]));
+        let both = n.join(&[&mean, &most]);
+        n.node("Flatten", &[&both], vec![])
+    });
+    // CLIP's: over the norm, with no guard against zero.
+    let divided = ending(|n, map| {
+        let flat = mean(n, map);
+        let vector = linear(n, &flat, 8);
+        let norm = n.node("ReduceL2", &[&vector], vec![integers("axes", &[1]), integer("keepdims", 1)]);
+        n.node("Div", &[&vector, &norm], vec![])
+    });
+    // Positive numbers, as of hashes.
+    let positive = ending(|n, map| {
+        let flat = mean(n, map);
+        let vector = linear(n, &flat, 16);
+        n.node("Relu", &[&vector], vec![])
+    });
+    // As of networks of faces: all places of the last map, and a normalisation behind.
+    let places = ending(|n, map| {
+        let small = n.pool("MaxPool", map, 2, 2, vec![]);
+        let flat = n.node("Flatten", &[&small], vec![]);
+        let weights = n.reals(&[10, 24 * 16], 0.1, 0.0);
+        let vector = n.node("Gemm", &[&flat, &weights], vec![integer("transB", 1)]);
+        let [gamma, beta, mean, variance] = [1.0, 0.1, 0.2, 1.5].map(|middle| n.reals(&[10], 0.1, middle));
+        n.node("BatchNormalization", &[&vector, &gamma, &beta, &mean, &variance], vec![])
+    });
+    let one = ending(|n, map| {
+        let flat = mean(n, map);
+        linear(n, &flat, 1)
+    });
+    vec![
+        ("projected", projected, true, 12),
+        ("features", features, false, 24),
+        ("unit", unit, true, 24),
+        ("neck", neck, false, 24),
+        ("both", both, false, 48),
+        ("divided", divided, true, 8),
+        ("positive", positive, false, 16),
+        ("places", places, false, 10),
+        ("one", one, false, 1),
+    ]
+}
+
+#[test]
+fn vectors_point_the_same_way_in_integers() {
+    let folder = tempfile::tempdir().unwrap();
+    let images = pictures(folder.path());
+    for (name, proto, normalised, numbers) in vectors() {
+        let imported = import_proto_vector(proto, format!("{name}.onnx").as_ref())
+            .unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert_eq!((imported.normalised, imported.is_binary), (Some(normalised), false), "{name}");
+        let preprocessing = default_preprocessing(&imported.graph).unwrap();
+        let options = Options::new(Method::Mse, preprocessing);
+        let quantised = quantise(&imported, &images, &options, &|_, _, _| ())
+            .unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert_eq!(quantised.report.int8_mac_coverage_percent, 100.0, "{name}");
+        let vectors: Vec<usize> =
+            quantised.golden.iter().map(|golden| golden.logits().unwrap().len()).collect();
+        assert_eq!(vectors, [numbers, numbers], "{name}");
+        let cosine = quantised.report.cosine.unwrap();
+        assert!(cosine.least > 0.995 && cosine.mean >= cosine.least, "{name}: {cosine:?}");
+    }
+}
+
+#[test]
+fn outputs_that_are_no_vectors_are_refused() {
+    let refusal =
+        |proto: ModelProto| import_proto_vector(proto, Path::new("v.onnx")).unwrap_err().to_string();
+    let map = ending(|n, map| n.convolution(map, 24, 8, 1, 1, 1));
+    assert_eq!(
+        refusal(map),
+        "v.onnx: node `conv4` (Conv): the output is a map of 8 x 8 places, not a vector; export the network with the \
+         pooling that makes a vector of its last map"
+    );
+    let classes = ending(|n, map| {
+        let mean = n.node("GlobalAveragePool", &[map], vec![]);
+        let flat = n.node("Flatten", &[&mean], vec![]);
+        let weights = n.reals(&[5, 24], 0.4, 0.0);
+        let logits = n.node("Gemm", &[&flat, &weights], vec![integer("transB", 1)]);
+        n.node("Softmax", &[&logits], vec![integer("axis", 1)])
+    });
+    assert_eq!(
+        refusal(classes),
+        "v.onnx: the output `embedding` ends in softmax: it is no vector but probabilities; leave out `--task embed`"
+    );
 }
 
 #[test]

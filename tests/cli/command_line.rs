@@ -207,6 +207,90 @@ fn classes_that_do_not_exclude_each_other_are_a_task_of_their_own() {
     assert_eq!(one[0]["decisions"]["classes"][3]["pictures"], 1);
 }
 
+/// From a network that ends in a vector to names for what it is alike to.
+#[test]
+fn vectors_tell_what_is_alike_and_get_names() {
+    let workshop = Workshop::new();
+    let quantize =
+        ["quantize", "net.onnx", "--task", "embed", "--calibration", "pictures", "-o", "v.resight.tar"];
+    let said = workshop.ok(&quantize);
+    assert!(
+        said.contains("cosine to f32 ") && said.contains(" at least, on 8") && !said.contains("dB"),
+        "{said}"
+    );
+    let output = workshop.run(&["quantize", "net.onnx", "--calibration", "pictures", "-o", "v.resight.tar"]);
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.code() == Some(2) && error.contains("--labels <FILE>"), "{error}");
+    workshop.fails(&[&quantize[..], &["--labels", "names.txt"]].concat(), &["which a vector has not"]);
+    workshop.fails(
+        &[&quantize[..], &["--decoder", "centernet"]].concat(),
+        &["makes boxes, which `--task embed` does not"],
+    );
+    // Things that are nearly the same lie in one folder.
+    for index in 0..12u32 {
+        let folder = workshop.path(&format!("things/thing_{}", index / 4));
+        fs::create_dir_all(&folder).unwrap();
+        let picture = image::RgbImage::from_fn(48, 40, |x, y| {
+            let wave = |a: u32| ((x * a + y * (index / 4) * 9 + index) % 256) as u8;
+            image::Rgb([wave(5), wave(2 + index / 4), wave(3)])
+        });
+        picture.save(folder.join(format!("{index:02}.png"))).unwrap();
+    }
+    let results = workshop.json(&["evaluate", "net.onnx", "v.resight.tar", "--images", "things", "--json"]);
+    let [float, int8] = [&results[0], &results[1]];
+    assert_eq!((&float["images"], &float["classes"], float.get("cosine")), (&12.into(), &3.into(), None));
+    for result in [float, int8] {
+        assert_eq!(
+            (&result["recall_at_1"], &result["recall_at_5"]),
+            (&100.0.into(), &100.0.into()),
+            "{result}"
+        );
+        assert!(result["auroc"].as_f64().unwrap() > 99.0, "{result}");
+    }
+    assert!(int8["least_cosine"].as_f64().unwrap() > 0.9, "{int8}");
+    let shown = workshop.ok(&["evaluate", "v.resight.tar", "--images", "things"]);
+    assert!(shown.contains("recall@1 %") && shown.contains("100.00"), "{shown}");
+    workshop.fails(
+        &["evaluate", "v.resight.tar", "--images", "pictures"],
+        &["a folder of pictures for each thing"],
+    );
+    // One picture: its vector; several: how alike each two are, the most alike first.
+    let one = workshop.ok(&["classify", "v.resight.tar", "things/thing_0/00.png"]);
+    assert_eq!(one.split_whitespace().filter_map(|number| number.parse::<f32>().ok()).count(), 10, "{one}");
+    let three = ["things/thing_0/00.png", "things/thing_2/08.png", "things/thing_0/01.png"];
+    let pairs = workshop.ok(&[&["classify", "v.resight.tar"], &three[..]].concat());
+    let first = pairs.lines().next().unwrap();
+    assert!(pairs.lines().count() == 3 && first.contains("00.png") && first.contains("01.png"), "{pairs}");
+    let json = workshop.json(&[&["classify", "v.resight.tar", "--json"], &three[..]].concat());
+    assert_eq!(json[0]["vector"].as_array().unwrap().len(), 10);
+    assert!((json[0]["cosines"][0].as_f64().unwrap() - 1.0).abs() < 1e-6);
+    assert_eq!(json[0]["cosines"][1], json[1]["cosines"][0]);
+    // Names: a class for each folder, whose probability is the cosine.
+    let named =
+        workshop.json(&["references", "v.resight.tar", "things", "-o", "named.resight.tar", "--json"]);
+    let references = named["references"].as_array().unwrap();
+    assert_eq!(references.len(), 3);
+    for reference in references {
+        assert_eq!(reference["photographs"], 4);
+        let [own, others] = ["own", "others"].map(|key| reference[key].as_f64().unwrap());
+        assert!(own > others, "{reference}");
+    }
+    let found = workshop.json(&["classify", "named.resight.tar", "things/thing_1/05.png", "--json"]);
+    let best = &found[0]["classes"][0];
+    assert_eq!(best["name"], "thing 1");
+    assert!(best["probability"].as_f64().unwrap() >= references[1]["own"].as_f64().unwrap() - 1e-3, "{best}");
+    let inspected = workshop.json(&["inspect", "named.resight.tar", "--json"]);
+    assert_eq!((&inspected["activation"], &inspected["classes"]), (&"sigmoid".into(), &3.into()));
+    workshop.fails(
+        &["references", "named.resight.tar", "things", "-o", "again.resight.tar"],
+        &["named.resight.tar: the network gives no vectors"],
+    );
+    let again = fs::read(workshop.path("named.resight.tar")).unwrap();
+    workshop.ok(&["references", "v.resight.tar", "things", "-o", "again.resight.tar"]);
+    let other = fs::read(workshop.path("again.resight.tar")).unwrap();
+    assert_eq!(again.len(), other.len());
+}
+
 #[test]
 fn quantize_evaluate_classify_inspect_bench() {
     let workshop = Workshop::with_model();

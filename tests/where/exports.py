@@ -32,6 +32,14 @@ NETWORKS = {
     "unet_resnet18": (128, "segment", None),
     "fpn_resnet18": (128, "segment", None),
     "linknet_resnet18": (128, "segment", None),
+    "unet_resnet34_dynamo": (128, "segment", None),
+    "unet_resnet50_sigmoid": (128, "segment", None),
+    "unet_resnet50_softmax_dynamo": (128, "segment", None),
+    "unetplusplus_resnet18": (128, "segment", None),
+    "manet_resnet18": (128, "segment", None),
+    "deeplabv3plus_resnet18": (128, "segment", None),
+    "classic_transposed_odd": (75, "segment", None),
+    "classic_bilinear_odd_dynamo": (75, "segment", None),
     "retinanet_resnet50_fpn": (256, "detect", "retinanet"),
     "ssd300_resnet50": (300, "detect", "ssd300"),
     "fcos_resnet50_fpn_bn": (256, "detect", "fcos"),
@@ -98,16 +106,64 @@ def ssd300_resnet50():
     return raw_detector(Detector(), ["bbox_regression", "cls_logits"])
 
 
+def classic(upsampling, classes=3, width=16):
+    """A U-Net of plain convolutions, as many write it themselves: what was enlarged is padded to the size of what it is
+    put beside, so that any size of picture will do."""
+    import torch
+    from torch import nn
+
+    def twice(a, b):
+        return nn.Sequential(nn.Conv2d(a, b, 3, padding=1, bias=False), nn.BatchNorm2d(b), nn.ReLU(),
+                             nn.Conv2d(b, b, 3, padding=1, bias=False), nn.BatchNorm2d(b), nn.ReLU())
+
+    def larger(a, b):
+        if upsampling == "transposed":
+            return nn.ConvTranspose2d(a, b, 2, stride=2)
+        return nn.Sequential(nn.Upsample(scale_factor=2, mode="bilinear", align_corners=True), nn.Conv2d(a, b, 1))
+
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            widths = [width, 2 * width, 4 * width, 8 * width]
+            self.down = nn.ModuleList(twice(a, b) for a, b in zip([3, *widths], widths))
+            self.up = nn.ModuleList(larger(b, a) for a, b in zip(widths, widths[1:]))
+            self.joined = nn.ModuleList(twice(2 * a, a) for a in widths[:-1])
+            self.pool, self.out = nn.MaxPool2d(2), nn.Conv2d(width, classes, 1)
+
+        def forward(self, x):
+            beside = []
+            for index, down in enumerate(self.down):
+                x = down(self.pool(x) if index else x)
+                beside.append(x)
+            for up, joined, other in list(zip(self.up, self.joined, beside))[::-1]:
+                x = up(x)
+                rows, columns = other.shape[2] - x.shape[2], other.shape[3] - x.shape[3]
+                x = nn.functional.pad(x, [columns // 2, columns - columns // 2, rows // 2, rows - rows // 2])
+                x = joined(torch.cat([other, x], 1))
+            return self.out(x)
+
+    return Net()
+
+
+KINDS = {"unet": "Unet", "unetplusplus": "UnetPlusPlus", "manet": "MAnet", "fpn": "FPN", "linknet": "Linknet",
+         "deeplabv3plus": "DeepLabV3Plus"}
+
+
 def build(name):
     import torch
     import torchvision
 
     models = torchvision.models
-    if name.endswith("resnet18"):
+    kind, what, *ending = name.split("_")
+    if kind == "classic":
+        return classic(what)
+    if kind in KINDS:
         import segmentation_models_pytorch
 
-        kind = {"unet": "Unet", "fpn": "FPN", "linknet": "Linknet"}[name.split("_")[0]]
-        return getattr(segmentation_models_pytorch, kind)("resnet18", encoder_weights=None, classes=5)
+        classes, activation = (1, "sigmoid") if "sigmoid" in ending else (5, "softmax2d" if "softmax" in ending else None)
+        make = getattr(segmentation_models_pytorch, KINDS[kind])
+        # FPN's has normalisation by groups.
+        return _with_batch_normalisation(make(what, encoder_weights=None, classes=classes, activation=activation))
     if name.startswith(("fcn", "deeplab")):
         network = models.get_model(name, weights=None, weights_backbone=None, aux_loss=False, num_classes=21)
 
@@ -156,11 +212,17 @@ OUTPUTS = {
 }
 
 
-def make(folder, names):
+def sized(name, smaller):
+    """Side, task and decoder; segmentation takes pictures of any side."""
+    side, task, decoder = NETWORKS[name]
+    return (min(side, smaller or side) if task == "segment" else side), task, decoder
+
+
+def make(folder, names, smaller):
     import torch
 
     for name in names:
-        side, task, decoder = NETWORKS[name]
+        side, task, decoder = sized(name, smaller)
         path = folder / f"{name}@{side}.onnx"
         if path.exists():
             continue
@@ -183,8 +245,12 @@ def make(folder, names):
                 for batch in images.split(8):
                     model(batch)
                 names_of = OUTPUTS[decoder or task]
-                torch.onnx.export(model.eval(), (images[:1],), path, input_names=["input"], output_names=names_of,
-                                  dynamo=False, opset_version=17)
+                if name.endswith("_dynamo"):
+                    torch.onnx.export(model.eval(), (images[:1],), path, input_names=["input"], output_names=names_of,
+                                      dynamo=True, external_data=False)
+                else:
+                    torch.onnx.export(model.eval(), (images[:1],), path, input_names=["input"], output_names=names_of,
+                                      dynamo=False, opset_version=17)
             print("made", path.name, flush=True)
         except Exception as error:  # One network must not stop the others.
             print("not made", name, repr(error)[:300], flush=True)
@@ -198,7 +264,7 @@ def ours(resight, file, images, task, decoder, method, count):
         labels, output = pathlib.Path(temporary) / "labels.txt", pathlib.Path(temporary) / "model.resight.tar"
         values = onnx.load(file, load_external_data=False).graph.output
         dims = {value.name: [d.dim_value for d in value.type.tensor_type.shape.dim] for value in values}
-        classes = dims["out"][1] if task == "segment" else dims["cls_logits"][2] - (decoder == "ssd300")
+        classes = max(dims["out"][1], 2) if task == "segment" else dims["cls_logits"][2] - (decoder == "ssd300")
         labels.write_text("".join(f"class {index}\n" for index in range(classes)))
         command = [resight, "quantize", file, "--calibration", images, "--labels", labels, "-o", output, "--json",
                    "--task", task, "--method", method, "--images", count, "--preprocess", "imagenet", "--fit", "squash"]
@@ -276,11 +342,11 @@ def sqnr(real, found):
     return 10 * numpy.log10((real**2).sum() / max(((real - found) ** 2).sum(), 1e-30))
 
 
-def run(folder, resight, names, method, count):
+def run(folder, resight, names, method, count, smaller):
     print("| network | output | resight, dB | onnxruntime min-max | percentile | above the better |\n|---|---|---|---|---|---|", flush=True)
     differences = []
     for name in names:
-        side, task, decoder = NETWORKS[name]
+        side, task, decoder = sized(name, smaller)
         file = folder / f"{name}@{side}.onnx"
         if not file.exists():
             continue
@@ -309,13 +375,14 @@ def main():
     parser.add_argument("--resight", default="target/release/resight")
     parser.add_argument("--method", default="mse")
     parser.add_argument("--pictures", type=int, default=32, help="to calibrate on, for all")
+    parser.add_argument("--side", type=int, help="a smaller side for segmentation")
     arguments = parser.parse_args()
     arguments.folder.mkdir(parents=True, exist_ok=True)
     names = arguments.names or list(NETWORKS)
     if arguments.what == "make":
-        make(arguments.folder, names)
+        make(arguments.folder, names, arguments.side)
     else:
-        run(arguments.folder, arguments.resight, names, arguments.method, arguments.pictures)
+        run(arguments.folder, arguments.resight, names, arguments.method, arguments.pictures, arguments.side)
 
 
 if __name__ == "__main__":

@@ -266,6 +266,11 @@ impl<'a> ImageView<'a> {
         }
     }
 
+    /// Where in the image what is looked at begins: row and column of its first pixel.
+    pub fn origin(&self) -> [u32; 2] {
+        [self.top, self.left]
+    }
+
     fn whole_blocks(self, whole: Self) -> Self {
         let even = |start: u32, length: u32, limit: u32| {
             let start = start & !1;

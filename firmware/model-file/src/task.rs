@@ -21,6 +21,14 @@ pub enum Task {
     /// Two outputs: `[1, 2]` of f32, the logits of what is typical and of what is not, which have labels,
     /// and `[1, height, width, 1]` of f32, how far each place of the picture is from what is typical.
     Anomaly,
+    /// One output, `[1, numbers]` of f32: a vector whose direction says what a picture shows. The cosine of
+    /// the angle between two of them says how alike the pictures are. There are no labels.
+    Embedding {
+        /// Whether the network's file divides the vector by its L2 norm in the end. The output is what is
+        /// before that.
+        #[serde(default)]
+        normalised: bool,
+    },
     /// Any outputs, for whoever knows what they mean. There need not be labels.
     Tensors,
     /// Maps that a decoder makes boxes of, each of a class that has a label.
@@ -68,7 +76,7 @@ impl Task {
     /// What the maps are; none of a task whose outputs are none.
     pub fn outputs(&self) -> &[OutputMap] {
         match self {
-            Self::Classes { .. } | Self::Anomaly | Self::Tensors => &[],
+            Self::Classes { .. } | Self::Anomaly | Self::Embedding { .. } | Self::Tensors => &[],
             Self::Boxes { outputs, .. } | Self::Mask { outputs, .. } | Self::Points { outputs, .. } => {
                 outputs
             }

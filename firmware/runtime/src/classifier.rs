@@ -38,6 +38,10 @@ impl Classifier {
                 Head::Points(_) => {
                     "the network gives points, not classes: choose a model file of a classifier"
                 }
+                Head::Embedding(_) => {
+                    "the network gives vectors, not classes: `resight references MODEL PHOTOGRAPHS -o NAME` makes \
+                     classes of photographs of each"
+                }
                 Head::Tensors | Head::Classes(_) | Head::Anomaly(_) => {
                     "the network gives tensors, not classes: choose a model file of a classifier"
                 }

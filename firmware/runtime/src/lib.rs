@@ -35,6 +35,8 @@
 mod arena;
 mod caches;
 mod classifier;
+mod direction;
+mod embedder;
 mod error;
 mod fixed_point;
 mod heads;
@@ -50,12 +52,15 @@ mod quantisation;
 mod target;
 mod tensors;
 mod threads;
+mod tiles;
 
 pub use classifier::Classifier;
+pub use direction::{cosine, normalise};
+pub use embedder::Embedder;
 pub use error::{ModelCause, RuntimeError};
 pub use heads::{
-    AnomalousArea, Bounds, BoxHead, Classes, Detection, Detections, Head, HeadError, Inspection, MaskHead,
-    Point, PointHead, Prediction, predictions, sigmoid, softmax, top_k,
+    AnomalousArea, Bounds, BoxHead, Classes, Detection, Detections, Embedding, Head, HeadError, Inspection,
+    MaskHead, Point, PointHead, Prediction, predictions, sigmoid, softmax, top_k,
 };
 pub use layer::{Description, Layer, PackedLayer, one_input, two_inputs};
 pub use layers::Layers;
@@ -68,6 +73,7 @@ pub use resight_kernels::{CacheSizes, Isa, Parallel, Sequential};
 pub use target::{ISA_VARIABLE, Target, isa_from_environment};
 pub use tensors::{Element, Inputs, Output, TensorFact, TensorView, Value};
 pub use threads::{ThreadError, ThreadPool, ThreadSettings};
+pub use tiles::{TiledBoxes, Tiling};
 
 /// What a layer outside of this crate is written with: tract's types and functions.
 pub mod tract {

@@ -67,7 +67,7 @@ impl Locator {
             Head::Points(head) => {
                 Decoding::Points { points: Vec::with_capacity(head.points()), head: head.clone() }
             }
-            Head::Classes(_) | Head::Anomaly(_) | Head::Tensors => {
+            Head::Classes(_) | Head::Anomaly(_) | Head::Embedding(_) | Head::Tensors => {
                 let cause = "the network gives neither boxes nor masks nor points: quantise it with `--task detect`, `--task segment` or `--task keypoints`";
                 return Err(FileError::content(model.file(), cause).into());
             }

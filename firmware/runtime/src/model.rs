@@ -151,7 +151,7 @@ impl Model {
             .map_err(|error| refuse(ModelCause::Graph(format!("{error:#}"))))?;
         let task = archive.task()?;
         let labels = match task {
-            Task::Tensors if !archive.has_labels() => Labels::none(),
+            Task::Tensors | Task::Embedding { .. } if !archive.has_labels() => Labels::none(),
             _ => archive.labels()?,
         };
         let (input, outputs) =
@@ -189,6 +189,7 @@ impl Model {
         for golden in &self.golden {
             let fits = match (&self.head, &golden.expected) {
                 (Head::Classes(classes), Expected::Logits(logits)) => logits.len() == classes.len(),
+                (Head::Embedding(embedding), Expected::Logits(vector)) => vector.len() == embedding.numbers(),
                 (
                     Head::Anomaly(_) | Head::Tensors | Head::Boxes(_) | Head::Mask(_) | Head::Points(_),
                     Expected::Tensors(tensors),
@@ -230,6 +231,7 @@ impl Model {
         match &self.head {
             Head::Classes(classes) => Task::Classes { activation: classes.activation() },
             Head::Anomaly(_) => Task::Anomaly,
+            Head::Embedding(embedding) => Task::Embedding { normalised: embedding.is_normalised() },
             Head::Tensors => Task::Tensors,
             Head::Boxes(boxes) => {
                 Task::Boxes { outputs: boxes.maps().to_vec(), decoder: boxes.decoder().clone() }

@@ -852,12 +852,14 @@ let labelled = 0;
 function showPicture() {
   const { image, top, frame } = picture;
   drawPicture();
-  const [{ inner }, ...more] = parts(camera().view, image.width, image.height);
+  const { view } = camera();
+  const [{ inner }, ...more] = parts(view, image.width, image.height);
   const size = (w, h) => `${Math.round(w)} × ${Math.round(h)}`;
   const what = more.length ? `${more.length + 1} regions, each` : `${size(inner[2], inner[3])}`;
   const cost = figures.length && own(figures.at(-1)).regions?.reduce((sum, { inference_ms }) => sum + inference_ms, 0);
+  const tiles = view.tiles ? `, in ${view.tiles.join(" × ")} tiles` : "";
   const costs = cost ? ` All together cost ${cost.toFixed(1)} ms.` : "";
-  show($("caption"), `Frame ${frame}, ${size(image.width, image.height)}. The network sees the ${what} within the dashed line.${costs}`);
+  show($("caption"), `Frame ${frame}, ${size(image.width, image.height)}. The network sees the ${what} within the dashed line${tiles}.${costs}`);
   // By rank: names of classes need not be unique.
   reconcile($("top"), top.map((_, rank) => rank), String, () =>
     element("li", {}, element("span"), element("div", { className: "bar", ariaHidden: "true" }, element("span")), element("span", { className: "percent" })));

@@ -298,6 +298,9 @@ impl Classify {
         if locate::is_for(&model) {
             return locate::print(&model, &self.image, self.threads);
         }
+        if locate::is_for_vectors(&model) {
+            return locate::print_vector(&model, &self.image, self.threads);
+        }
         let (model, mut classifier, passed) = tested(model, self.threads)?;
         log::info!("{passed}");
         let Photograph { image, treatment } = read_photograph(&self.image)?;
@@ -355,6 +358,8 @@ impl Cli {
                 let model = Model::load(&model)?;
                 let passed = if locate::is_for(&model) {
                     locate::tested(&model, threads)?.1
+                } else if locate::is_for_vectors(&model) {
+                    locate::tested_embedder(&model, threads)?.1
                 } else {
                     tested(model, threads)?.2
                 };

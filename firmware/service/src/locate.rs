@@ -1,4 +1,4 @@
-//! Boxes and masks of one image, on the command line.
+//! Boxes, masks, points and vectors of one image, on the command line.
 
 use std::cmp::Reverse;
 use std::num::NonZeroUsize;
@@ -8,11 +8,16 @@ use std::time::Instant;
 use anyhow::Result;
 use resight_base::console::print_line;
 use resight_imaging::{ImageView, Photograph, read_photograph};
-use resight_runtime::{Found, Locator, Model, Target, ThreadSettings};
+use resight_runtime::{Embedder, Found, Head, Locator, Model, Target, ThreadSettings};
 
 /// Whether a model says where things are.
 pub(crate) fn is_for(model: &Model) -> bool {
     model.head().says_where()
+}
+
+/// Whether a model says what a picture shows by a vector.
+pub(crate) fn is_for_vectors(model: &Model) -> bool {
+    matches!(model.head(), Head::Embedding(_))
 }
 
 /// A locator that has passed the model's self-test, and what it passed.
@@ -65,6 +70,38 @@ pub(crate) fn print(model: &Model, image: &Path, threads: Option<NonZeroUsize>) 
         }
     }
     Ok(())
+}
+
+/// Prints the vector of an image, its numbers on one line.
+///
+/// # Errors
+/// An image that cannot be read, a board that does not compute what the model file says.
+pub(crate) fn print_vector(model: &Model, image: &Path, threads: Option<NonZeroUsize>) -> Result<()> {
+    let (mut embedder, passed) = tested_embedder(model, threads)?;
+    log::info!("{passed}");
+    let Photograph { image: picture, treatment } = read_photograph(image)?;
+    let treatment = treatment.to_string();
+    if !treatment.is_empty() {
+        log::info!("{}: {treatment}", image.display());
+    }
+    let start = Instant::now();
+    let vector = embedder.embed(&ImageView::of(&picture)?)?;
+    log::info!("computed in {:.1} ms", start.elapsed().as_secs_f64() * 1e3);
+    let numbers: Vec<String> = vector.iter().map(ToString::to_string).collect();
+    print_line(format_args!("{}", numbers.join(" ")))?;
+    Ok(())
+}
+
+/// As [`tested`], of a network that ends in a vector.
+///
+/// # Errors
+/// As [`tested`].
+pub(crate) fn tested_embedder(model: &Model, threads: Option<NonZeroUsize>) -> Result<(Embedder, String)> {
+    let target = Target::of_this_machine()?;
+    let isa = target.isa;
+    let mut embedder = Embedder::new(model, &target, ThreadSettings { threads, pin: false })?;
+    embedder.self_test(model)?;
+    Ok((embedder, format!("{}: {} golden vectors reproduced by {isa}", model.name(), model.golden().len())))
 }
 
 /// How many pixels each class has that has any, the most first.

@@ -4,9 +4,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::time::{Duration, SystemTime};
 
-use image::ImageError;
 use image::codecs::jpeg::JpegEncoder;
-use resight_imaging::{FrameDecoder, ImagingError, with_huffman_tables};
+use image::{ImageError, Rgb, imageops};
+use resight_imaging::{FrameDecoder, ImagingError, RgbImage, with_huffman_tables};
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
@@ -40,14 +40,95 @@ impl Picture {
         if self.0.format == FrameFormat::Jpeg {
             return Ok(with_huffman_tables(&self.0.bytes).into_owned());
         }
-        self.encoded().map_err(|cause| PictureError { number: self.0.number, cause })
+        self.pixels().and_then(|image| encoded(&image)).map_err(|cause| self.refusal(cause))
     }
 
-    fn encoded(&self) -> Result<Vec<u8>, PictureCause> {
-        let image = self.0.image(&mut FrameDecoder::default())?.to_rgb();
-        let mut bytes = vec![];
-        JpegEncoder::new_with_quality(&mut bytes, QUALITY).encode_image(&image)?;
-        Ok(bytes)
+    /// As [`jpeg`](Self::jpeg), of a frame with a thing at `place`, `[left, top, right, bottom]` as shares
+    /// of it.
+    ///
+    /// # Errors
+    /// As [`jpeg`](Self::jpeg).
+    pub(crate) fn jpeg_of(&self, place: Option<[f32; 4]>, shows: Shows) -> Result<Vec<u8>, PictureError> {
+        let (Some(place), Shows::Thing | Shows::Marked) = (place, shows) else { return self.jpeg() };
+        let shown = |mut image: RgbImage| {
+            if shows == Shows::Thing {
+                return encoded(&cut(&image, place));
+            }
+            mark(&mut image, place);
+            encoded(&image)
+        };
+        self.pixels().and_then(shown).map_err(|cause| self.refusal(cause))
+    }
+
+    fn pixels(&self) -> Result<RgbImage, PictureCause> {
+        let mut decoder = FrameDecoder::default();
+        Ok(self.0.image(&mut decoder)?.to_rgb())
+    }
+
+    fn refusal(&self, cause: PictureCause) -> PictureError {
+        PictureError { number: self.0.number, cause }
+    }
+}
+
+fn encoded(image: &RgbImage) -> Result<Vec<u8>, PictureCause> {
+    let mut bytes = vec![];
+    JpegEncoder::new_with_quality(&mut bytes, QUALITY).encode_image(image)?;
+    Ok(bytes)
+}
+
+/// What a picture shows of a frame in which something was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Shows {
+    /// All of it.
+    #[default]
+    Frame,
+    /// The thing, with a little of what is round it.
+    Thing,
+    /// All of it, with a frame round the thing.
+    Marked,
+}
+
+/// What is shown round a thing, as a share of its larger side.
+const MARGIN: f32 = 0.1;
+
+/// The colour of a frame round a thing, and of its edge, which shows on bright things.
+const MARK: [Rgb<u8>; 2] = [Rgb([255, 90, 0]), Rgb([0, 0, 0])];
+
+/// The columns and rows of a box, `[left, top, right, bottom]` as shares of a picture of `[width, height]`
+/// with so many pixels round it: first and behind the last; one of each at least.
+fn pixels(place: [f32; 4], [width, height]: [u32; 2], margin: f32) -> [u32; 4] {
+    let [left, top, right, bottom] = place;
+    let ends = |start: f32, end: f32, side: u32| {
+        let at = |share: f32, more: f32| (share * side as f32 + more).clamp(0.0, side as f32);
+        let first = (at(start, -margin).round() as u32).min(side.saturating_sub(1));
+        (first, (at(end, margin).round() as u32).clamp(first + 1, side.max(first + 1)))
+    };
+    let ((x0, x1), (y0, y1)) = (ends(left, right, width), ends(top, bottom, height));
+    [x0, y0, x1, y1]
+}
+
+/// The part of a picture that a thing is in.
+fn cut(image: &RgbImage, place: [f32; 4]) -> RgbImage {
+    let [left, top, right, bottom] = place;
+    let (width, height) = image.dimensions();
+    let larger = ((right - left) * width as f32).max((bottom - top) * height as f32);
+    let [x0, y0, x1, y1] = pixels(place, [width, height], MARGIN * larger);
+    imageops::crop_imm(image, x0, y0, x1 - x0, y1 - y0).to_image()
+}
+
+/// Draws a frame round a thing.
+fn mark(image: &mut RgbImage, place: [f32; 4]) {
+    let (width, height) = image.dimensions();
+    let thickness = (width.min(height) / 160).max(2);
+    let edge = 1 + thickness / 4;
+    let [x0, y0, x1, y1] = pixels(place, [width, height], 0.0);
+    for y in y0..y1 {
+        for x in x0..x1 {
+            let inside = (x - x0).min(x1 - 1 - x).min(y - y0).min(y1 - 1 - y);
+            if inside < thickness + edge {
+                image.put_pixel(x, y, MARK[usize::from(inside >= thickness)]);
+            }
+        }
     }
 }
 
@@ -70,6 +151,8 @@ enum PictureCause {
 /// A picture, and why it was taken.
 pub(crate) struct Snapshot {
     pub(crate) picture: Arc<Picture>,
+    /// Where the thing is, `[left, top, right, bottom]` as shares of the frame, where the network says.
+    pub(crate) place: Option<[f32; 4]>,
     pub(crate) rule: String,
     pub(crate) class: String,
     pub(crate) score: f32,
@@ -105,6 +188,7 @@ impl SnapshotTap {
             };
             pictures.take(Snapshot {
                 picture: picture.get_or_insert_with(|| Arc::new(Picture::of(frame))).clone(),
+                place: change.place,
                 rule: rule.to_owned(),
                 class: names.label(change.class).unwrap_or_default().to_owned(),
                 score: change.score,
@@ -219,6 +303,38 @@ mod tests {
         assert!(error.to_string().contains("0 bytes for an image of 16 x 8 pixels"), "{error}");
         let captured = Frame { bytes: jpeg.clone(), format: FrameFormat::Jpeg, ..Frame::new() };
         assert_eq!(Picture::of(&captured).jpeg().unwrap(), jpeg);
+    }
+
+    #[test]
+    fn a_thing_is_cut_out_or_marked() {
+        // Grey, with a white thing of 20 x 10 pixels.
+        let is_thing = |x: usize, y: usize| (40..60).contains(&x) && (30..40).contains(&y);
+        let bytes =
+            (0..100 * 80).flat_map(|at| [if is_thing(at % 100, at / 100) { 250 } else { 90 }; 3]).collect();
+        let picture = Picture::of(&Frame { bytes, width: 100, height: 80, stride: 300, ..Frame::new() });
+        let place = Some([0.4, 0.375, 0.6, 0.5]);
+        let image = |shows, place| {
+            image::load_from_memory(&picture.jpeg_of(place, shows).unwrap()).unwrap().into_rgb8()
+        };
+        let thing = image(Shows::Thing, place);
+        // A tenth of 20 pixels round it.
+        assert_eq!(thing.dimensions(), (24, 14));
+        assert!(thing.get_pixel(12, 7).0[0] > 220 && thing.get_pixel(0, 0).0[0] < 130);
+        let marked = image(Shows::Marked, place);
+        assert_eq!(marked.dimensions(), (100, 80));
+        let [edge, middle, outside] = [[40, 35], [50, 35], [20, 20]].map(|[x, y]| marked.get_pixel(x, y).0);
+        assert!(edge[0] > 180 && edge[2] < 120, "{edge:?}");
+        assert!(
+            middle[2] > 200 && outside.iter().all(|value| value.abs_diff(90) < 20),
+            "{middle:?} {outside:?}"
+        );
+        for (shows, place) in [(Shows::Frame, place), (Shows::Thing, None), (Shows::Marked, None)] {
+            assert_eq!(picture.jpeg_of(place, shows).unwrap(), picture.jpeg().unwrap());
+        }
+        // Beyond the edges, and of no size at all.
+        assert_eq!(image(Shows::Thing, Some([-0.5, 0.9, 0.1, 2.0])).dimensions(), (19, 17));
+        assert_eq!(image(Shows::Thing, Some([1.0, 1.0, 1.0, 1.0])).dimensions(), (1, 1));
+        assert_eq!(image(Shows::Marked, Some([1.0, 1.0, 1.0, 1.0])).dimensions(), (100, 80));
     }
 
     #[test]

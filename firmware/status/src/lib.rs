@@ -118,6 +118,9 @@ pub struct View {
     /// The parts that the network sees one by one, where there are several; `region` is the whole then.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub regions: Vec<RegionView>,
+    /// Rows and columns of the tiles that each of these parts is looked at in, where there are several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tiles: Option<[usize; 2]>,
     /// `boxes` or `mask`, of a network that says where things are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub finds: Option<String>,

@@ -11,7 +11,7 @@ use anyhow::{Context, Result, ensure};
 use rayon::prelude::*;
 use resight_imaging::{ImageView, decode};
 use resight_model_file::Labels;
-use resight_runtime::{Detection, Found, Head, Locator, Model, Target, ThreadSettings};
+use resight_runtime::{Detection, Found, Head, Locator, Model, Target, ThreadSettings, Tiling};
 use serde::Serialize;
 
 use self::annotations::{LabelledPicture, TruthKind};
@@ -55,6 +55,15 @@ pub struct ClassPrecision {
     pub ap_50_95: f64,
 }
 
+/// How pictures are looked at.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Look {
+    /// The least score of boxes that count.
+    pub threshold: f32,
+    /// The tiles that a picture is looked at in; as a whole without.
+    pub tiling: Option<Tiling>,
+}
+
 /// An f32 or an int8 network that finds boxes.
 enum AnyLocator {
     Float(Box<FloatLocator>),
@@ -62,12 +71,20 @@ enum AnyLocator {
 }
 
 impl AnyLocator {
-    fn boxes(&mut self, path: &Path) -> Result<Vec<Detection>> {
+    /// The boxes of a picture, which is looked at as a whole or in tiles.
+    fn boxes(&mut self, path: &Path, tiling: Option<Tiling>) -> Result<Vec<Detection>> {
         let image = decode(path)?;
         let view = ImageView::of(&image)?;
+        match tiling {
+            None => self.locate(&view),
+            Some(tiling) => tiling.locate(&view, |tile| self.locate(tile)),
+        }
+    }
+
+    fn locate(&mut self, view: &ImageView<'_>) -> Result<Vec<Detection>> {
         Ok(match self {
-            Self::Float(locator) => locator.boxes(&view)?,
-            Self::Int8(locator) => match locator.locate(&view)? {
+            Self::Float(locator) => locator.boxes(view)?,
+            Self::Int8(locator) => match locator.locate(view)? {
                 Found::Boxes(boxes) => boxes.to_vec(),
                 Found::Mask { .. } | Found::Points(_) => vec![],
             },
@@ -76,8 +93,7 @@ impl AnyLocator {
 }
 
 /// Runs every model over the pictures that `annotations` label, see [`annotations`](mod@annotations). An f32 network gets
-/// preprocessing, decoder and class names of the first int8 model. `threshold` is the least score of
-/// boxes that count.
+/// preprocessing, decoder and class names of the first int8 model.
 ///
 /// # Errors
 /// Models that find no boxes or cannot be read, labels that do not fit, pictures that cannot be read.
@@ -85,7 +101,7 @@ pub fn evaluate(
     models: &[PathBuf],
     folder: &Path,
     annotations: &Path,
-    threshold: f32,
+    look: Look,
     target: &Target,
     progress: Progress<'_>,
 ) -> Result<Vec<BoxEvaluation>> {
@@ -94,21 +110,21 @@ pub fn evaluate(
     let first = Model::load(first)?;
     let pictures = annotations::read(annotations, folder, first.labels())?;
     ensure!(!pictures.is_empty(), "{}: it has no images", annotations.display());
-    models.iter().map(|path| one(path, &first, &pictures, threshold, target, progress)).collect()
+    models.iter().map(|path| one(path, &first, &pictures, look, target, progress)).collect()
 }
 
 fn one(
     path: &Path,
     first: &Model,
     pictures: &[LabelledPicture],
-    threshold: f32,
+    look: Look,
     target: &Target,
     progress: Progress<'_>,
 ) -> Result<BoxEvaluation> {
     let phase = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let done = AtomicUsize::new(0);
     progress(&phase, 0, pictures.len());
-    let float = if is_onnx(path) { Some(FloatLocator::new(path, first, threshold)?) } else { None };
+    let float = if is_onnx(path) { Some(FloatLocator::new(path, first, look.threshold)?) } else { None };
     let int8 = if float.is_none() { Some(Model::load(path)?) } else { None };
     let labels = int8.as_ref().unwrap_or(first).labels();
     let locator = || -> Result<AnyLocator> {
@@ -123,14 +139,14 @@ fn one(
         );
         let settings = ThreadSettings { threads: Some(std::num::NonZeroUsize::MIN), pin: false };
         let mut locator = Locator::new(model, target, settings)?;
-        locator.set_threshold(threshold);
+        locator.set_threshold(look.threshold);
         Ok(AnyLocator::Int8(Box::new(locator)))
     };
     let found: Vec<Vec<Detection>> = pictures
         .par_iter()
         .map_init(locator, |locator, picture| -> Result<Vec<Detection>> {
             let locator = locator.as_mut().map_err(|error| anyhow::anyhow!("{error:#}"))?;
-            let boxes = locator.boxes(&picture.path)?;
+            let boxes = locator.boxes(&picture.path, look.tiling)?;
             progress(&phase, done.fetch_add(1, Ordering::Relaxed) + 1, pictures.len());
             Ok(boxes)
         })

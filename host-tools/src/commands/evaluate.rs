@@ -9,11 +9,13 @@ use resight::evaluate::evaluate;
 use resight::masks;
 use resight::points;
 use resight::separation::{Folder, good_and_others, is_inspection, separate};
+use resight::vectors::{self, gives_vectors};
 use resight_base::console::print_line;
 use resight_imaging::ImageFolder;
 use resight_model_file::Labels;
 use resight_runtime::{Head, Model, Target};
 
+use super::tiles::TileArguments;
 use super::{Bars, print_json, print_table};
 
 /// Classes that are shown one by one.
@@ -43,6 +45,11 @@ Of a network whose classes do not exclude each other (sigmoid) the lines are `fi
 of the average precision, F1 is 2 * right / (said + shown), over all decisions (micro) or the mean of
 the classes (macro).
 
+Of a network that ends in a vector, DIR has a folder for each thing or person: recall@1 is the share of
+pictures whose nearest other picture, by the cosine, is of their folder; AUROC says how often two
+pictures of one folder are more alike than two of different ones; the threshold is the cosine that at
+most 1 % of the latter reach, beside the share of the former that do.
+
 A model of `resight teach` that finds anomalies is evaluated on a folder with `good` and one folder or
 more of defects. With --unfamiliar, pictures of --images are those that the model was taught, and
 AUROC says how often one of the others is more `unknown` than one of them.")]
@@ -62,6 +69,8 @@ pub(crate) struct Arguments {
     /// `unknown` tells them from those of --images.
     #[arg(long, value_name = "DIR", conflicts_with_all = ["threshold", "annotations"])]
     unfamiliar: Vec<PathBuf>,
+    #[command(flatten)]
+    tiles: TileArguments,
     /// End with an error at a picture that cannot be read, instead of passing it over.
     #[arg(long)]
     strict: bool,
@@ -83,6 +92,7 @@ impl Arguments {
             images,
             annotations: None,
             unfamiliar: vec![],
+            tiles: TileArguments::default(),
             strict: false,
             threshold: None,
             json: false,
@@ -108,6 +118,10 @@ impl Arguments {
                 _ if annotations.is_dir() => self.masks(annotations),
                 _ => self.boxes(annotations),
             };
+        }
+        self.tiles.refuse()?;
+        if self.models.iter().map(|path| gives_vectors(path)).collect::<Result<Vec<_>>>()?.contains(&true) {
+            return self.vectors();
         }
         let (bars, target) = (Bars::new(), Target::of_this_machine()?);
         let inspections = self.models.iter().filter(|path| !is_onnx(path)).map(|path| is_inspection(path));
@@ -158,9 +172,11 @@ impl Arguments {
     fn boxes(&self, annotations: &Path) -> Result<()> {
         let (bars, target) = (Bars::new(), Target::of_this_machine()?);
         let progress = |phase: &str, done, total| bars.update(phase, done, total);
-        let threshold = self.threshold.map_or(boxes::THRESHOLD, |threshold| threshold as f32);
-        let results =
-            boxes::evaluate(&self.models, &self.images, annotations, threshold, &target, &progress)?;
+        let look = boxes::Look {
+            threshold: self.threshold.map_or(boxes::THRESHOLD, |threshold| threshold as f32),
+            tiling: self.tiles.tiling()?,
+        };
+        let results = boxes::evaluate(&self.models, &self.images, annotations, look, &target, &progress)?;
         bars.finish();
         if self.json {
             return print_json(&results);
@@ -191,6 +207,7 @@ impl Arguments {
 
     /// How well points are found.
     fn points(&self, annotations: &Path) -> Result<()> {
+        self.tiles.refuse()?;
         let (bars, target) = (Bars::new(), Target::of_this_machine()?);
         let progress = |phase: &str, done, total| bars.update(phase, done, total);
         let results = points::evaluate(&self.models, &self.images, annotations, &target, &progress)?;
@@ -220,8 +237,58 @@ impl Arguments {
         Ok(())
     }
 
+    /// How well vectors tell what pictures show.
+    fn vectors(&self) -> Result<()> {
+        ensure!(
+            self.threshold.is_none() && self.unfamiliar.is_empty(),
+            "--threshold and --unfamiliar are for networks of classes, which a vector has not"
+        );
+        let (bars, target) = (Bars::new(), Target::of_this_machine()?);
+        let progress = |phase: &str, done, total| bars.update(phase, done, total);
+        let results = vectors::evaluate(&self.models, &self.images, self.strict, &target, &progress)?;
+        bars.finish();
+        if self.json {
+            return print_json(&results);
+        }
+        let optional =
+            |value: Option<f64>, digits: usize| value.map_or("-".to_owned(), |v| format!("{v:.digits$}"));
+        let rows: Vec<Vec<String>> = results
+            .iter()
+            .map(|r| {
+                vec![
+                    r.model.clone(),
+                    r.images.to_string(),
+                    format!("{:.2}", r.recall_at_1),
+                    format!("{:.2}", r.recall_at_5),
+                    format!("{:.2}", r.auroc),
+                    format!("{:.4}", r.threshold),
+                    format!("{:.2}", r.found),
+                    optional(r.cosine, 4),
+                    optional(r.least_cosine, 4),
+                    optional(r.agreement, 2),
+                ]
+            })
+            .collect();
+        print_table(
+            &[
+                "model",
+                "images",
+                "recall@1 %",
+                "recall@5 %",
+                "AUROC %",
+                "threshold",
+                "found %",
+                "cosine to f32",
+                "least",
+                "agreement %",
+            ],
+            &rows,
+        )
+    }
+
     /// How well masks are found.
     fn masks(&self, annotations: &Path) -> Result<()> {
+        self.tiles.refuse()?;
         let (bars, target) = (Bars::new(), Target::of_this_machine()?);
         let progress = |phase: &str, done, total| bars.update(phase, done, total);
         let results = masks::evaluate(&self.models, &self.images, annotations, &target, &progress)?;

@@ -128,6 +128,7 @@ mod tests {
         };
         let layers = [("a", 33.0), ("b", 21.5), ("c", 40.0), ("d", 30.0), ("e", 29.0), ("f", 50.0)];
         Report {
+            cosine: None,
             method: "mse",
             rounding: Rounding::Nearest,
             split_channels: None,

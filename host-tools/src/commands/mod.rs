@@ -17,11 +17,13 @@ pub(crate) mod keygen;
 mod network;
 mod pictures;
 pub(crate) mod quantize;
+pub(crate) mod references;
 pub(crate) mod report;
 pub(crate) mod sign;
 pub(crate) mod synth;
 pub(crate) mod teach;
 pub(crate) mod thresholds;
+mod tiles;
 pub(crate) mod verify;
 
 use std::sync::Mutex;

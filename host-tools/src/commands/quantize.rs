@@ -4,14 +4,14 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use clap::{Args, ValueEnum};
-use resight::import::{Imported, Wanted, import_wanted};
-use resight::quantise::{Method, Options, OutputReport, Rounding, check, quantise};
+use resight::import::{Imported, Wanted, import_vector, import_wanted};
+use resight::quantise::{Method, Options, OutputReport, Quantised, Rounding, check, quantise};
 use resight::readable::ReadableImages;
 use resight::save::{save, save_as};
 use resight::tasks::{Decoder, TaskKind};
 use resight_base::console::print_line;
 use resight_imaging::{Fit, ImageFolder};
-use resight_model_file::Activation;
+use resight_model_file::{Activation, Labels, Task};
 use serde_json::json;
 
 use super::gate::Gate;
@@ -142,9 +142,10 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "DIR")]
     calibration: PathBuf,
     /// Class names, one a line (or JSON, YAML or CSV), in the order of the classes; for a network of one output those of
-    /// output 0 and output 1, or of the second alone.
-    #[arg(long, value_name = "FILE")]
-    labels: PathBuf,
+    /// output 0 and output 1, or of the second alone. Not of a network that ends in a vector, which has none.
+    #[arg(long, value_name = "FILE", required_unless_present = "task",
+        required_if_eq_any = [("task", "classify"), ("task", "segment"), ("task", "detect"), ("task", "keypoints")])]
+    labels: Option<PathBuf>,
     /// The model file to write.
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
@@ -164,8 +165,8 @@ pub(crate) struct Arguments {
     /// what the network ends in, or softmax].
     #[arg(long, value_name = "ACTIVATION")]
     activation: Option<Activation>,
-    /// What the network is for: classify, segment (a class for each pixel), detect (boxes) or keypoints
-    /// (points of one thing).
+    /// What the network is for: classify, segment (a class for each pixel), detect (boxes), keypoints
+    /// (points of one thing) or embed (a vector that is alike for pictures that are alike).
     #[arg(long, default_value_t, value_name = "TASK")]
     task: TaskKind,
     /// How boxes or a mask are made of the network's maps: centernet, retinanet, ssd300, fcos,
@@ -188,7 +189,7 @@ impl Arguments {
         Self {
             model,
             calibration,
-            labels,
+            labels: Some(labels),
             output,
             choices: Choices::default(),
             images: None,
@@ -227,11 +228,8 @@ impl Arguments {
         check_output(&self.output)
     }
 
-    pub(crate) fn run(self) -> Result<()> {
-        let start = Instant::now();
-        self.check()?;
-        let folder = ImageFolder::read(&self.calibration)?;
-        let decoder = Decoder::read(self.task, self.decoder.as_deref())?;
+    /// Reads the network, after what its task does not take was refused.
+    fn import(&self, decoder: Option<&Decoder>) -> Result<Imported> {
         ensure!(
             decoder.is_none() || self.gate.is_default(),
             "--evaluation and its bounds are for classifiers; run `resight evaluate` on the result"
@@ -244,22 +242,41 @@ impl Arguments {
             self.logits.is_none() || (decoder.is_none() && self.gate.is_default()),
             "--logits is for classifiers without --evaluation; export the network with this output alone"
         );
-        let imported = match &decoder {
-            None => import_wanted(
-                &self.model,
-                &Wanted { size: self.input, logits: self.logits.clone(), ..Wanted::default() },
-            )?,
+        let is_vector = self.task == TaskKind::Embed;
+        ensure!(
+            !is_vector || (self.labels.is_none() && self.gate.is_default() && self.activation.is_none()),
+            "--labels, --activation and --evaluation are for classes, which a vector has not; leave them out, and run \
+             `resight evaluate` on the result"
+        );
+        let wanted = Wanted { size: self.input, logits: self.logits.clone(), ..Wanted::default() };
+        let imported = match decoder {
+            None if is_vector => import_vector(&self.model, &wanted)?,
+            None => import_wanted(&self.model, &wanted)?,
             Some(decoder) => decoder.import(&self.model, self.input)?,
         };
-        let imported = network::as_wanted(imported, &self.model, self.input, self.activation)?;
+        network::as_wanted(imported, &self.model, self.input, self.activation)
+    }
+
+    pub(crate) fn run(self) -> Result<()> {
+        let start = Instant::now();
+        self.check()?;
+        let folder = ImageFolder::read(&self.calibration)?;
+        let decoder = Decoder::read(self.task, self.decoder.as_deref())?;
+        let is_vector = self.task == TaskKind::Embed;
+        let imported = self.import(decoder.as_ref())?;
         // Before the calibration, which takes its time.
         let head = decoder.as_ref().map(|decoder| decoder.head(&imported.graph, &self.model)).transpose()?;
-        let labels = network::labels(&self.labels, &self.model, &imported, head.as_ref())?;
+        let labels = match &self.labels {
+            Some(labels) => network::labels(labels, &self.model, &imported, head.as_ref())?,
+            None => Labels::none(),
+        };
         let named = || self.model.display().to_string();
-        let options = self.choices.options(&imported, &self.model).with_context(named)?;
+        let mut options = self.choices.options(&imported, &self.model).with_context(named)?;
+        // There are no probabilities that could be as sure as f32's.
+        options.temperature &= !is_vector;
         let bars = Bars::new();
         let images = readable(folder, &self.calibration, self.images, self.strict, &bars)?;
-        if decoder.is_none() {
+        if decoder.is_none() && !is_vector {
             warn_of_better(&imported, &images, &options.preprocessing).with_context(named)?;
         }
         let quantised =
@@ -270,6 +287,11 @@ impl Arguments {
             log::warn!("{}: {fault}", self.calibration.display());
         }
         let save = |file: &Path| match &decoder {
+            None if is_vector => {
+                let normalised = imported.normalised.unwrap_or_default();
+                let task = (Task::Embedding { normalised }, 0);
+                save_as(file, &self.model, &labels, task, &options, &quantised)
+            }
             None => save(file, &self.model, &labels, &options, &quantised),
             Some(decoder) => {
                 let task = (decoder.task(quantised.outputs.clone()), labels.len());
@@ -290,13 +312,7 @@ impl Arguments {
                 "report": report,
             }));
         }
-        let against = if decoder.is_some() {
-            let output = |output: &OutputReport| format!("{} {:.1} dB", output.name, output.sqnr_db);
-            format!("against f32 {}", report.outputs.iter().map(output).collect::<Vec<_>>().join(", "))
-        } else {
-            let centred = quantised.centred_sqnr_db;
-            format!("{:.1} dB against f32 ({centred:.1} dB centred)", report.logits_sqnr_db)
-        };
+        let against = against(&quantised);
         print_line(format_args!(
             "{}: {}, {} layers, {:.0} % of its multiplications in int8, {against} on {} of the {} images, {}",
             self.output.display(),
@@ -308,5 +324,19 @@ impl Arguments {
             took(start)
         ))?;
         Ok(())
+    }
+}
+
+/// How far int8 is from f32, in words.
+fn against(quantised: &Quantised) -> String {
+    let report = &quantised.report;
+    if !report.outputs.is_empty() {
+        let output = |output: &OutputReport| format!("{} {:.1} dB", output.name, output.sqnr_db);
+        format!("against f32 {}", report.outputs.iter().map(output).collect::<Vec<_>>().join(", "))
+    } else if let Some(cosine) = report.cosine {
+        format!("cosine to f32 {:.4} on average, {:.4} at least,", cosine.mean, cosine.least)
+    } else {
+        let centred = quantised.centred_sqnr_db;
+        format!("{:.1} dB against f32 ({centred:.1} dB centred)", report.logits_sqnr_db)
     }
 }

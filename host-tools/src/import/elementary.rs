@@ -27,6 +27,8 @@ pub(super) struct Elementary {
     pub(super) outside: Vec<Outside>,
     pub(super) preparation: Preparation,
     pub(super) activation: Option<Activation>,
+    /// Whether the file normalises the vector that it ends in; `None` of other networks.
+    pub(super) normalised: Option<bool>,
 }
 
 /// Reads the nodes that the outputs depend on.
@@ -38,6 +40,7 @@ pub(super) fn elementary(
 ) -> Result<Elementary, ImportError> {
     let refuse = |cause: String| ImportError::File { path: path.into(), cause };
     let rounds = matches!(ending, Ending::Rounded(_));
+    let gives_vector = matches!(ending, Ending::Vector(_));
     let mut model = Model::new(proto, size, ending).map_err(refuse)?;
     let order = order(&model, path)?;
     let mut importer = Importer::new(&mut model, &order, path.parent().unwrap_or(Path::new("")));
@@ -46,13 +49,14 @@ pub(super) fn elementary(
         let node = &model.graph.node[index];
         operators::read(&mut importer, node).map_err(|cause| node_error(path, node, cause))?;
     }
-    let outputs = importer
+    let mut outputs = importer
         .results()
         .map_err(|(name, cause)| refuse(format!("the output `{}` {cause}", printable(&name))))?;
+    let normalised = gives_vector.then(|| importer.before_norm(&mut outputs)).transpose().map_err(refuse)?;
     let name = model.name(path);
     let mut reference = importer.reference();
     let outside = std::mem::take(&mut reference.outside).into_values().collect();
     let proto = model.reference(&order, reference);
     let Importer { operations, preparation, activation, .. } = importer;
-    Ok(Elementary { name, operations, outputs, proto, outside, preparation, activation })
+    Ok(Elementary { name, operations, outputs, proto, outside, preparation, activation, normalised })
 }

@@ -8,7 +8,7 @@
 
 use crate::graph::{FloatConvolution, GraphOutput, Node, Operator};
 
-use super::folding::{Folding, Refusal, average};
+use super::folding::{Folding, Refusal, average, identity};
 
 /// Most weights of the identity matrix behind a network that ends in an average.
 const MAX_IDENTITY: usize = 1 << 24;
@@ -54,6 +54,45 @@ pub(super) fn finish(nodes: &mut Vec<Folding>) -> Result<(), Refusal> {
         }
     }
     Ok(())
+}
+
+/// As [`finish`], of a network that ends in a vector. Whatever makes it, a linear layer comes last: one that
+/// changes nothing where there is no other.
+pub(super) fn finish_vector(nodes: &mut Vec<Folding>) -> Result<(), Refusal> {
+    if let Some(last) = nodes.last() {
+        let [numbers, height, width] = last.node.shape;
+        if [height, width] != [1, 1] {
+            return Err(last.refusal(&format!(
+                "the output is a map of {height} x {width} places, not a vector; export the network with the pooling that \
+                 makes a vector of its last map"
+            )));
+        }
+        if numbers * numbers > MAX_IDENTITY {
+            return Err(last.refusal(&format!(
+                "a vector of {numbers} numbers is too long: at most 4096 are possible; end the network in a fully \
+                 connected layer of fewer"
+            )));
+        }
+        if !is_linear(nodes) {
+            let index = nodes.len() - 1;
+            let before = &nodes[index];
+            let last = Folding {
+                node: Node {
+                    name: format!("{}_vector", before.node.name),
+                    operator: Operator::Convolution(identity(numbers)),
+                    inputs: vec![index],
+                    tensor: before.node.tensor.clone(),
+                    shape: before.node.shape,
+                },
+                last: before.last,
+                selection: false,
+                absorbed: false,
+                operator: before.operator.clone(),
+            };
+            nodes.push(last);
+        }
+    }
+    finish(nodes)
 }
 
 /// Checks the outputs of a network that gives maps. An average over an image is a layer like others
@@ -208,14 +247,25 @@ fn diagonal(weights: &[f32]) -> Vec<f32> {
     matrix
 }
 
-/// Turns the last node, a 1x1 convolution of a 1x1 image, into the linear layer that it is.
-fn linear_last(nodes: &mut [Folding]) -> Result<(), Refusal> {
-    let Some((last, before)) = nodes.split_last_mut() else { return Ok(()) };
+/// Whether the last node, a 1x1 convolution of a 1x1 image, is a linear layer.
+fn is_linear(nodes: &[Folding]) -> bool {
+    let Some((last, before)) = nodes.split_last() else { return false };
     let single = |node: &Node| node.shape[1..] == [1, 1];
     let from_single = last.node.inputs.first().is_some_and(|&input| single(&before[input].node));
-    let fits = from_single && single(&last.node);
+    match &last.node.operator {
+        Operator::Convolution(c) if from_single && single(&last.node) => {
+            c.kernel == [1, 1] && is_dense_or_single(c) && !c.relu && !c.residual
+        }
+        _ => false,
+    }
+}
+
+/// Turns the last node, a 1x1 convolution of a 1x1 image, into the linear layer that it is.
+fn linear_last(nodes: &mut [Folding]) -> Result<(), Refusal> {
+    let is_linear = is_linear(nodes);
+    let Some(last) = nodes.last_mut() else { return Ok(()) };
     match last.convolution() {
-        Some(c) if fits && c.kernel == [1, 1] && is_dense_or_single(c) && !c.relu && !c.residual => {
+        Some(c) if is_linear => {
             let (mut weights, bias) = (std::mem::take(&mut c.weights), std::mem::take(&mut c.bias));
             if c.groups > 1 {
                 weights = diagonal(&weights).into();

@@ -349,6 +349,10 @@ fn finish(
             ending::finish(&mut nodes)?;
             outputs.clear();
         }
+        Ending::Vector(_) => {
+            ending::finish_vector(&mut nodes)?;
+            outputs.clear();
+        }
         Ending::Rounded(_) => {
             ending::finish_rounded(&mut nodes)?;
             outputs.clear();

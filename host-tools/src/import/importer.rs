@@ -181,11 +181,11 @@ impl<'a> Importer<'a> {
         check_weights(self.weights)
     }
 
-    /// An input that is a result of the network, without padding around it.
+    /// An input that is a result of the network, with any padding around it made.
     pub(super) fn plain(&mut self, node: &NodeProto, position: usize) -> Result<Data, String> {
         let data = self.data(node, position)?;
         if data.padding != [0; 4] {
-            return Err("it follows a Pad, which can only be folded into a convolution".into());
+            return super::border::made(self, node, position, &data);
         }
         Ok(data)
     }

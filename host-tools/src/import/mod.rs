@@ -17,7 +17,7 @@
 //! - `MaxPool`, `AveragePool`, `GlobalAveragePool`, `GlobalMaxPool`, `ReduceMean` and `ReduceMax` over
 //!   the image, in any place, `ceil_mode` included; `Resize` to the nearest and linear;
 //! - `ConvTranspose`, as a convolution for each phase;
-//! - `Pad` with zeros before a convolution, by reflection or with the edge; `Slice` of every n-th
+//! - `Pad` with zeros, by reflection or with the edge; `Slice` of every n-th
 //!   position and `Pad` of channels (the shortcuts of the CIFAR networks);
 //! - `Flatten`, `Reshape`, `Squeeze`, `Unsqueeze`, `Expand`, with the computations of shapes that
 //!   exporters write for them;
@@ -35,6 +35,8 @@
 mod array;
 mod attributes;
 mod binary;
+mod border;
+mod choices;
 mod constants;
 mod data;
 mod elementary;
@@ -101,6 +103,9 @@ pub struct Imported {
     /// What makes probabilities of the logits: sigmoid where the file ends in one of several
     /// outputs. A file that ends in logits does not say, and is taken for one by softmax.
     pub activation: Activation,
+    /// Whether the file divides the vector that it ends in by its L2 norm; both forms here do not. `None` of a
+    /// network that was not read as one that ends in a vector.
+    pub normalised: Option<bool>,
     /// The file's metadata, keys and values.
     pub metadata: Vec<(String, String)>,
 }
@@ -119,7 +124,7 @@ pub fn import(path: &Path) -> Result<Imported, ImportError> {
 pub struct Wanted {
     /// Height and width of the image.
     pub size: Option<[usize; 2]>,
-    /// The result that holds the logits: an output, or what a node within makes. Where there are several
+    /// The result that holds the logits, or the vector of a network that ends in one: an output, or what a node within makes. Where there are several
     /// outputs, it is the one that all others lead to if nothing is said.
     pub logits: Option<String>,
     /// A file of AIMET's encodings, which says what a network of floats is rounded to.
@@ -150,6 +155,23 @@ pub fn import_wanted(path: &Path, wanted: &Wanted) -> Result<Imported, ImportErr
 /// As [`import`].
 pub fn import_maps(path: &Path, size: Option<[usize; 2]>, names: &[String]) -> Result<Imported, ImportError> {
     import_ending(read(path)?, path, size, &Ending::Maps(names.to_vec()))
+}
+
+/// Reads an ONNX file of a network that ends in a vector, which says what a picture shows: [`Wanted::logits`]
+/// names it.
+///
+/// # Errors
+/// As [`import`]; an output that is no vector.
+pub fn import_vector(path: &Path, wanted: &Wanted) -> Result<Imported, ImportError> {
+    import_ending(read(path)?, path, wanted.size, &Ending::Vector(wanted.logits.clone()))
+}
+
+/// As [`import_vector`], of a model that is already in memory.
+///
+/// # Errors
+/// As [`import_vector`].
+pub fn import_proto_vector(proto: ModelProto, path: &Path) -> Result<Imported, ImportError> {
+    import_ending(proto, path, None, &Ending::Vector(None))
 }
 
 /// As [`import_maps`], of a model that is already in memory.
@@ -269,6 +291,10 @@ fn import_ending(
     let pair = |entry: &StringStringEntryProto| (entry.key.clone(), entry.value.clone());
     let metadata = proto.metadata_props.iter().map(pair).collect();
     make_plain(&mut proto, path)?;
+    if let (Ending::Maps(names), Some(graph)) = (ending, proto.graph.as_mut()) {
+        let first = graph.output.first().map(|output| vec![output.name.clone()]).unwrap_or_default();
+        choices::leave_out(graph, if names.is_empty() { &first } else { names });
+    }
     let elementary = elementary::elementary(proto, path, size, ending.clone())?;
     let mut graph = fold::fold(elementary.operations, elementary.name, elementary.outputs, ending).map_err(
         |refusal| ImportError::Node {
@@ -280,7 +306,8 @@ fn import_ending(
     )?;
     let mut proto = elementary.proto;
     phases::name(&mut graph, &mut proto).map_err(|cause| ImportError::File { path: path.into(), cause })?;
-    let is_binary = binary::two_classes(&mut graph, &mut proto);
+    let normalised = elementary.normalised;
+    let is_binary = normalised.is_none() && binary::two_classes(&mut graph, &mut proto);
     // The proto's outputs are the values of the graph's.
     if let Some(graph_proto) = proto.graph.as_mut() {
         let output = |node: usize| tract_onnx::pb::ValueInfoProto {
@@ -296,8 +323,9 @@ fn import_ending(
         proto,
         outside: elementary.outside,
         preparation: elementary.preparation,
-        metadata,
         is_binary,
         activation,
+        normalised,
+        metadata,
     })
 }

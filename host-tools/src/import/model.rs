@@ -36,6 +36,9 @@ pub(super) enum Ending {
     Rounded(Option<String>),
     /// The outputs of these names, or the first one where there are none, as maps.
     Maps(Vec<String>),
+    /// A vector that says what a picture shows: the output of this name, or else the one that all others
+    /// lead to.
+    Vector(Option<String>),
 }
 
 /// A model with one image as input.
@@ -82,8 +85,10 @@ impl Model {
             }
         }
         let outputs = match &ending {
-            Ending::Logits(Some(name)) | Ending::Rounded(Some(name)) => vec![named_output(&graph, name)?],
-            Ending::Logits(None) | Ending::Rounded(None) => vec![last_output(&graph)?],
+            Ending::Logits(Some(name)) | Ending::Rounded(Some(name)) | Ending::Vector(Some(name)) => {
+                vec![named_output(&graph, name)?]
+            }
+            Ending::Logits(None) | Ending::Rounded(None) | Ending::Vector(None) => vec![last_output(&graph)?],
             Ending::Maps(names) => maps(&graph, names)?,
         };
         let Image { name: input, shape, layout, grey_levels } = image(&graph, &initialisers, &outputs, size)?;

@@ -3,6 +3,7 @@
 use resight_model_file::{Activation, level_name};
 use tract_onnx::pb::NodeProto;
 
+use super::error::printable;
 use super::importer::Importer;
 use super::model::{integer, integers};
 use super::operation::{Kind, Operation};
@@ -78,6 +79,24 @@ impl Importer<'_> {
             }
             _ => Err("is no result of the network".into()),
         }
+    }
+
+    /// Makes of a vector what is before its division by its norm, which is left to whoever reads it: the
+    /// finer numbers. Says whether there is one.
+    pub(super) fn before_norm(&self, results: &mut [Named]) -> Result<bool, String> {
+        let mut normalised = false;
+        for (operation, name, activation) in results {
+            if let Some(activation) = activation.or(self.activation) {
+                return Err(format!(
+                    "the output `{}` ends in {activation}: it is no vector but probabilities; leave out `--task embed`",
+                    printable(name)
+                ));
+            }
+            while let Operation { kind: Kind::Normalise, inputs, .. } = &self.operations[*operation] {
+                (*operation, normalised) = (inputs[0], true);
+            }
+        }
+        Ok(normalised)
     }
 
     /// The operation that gives a map in the order of anchors.

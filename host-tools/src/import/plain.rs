@@ -41,7 +41,7 @@ pub(super) fn make_plain(graph: &mut GraphProto) -> Result<(), String> {
 }
 
 /// Initialisers and what `Constant` nodes hold, by name.
-fn constants(graph: &GraphProto) -> HashMap<&str, &TensorProto> {
+pub(super) fn constants(graph: &GraphProto) -> HashMap<&str, &TensorProto> {
     let made = graph.node.iter().filter(|node| node.op_type == "Constant").filter_map(|node| {
         let value = node.attribute.iter().find(|attribute| attribute.name == "value")?;
         Some((node.output.first()?.as_str(), value.t.as_ref()?))

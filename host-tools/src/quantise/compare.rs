@@ -10,7 +10,7 @@ use resight_base::sync::lock;
 use resight_kernels::Sequential;
 use resight_model_file::{Activation, Expected, Golden};
 use resight_runtime::{
-    Classes, Layers, Outputs, Program, Quantisation, RuntimeError, Target, sigmoid, softmax,
+    Classes, Layers, Outputs, Program, Quantisation, RuntimeError, Target, cosine, sigmoid, softmax,
 };
 use tract_onnx::prelude::TypedModel;
 
@@ -29,6 +29,8 @@ pub struct Comparison {
     pub logits: Noise,
     /// The same with the mean of each image's logits removed.
     pub centred: Noise,
+    /// Of each image the cosine of the angle between its logits and f32's.
+    pub cosines: Vec<f32>,
     /// Each map against f32, of a network that gives some: the worst of them are the `logits` then.
     pub outputs: Vec<Noise>,
     /// Inputs and the logits that every machine must give for them.
@@ -91,9 +93,10 @@ pub fn compare(
     if let (true, Some(last)) = (is_classifier, graph.annotations.last_mut()) {
         last.output_noise = Some(logits);
     }
+    let cosines = results.iter().map(|result| result.cosine).collect();
     let mut golden: Vec<Golden> = results.into_iter().take(1).map(|result| result.golden).collect();
     golden.push(noise_golden(model, target, is_classifier)?);
-    Ok(Comparison { logits, centred, outputs, golden })
+    Ok(Comparison { logits, centred, cosines, outputs, golden })
 }
 
 struct OneImage {
@@ -101,6 +104,7 @@ struct OneImage {
     layers: Vec<Option<Noise>>,
     logits: Noise,
     centred: Noise,
+    cosine: f32,
     /// One for each map.
     outputs: Vec<Noise>,
     golden: Golden,
@@ -134,8 +138,9 @@ fn compare_image(
         let logits = Classes::logits(outputs)?.to_vec();
         let noise = Noise::of(values.logits(), &logits);
         let centred = Noise::centred(values.logits(), &logits);
+        let cosine = cosine(values.logits(), &logits);
         let golden = Golden::classes(image.quantised, logits);
-        return Ok(OneImage { layers, logits: noise, centred, outputs: vec![], golden });
+        return Ok(OneImage { layers, logits: noise, centred, cosine, outputs: vec![], golden });
     }
     let noises = maps.iter().zip(outputs.iter()).map(|(map, output)| {
         let encoding = graph.encoding(map.node)?.tensor();
@@ -149,6 +154,7 @@ fn compare_image(
         layers,
         logits: Noise::default(),
         centred: Noise::default(),
+        cosine: 1.0,
         outputs: noises,
         golden: tensors_golden(image.quantised, outputs),
     })

@@ -49,7 +49,7 @@ pub use self::options::{Options, Progress, Rounding};
 use self::passes::passes;
 pub use self::pictures::PictureFault;
 pub use self::range::Method;
-pub use self::report::{LayerReport, OutputReport, Report};
+pub use self::report::{CosineReport, LayerReport, OutputReport, Report};
 use crate::coverage::int8_mac_coverage_percent;
 use crate::graph::{FloatGraph, GraphOutput};
 use crate::images::sha256_of_image_files;
@@ -135,6 +135,7 @@ pub fn quantise(
         int8_mac_coverage_percent: int8_mac_coverage_percent(&model)?,
         logits_sqnr_db: comparison.logits.decibel(),
         outputs: report::outputs(&calibration.float, &comparison.outputs),
+        cosine: imported.normalised.and_then(|_| CosineReport::of(&comparison.cosines)),
         layers: report::layers(&graph, &calibration)?,
     };
     Ok(Quantised {
@@ -165,10 +166,10 @@ fn output_maps(graph: &QuantisationGraph<'_>) -> Result<Vec<OutputMap>, Quantise
 }
 
 /// What is wrong with the images. Of classes that do not exclude each other one may be in every
-/// image, and the others too.
+/// image, and the others too; a vector is of no class.
 fn faults(imported: &Imported, calibration: &Calibration<'_>) -> Vec<PictureFault> {
     let mut faults = calibration.pictures.faults();
-    if imported.activation == Activation::Sigmoid {
+    if imported.activation == Activation::Sigmoid || imported.normalised.is_some() {
         faults.retain(|fault| !matches!(fault, PictureFault::OneClass { .. }));
     }
     faults

@@ -33,8 +33,29 @@ pub struct Report {
     /// The maps that a network for boxes, masks and the like gives; none of a classifier.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub outputs: Vec<OutputReport>,
+    /// How close the vectors are to those of f32, of a network that ends in one; none of others.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cosine: Option<CosineReport>,
     /// The layers with weights.
     pub layers: Vec<LayerReport>,
+}
+
+/// Cosines of the angles between the vectors of int8 and f32, over a few calibration images.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct CosineReport {
+    /// Their mean.
+    pub mean: f64,
+    /// The lowest.
+    pub least: f64,
+}
+
+impl CosineReport {
+    /// Of these cosines, of which there is at least one.
+    pub fn of(cosines: &[f32]) -> Option<Self> {
+        let least = cosines.iter().copied().reduce(f32::min)?;
+        let sum: f64 = cosines.iter().map(|&cosine| f64::from(cosine)).sum();
+        Some(Self { mean: sum / cosines.len() as f64, least: least.into() })
+    }
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "the shape that serde wants")]

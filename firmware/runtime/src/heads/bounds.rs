@@ -23,14 +23,31 @@ impl Bounds {
 
     /// What both cover as a share of what either does, `0..=1`.
     pub fn overlap(&self, other: &Self) -> f32 {
-        let common = Self {
+        let common = self.common(other);
+        let together = self.area() + other.area() - common.area();
+        if together > 0.0 { common.area() / together } else { 0.0 }
+    }
+
+    /// What both cover; of no area where that is nothing.
+    #[must_use]
+    pub fn common(&self, other: &Self) -> Self {
+        Self {
             left: self.left.max(other.left),
             top: self.top.max(other.top),
             right: self.right.min(other.right),
             bottom: self.bottom.min(other.bottom),
-        };
-        let together = self.area() + other.area() - common.area();
-        if together > 0.0 { common.area() / together } else { 0.0 }
+        }
+    }
+
+    /// The least box round both.
+    #[must_use]
+    pub fn hull(&self, other: &Self) -> Self {
+        Self {
+            left: self.left.min(other.left),
+            top: self.top.min(other.top),
+            right: self.right.max(other.right),
+            bottom: self.bottom.max(other.bottom),
+        }
     }
 
     /// What of it is within an image of `[height, width]`.

@@ -24,6 +24,12 @@ pub enum HeadError {
         /// The second.
         map: TensorFact,
     },
+    /// The outputs of a network of vectors are of another number, type or shape.
+    #[error(
+        "a network of vectors has one output, a row of f32, not {}",
+        .0.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+    )]
+    Vector(Vec<TensorFact>),
     /// What should be a map has a single place.
     #[error(
         "the output `{0}` has one place only: it says what a picture shows, not where; leave out `--task`, or export the \

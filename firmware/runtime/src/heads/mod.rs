@@ -5,6 +5,7 @@ mod bounds;
 mod boxes;
 mod centernet;
 mod classes;
+mod embedding;
 mod error;
 mod fcos;
 mod inspection;
@@ -18,6 +19,7 @@ use resight_model_file::{OutputMap, Task};
 pub use self::bounds::{Bounds, Detection};
 pub use self::boxes::{BoxHead, Detections};
 pub use self::classes::{Classes, Prediction, predictions, sigmoid, softmax, top_k};
+pub use self::embedding::Embedding;
 pub use self::error::HeadError;
 pub use self::inspection::{AnomalousArea, Inspection};
 pub use self::mask::MaskHead;
@@ -31,6 +33,8 @@ pub enum Head {
     Classes(Classes),
     /// Whether a picture is typical, and where it is not.
     Anomaly(Inspection),
+    /// A vector whose direction says what a picture shows.
+    Embedding(Embedding),
     /// The outputs as they are.
     Tensors,
     /// Maps that boxes are made of.
@@ -50,6 +54,7 @@ impl Head {
         Ok(match task {
             Task::Classes { activation } => Self::Classes(Classes::new(outputs, activation)?),
             Task::Anomaly => Self::Anomaly(Inspection::new(outputs)?),
+            Task::Embedding { normalised } => Self::Embedding(Embedding::new(outputs, normalised)?),
             Task::Tensors => Self::Tensors,
             Task::Boxes { outputs: maps, decoder } => {
                 Self::Boxes(BoxHead::new(maps, decoder, outputs, input)?)
@@ -68,16 +73,16 @@ impl Head {
         match self {
             Self::Classes(classes) => Some(*classes),
             Self::Anomaly(inspection) => Some(inspection.classes()),
-            Self::Tensors | Self::Boxes(_) | Self::Mask(_) | Self::Points(_) => None,
+            Self::Embedding(_) | Self::Tensors | Self::Boxes(_) | Self::Mask(_) | Self::Points(_) => None,
         }
     }
 
-    /// Classes that the network knows; `None` of one whose outputs are only tensors.
+    /// Classes that the network knows; `None` of one whose outputs are a vector or only tensors.
     pub fn class_count(&self) -> Option<usize> {
         match self {
             Self::Classes(classes) => Some(classes.len()),
             Self::Anomaly(inspection) => Some(inspection.classes().len()),
-            Self::Tensors => None,
+            Self::Embedding(_) | Self::Tensors => None,
             Self::Boxes(boxes) => Some(boxes.classes()),
             Self::Mask(mask) => Some(mask.classes()),
             Self::Points(points) => Some(points.points()),
@@ -92,7 +97,7 @@ impl Head {
     /// What the maps are; none of a head without maps.
     pub fn maps(&self) -> &[OutputMap] {
         match self {
-            Self::Classes(_) | Self::Anomaly(_) | Self::Tensors => &[],
+            Self::Classes(_) | Self::Anomaly(_) | Self::Embedding(_) | Self::Tensors => &[],
             Self::Boxes(boxes) => boxes.maps(),
             Self::Mask(mask) => mask.maps(),
             Self::Points(points) => points.maps(),

@@ -44,6 +44,7 @@ known! {
     normalise::Normalise,
     pad::Pad,
     resize::Resize,
+    similarity::Similarity,
     table::Table,
     unknown::Unknown,
     upsample::Upsample,

@@ -11,6 +11,7 @@ use super::reader::{Reader, Section, integer, patterns, text};
 use super::rule::RuleConfig;
 use crate::http::{HttpConfig, TOKEN_VARIABLE, TlsConfig};
 use crate::outputs::{MqttConfig, OutputConfig, SnapshotConfig};
+use crate::picture::Shows;
 use crate::secret::CREDENTIALS;
 
 const EVENTS: Key =
@@ -98,10 +99,18 @@ const RULES: Key = Key::set(
     "Whose; all rules' if left out.",
 );
 
+const SHOWS: Key = Key::shown(
+    "shows",
+    "\"thing\"",
+    Expected::OneOf(&["frame", "thing", "marked"]),
+    "Of networks that find boxes: the whole frame, as it came (the default), the likeliest thing of the rule cut out of \
+     it, or the frame with a mark round that thing.",
+);
+
 pub(super) const SNAPSHOTS: Table = Table::shown(
     "[output.snapshots]",
     "A picture of each frame that makes a rule active.",
-    &[FOLDER, MAX_MB, RULES],
+    &[FOLDER, MAX_MB, RULES, SHOWS],
 );
 
 const TOPIC_NAME: Expected = Expected::Words("a topic without +, # and empty levels, such as \"resight\"");
@@ -305,6 +314,12 @@ impl<'i> Reader<'i> {
             integer(value).filter(|megabytes| (1..=1_000_000).contains(megabytes))
         });
         let chosen = self.optional(&mut section, &RULES, patterns);
+        let shows = self.optional(&mut section, &SHOWS, |value| match text(value)?.as_str() {
+            "frame" => Some(Shows::Frame),
+            "thing" => Some(Shows::Thing),
+            "marked" => Some(Shows::Marked),
+            _ => None,
+        });
         for (rule, at) in chosen.iter().flatten() {
             if !rules.iter().any(|known| known.rule.name == *rule) {
                 let cause = format!("there is no valid [[rule]] `{rule}`");
@@ -316,6 +331,7 @@ impl<'i> Reader<'i> {
             folder: folder.join(path?),
             max_bytes: max_mb.unwrap_or(100) as u64 * 1_000_000,
             rules: chosen.map(|chosen| chosen.into_iter().map(|(rule, _)| rule).collect()),
+            shows: shows.unwrap_or_default(),
         })
     }
 

@@ -1,5 +1,7 @@
 //! A box as it was found.
 
+use resight_runtime::{Bounds, Detection};
+
 /// A box that the network has found, as shares of the picture.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct SeenBox {
@@ -14,6 +16,18 @@ pub(crate) struct SeenBox {
 }
 
 impl SeenBox {
+    /// A box, in shares of the picture, that nothing is known of beyond where it is.
+    pub(crate) fn of(found: &Detection) -> Self {
+        let Bounds { left, top, right, bottom } = found.bounds;
+        Self { class: found.class, score: found.score, edges: [left, top, right, bottom], track: None }
+    }
+
+    /// The box without its number.
+    pub(crate) fn detection(self) -> Detection {
+        let [left, top, right, bottom] = self.edges;
+        Detection { class: self.class, score: self.score, bounds: Bounds { left, top, right, bottom } }
+    }
+
     /// The share of the picture that it covers.
     pub(super) fn area(&self) -> f32 {
         let [left, top, right, bottom] = self.edges;

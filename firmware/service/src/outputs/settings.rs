@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::http::HttpConfig;
+use crate::picture::Shows;
 
 /// What leaves the service besides lines.
 #[derive(Debug, Clone, PartialEq)]
@@ -31,6 +32,8 @@ pub(crate) struct SnapshotConfig {
     pub(crate) max_bytes: u64,
     /// Names of the rules; all if `None`.
     pub(crate) rules: Option<Vec<String>>,
+    /// What they show of a frame in which something was found.
+    pub(crate) shows: Shows,
 }
 
 /// A broker, and what it is told.

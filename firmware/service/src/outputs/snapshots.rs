@@ -157,7 +157,7 @@ impl Folder {
 
     /// Writes a snapshot after making room for it.
     fn write(&self, files: &mut VecDeque<Written>, snapshot: &Snapshot) -> Result<()> {
-        let jpeg = snapshot.picture.jpeg()?;
+        let jpeg = snapshot.picture.jpeg_of(snapshot.place, self.config.shows)?;
         let bytes = jpeg.len() as u64;
         if bytes > self.config.max_bytes {
             bail!("a picture of {bytes} bytes is larger than `output.snapshots.max_mb` allows");
@@ -257,7 +257,7 @@ mod tests {
 
     use super::*;
     use crate::frame::Frame;
-    use crate::picture::Picture;
+    use crate::picture::{Picture, Shows};
 
     fn snapshot(class: &str) -> Snapshot {
         let frame = Frame {
@@ -270,6 +270,7 @@ mod tests {
         };
         Snapshot {
             picture: Arc::new(Picture::of(&frame)),
+            place: None,
             rule: "cat".into(),
             class: class.into(),
             score: 0.934,
@@ -278,7 +279,7 @@ mod tests {
     }
 
     fn folder(path: &Path, max_bytes: u64) -> Folder {
-        Folder::new(SnapshotConfig { folder: path.to_owned(), max_bytes, rules: None })
+        Folder::new(SnapshotConfig { folder: path.to_owned(), max_bytes, rules: None, shows: Shows::Frame })
     }
 
     fn names(path: &Path) -> Vec<String> {
@@ -343,6 +344,24 @@ mod tests {
     }
 
     #[test]
+    fn a_snapshot_shows_the_thing_where_that_is_wanted() {
+        let temporary = tempfile::tempdir().unwrap();
+        let (path, max_bytes) = (temporary.path().to_owned(), 1 << 20);
+        let folder =
+            Folder::new(SnapshotConfig { folder: path, max_bytes, rules: None, shows: Shows::Thing });
+        let mut files = folder.list().unwrap();
+        let size = |files: &VecDeque<Written>| {
+            let newest = temporary.path().join(&files.back().unwrap().name);
+            image::open(newest).unwrap().into_rgb8().dimensions()
+        };
+        folder.write(&mut files, &Snapshot { place: Some([0.5, 0.5, 0.75, 1.0]), ..snapshot("a") }).unwrap();
+        // 16 x 32 pixels of 64 x 64, and a tenth of 32 where there is as much.
+        assert_eq!(size(&files), (22, 35));
+        folder.write(&mut files, &snapshot("a")).unwrap();
+        assert_eq!(size(&files), (64, 64));
+    }
+
+    #[test]
     fn nothing_is_written_through_a_symbolic_link() {
         let temporary = tempfile::tempdir().unwrap();
         let (path, precious) = (temporary.path().join("folder"), temporary.path().join("precious"));
@@ -380,6 +399,7 @@ mod tests {
             folder: temporary.path().to_owned(),
             max_bytes: 1 << 20,
             rules: Some(vec!["cat".into()]),
+            shows: Shows::Frame,
         };
         let snapshots = Snapshots::open(&config, telemetry.clone(), Arc::default()).unwrap();
         assert!(snapshots.wants("cat") && !snapshots.wants("dog"));

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 use jiff::tz::TimeZone;
 use resight_imaging::{FrameDecoder, ImagingError};
 use resight_model_file::Activation;
@@ -59,6 +59,14 @@ impl Program {
     ) -> Result<Self> {
         let model = config.load_model()?;
         let rules = checked(path, &model, config.rules(path, model.labels())?)?;
+        ensure!(
+            matches!(model.head(), Head::Boxes(_))
+                || config.cameras.iter().all(|camera| camera.image.tiles.is_none()),
+            "{}: `tiles` in [image] is for networks that find boxes, which {} does not; [[region]] has several parts \
+             looked at one by one",
+            path.display(),
+            model.file()
+        );
         let target = Target::of_this_machine()?;
         let isa = target.isa;
         let network = Network::tested(&model, &target, config.threads)?;
@@ -133,17 +141,23 @@ impl Engine {
         let viewpoint = &mut viewpoints[camera];
         // Whoever asks for a single frame does not want to know what another one showed.
         let must = viewpoint.is_triggered();
-        let Viewpoint { sights, memory: Memory { frame, scores, boxes, masks, .. }, .. } = viewpoint;
+        let tiles = viewpoint.tiles();
+        let Viewpoint { sights, tiled, memory: Memory { frame, scores, boxes, masks, .. }, .. } = viewpoint;
         let image = frame.image(decoder)?;
         let classes = network.classes();
-        scores.resize(classes * sights.len(), 0.0);
+        scores.resize(classes * sights.len() / tiles, 0.0);
         boxes.reserve((network.most() * sights.len()).saturating_sub(boxes.len()));
+        for tiled in tiled.iter_mut() {
+            tiled.reserve(network.most() * tiles);
+        }
         if network.mask().is_some() {
             masks.resize_with(sights.len(), SeenMask::default);
         }
         let (threads, mut new) = (network.threads(), 0);
-        for (number, (sight, scores)) in sights.iter_mut().zip(scores.chunks_exact_mut(classes)).enumerate() {
+        for (look, sight) in sights.iter_mut().enumerate() {
             let begin = Instant::now();
+            let number = look / tiles;
+            let Some(scores) = scores.chunks_exact_mut(classes).nth(number) else { continue };
             let Some(input) = sight.look(&*threads, &image, must)? else { continue };
             network.look(input, scores)?;
             if let Some(inspection) = network.inspection() {
@@ -155,14 +169,19 @@ impl Engine {
             if let (Some((found, size)), Some(seen)) = (network.mask(), masks.get_mut(number)) {
                 sight.masked(found, size, seen);
             }
-            if let Some(found) = network.boxes() {
-                // Those of other parts stay; classes of all parts stand one behind the other.
-                boxes.retain(|seen| seen.class / classes != number);
-                boxes.extend(found.iter().map(|found| {
-                    let seen = sight.seen(found);
-                    SeenBox { class: number * classes + seen.class, ..seen }
-                }));
-                boxes.sort_unstable_by(|a, b| b.score.total_cmp(&a.score).then(a.class.cmp(&b.class)));
+            let Some(found) = network.boxes() else { continue };
+            let found = found.iter().map(|found| sight.seen(found));
+            match tiled.get_mut(number) {
+                None => put(boxes, number, classes, found),
+                Some(tiled) => {
+                    tiled.replace(look % tiles, found.map(SeenBox::detection));
+                    let merged = tiled.merge();
+                    scores.fill(0.0);
+                    for found in merged {
+                        scores[found.class] = scores[found.class].max(found.score);
+                    }
+                    put(boxes, number, classes, merged.iter().map(SeenBox::of));
+                }
             }
         }
         Ok(new)
@@ -187,6 +206,14 @@ impl Engine {
             }
         }
     }
+}
+
+/// Puts the boxes of a part in the place of those that it had. Those of other parts stay; classes of all
+/// parts stand one behind the other.
+fn put(boxes: &mut Vec<SeenBox>, part: usize, classes: usize, found: impl Iterator<Item = SeenBox>) {
+    boxes.retain(|seen| seen.class / classes != part);
+    boxes.extend(found.map(|seen| SeenBox { class: part * classes + seen.class, ..seen }));
+    boxes.sort_unstable_by(|a, b| b.score.total_cmp(&a.score).then(a.class.cmp(&b.class)));
 }
 
 /// Who judges observations.
@@ -331,8 +358,12 @@ impl<J: Judging> InferStage<J> {
         let name = viewpoint.names.prefix();
         cool(&mut viewpoint.pace, name, self.reach.board.telemetry.temperature_celsius.value());
         if !std::mem::replace(&mut viewpoint.memory.ready, true) {
-            let regions = viewpoint.sights.len();
-            let of = if regions > 1 { format!(", {regions} regions") } else { String::new() };
+            let tiles = viewpoint.tiles();
+            let regions = viewpoint.sights.len() / tiles;
+            let mut of = if regions > 1 { format!(", {regions} regions") } else { String::new() };
+            if tiles > 1 {
+                of += &format!(", {tiles} tiles");
+            }
             let took = took.as_secs_f64() * 1e3;
             log::info!("{name}ready: first frame classified in {took:.1} ms{of}");
         }
@@ -358,10 +389,10 @@ impl<J: Judging> InferStage<J> {
         let (best, probability) = likeliest(scores);
         link.board.set_last((best, probability, frame.number));
         if !names.view.regions.is_empty() {
-            let parts = scores.chunks_exact(classes).zip(sights).enumerate();
-            link.board.set_regions(parts.map(|(number, (scores, sight))| {
+            let parts = scores.chunks_exact(classes).zip(sights.chunks(viewpoint.tiles())).enumerate();
+            link.board.set_regions(parts.map(|(number, (scores, sights))| {
                 let (class, probability) = likeliest(scores);
-                (number * classes + class, probability, sight.took)
+                (number * classes + class, probability, sights.iter().map(|sight| sight.took).sum())
             }));
         }
     }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use resight_imaging::{Fit, ImagingError, Region, Rotation};
 use resight_model_file::Labels;
-use resight_runtime::{Head, Model};
+use resight_runtime::{Bounds, Head, Model, TiledBoxes};
 use resight_status::{RegionView, RuleFacts, RulePlace, View};
 
 use super::capture::CameraLink;
@@ -26,8 +26,10 @@ pub(crate) struct Viewpoint {
     pub(crate) link: Arc<CameraLink>,
     /// What a camera's frames should hold.
     pub(crate) wanted: Wanted,
-    /// One at least.
+    /// One at least; of tiles all of a part before those of the next.
     pub(super) sights: Vec<Sight>,
+    /// The boxes of the tiles of each part; none where parts are looked at as a whole.
+    pub(super) tiled: Vec<TiledBoxes>,
     pub(super) inputs: InputList,
     pub(super) names: SharedNames,
     /// A pause is no longer than half of it.
@@ -62,6 +64,7 @@ impl Viewpoint {
             link,
             wanted: wanted(config, model),
             sights: sights(config, model)?,
+            tiled: tiled(config),
             inputs: [].into(),
             names,
             stale: config.stale,
@@ -75,6 +78,11 @@ impl Viewpoint {
                 next: Instant::now(),
             },
         })
+    }
+
+    /// How many looks each part takes: its tiles.
+    pub(super) fn tiles(&self) -> usize {
+        if self.tiled.is_empty() { 1 } else { self.sights.len() / self.tiled.len() }
     }
 
     /// Whether it has a frame that may be classified now.
@@ -129,11 +137,33 @@ pub(super) fn names(
 fn sights(config: &ViewpointConfig, model: &Model) -> Result<Vec<Sight>, ImagingError> {
     let orientation = config.image.orientation;
     let sight = |region: Region| Sight::new(model, region, orientation, config.pace.on_change);
-    areas(config).map(sight).collect()
+    looks(config).map(sight).collect()
+}
+
+/// The tiles of each part, if there are any, as shares of the frame.
+fn tiled(config: &ViewpointConfig) -> Vec<TiledBoxes> {
+    let bounds = |Region { left, top, width, height }: Region| Bounds {
+        left,
+        top,
+        right: left + width,
+        bottom: top + height,
+    };
+    let tiles = config.image.tiles;
+    let of_part = |part: Region| tiles.map(|tiles| TiledBoxes::new(tiles.parts(part).map(bounds)));
+    parts(config).filter_map(of_part).collect()
+}
+
+/// What the network looks at: the parts of a frame, or the tiles of each.
+fn looks(config: &ViewpointConfig) -> impl Iterator<Item = Region> {
+    let tiles = config.image.tiles;
+    parts(config).flat_map(move |part| {
+        let whole = tiles.is_none().then_some(part);
+        tiles.into_iter().flat_map(move |tiles| tiles.parts(part)).chain(whole)
+    })
 }
 
 /// The parts of a frame that the network sees: one at least.
-fn areas(config: &ViewpointConfig) -> impl Iterator<Item = Region> {
+fn parts(config: &ViewpointConfig) -> impl Iterator<Item = Region> {
     let only = config.regions.is_empty().then_some(config.image.region);
     config.regions.iter().map(|region| region.area).chain(only)
 }
@@ -143,7 +173,7 @@ fn wanted(config: &ViewpointConfig, model: &Model) -> Wanted {
     let side = model.preprocessing().resize_shorter;
     let larger =
         |a: Wanted, b: Wanted| Wanted { width: a.width.max(b.width), height: a.height.max(b.height) };
-    let each = areas(config).map(|area| Wanted::new(side, area));
+    let each = looks(config).map(|area| Wanted::new(side, area));
     each.reduce(larger).unwrap_or(Wanted::new(side, config.image.region))
 }
 
@@ -210,6 +240,7 @@ fn view(config: &ViewpointConfig, model: &Model) -> View {
         crop: preprocessing.crop,
         fit: (preprocessing.fit != Fit::Crop).then(|| preprocessing.fit.name().to_owned()),
         regions: config.regions.iter().map(region).collect(),
+        tiles: config.image.tiles.map(|tiles| tiles.size()),
         finds: match model.head() {
             Head::Boxes(_) => Some("boxes".to_owned()),
             Head::Mask(_) => Some("mask".to_owned()),

@@ -143,7 +143,7 @@ pub(super) fn softmax(importer: &mut Importer<'_>, node: &NodeProto, attributes:
     if matches!(data.layout[axes[0]], Axis::Outer(_)) && node.op_type == "Softmax" {
         return softmax_of_groups(importer, node, &data, axes[0]);
     }
-    if data.layout[axes[0]] == Axis::Channels && node.op_type == "Softmax" && importer.ends_in_map(node) {
+    if data.layout[axes[0]] == Axis::Channels && importer.ends_in_map(node) {
         return Ok(Value::Probabilities(data.operation, Activation::Softmax));
     }
     if data.layout[axes[0]] != Axis::Channels || data.shape[1] * data.shape[2] != 1 {

@@ -3,6 +3,7 @@
 
 use tract_onnx::pb::NodeProto;
 
+use crate::graph::Between;
 use crate::import::array::normalise_axes;
 use crate::import::attributes::Attributes;
 use crate::import::constants::{SliceArguments, slice_arguments};
@@ -44,6 +45,9 @@ pub(super) fn pad(importer: &mut Importer<'_>, node: &NodeProto, attributes: &At
     let axes = normalise_axes(&axes, rank)?;
     if pads.len() != axes.len() * 2 {
         return Err(format!("its padding {pads:?} does not fit {} axes", axes.len()));
+    }
+    if mode == "constant" && pads.iter().all(|&amount| amount <= 0) && pads.iter().any(|&amount| amount < 0) {
+        return narrowed(importer, node, &pads, &axes);
     }
     let [mut channels, mut vertical, mut horizontal, mut others] = [[0usize; 2]; 4];
     for (position, &axis) in axes.iter().enumerate() {
@@ -88,6 +92,55 @@ pub(super) fn pad(importer: &mut Importer<'_>, node: &NodeProto, attributes: &At
     Ok(Value::Data(data))
 }
 
+/// What is left of an image by padding that is negative.
+fn narrowed(importer: &mut Importer<'_>, node: &NodeProto, pads: &[i64], axes: &[usize]) -> Outcome {
+    let data = importer.plain(node, 0)?;
+    let refusal = || format!("its padding {pads:?} does not fit {:?}", data.dims());
+    let mut places = [1, 2].map(|side| (0..data.shape[side]).collect::<Vec<usize>>());
+    for (position, &axis) in axes.iter().enumerate() {
+        let amounts = [pads[position], pads[position + axes.len()]];
+        let side = match data.layout[axis] {
+            Axis::Height => 0,
+            Axis::Width => 1,
+            _ if amounts == [0, 0] => continue,
+            _ => return Err(refusal()),
+        };
+        let [before, behind] =
+            amounts.map(|amount| usize::try_from(amount.unsigned_abs()).unwrap_or(usize::MAX));
+        let end = data.shape[1 + side].checked_sub(behind).filter(|&end| end > before).ok_or_else(refusal)?;
+        places[side] = (before..end).collect();
+    }
+    cut(importer, node, &data, places)
+}
+
+/// The rows and columns that a slice of an image takes, where these are not every n-th from the first on.
+fn places(data: &Data, slice: &SliceArguments, axes: &[usize]) -> Option<[Vec<usize>; 2]> {
+    let mut places = [1, 2].map(|side| (0..data.shape[side]).collect::<Vec<usize>>());
+    let mut is_cut = false;
+    for (position, &axis) in axes.iter().enumerate() {
+        let side = match data.layout[axis] {
+            Axis::Height => 0,
+            Axis::Width => 1,
+            _ => return None,
+        };
+        let size = data.shape[1 + side] as i64;
+        let within = |at: i64| (if at < 0 { at.saturating_add(size) } else { at }).clamp(0, size) as usize;
+        let (start, end) = (within(slice.starts[position]), within(slice.ends[position]));
+        let step = usize::try_from(slice.steps[position]).ok().filter(|&step| step > 0)?;
+        is_cut |= start > 0 || end < size as usize;
+        places[side] = (start..end).step_by(step).collect();
+    }
+    (is_cut && places.iter().all(|places| !places.is_empty())).then_some(places)
+}
+
+/// The image at these rows and columns.
+fn cut(importer: &mut Importer<'_>, node: &NodeProto, data: &Data, places: [Vec<usize>; 2]) -> Outcome {
+    let shape = [data.shape[0], places[0].len(), places[1].len()];
+    let [rows, columns] =
+        places.map(|places| places.into_iter().map(|first| Between { first, share: 0.0 }).collect());
+    importer.value_of(node, Kind::Resize { rows, columns }, vec![data.operation], shape, &data.layout)
+}
+
 pub(super) fn slice(importer: &mut Importer<'_>, node: &NodeProto, attributes: &Attributes<'_>) -> Outcome {
     let data = importer.plain(node, 0)?;
     let read = slice_arguments(importer, node, attributes)?;
@@ -111,6 +164,9 @@ pub(super) fn slice(importer: &mut Importer<'_>, node: &NodeProto, attributes: &
     }
     let shape = data.dims();
     let mut stride = [1, 1];
+    if let Some(places) = places(&data, &read, &axes) {
+        return cut(importer, node, &data, places);
+    }
     for (position, &axis) in axes.iter().enumerate() {
         let (start, end, step) = (read.starts[position], read.ends[position], read.steps[position]);
         let size = shape[axis] as i64;

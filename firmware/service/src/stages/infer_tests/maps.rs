@@ -140,3 +140,70 @@ fn boxes_are_judged_by_their_place_size_and_number() {
     let expected = "c.toml: rule `left` has `least_size`, `count`, `dwell_s` or `crossing`, which are for networks that find boxes, or `zone`,";
     assert!(error.contains(expected), "{error}");
 }
+
+/// A thing that two tiles see is one, and nothing is allocated on the way.
+#[test]
+fn tiles_are_looked_at_one_by_one_and_their_boxes_are_of_the_frame() {
+    let folder = tempfile::tempdir().unwrap();
+    model_of_boxes(folder.path());
+    let rule = "[[rule]]\nname = \"thing\"\nclasses = [\"thing\"]\nthreshold = 0.9\n";
+    let several = "[[rule]]\nname = \"several\"\nclasses = [\"thing\"]\nthreshold = 0.9\ncount = 2\n";
+    let image = "[image]\ntiles = [1, 2]\ntile_overlap = 0.5\n";
+    let text = configuration(1, "rgb24", &format!("{image}{rule}{several}"));
+    let mut source = frames(folder.path(), "rgb24", &text);
+    let mut jig = Jig::new(folder.path(), &text);
+    assert_eq!((jig.engine.viewpoints[0].sights.len(), jig.engine.viewpoints[0].tiles()), (2, 2));
+    let mut captured = Frame::new();
+    // Tiles are 42.7 columns wide and have the columns 21 to 42 in common.
+    let mut frame = |jig: &mut Jig, lefts: &[usize]| {
+        source.next(&mut captured, Duration::from_mins(1)).unwrap();
+        for (index, pixel) in captured.bytes.chunks_exact_mut(3).enumerate() {
+            let is_thing = lefts.iter().any(|&left| (left..left + 16).contains(&(index % 64)))
+                && (12..30).contains(&(index / 64));
+            // Three cells wide and high, as the thing is.
+            pixel.copy_from_slice(if is_thing { &[255, 188, 188] } else { &[0, 128, 128] });
+        }
+        captured.number += 1;
+        jig.put(0, &mut captured);
+        jig.go_on();
+        assert!(matches!(jig.step(), Step::Again));
+        jig.engine.viewpoints[0].memory.boxes.clone()
+    };
+    let middles = |boxes: &[SeenBox]| -> Vec<i32> {
+        let mut middles: Vec<i32> = boxes
+            .iter()
+            .map(|seen| (64.0 * f32::midpoint(seen.edges[0], seen.edges[2])).round() as i32)
+            .collect();
+        middles.sort_unstable();
+        middles
+    };
+    assert_eq!(frame(&mut jig, &[]), []);
+    // In both tiles; in the left one; in each one of its own.
+    let cases =
+        [(vec![24], vec![30]), (vec![2], vec![9]), (vec![2, 46], vec![9, 55]), (vec![24, 46], vec![30, 55])];
+    for (lefts, expected) in cases {
+        let boxes = frame(&mut jig, &lefts);
+        let found = middles(&boxes);
+        let is_near = found.len() == expected.len()
+            && found.iter().zip(&expected).all(|(found, expected)| (found - expected).abs() <= 3);
+        assert!(is_near, "{lefts:?}: {boxes:?}");
+        let active: Vec<bool> = jig.camera().judged().active().take(2).collect();
+        assert_eq!(active, [true, expected.len() > 1], "{lefts:?}");
+    }
+    let threads = jig.engine.network.threads();
+    let counted = threads.enter(|| {
+        (0..5).for_each(|_| drop(frame(&mut jig, &[24])));
+        allocation_counter::measure(|| (0..5).for_each(|_| drop(frame(&mut jig, &[24]))))
+    });
+    // What the test itself copies.
+    assert_eq!(counted.count_total, 5);
+    // A classifier has no boxes to merge.
+    model(folder.path());
+    let path = folder.path().join("c.toml");
+    let link = |_: usize, _: &SharedNames| -> Arc<CameraLink> { unreachable!("refused before") };
+    std::fs::write(&path, configuration(1, "rgb24", image)).unwrap();
+    let error =
+        Program::load(&path, &Config::load(&path).unwrap(), link).map(|_| ()).unwrap_err().to_string();
+    let expected = "c.toml: `tiles` in [image] is for networks that find boxes, which ";
+    assert!(error.contains(expected), "{error}");
+}
