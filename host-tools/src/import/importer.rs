@@ -185,7 +185,7 @@ impl<'a> Importer<'a> {
     pub(super) fn plain(&mut self, node: &NodeProto, position: usize) -> Result<Data, String> {
         let data = self.data(node, position)?;
         if data.padding != [0; 4] {
-            return super::border::made(self, node, position, &data);
+            return self.bordered(node, position, &data);
         }
         Ok(data)
     }
