@@ -12,6 +12,8 @@ mod settings {
 #[path = "../../firmware/service/src/source/y4m.rs"]
 #[allow(dead_code)]
 mod y4m;
+#[path = "../../firmware/service/src/source/y4m_error.rs"]
+mod y4m_error;
 
 use piece::Piece;
 
@@ -33,7 +35,7 @@ fuzz_target!(|bytes: &[u8]| {
                     Ok(Piece::More) if end == bytes.len() => break,
                     Ok(Piece::More) => end = (end + read).min(bytes.len()),
                     Err(error) => {
-                        assert!(!is_pipe && !error.contains('\n'));
+                        assert!(!is_pipe && !error.to_string().contains('\n'));
                         break;
                     }
                 }

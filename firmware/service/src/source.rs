@@ -13,6 +13,7 @@ mod stream;
 mod video;
 mod watched;
 mod y4m;
+mod y4m_error;
 
 pub(crate) use self::cause::ContentCause;
 use self::command::Program;

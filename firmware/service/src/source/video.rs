@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use resight_imaging::{Colours, PixelFormat};
 
-use super::cause::{ContentCause, Y4mError};
+use super::cause::ContentCause;
 use super::mjpeg::{is_between, jpeg_piece};
 use super::pace::Pace;
 use super::piece::Piece;
@@ -12,6 +12,7 @@ use super::reading::More;
 use super::settings::{MAX_FRAME, StreamFormat};
 use super::stream::{Stream, StreamKind};
 use super::y4m::{Y4mHeader, y4m_piece};
+use super::y4m_error::Y4mError;
 use crate::frame::{Frame, FrameFormat, Next, Source, SourceError};
 
 enum Layout {

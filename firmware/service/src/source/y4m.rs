@@ -3,9 +3,9 @@
 use memchr::memmem;
 use resight_imaging::{Colours, Fields, PixelFormat, Range};
 
-use super::cause::Y4mError;
 use super::piece::Piece;
 use super::settings::MAX_FRAME;
+use super::y4m_error::Y4mError;
 
 /// Longest line, in bytes.
 const LONGEST_LINE: usize = 4096;
