@@ -46,8 +46,11 @@ pub(super) fn pad(importer: &mut Importer<'_>, node: &NodeProto, attributes: &At
     if pads.len() != axes.len() * 2 {
         return Err(format!("its padding {pads:?} does not fit {} axes", axes.len()));
     }
-    if mode == "constant" && pads.iter().all(|&amount| amount <= 0) && pads.iter().any(|&amount| amount < 0) {
-        return narrowed(importer, node, &pads, &axes);
+    // tract, which computes the reference, has no numbers below zero here.
+    if pads.iter().any(|&amount| amount < 0) {
+        return Err(format!(
+            "its padding {pads:?} is negative; cut rows and columns off by slicing, as in `x[:, :, 1:-1]`"
+        ));
     }
     let [mut channels, mut vertical, mut horizontal, mut others] = [[0usize; 2]; 4];
     for (position, &axis) in axes.iter().enumerate() {
@@ -92,28 +95,8 @@ pub(super) fn pad(importer: &mut Importer<'_>, node: &NodeProto, attributes: &At
     Ok(Value::Data(data))
 }
 
-/// What is left of an image by padding that is negative.
-fn narrowed(importer: &mut Importer<'_>, node: &NodeProto, pads: &[i64], axes: &[usize]) -> Outcome {
-    let data = importer.plain(node, 0)?;
-    let refusal = || format!("its padding {pads:?} does not fit {:?}", data.dims());
-    let mut places = [1, 2].map(|side| (0..data.shape[side]).collect::<Vec<usize>>());
-    for (position, &axis) in axes.iter().enumerate() {
-        let amounts = [pads[position], pads[position + axes.len()]];
-        let side = match data.layout[axis] {
-            Axis::Height => 0,
-            Axis::Width => 1,
-            _ if amounts == [0, 0] => continue,
-            _ => return Err(refusal()),
-        };
-        let [before, behind] =
-            amounts.map(|amount| usize::try_from(amount.unsigned_abs()).unwrap_or(usize::MAX));
-        let end = data.shape[1 + side].checked_sub(behind).filter(|&end| end > before).ok_or_else(refusal)?;
-        places[side] = (before..end).collect();
-    }
-    cut(importer, node, &data, places)
-}
-
-/// The rows and columns that a slice of an image takes, where these are not every n-th from the first on.
+/// The rows and columns that a slice of an image takes, where some are cut off. Not where it also leaves
+/// some between out, behind the first: tract, which computes the reference, takes other ones then.
 fn places(data: &Data, slice: &SliceArguments, axes: &[usize]) -> Option<[Vec<usize>; 2]> {
     let mut places = [1, 2].map(|side| (0..data.shape[side]).collect::<Vec<usize>>());
     let mut is_cut = false;
@@ -127,6 +110,9 @@ fn places(data: &Data, slice: &SliceArguments, axes: &[usize]) -> Option<[Vec<us
         let within = |at: i64| (if at < 0 { at.saturating_add(size) } else { at }).clamp(0, size) as usize;
         let (start, end) = (within(slice.starts[position]), within(slice.ends[position]));
         let step = usize::try_from(slice.steps[position]).ok().filter(|&step| step > 0)?;
+        if start > 0 && step > 1 {
+            return None;
+        }
         is_cut |= start > 0 || end < size as usize;
         places[side] = (start..end).step_by(step).collect();
     }
