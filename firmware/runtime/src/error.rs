@@ -4,7 +4,7 @@ use resight_base::files::FileError;
 use resight_imaging::ImagingError;
 use resight_model_file::ModelFileError;
 
-use crate::heads::HeadError;
+use crate::heads::error::HeadError;
 
 /// An error of this crate. The message is one line and names the file, the cause and, where
 /// there is one, the remedy.

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use resight_imaging::{Colours, FrameDecoder, ImageView, ImagingError, PixelFormat};
 
-use crate::camera::CameraError;
-use crate::source::ContentCause;
+use crate::camera::error::CameraError;
+use crate::source::cause::ContentCause;
 
 /// How the bytes of a frame make an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

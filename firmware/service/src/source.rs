@@ -1,6 +1,6 @@
 //! Where frames come from.
 
-mod cause;
+pub(crate) mod cause;
 mod command;
 mod images;
 mod mjpeg;

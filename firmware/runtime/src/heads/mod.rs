@@ -6,7 +6,7 @@ mod boxes;
 mod centernet;
 mod classes;
 mod embedding;
-mod error;
+pub(crate) mod error;
 mod fcos;
 mod inspection;
 mod maps;

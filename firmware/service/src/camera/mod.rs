@@ -7,7 +7,7 @@
 mod choice;
 mod controls;
 mod device;
-mod error;
+pub(crate) mod error;
 mod find;
 mod format;
 mod list;
