@@ -138,8 +138,6 @@ impl Arguments {
         if self.json {
             return print_json(&results);
         }
-        let optional =
-            |value: Option<f64>, digits: usize| value.map_or("-".to_owned(), |v| format!("{v:.digits$}"));
         let rows: Vec<Vec<String>> = results
             .iter()
             .map(|r| {
@@ -215,13 +213,12 @@ impl Arguments {
         if self.json {
             return print_json(&results);
         }
-        let number = |value: f64| format!("{value:.2}");
-        let optional = |value: Option<f64>| value.map_or("-".to_owned(), number);
         let rows: Vec<Vec<String>> = results
             .iter()
             .map(|r| {
                 let things = r.things.to_string();
-                vec![r.model.clone(), things, number(r.pck), optional(r.ap_50), optional(r.ap_50_95)]
+                let precisions = [Some(r.pck), r.ap_50, r.ap_50_95].map(|value| optional(value, 2));
+                [vec![r.model.clone(), things], precisions.to_vec()].concat()
             })
             .collect();
         print_table(&["model", "things", "PCK@0.2 %", "AP@0.5 %", "AP@0.5:0.95 %"], &rows)?;
@@ -230,7 +227,9 @@ impl Arguments {
             let rows: Vec<Vec<String>> = result
                 .points
                 .iter()
-                .map(|p| vec![format!("{} {}", p.point, p.name), p.labelled.to_string(), number(p.pck)])
+                .map(|p| {
+                    vec![format!("{} {}", p.point, p.name), p.labelled.to_string(), format!("{:.2}", p.pck)]
+                })
                 .collect();
             print_table(&["point", "labelled", "PCK@0.2 %"], &rows)?;
         }
@@ -250,8 +249,6 @@ impl Arguments {
         if self.json {
             return print_json(&results);
         }
-        let optional =
-            |value: Option<f64>, digits: usize| value.map_or("-".to_owned(), |v| format!("{v:.digits$}"));
         let rows: Vec<Vec<String>> = results
             .iter()
             .map(|r| {
@@ -373,15 +370,19 @@ impl Arguments {
     }
 }
 
+/// A figure as a table shows it; a dash where there is none.
+fn optional(value: Option<f64>, digits: usize) -> String {
+    value.map_or("-".to_owned(), |value| format!("{value:.digits$}"))
+}
+
 /// What a threshold decides of each class.
 fn print_decisions(model: &str, decisions: &Decisions, labels: Option<&Labels>) -> Result<()> {
-    let optional = |value: Option<f64>| value.map_or("-".to_owned(), |value| format!("{value:.2}"));
     print_line(format_args!(
         "\n{model} at {}: mAP {} %, F1 {} % (micro), {} % (macro)",
         decisions.threshold,
-        optional(decisions.mean_average_precision),
-        optional(decisions.micro_f1),
-        optional(decisions.macro_f1)
+        optional(decisions.mean_average_precision, 2),
+        optional(decisions.micro_f1, 2),
+        optional(decisions.macro_f1, 2)
     ))?;
     // Of many classes those that something can be said of.
     let told = decisions.classes.iter().filter(|class| class.pictures + class.said > 0);
@@ -392,10 +393,10 @@ fn print_decisions(model: &str, decisions: &Decisions, labels: Option<&Labels>) 
             vec![
                 format!("{} {name}", class.class).trim_end().to_owned(),
                 class.pictures.to_string(),
-                optional(class.average_precision),
-                optional(class.precision),
-                optional(class.recall),
-                optional(class.f1),
+                optional(class.average_precision, 2),
+                optional(class.precision, 2),
+                optional(class.recall, 2),
+                optional(class.f1, 2),
             ]
         })
         .collect();

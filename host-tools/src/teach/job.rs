@@ -2,14 +2,13 @@
 
 use std::collections::HashMap;
 use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::{Context, Result, bail, ensure};
 use rayon::prelude::*;
 use resight_base::text::hex;
-use resight_imaging::{ImageView, ImagingError, Preprocessor, RgbImage, decode_photograph};
+use resight_imaging::{ImageView, Preprocessor};
 use resight_model_file::{Labels, Task, sha256_of_file};
 use resight_runtime::{Model, ModelParts, Target};
 use resight_teach::{
@@ -20,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::cache::{Cache, Digest, Known};
+use super::photograph::{PhotographError, readable};
 use super::photographs::{GroupBy, Photographs};
 use crate::quantise::Progress;
 
@@ -199,21 +199,6 @@ pub(super) fn named(items: &[String]) -> String {
     if more > 0 { format!("{list} and {more} more") } else { list }
 }
 
-/// Why a photograph is of no use.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum Refused {
-    #[error("{file}: cannot read: {error}")]
-    Read { file: String, error: io::Error },
-    #[error(transparent)]
-    Image(#[from] ImagingError),
-    /// Width and height, in pixels; the network's input as height and width.
-    #[error(
-        "{file}: {width} x {height} pixels; the network takes {} x {}, and of a picture below {least} it sees nothing \
-         but blur: give a larger one", .input[1], .input[0]
-    )]
-    TooSmall { file: String, width: u32, height: u32, input: [u32; 2], least: u32 },
-}
-
 impl Job {
     /// How photographs are varied when there are so many.
     fn views_of(&self, photographs: usize) -> Views {
@@ -249,7 +234,7 @@ impl Job {
         let mut remembered = Cache::open(cache, key, views.count * backbone.channels());
         let computed = compute(&backbone, &digested, views, &remembered, target, progress)?;
         let mut count = 0;
-        let mut refused: HashMap<usize, Refused> = HashMap::new();
+        let mut refused: HashMap<usize, PhotographError> = HashMap::new();
         for (index, result) in computed {
             match result {
                 Ok(known) => {
@@ -369,7 +354,7 @@ fn compute(
     cache: &Cache,
     target: &Target,
     progress: Progress<'_>,
-) -> Result<Vec<(usize, Result<Known, Refused>)>> {
+) -> Result<Vec<(usize, Result<Known, PhotographError>)>> {
     let missing: Vec<usize> =
         (0..digested.files.len()).filter(|&index| cache.get(&digested.files[index].1).is_none()).collect();
     let done = AtomicUsize::new(0);
@@ -378,49 +363,34 @@ fn compute(
     };
     // Fails here, and not in every worker.
     workshop()?;
-    let one = |state: &mut Result<Workshop>, &index: &usize| -> Result<(usize, Result<Known, Refused>)> {
-        let (extractor, preprocessor) = state.as_mut().map_err(|error| anyhow::anyhow!("{error:#}"))?;
-        let (path, digest) = &digested.files[index];
-        let photograph = readable(path, backbone.preprocessing().crop);
-        let result = match photograph {
-            Ok(image) => {
-                let key = u64::from_le_bytes(digest[..8].try_into().unwrap_or_default());
-                let mut known = Known {
-                    features: Vec::with_capacity(views.count * backbone.channels()),
-                    thumbnail: thumbnail(&image),
-                    size: [image.width(), image.height()],
-                };
-                let mut input = vec![0; preprocessor.input_len()];
-                let shorter = backbone.preprocessing().resize_shorter;
-                views.each(&image, key, shorter, |_, view| -> Result<()> {
-                    preprocessor.quantise(&ImageView::of(view)?, &mut input)?;
-                    known.features.extend(extractor.features(&input)?);
-                    Ok(())
-                })?;
-                Ok(known)
-            }
-            Err(refused) => Err(refused),
+    let one =
+        |state: &mut Result<Workshop>, &index: &usize| -> Result<(usize, Result<Known, PhotographError>)> {
+            let (extractor, preprocessor) = state.as_mut().map_err(|error| anyhow::anyhow!("{error:#}"))?;
+            let (path, digest) = &digested.files[index];
+            let photograph = readable(path, backbone.preprocessing().crop);
+            let result = match photograph {
+                Ok(image) => {
+                    let key = u64::from_le_bytes(digest[..8].try_into().unwrap_or_default());
+                    let mut known = Known {
+                        features: Vec::with_capacity(views.count * backbone.channels()),
+                        thumbnail: thumbnail(&image),
+                        size: [image.width(), image.height()],
+                    };
+                    let mut input = vec![0; preprocessor.input_len()];
+                    let shorter = backbone.preprocessing().resize_shorter;
+                    views.each(&image, key, shorter, |_, view| -> Result<()> {
+                        preprocessor.quantise(&ImageView::of(view)?, &mut input)?;
+                        known.features.extend(extractor.features(&input)?);
+                        Ok(())
+                    })?;
+                    Ok(known)
+                }
+                Err(refused) => Err(refused),
+            };
+            progress("computing features", done.fetch_add(1, Ordering::Relaxed) + 1, missing.len());
+            Ok((index, result))
         };
-        progress("computing features", done.fetch_add(1, Ordering::Relaxed) + 1, missing.len());
-        Ok((index, result))
-    };
     missing.par_iter().map_init(workshop, one).collect()
-}
-
-/// The photograph, if it can be read and shows enough.
-pub(super) fn readable(path: &Path, crop: [u32; 2]) -> Result<RgbImage, Refused> {
-    let file = path.display().to_string();
-    let bytes = match fs::read(path) {
-        Ok(bytes) => bytes,
-        Err(error) => return Err(Refused::Read { file, error }),
-    };
-    let image = decode_photograph(&file, &bytes)?.image;
-    let [width, height] = [image.width(), image.height()];
-    let least = crop[0].max(crop[1]) / 4;
-    if width.min(height) < least {
-        return Err(Refused::TooSmall { file, width, height, input: crop, least });
-    }
-    Ok(image)
 }
 
 /// The network's input for a photograph.
@@ -435,7 +405,7 @@ fn input_of(backbone: &Backbone, path: &Path) -> Result<Vec<i8>> {
 /// What is left without the photographs that cannot be used.
 fn without(
     digested: Digested,
-    refused: &HashMap<usize, Refused>,
+    refused: &HashMap<usize, PhotographError>,
     notes: &mut Vec<String>,
 ) -> Result<Digested> {
     let mut order: Vec<&usize> = refused.keys().collect();

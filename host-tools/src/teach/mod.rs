@@ -9,6 +9,7 @@ pub mod cache;
 pub mod job;
 pub mod normal;
 pub mod page;
+mod photograph;
 pub mod photographs;
 
 pub use job::{Job, Taught, TaughtReport};

@@ -17,7 +17,8 @@ use resight_teach::{
 use serde::{Deserialize, Serialize};
 
 use super::cache::Digest;
-use super::job::{Digested, LISTED, Refused, common_folder, counted, digest_of, named, readable};
+use super::job::{Digested, LISTED, common_folder, counted, digest_of, named};
+use super::photograph::{PhotographError, readable};
 use super::photographs::{GroupBy, Photographs, TaughtPhotograph};
 use crate::quantise::Progress;
 
@@ -277,7 +278,7 @@ fn numbered(groups: impl Iterator<Item = usize>) -> Vec<usize> {
 type Workshop = (PatchExtractor, Preprocessor);
 
 /// The features of a photograph, or why there are none.
-type Computed = (usize, Result<Vec<i8>, Refused>);
+type Computed = (usize, Result<Vec<i8>, PhotographError>);
 
 fn compute(
     patches: &Patches,
