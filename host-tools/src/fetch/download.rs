@@ -18,7 +18,7 @@ use ureq::http::{HeaderMap, StatusCode};
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
 use ureq::{Agent, Body, Error, Proxy, Timeout};
 
-use super::FetchError;
+use super::error::FetchError;
 use super::recipe::NetworkFile;
 
 /// Redirects that are followed.

@@ -7,7 +7,7 @@ use resight_imaging::Preprocessing;
 use resight_model_file::Labels;
 use serde::Deserialize;
 
-use super::FetchError;
+use super::error::FetchError;
 use super::recipe_cause::{KeyFault, RecipeCause};
 
 /// Largest network, in bytes: what a protobuf can hold.
