@@ -4,8 +4,20 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use prost::Message;
 use serde_json::Value;
 use tempfile::TempDir;
+use tract_onnx::pb::tensor_proto::DataType;
+use tract_onnx::pb::tensor_shape_proto::Dimension;
+use tract_onnx::pb::tensor_shape_proto::dimension::Value as DimensionValue;
+use tract_onnx::pb::type_proto::{Tensor, Value as TypeValue};
+use tract_onnx::pb::{
+    GraphProto, ModelProto, OperatorSetIdProto, TensorShapeProto, TypeProto, ValueInfoProto,
+};
+
+#[path = "../../host-tools/tests/common/protobuf.rs"]
+#[allow(dead_code)]
+mod protobuf;
 
 /// A folder with a tiny network, pictures, labels and helpers to run `resight` in it.
 struct Workshop(TempDir);
@@ -205,6 +217,63 @@ fn classes_that_do_not_exclude_each_other_are_a_task_of_their_own() {
     assert_eq!(workshop.json(&one)[0].get("decisions"), None);
     let one = workshop.json(&[&one[..], &["--threshold", "0.2"]].concat());
     assert_eq!(one[0]["decisions"]["classes"][3]["pictures"], 1);
+}
+
+/// A network of one convolution that gives a map of one channel: what U-Nets for one thing end in.
+fn one_map() -> Vec<u8> {
+    use protobuf::{floats, integers, node};
+    let side = |size: i64| Dimension { value: Some(DimensionValue::DimValue(size)), ..Dimension::default() };
+    let images = |name: &str, channels: i64| ValueInfoProto {
+        name: name.into(),
+        r#type: Some(TypeProto {
+            value: Some(TypeValue::TensorType(Tensor {
+                elem_type: DataType::Float as i32,
+                shape: Some(TensorShapeProto { dim: [1, channels, 32, 32].map(side).to_vec() }),
+            })),
+            ..TypeProto::default()
+        }),
+        ..ValueInfoProto::default()
+    };
+    let weights: Vec<f32> = (0..27).map(|at| (at * 7 % 11) as f32 / 11.0 - 0.4).collect();
+    let graph = GraphProto {
+        node: vec![node("Conv", "mask", &["image", "w"], vec![integers("pads", &[1; 4])])],
+        initializer: vec![floats("w", &[1, 3, 3, 3], &weights)],
+        input: vec![images("image", 3)],
+        output: vec![images("mask_out", 1)],
+        ..GraphProto::default()
+    };
+    let opset_import = vec![OperatorSetIdProto { version: 13, ..OperatorSetIdProto::default() }];
+    ModelProto { ir_version: 8, graph: Some(graph), opset_import, ..ModelProto::default() }.encode_to_vec()
+}
+
+#[test]
+fn a_mask_of_one_thing_takes_the_name_of_the_thing() {
+    let workshop = Workshop::new();
+    fs::write(workshop.path("one.onnx"), one_map()).unwrap();
+    let quantize = |names: &str| {
+        fs::write(workshop.path("one.txt"), names).unwrap();
+        [
+            "quantize",
+            "one.onnx",
+            "--task",
+            "segment",
+            "--labels",
+            "one.txt",
+            "--calibration",
+            "pictures",
+            "-o",
+        ]
+    };
+    workshop.ok(&[&quantize("crack\n")[..], &["one.resight.tar"]].concat());
+    let found = workshop.json(&["classify", "one.resight.tar", "pictures/00.png", "--json"]);
+    let text = found.to_string();
+    assert!(text.contains("\"not crack\"") && text.contains("\"crack\""), "{text}");
+    workshop.ok(&[&quantize("wall\ncrack\n")[..], &["two.resight.tar"]].concat());
+    workshop.fails(
+        &[&quantize("wall\ncrack\nhole\n")[..], &["three.resight.tar"]].concat(),
+        &["one.txt: 3 labels, but one.onnx has one output: two classes", "or the name of the second alone"],
+    );
+    assert!(!workshop.path("three.resight.tar").exists());
 }
 
 /// From a network that ends in a vector to names for what it is alike to.

@@ -18,14 +18,15 @@ pub(crate) fn labels(file: &Path, model: &Path, imported: &Imported, head: Optio
     if file.format != LabelFormat::Lines {
         log::info!("{}: {} names, understood as {}", path.display(), labels.len(), file.format);
     }
-    if let (true, 1, Some(name)) = (imported.is_binary, labels.len(), labels.name(0)) {
+    let is_binary = imported.is_binary || matches!(head, Some(Head::Mask(mask)) if mask.is_binary());
+    if let (true, 1, Some(name)) = (is_binary, labels.len(), labels.name(0)) {
         let both = format!("not {name}\n{}", labels.to_text());
         return Ok(Labels::parse(&path.display().to_string(), both.as_bytes())?);
     }
     let last = imported.graph.nodes.last().map_or(0, |node| node.shape[0]);
     let classes = head.and_then(Head::class_count).unwrap_or(last);
     ensure!(
-        !imported.is_binary || labels.len() == classes,
+        !is_binary || labels.len() == classes,
         "{}: {} labels, but {} has one output: two classes, the one of output 0 first, or the name of the \
          second alone; one line per class is expected, in their order",
         path.display(),

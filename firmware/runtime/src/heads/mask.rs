@@ -53,6 +53,11 @@ impl MaskHead {
         self.map.channels.max(2)
     }
 
+    /// Whether the map has one channel: of its two classes the first is what the second is not.
+    pub fn is_binary(&self) -> bool {
+        self.map.channels == 1
+    }
+
     /// `[height, width]` of the mask.
     pub fn size(&self) -> [usize; 2] {
         self.map.size
@@ -97,7 +102,7 @@ impl MaskHead {
             output.ok_or_else(|| RuntimeError::Graph(format!("there is no output `{}`", self.map.name)))?;
         let scores = output.slice::<i8>()?;
         mask.clear();
-        if self.map.channels == 1 {
+        if self.is_binary() {
             mask.extend(scores.iter().map(|&score| u8::from(i32::from(score) > self.map.zero_point)));
             return Ok(());
         }
