@@ -12,40 +12,37 @@ use memmap2::{Mmap, MmapOptions};
 const LEAST_STORED: usize = 1 << 24;
 
 /// Weights of one layer, read as a slice.
-#[derive(Debug, Clone)]
-pub struct Weights(Storage);
+#[derive(Debug, Clone, Default)]
+pub struct Weights {
+    /// In memory; empty where they are stored.
+    held: Vec<f32>,
+    stored: Option<Stored>,
+}
 
+/// Weights in a file that has no name and is never written to again.
 #[derive(Debug, Clone)]
-enum Storage {
-    Held(Vec<f32>),
-    /// The file has no name and is never written to again.
-    Stored {
-        file: Arc<File>,
-        map: Arc<Mmap>,
-    },
+struct Stored {
+    file: Arc<File>,
+    map: Arc<Mmap>,
 }
 
 impl Weights {
     /// The weights for changing them, from now on in memory.
     pub fn to_mut(&mut self) -> &mut Vec<f32> {
-        if let Storage::Stored { map, .. } = &self.0 {
-            self.0 = Storage::Held(bytemuck::cast_slice(map).to_vec());
+        if let Some(stored) = self.stored.take() {
+            self.held = stored.weights().to_vec();
         }
-        match &mut self.0 {
-            Storage::Held(weights) => weights,
-            Storage::Stored { .. } => unreachable!("they are held since the lines above"),
-        }
+        &mut self.held
     }
 
     /// Moves very many weights into a temporary file, where there is room for one.
     pub fn store(&mut self) {
-        let Storage::Held(weights) = &self.0 else { return };
-        if weights.len() < LEAST_STORED {
+        if self.held.len() < LEAST_STORED {
             return;
         }
-        match stored(weights) {
-            Ok(stored) => self.0 = stored,
-            Err(error) => log::debug!("{} weights stay in memory: {error}", weights.len()),
+        match Stored::new(&self.held) {
+            Ok(stored) => *self = Self { held: vec![], stored: Some(stored) },
+            Err(error) => log::debug!("{} weights stay in memory: {error}", self.held.len()),
         }
     }
 
@@ -54,7 +51,7 @@ impl Weights {
     /// # Panics
     /// Where the range ends behind the last weight.
     pub fn block(&self, range: Range<usize>) -> Block<'_> {
-        if let Storage::Stored { file, .. } = &self.0 {
+        if let Some(Stored { file, .. }) = &self.stored {
             assert!(
                 range.start <= range.end && range.end <= self.len(),
                 "{range:?} of {} weights",
@@ -69,15 +66,9 @@ impl Weights {
     }
 }
 
-impl Default for Weights {
-    fn default() -> Self {
-        Self(Storage::Held(vec![]))
-    }
-}
-
 impl From<Vec<f32>> for Weights {
-    fn from(weights: Vec<f32>) -> Self {
-        Self(Storage::Held(weights))
+    fn from(held: Vec<f32>) -> Self {
+        Self { held, stored: None }
     }
 }
 
@@ -85,11 +76,21 @@ impl Deref for Weights {
     type Target = [f32];
 
     fn deref(&self) -> &[f32] {
-        match &self.0 {
-            Storage::Held(weights) => weights,
-            // A map begins at a page.
-            Storage::Stored { map, .. } => bytemuck::cast_slice(map),
-        }
+        self.stored.as_ref().map_or(&self.held, Stored::weights)
+    }
+}
+
+impl Stored {
+    fn new(weights: &[f32]) -> io::Result<Self> {
+        let mut file = tempfile::tempfile()?;
+        file.write_all(bytemuck::cast_slice(weights))?;
+        let map = mapped(&file, 0, size_of_val(weights))?;
+        Ok(Self { file: Arc::new(file), map: Arc::new(map) })
+    }
+
+    fn weights(&self) -> &[f32] {
+        // A map begins at a page.
+        bytemuck::cast_slice(&self.map)
     }
 }
 
@@ -113,13 +114,6 @@ impl Deref for Block<'_> {
     }
 }
 
-fn stored(weights: &[f32]) -> io::Result<Storage> {
-    let mut file = tempfile::tempfile()?;
-    file.write_all(bytemuck::cast_slice(weights))?;
-    let map = mapped(&file, 0, size_of_val(weights))?;
-    Ok(Storage::Stored { file: Arc::new(file), map: Arc::new(map) })
-}
-
 fn mapped(file: &File, offset: u64, bytes: usize) -> io::Result<Mmap> {
     let mut options = MmapOptions::new();
     // SAFETY: the file was made by `tempfile`, has no name that another program could open it by, and is not written
@@ -139,7 +133,7 @@ mod tests {
     fn weights_in_a_file_are_the_same() {
         let mut weights = Weights::from(many());
         weights.store();
-        assert!(matches!(weights.0, Storage::Stored { .. }));
+        assert!(weights.stored.is_some() && weights.held.is_empty());
         assert!(weights.iter().copied().eq(many()));
         for range in [0..5, 1023..1030, LEAST_STORED..LEAST_STORED + 3, 7..7] {
             let block = weights.block(range.clone());
@@ -160,7 +154,7 @@ mod tests {
     fn few_weights_stay_in_memory() {
         let mut weights = Weights::from(vec![1.0, 2.0]);
         weights.store();
-        assert!(matches!(weights.0, Storage::Held(_)));
+        assert!(weights.stored.is_none());
         assert_eq!(*weights.block(1..2), [2.0]);
     }
 }

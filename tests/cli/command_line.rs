@@ -16,7 +16,7 @@ use tract_onnx::pb::{
 };
 
 #[path = "../../host-tools/tests/common/protobuf.rs"]
-#[allow(dead_code)]
+#[allow(dead_code, unreachable_pub)]
 mod protobuf;
 
 /// A folder with a tiny network, pictures, labels and helpers to run `resight` in it.

@@ -11,7 +11,7 @@ use resight_imaging::ImageFolder;
 
 use super::network;
 use super::quantize::Choices;
-use super::{Bars, print_json, print_table, took};
+use super::{Bars, optional, print_json, print_table, took};
 
 /// Arguments of `resight analyze`.
 #[derive(Debug, Args)]
@@ -78,7 +78,7 @@ fn print(analysis: &Analysis, method: Method, start: Instant) -> Result<()> {
         vec![
             layer.name.clone(),
             format!("{:.1}", layer.logits_alone_db),
-            layer.output_sqnr_db.map_or_else(|| "-".to_owned(), |db| format!("{db:.1}")),
+            optional(layer.output_sqnr_db, 1),
             format!("{:.1}", layer.weights_sqnr_db),
             format!("{:.3}", layer.saturated_percent),
             if used > 0.0 { format!("{:.0}", 100.0 * covered / used) } else { "-".to_owned() },

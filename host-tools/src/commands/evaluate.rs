@@ -16,7 +16,7 @@ use resight_model_file::Labels;
 use resight_runtime::{Head, Model, Target};
 
 use super::tiles::TileArguments;
-use super::{Bars, print_json, print_table};
+use super::{Bars, optional, print_json, print_table};
 
 /// Classes that are shown one by one.
 const SHOWN: usize = 100;
@@ -368,11 +368,6 @@ impl Arguments {
             &rows,
         )
     }
-}
-
-/// A figure as a table shows it; a dash where there is none.
-fn optional(value: Option<f64>, digits: usize) -> String {
-    value.map_or("-".to_owned(), |value| format!("{value:.digits$}"))
 }
 
 /// What a threshold decides of each class.

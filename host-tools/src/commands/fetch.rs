@@ -10,7 +10,7 @@ use resight_base::console::{print, print_line};
 use resight_base::files::write_atomically;
 use serde_json::{Value, json};
 
-use super::{megabytes, print_json, seconds};
+use super::{megabytes, optional, print_json, seconds};
 
 /// Arguments of `resight fetch`.
 #[derive(Debug, Args)]
@@ -176,12 +176,10 @@ fn list(json: bool) -> Result<()> {
     let rows: Vec<[String; 5]> = recipes
         .iter()
         .map(|Loaded { recipe, .. }| {
-            let percent =
-                |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |value| format!("{value:.1}"));
             [
                 recipe.name.clone(),
                 megabytes(recipe.network.bytes),
-                format!("{} / {}", percent(recipe.top1), percent(recipe.top5)),
+                format!("{} / {}", optional(recipe.top1, 1), optional(recipe.top5, 1)),
                 recipe.licence.clone(),
                 recipe.description.clone(),
             ]

@@ -40,6 +40,11 @@ pub(crate) fn print_json(value: &impl Serialize) -> Result<()> {
     Ok(())
 }
 
+/// A figure as a table shows it; a dash where there is none.
+pub(crate) fn optional(value: Option<f64>, digits: usize) -> String {
+    value.map_or_else(|| "-".to_owned(), |value| format!("{value:.digits$}"))
+}
+
 /// Writes a table to standard output: the first column is aligned left, the others right.
 pub(crate) fn print_table(header: &[&str], rows: &[Vec<String>]) -> Result<()> {
     let columns = header.len();

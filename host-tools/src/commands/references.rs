@@ -9,7 +9,7 @@ use resight_runtime::{Model, Target};
 use serde_json::json;
 
 use super::network::check_output;
-use super::{Bars, print_json, print_table};
+use super::{Bars, optional, print_json, print_table};
 
 /// Arguments of `resight references`.
 #[derive(Debug, Args)]
@@ -50,9 +50,13 @@ impl Arguments {
         if self.json {
             return print_json(&json!({ "output": self.output, "references": references.names }));
         }
-        let cosine = |value: Option<f64>| value.map_or("-".to_owned(), |value| format!("{value:.4}"));
         let row = |named: &Named| {
-            vec![named.name.clone(), named.photographs.to_string(), cosine(named.own), cosine(named.others)]
+            vec![
+                named.name.clone(),
+                named.photographs.to_string(),
+                optional(named.own, 4),
+                optional(named.others, 4),
+            ]
         };
         let rows: Vec<Vec<String>> = references.names.iter().map(row).collect();
         print_table(&["name", "photographs", "own", "others"], &rows)?;
