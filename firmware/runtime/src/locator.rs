@@ -173,6 +173,15 @@ impl Locator {
         }
     }
 
+    /// The points of what was looked at last, in the order of the classes, in pixels of the network's image;
+    /// `None` of a network that gives something else.
+    pub fn points(&self) -> Option<&[Point]> {
+        match &self.decoding {
+            Decoding::Points { points, .. } => Some(points),
+            Decoding::Boxes { .. } | Decoding::Mask { .. } => None,
+        }
+    }
+
     /// The most boxes of an image.
     pub fn most(&self) -> usize {
         match &self.decoding {

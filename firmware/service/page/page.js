@@ -795,7 +795,9 @@ function drawPicture() {
     pen.fillText(label, box[0] + 10 * unit, box[1] + 18.5 * unit);
   }
   drawPlaces(pen, turned, image, unit);
-  drawBoxes(pen, turned, image, frame, unit);
+  const seen = samples().findLast((sample) => sample.frame <= frame) ?? {};
+  drawBoxes(pen, turned, image, seen.boxes ?? [], unit);
+  drawPoints(pen, turned, image, seen.points ?? [], unit);
 }
 
 // A mask as a picture of its own: each class in its colour, and what is black not at all.
@@ -822,8 +824,7 @@ function drawMasks(pen, image) {
 }
 
 // What was found in the frame, or in the last one before it: the likeliest box is drawn last.
-function drawBoxes(pen, turned, image, frame, unit) {
-  const boxes = samples().findLast((sample) => sample.frame <= frame)?.boxes ?? [];
+function drawBoxes(pen, turned, image, boxes, unit) {
   pen.font = `600 ${14 * unit}px system-ui, sans-serif`;
   pen.textBaseline = "middle";
   for (const [name, score, left, top, right, bottom, track] of boxes.toReversed()) {
@@ -845,6 +846,32 @@ function drawBoxes(pen, turned, image, frame, unit) {
     pen.fillRect(x, above, pen.measureText(label).width + 12 * unit, height);
     pen.fillStyle = "#fff";
     pen.fillText(label, x + 6 * unit, above + height / 2);
+  }
+}
+
+// Where each point is, of a network that says so: the less sure of it, the fainter. A name stands at each that is likelier
+// than not.
+function drawPoints(pen, turned, image, points, unit) {
+  pen.setTransform(1, 0, 0, 1, 0, 0);
+  pen.font = `600 ${13 * unit}px system-ui, sans-serif`;
+  pen.textBaseline = "middle";
+  for (const [name, score, left, top] of points) {
+    const { x, y } = turned.transformPoint({ x: left * image.width, y: top * image.height });
+    pen.globalAlpha = Math.max(0.15, score);
+    pen.beginPath();
+    pen.arc(x, y, 5 * unit, 0, 2 * Math.PI);
+    pen.fillStyle = "#ffd24a";
+    pen.fill();
+    pen.lineWidth = 2 * unit;
+    pen.strokeStyle = "rgb(0 0 0 / .8)";
+    pen.stroke();
+    pen.globalAlpha = 1;
+    if (score < 0.5) continue;
+    pen.lineWidth = 4 * unit;
+    pen.strokeStyle = "rgb(0 0 0 / .78)";
+    pen.strokeText(name, x + 9 * unit, y);
+    pen.fillStyle = "#fff";
+    pen.fillText(name, x + 9 * unit, y);
   }
 }
 

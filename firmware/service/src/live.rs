@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use crate::judge::{SeenBox, Standing};
+use crate::judge::{Observation, SeenBox, SeenPoint, Standing};
 use crate::sync::lock;
 use crate::telemetry::Telemetry;
 
@@ -20,6 +20,9 @@ pub(crate) const TOP: usize = 5;
 
 /// Likeliest boxes that are shown.
 pub(crate) const BOXES: usize = 50;
+
+/// Points that are shown.
+pub(crate) const POINTS: usize = 200;
 
 /// Frames that are kept for viewers who have not read them yet.
 const SAMPLES: usize = 64;
@@ -56,6 +59,8 @@ pub(crate) struct Sample {
     pub(crate) top: Top,
     /// The boxes that were found, the likeliest first.
     pub(crate) boxes: Vec<SeenBox>,
+    /// Where each class is, of a network that finds points.
+    pub(crate) points: Vec<SeenPoint>,
     /// How each rule stood after it.
     pub(crate) rules: Vec<Standing>,
 }
@@ -97,30 +102,29 @@ impl Live {
         Self { telemetry, ..Self::default() }
     }
 
-    /// Takes what a frame showed if somebody watches. Allocates nothing once the list is full.
+    /// Takes what a frame showed if somebody watches and it was looked at. Allocates nothing once the list is full.
     pub(crate) fn frame(
         &self,
         camera: usize,
         at: Duration,
-        frame: u64,
-        probabilities: &[f32],
-        boxes: &[SeenBox],
+        observation: &Observation,
         rules: impl Iterator<Item = Standing>,
     ) {
-        if !self.telemetry.viewers.is_set() {
-            return;
-        }
-        let top = top(probabilities);
+        let Observation { frame, finding, .. } = observation;
+        let Some(scores) = finding.scores().filter(|_| self.telemetry.viewers.is_set()) else { return };
+        let top = top(scores);
         let mut samples = lock(&self.samples);
         let oldest = if samples.kept.len() < SAMPLES { None } else { samples.kept.pop_front() };
-        let (mut standings, mut seen) =
-            oldest.map_or_else(Default::default, |sample| (sample.rules, sample.boxes));
+        let (mut standings, mut boxes, mut points) =
+            oldest.map_or_else(Default::default, |sample| (sample.rules, sample.boxes, sample.points));
         standings.clear();
         standings.extend(rules);
-        seen.clear();
-        seen.extend_from_slice(&boxes[..boxes.len().min(BOXES)]);
+        boxes.clear();
+        boxes.extend(finding.boxes().iter().take(BOXES));
+        points.clear();
+        points.extend(finding.points().iter().take(POINTS));
         samples.count += 1;
-        samples.kept.push_back(Sample { camera, at, frame, top, boxes: seen, rules: standings });
+        samples.kept.push_back(Sample { camera, at, frame: *frame, top, boxes, points, rules: standings });
     }
 
     /// Takes an event's line.
@@ -180,20 +184,21 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::judge::Finding;
 
     fn standing(score: f32) -> Standing {
         Standing { armed: true, active: false, score: Some(score), hits: 0, ready_at: Duration::ZERO }
     }
 
+    fn observation(frame: u64) -> Observation {
+        let point = SeenPoint { class: 1, score: 0.7, place: [0.5, 0.25] };
+        let finding = Finding::Points(vec![0.1, 0.7, 0.2], vec![point; 3]);
+        Observation { frame, arrival: Duration::from_millis(frame), finding }
+    }
+
     fn pass(live: &Live, frame: u64) {
-        live.frame(
-            0,
-            Duration::from_millis(frame),
-            frame,
-            &[0.1, 0.7, 0.2],
-            &[],
-            [standing(0.7); 3].into_iter(),
-        );
+        let observation = observation(frame);
+        live.frame(0, observation.arrival, &observation, [standing(0.7); 3].into_iter());
     }
 
     #[test]
@@ -242,7 +247,9 @@ mod tests {
     #[test]
     fn frames_allocate_nothing_without_viewers_and_with_them_once_warm() {
         let live = Arc::new(Live::default());
-        let frames = || allocation_counter::measure(|| (0..100).for_each(|frame| pass(&live, frame)));
+        let observation = observation(1);
+        let pass = |_| live.frame(0, observation.arrival, &observation, [standing(0.7); 3].into_iter());
+        let frames = || allocation_counter::measure(|| (0..100).for_each(pass));
         assert_eq!(frames().count_total, 0);
         let viewer = live.watch().unwrap();
         assert!(frames().count_total > 0);

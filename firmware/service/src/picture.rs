@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 use tokio::time::timeout;
 
 use crate::frame::{Frame, FrameFormat};
-use crate::judge::Change;
+use crate::judge::{Change, Place};
 use crate::live::{Top, top};
 use crate::names::Names;
 use crate::sync::lock;
@@ -188,7 +188,7 @@ impl SnapshotTap {
             };
             pictures.take(Snapshot {
                 picture: picture.get_or_insert_with(|| Arc::new(Picture::of(frame))).clone(),
-                place: change.place,
+                place: change.place.map(Place::surroundings),
                 rule: rule.to_owned(),
                 class: names.label(change.class).unwrap_or_default().to_owned(),
                 score: change.score,

@@ -61,8 +61,8 @@ const ZONE: Key = Key::shown(
     "zone",
     "[[0.0, 0.5], [1.0, 0.5], [1.0, 1.0], [0.0, 1.0]]",
     Expected::Words("three corners at least, [x, y] as shares of width and height from 0 to 1"),
-    "Only boxes count whose middle lies in this part of the picture, and of a mask only what is in it: corners [x, y] as \
-     shares of its width and height.",
+    "Only boxes count whose middle lies in this part of the picture, points that lie in it, and of a mask what is in it: \
+     corners [x, y] as shares of its width and height.",
 );
 const DWELL_S: Key = Key::shown(
     "dwell_s",

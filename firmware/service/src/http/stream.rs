@@ -9,7 +9,7 @@ use tokio::sync::mpsc::Sender;
 use tokio::time::sleep;
 
 use super::access::{Access, Context};
-use crate::judge::{SeenBox, SeenMask, Standing};
+use crate::judge::{SeenBox, SeenMask, SeenPoint, Standing};
 use crate::live::{Sample, Viewer};
 use crate::names::{Names, SharedNames};
 use crate::status::StatusBoard;
@@ -134,6 +134,13 @@ fn scores(samples: &[Sample], board: &StatusBoard) -> Value {
                 value
             };
             value["boxes"] = sample.boxes.iter().map(seen).collect();
+        }
+        if !sample.points.is_empty() {
+            let seen = |seen: &SeenPoint| {
+                let [x, y] = seen.place.map(short);
+                json!([names.class(seen.class), short(seen.score), x, y])
+            };
+            value["points"] = sample.points.iter().map(seen).collect();
         }
         if let Some(camera) = &names.camera {
             value["camera"] = json!(camera);

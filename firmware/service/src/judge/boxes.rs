@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::crossing::Crossing;
-use super::evidence::Evidence;
+use super::evidence::{Evidence, Place};
 use super::seen::SeenBox;
 use super::tracker::Tracking;
 
@@ -76,7 +76,7 @@ impl BoxCondition {
         Evidence {
             score: last.map_or(0.0, |seen| seen.score),
             class: first.map_or(classes.first().copied().unwrap_or(0), |seen| seen.class),
-            place: first.map(|seen| seen.edges),
+            place: first.map(|seen| Place::Box(seen.edges)),
             track: first.and_then(|seen| seen.track),
         }
     }
@@ -111,7 +111,7 @@ mod tests {
         let evidence = |classes: &[usize], count: usize| {
             let Evidence { score, class, place, .. } =
                 BoxCondition { count, ..BoxCondition::default() }.evidence(classes, &boxes, |_| true);
-            (score, class, place.map(|edges| edges[0]))
+            (score, class, place.map(|place| place.surroundings()[0]))
         };
         assert_eq!(evidence(&[1], 1), (0.9, 1, Some(0.0)));
         assert_eq!(evidence(&[1], 2), (0.7, 1, Some(0.0)));

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::evidence::Evidence;
 use super::masks::SeenMask;
+use super::points::SeenPoint;
 use super::seen::SeenBox;
 
 /// A frame as the rules see it.
@@ -16,8 +17,14 @@ pub(crate) struct Observation {
     pub(crate) finding: Finding,
 }
 
-/// The memory of scores, boxes and masks, of those that there are.
-pub(crate) type FindingMemory = (Option<Vec<f32>>, Option<Vec<SeenBox>>, Option<Vec<SeenMask>>);
+/// The memory of a finding, of what there is in it.
+#[derive(Debug, Default)]
+pub(crate) struct FindingMemory {
+    pub(crate) scores: Option<Vec<f32>>,
+    pub(crate) boxes: Option<Vec<SeenBox>>,
+    pub(crate) masks: Option<Vec<SeenMask>>,
+    pub(crate) points: Option<Vec<SeenPoint>>,
+}
 
 /// What was found in a frame.
 #[derive(Debug, Clone, PartialEq)]
@@ -33,6 +40,8 @@ pub(crate) enum Finding {
     /// The score of each class, its share of what the network saw, and what each place belongs to: a mask
     /// of each part of the frame that is looked at by itself.
     Masks(Vec<f32>, Vec<SeenMask>),
+    /// The score of each class, and where it is, in their order.
+    Points(Vec<f32>, Vec<SeenPoint>),
 }
 
 impl Finding {
@@ -70,7 +79,8 @@ impl Finding {
             Self::Classes(scores)
             | Self::Independent(scores)
             | Self::Boxes(scores, _)
-            | Self::Masks(scores, _) => Some(scores),
+            | Self::Masks(scores, _)
+            | Self::Points(scores, _) => Some(scores),
         }
     }
 
@@ -78,6 +88,14 @@ impl Finding {
     pub(crate) fn boxes(&self) -> &[SeenBox] {
         match self {
             Self::Boxes(_, boxes) => boxes,
+            _ => &[],
+        }
+    }
+
+    /// Where each class is, in their order; none of a network that does not say.
+    pub(crate) fn points(&self) -> &[SeenPoint] {
+        match self {
+            Self::Points(_, points) => points,
             _ => &[],
         }
     }
@@ -92,12 +110,25 @@ impl Finding {
 
     /// Its memory, to be used again.
     pub(crate) fn into_memory(self) -> FindingMemory {
-        match self {
-            Self::Unseen => (None, None, None),
-            Self::Classes(scores) | Self::Independent(scores) => (Some(scores), None, None),
-            Self::Boxes(scores, boxes) => (Some(scores), Some(boxes), None),
-            Self::Masks(scores, masks) => (Some(scores), None, Some(masks)),
-        }
+        let mut memory = FindingMemory::default();
+        let scores = match self {
+            Self::Unseen => return memory,
+            Self::Classes(scores) | Self::Independent(scores) => scores,
+            Self::Boxes(scores, boxes) => {
+                memory.boxes = Some(boxes);
+                scores
+            }
+            Self::Masks(scores, masks) => {
+                memory.masks = Some(masks);
+                scores
+            }
+            Self::Points(scores, points) => {
+                memory.points = Some(points);
+                scores
+            }
+        };
+        memory.scores = Some(scores);
+        memory
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::boxes::{BoxCondition, Happening};
 use super::crossing::Anchor;
-use super::evidence::Evidence;
+use super::evidence::{Evidence, Place};
 use super::seen::SeenBox;
 
 /// Most things that a rule remembers at the same time.
@@ -134,7 +134,7 @@ impl Things {
                 Evidence {
                     score: surest.map_or(0.0, |(_, best)| best),
                     class: surest.map_or(classes.first().copied().unwrap_or(0), |(seen, _)| seen.class),
-                    place: surest.map(|(seen, _)| seen.edges),
+                    place: surest.map(|(seen, _)| Place::Box(seen.edges)),
                     track: surest.and_then(|(seen, _)| seen.track),
                 }
             }

@@ -13,8 +13,10 @@ use std::time::Duration;
 use heapless::Deque;
 
 use super::boxes::BoxCondition;
+use super::evidence::Place;
 use super::hours::Hours;
 use super::observation::Finding;
+use super::points;
 use super::things::Things;
 
 /// Longest history of a rule, in frames.
@@ -73,7 +75,7 @@ pub(crate) struct Change {
     pub(crate) score: f32,
     /// The likeliest box of its classes in the latest frame, `[left, top, right, bottom]` as shares of
     /// the picture.
-    pub(crate) place: Option<[f32; 4]>,
+    pub(crate) place: Option<Place>,
     /// The number of the thing that it shows, where things are followed.
     pub(crate) track: Option<u32>,
 }
@@ -112,7 +114,7 @@ struct State {
     toggled: bool,
     class: usize,
     score: f32,
-    place: Option<[f32; 4]>,
+    place: Option<Place>,
     track: Option<u32>,
     things: Things,
 }
@@ -207,6 +209,7 @@ impl Triggers {
                     Some(state.things.look(now, &rule.classes, &rule.boxes, rule.threshold, boxes))
                 }
                 Finding::Masks(..) => finding.share(&rule.classes, &rule.boxes.zone),
+                Finding::Points(_, points) => Some(points::evidence(points, &rule.classes, &rule.boxes.zone)),
                 _ => finding.evidence(&rule.classes),
             };
             let Some(evidence) = evidence else { continue };
@@ -432,7 +435,7 @@ mod tests {
         frame(&[seen(0.9, 0.5), seen(0.4, 0.0)]);
         frame(&[seen(0.9, 0.5), seen(0.6, 0.0)]);
         frame(&[]);
-        let place = Some([0.5, 0.0, 0.75, 0.5]);
+        let place = Some(Place::Box([0.5, 0.0, 0.75, 0.5]));
         let begun = Change { rule: 0, active: true, class: 1, score: 0.6, place, track: None };
         let over = Change { active: false, score: 0.0, place: None, ..begun };
         assert_eq!(changes, [begun, over]);

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use resight_imaging::Rectangle;
 use serde_json::{Value, json};
 
-use crate::judge::EventKind;
+use crate::judge::{EventKind, Place};
 use crate::names::SharedNames;
 
 /// One line of output, names still to be filled in.
@@ -50,8 +50,10 @@ impl Event {
                 if let Some(area) = self.area {
                     value["area"] = json!(area);
                 }
-                if let Some(place) = change.place {
-                    value["box"] = json!(place);
+                match change.place {
+                    Some(Place::Box(edges)) => value["box"] = json!(edges),
+                    Some(Place::Point(place)) => value["point"] = json!(place),
+                    None => {}
                 }
                 if let Some(track) = change.track {
                     value["track"] = json!(track);

@@ -16,7 +16,9 @@ use super::network::{Network, Says};
 use super::turns::Turns;
 use super::viewpoint::{Memory, Viewpoint, names};
 use crate::config::Config;
-use crate::judge::{Finding, LineFacts, Observation, Rule, Rules, SeenBox, SeenMask, Triggers, local_zone};
+use crate::judge::{
+    Finding, LineFacts, Observation, Rule, Rules, SeenBox, SeenMask, SeenPoint, Triggers, local_zone,
+};
 use crate::lines::{InputList, LineList};
 use crate::names::{Prefix, SharedNames};
 use crate::notify::Notify;
@@ -105,14 +107,14 @@ impl Program {
 pub(super) fn checked(path: &Path, model: &Model, rules: Vec<Vec<Rule>>) -> Result<Vec<Vec<Rule>>> {
     let unfit = |rule: &&Rule| match model.head() {
         Head::Boxes(_) => false,
-        Head::Mask(_) => rule.boxes.is_of_boxes(),
+        Head::Mask(_) | Head::Points(_) => rule.boxes.is_of_boxes(),
         _ => rule.boxes.is_of_boxes() || !rule.boxes.zone.is_empty(),
     };
     if let Some(rule) = rules.iter().flatten().find(unfit) {
         let (file, rule, model) = (path.display(), &rule.name, model.file());
         bail!(
             "{file}: rule `{rule}` has `least_size`, `count`, `dwell_s` or `crossing`, which are for networks that find \
-             boxes, or `zone`, which is for those and for masks; {model} does not say so where things are"
+             boxes, or `zone`, which is for those, for masks and for points; {model} does not say so where things are"
         );
     }
     Ok(rules)
@@ -142,7 +144,8 @@ impl Engine {
         // Whoever asks for a single frame does not want to know what another one showed.
         let must = viewpoint.is_triggered();
         let tiles = viewpoint.tiles();
-        let Viewpoint { sights, tiled, memory: Memory { frame, scores, boxes, masks, .. }, .. } = viewpoint;
+        let Viewpoint { sights, tiled, memory, .. } = viewpoint;
+        let Memory { frame, scores, boxes, masks, points, .. } = memory;
         let image = frame.image(decoder)?;
         let classes = network.classes();
         scores.resize(classes * sights.len() / tiles, 0.0);
@@ -152,6 +155,9 @@ impl Engine {
         }
         if network.mask().is_some() {
             masks.resize_with(sights.len(), SeenMask::default);
+        }
+        if network.says() == Says::Points {
+            points.resize_with(scores.len(), SeenPoint::default);
         }
         let (threads, mut new) = (network.threads(), 0);
         for (look, sight) in sights.iter_mut().enumerate() {
@@ -168,6 +174,14 @@ impl Engine {
             new += 1;
             if let (Some((found, size)), Some(seen)) = (network.mask(), masks.get_mut(number)) {
                 sight.masked(found, size, seen);
+            }
+            if let Some(found) = network.points() {
+                let first = number * classes;
+                let seen =
+                    found.iter().enumerate().map(|(class, found)| sight.seen_point(first + class, found));
+                for (kept, seen) in points.iter_mut().skip(first).zip(seen) {
+                    *kept = seen;
+                }
             }
             let Some(found) = network.boxes() else { continue };
             let found = found.iter().map(|found| sight.seen(found));
@@ -415,11 +429,12 @@ impl<J: Judging> InferStage<J> {
     /// Has a camera's frame judged, by its scores, which this made, or only as one that came.
     fn judge(&mut self, viewpoint: &mut Viewpoint, camera: usize, says: Option<Says>) -> bool {
         let start = viewpoint.link.board.start;
-        let Memory { frame, scores, boxes, masks, .. } = &mut viewpoint.memory;
+        let Memory { frame, scores, boxes, masks, points, .. } = &mut viewpoint.memory;
         let finding = match says {
             None => Finding::Unseen,
             Some(Says::Boxes) => Finding::Boxes(std::mem::take(scores), std::mem::take(boxes)),
             Some(Says::Masks) => Finding::Masks(std::mem::take(scores), std::mem::take(masks)),
+            Some(Says::Points) => Finding::Points(std::mem::take(scores), std::mem::take(points)),
             Some(Says::Classes(Activation::Softmax)) => Finding::Classes(std::mem::take(scores)),
             Some(Says::Classes(Activation::Sigmoid)) => Finding::Independent(std::mem::take(scores)),
         };
@@ -433,10 +448,11 @@ impl<J: Judging> InferStage<J> {
             return false;
         };
         let finding = std::mem::replace(&mut judged.observation.finding, Finding::Unseen);
-        let (judged_scores, judged_boxes, judged_masks) = finding.into_memory();
-        *scores = judged_scores.unwrap_or(std::mem::take(scores));
-        *boxes = judged_boxes.unwrap_or(std::mem::take(boxes));
-        *masks = judged_masks.unwrap_or(std::mem::take(masks));
+        let judged_memory = finding.into_memory();
+        *scores = judged_memory.scores.unwrap_or(std::mem::take(scores));
+        *boxes = judged_memory.boxes.unwrap_or(std::mem::take(boxes));
+        *masks = judged_memory.masks.unwrap_or(std::mem::take(masks));
+        *points = judged_memory.points.unwrap_or(std::mem::take(points));
         self.judgement = Some(judged);
         true
     }

@@ -146,11 +146,10 @@ impl<C: Clock> JudgeStage<C> {
         if let Some(written) = written {
             desk.board.telemetry.line_write.add(written);
         }
-        if let Some(scores) = observation.finding.scores() {
+        if observation.finding.scores().is_some() {
             desk.board.telemetry.latency.add(latency);
             let standings = self.panel.judges()[*camera].standings().map(|(_, standing)| standing);
-            let boxes = observation.finding.boxes();
-            self.reach.live.frame(*camera, now.monotonic, observation.frame, scores, boxes, standings);
+            self.reach.live.frame(*camera, now.monotonic, observation, standings);
         }
         self.tell(driven);
     }

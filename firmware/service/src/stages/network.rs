@@ -5,7 +5,8 @@ use std::sync::Arc;
 use anyhow::Result;
 use resight_model_file::Activation;
 use resight_runtime::{
-    Classifier, Detection, Inspection, Locator, Model, RuntimeError, Target, ThreadPool, ThreadSettings,
+    Classifier, Detection, Inspection, Locator, Model, Point, RuntimeError, Target, ThreadPool,
+    ThreadSettings,
 };
 
 /// What kind of thing a network says.
@@ -17,6 +18,8 @@ pub(super) enum Says {
     Boxes,
     /// What each place belongs to.
     Masks,
+    /// Where each of its points is.
+    Points,
 }
 
 /// What a network is run by.
@@ -64,7 +67,8 @@ impl Network {
         match self {
             Self::Classes(classifier) => Says::Classes(classifier.head().activation()),
             Self::Places(_) if self.most() > 0 => Says::Boxes,
-            Self::Places(_) => Says::Masks,
+            Self::Places(locator) if locator.mask().is_some() => Says::Masks,
+            Self::Places(_) => Says::Points,
         }
     }
 
@@ -111,6 +115,15 @@ impl Network {
     pub(super) fn mask(&self) -> Option<(&[u8], [usize; 2])> {
         match self {
             Self::Places(locator) => locator.mask(),
+            Self::Classes(_) => None,
+        }
+    }
+
+    /// The points of what was looked at last, in the order of the classes, in pixels of the network's image;
+    /// `None` of a network that finds none.
+    pub(super) fn points(&self) -> Option<&[Point]> {
+        match self {
+            Self::Places(locator) => locator.points(),
             Self::Classes(_) => None,
         }
     }

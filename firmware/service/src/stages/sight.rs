@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 use resight_imaging::{
     ImageView, ImagingError, Orientation, Placement, Preprocessor, Region, clipped, within,
 };
-use resight_runtime::{Bounds, Detection, Inspection, Model, Parallel, Sequential};
+use resight_runtime::{Bounds, Detection, Inspection, Model, Parallel, Point, Sequential};
 
 use crate::change::Change;
-use crate::judge::{SeenBox, SeenMask};
+use crate::judge::{SeenBox, SeenMask, SeenPoint};
 use crate::status::AnomalySeen;
 
 /// What tells whether the part shows something new.
@@ -139,6 +139,18 @@ impl Sight {
             share(y0.max(y1), height, top, rows),
         ];
         SeenBox { class: found.class, score: found.score, edges, track: None }
+    }
+
+    /// A point in what was looked at last, as one of the whole frame.
+    pub(super) fn seen_point(&self, class: usize, found: &Point) -> SeenPoint {
+        let mut place = [0.0; 2];
+        if let Some(placement) = &self.placement {
+            let [height, width] = placement.size();
+            let [y, x] = placement.in_image(found.place);
+            let Region { left, top, width: part, height: rows } = self.region;
+            place = [left + (x / width).clamp(0.0, 1.0) * part, top + (y / height).clamp(0.0, 1.0) * rows];
+        }
+        SeenPoint { class, score: found.score.clamp(0.0, 1.0), place }
     }
 
     /// Copies what each place of what was looked at last belongs to, as the frame lies. Allocates nothing

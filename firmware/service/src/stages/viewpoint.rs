@@ -13,7 +13,7 @@ use super::sight::Sight;
 use crate::camera::Wanted;
 use crate::config::{Config, RegionConfig, ViewpointConfig};
 use crate::frame::Frame;
-use crate::judge::{BoxCondition, Happening, Mode, Rule, SeenBox, SeenMask};
+use crate::judge::{BoxCondition, Happening, Mode, Rule, SeenBox, SeenMask, SeenPoint};
 use crate::lines::InputList;
 use crate::names::{Names, SharedNames};
 use crate::pace::Pace;
@@ -47,6 +47,8 @@ pub(super) struct Memory {
     pub(super) boxes: Vec<SeenBox>,
     /// The last masks, one for each part that is looked at.
     pub(super) masks: Vec<SeenMask>,
+    /// The last points, in the order of the scores.
+    pub(super) points: Vec<SeenPoint>,
     /// Whether a frame was classified.
     pub(super) ready: bool,
     /// When the next may be.
@@ -74,6 +76,7 @@ impl Viewpoint {
                 scores: vec![],
                 boxes: vec![],
                 masks: vec![],
+                points: vec![],
                 ready: false,
                 next: Instant::now(),
             },

@@ -68,6 +68,100 @@ fn masks_are_judged_by_their_share_of_a_zone_and_shown() {
     assert!(error.to_string().contains(expected), "{error}");
 }
 
+/// Points are places of the frame as it comes, however it is turned for the network and from whichever region;
+/// those who watch are told of them.
+#[test]
+fn points_are_judged_by_their_zone_and_shown() {
+    let folder = tempfile::tempdir().unwrap();
+    model_of_points(folder.path());
+    let rule = |name: &str, class: &str, condition: &str| {
+        format!("[[rule]]\nname = \"{name}\"\nclasses = [\"thing {class}\"]\nthreshold = 0.9\n{condition}\n")
+    };
+    let zone = |left: f32, top: f32| {
+        let (right, bottom) = (left + 0.5, top + 0.5);
+        format!("zone = [[{left}, {top}], [{right}, {top}], [{right}, {bottom}], [{left}, {bottom}]]")
+    };
+    let rules = [
+        rule("corner", "red", &zone(0.0, 0.0)),
+        rule("below", "red", &zone(0.0, 0.5)),
+        rule("anywhere", "blue", ""),
+        rule("beyond", "blue", &zone(0.5, 0.5)),
+        rule("without", "blue", &zone(0.0, 0.0)),
+    ];
+    for rotate in [0, 90, 180, 270] {
+        for mirror in [false, true] {
+            let image = format!("[image]\nrotate = {rotate}\nmirror = {mirror}\n");
+            let text = configuration(1, "rgb24", &format!("{image}{}", rules.concat()));
+            let mut source = frames(folder.path(), "rgb24", &text);
+            let mut jig = Jig::new(folder.path(), &text);
+            let mut captured = Frame::new();
+            // A red spot in the left upper quarter, a blue one in the right lower one.
+            let mut frame = |jig: &mut Jig| {
+                source.next(&mut captured, Duration::from_mins(1)).unwrap();
+                for (index, pixel) in captured.bytes.chunks_exact_mut(3).enumerate() {
+                    let [x, y] = [index % 64, index / 64];
+                    let [red, blue] = [[16, 12], [48, 36]]
+                        .map(|[column, row]: [usize; 2]| x.abs_diff(column) < 8 && y.abs_diff(row) < 6);
+                    pixel.copy_from_slice(&[u8::from(red) * 250, 0, u8::from(blue) * 250]);
+                }
+                captured.number += 1;
+                jig.put(0, &mut captured);
+                jig.go_on();
+                assert!(matches!(jig.step(), Step::Again));
+            };
+            frame(&mut jig);
+            let active: Vec<bool> = jig.camera().judged().active().collect();
+            assert_eq!(active[..5], [true, false, true, true, false], "{image}");
+            let points = jig.engine.viewpoints[0].memory.points.clone();
+            assert_eq!(points.iter().map(|point| point.class).collect::<Vec<_>>(), [0, 1, 2]);
+            for (point, middle) in [(points[0], [0.25, 0.25]), (points[2], [0.75, 0.75])] {
+                let near =
+                    std::iter::zip(point.place, middle).all(|(at, middle)| (at - middle).abs() <= 0.125);
+                assert!(near && point.score > 0.9, "{image} {points:?}");
+            }
+            let event = std::iter::from_fn(|| jig.tell.pop())
+                .map(|event| event.json())
+                .find(|e| e["rule"] == "corner");
+            let event = event.unwrap();
+            assert_eq!(
+                (&event["point"], &event["box"]),
+                (&serde_json::json!(points[0].place), &serde_json::Value::Null)
+            );
+            let threads = jig.engine.network.threads();
+            let counted = threads.enter(|| {
+                (0..3).for_each(|_| frame(&mut jig));
+                allocation_counter::measure(|| (0..5).for_each(|_| frame(&mut jig)))
+            });
+            assert_eq!(counted.count_total, 0, "{image}");
+        }
+    }
+}
+
+#[test]
+fn points_of_a_region_are_places_of_the_frame() {
+    let folder = tempfile::tempdir().unwrap();
+    model_of_points(folder.path());
+    let rule = "[[rule]]\nname = \"blue\"\nclasses = [\"thing blue\"]\nthreshold = 0.9\n\
+                zone = [[0.6, 0.6], [0.9, 0.6], [0.9, 0.9], [0.6, 0.9]]\n";
+    let region = "[[region]]\nname = \"right\"\narea = [0.5, 0, 0.5, 1]\n";
+    let text = configuration(1, "rgb24", &format!("{region}{rule}"));
+    let mut source = frames(folder.path(), "rgb24", &text);
+    let mut jig = Jig::new(folder.path(), &text);
+    let mut captured = Frame::new();
+    source.next(&mut captured, Duration::from_mins(1)).unwrap();
+    for (index, pixel) in captured.bytes.chunks_exact_mut(3).enumerate() {
+        let blue = (index % 64).abs_diff(48) < 6 && (index / 64).abs_diff(36) < 6;
+        pixel.copy_from_slice(&[0, 0, u8::from(blue) * 250]);
+    }
+    captured.number += 1;
+    jig.put(0, &mut captured);
+    jig.go_on();
+    assert!(matches!(jig.step(), Step::Again));
+    assert_eq!(jig.camera().judged().active().next(), Some(true));
+    let [x, y] = jig.engine.viewpoints[0].memory.points[2].place;
+    assert!((x - 0.75).abs() < 0.07 && (y - 0.75).abs() < 0.13, "{x} {y}");
+}
+
 /// From the source's bytes to rules over boxes, and nothing allocated on the way.
 #[test]
 fn boxes_are_judged_by_their_place_size_and_number() {

@@ -76,6 +76,16 @@ pub(super) fn model_of_boxes(folder: &Path) {
     model_of_channels(folder, &[&[0], &[1, 2]], task, b"thing\n");
 }
 
+/// One that takes the place that is most of a colour for the point of that colour.
+pub(super) fn model_of_points(folder: &Path) {
+    use resight_model_file::{PointDecoder, Task};
+
+    let outputs = vec![output_map("heatmaps", None)];
+    let decoder = PointDecoder { offset: 0.5, ..PointDecoder::default() };
+    let labels = b"thing red\nthing green\nthing blue\n";
+    model_of_channels(folder, &[&[0, 1, 2]], Task::Points { outputs, decoder }, labels);
+}
+
 /// The smallest network with something else at its end, as a model file of this task and with these labels.
 fn model_with_another_end(
     folder: &Path,
