@@ -43,6 +43,12 @@ NETWORKS = {
     "retinanet_resnet50_fpn": (256, "detect", "retinanet"),
     "ssd300_resnet50": (300, "detect", "ssd300"),
     "fcos_resnet50_fpn_bn": (256, "detect", "fcos"),
+    "embed_resnet18_pooled": (112, "embed", None),
+    "embed_resnet18_normalised_dynamo": (112, "embed", None),
+    "embed_resnet34_bottleneck_dynamo": (112, "embed", None),
+    "embed_resnet50_linear": (112, "embed", None),
+    "embed_resnet50_bottleneck_normalised": (112, "embed", None),
+    "embed_resnet50_generalised": (112, "embed", None),
 }
 
 
@@ -145,6 +151,40 @@ def classic(upsampling, classes=3, width=16):
     return Net()
 
 
+def embedding(backbone, ending):
+    """A ResNet that ends in a vector: its average, a linear layer, one with batch normalisation behind it, or generalised
+    means (GeM) of its maps; divided by its norm where the ending says so."""
+    import torch
+    import torchvision
+    from torch import nn
+
+    network = torchvision.models.get_model(backbone, weights=None)
+    channels = network.fc.in_features
+    if "linear" in ending:
+        network.fc = nn.Linear(channels, 128)
+    elif "bottleneck" in ending:
+        network.fc = nn.Sequential(nn.Linear(channels, 128, bias=False), nn.BatchNorm1d(128))
+    else:
+        network.fc = nn.Identity()
+    if "generalised" in ending:
+        class Generalised(nn.Module):
+            def forward(self, x):
+                return nn.functional.avg_pool2d(x.clamp(min=1e-6).pow(3.0), x.shape[-2:]).pow(1 / 3)
+
+        network.avgpool = Generalised()
+
+    class Vector(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.network = network
+
+        def forward(self, image):
+            vector = self.network(image)
+            return nn.functional.normalize(vector) if "normalised" in ending else vector
+
+    return Vector()
+
+
 KINDS = {"unet": "Unet", "unetplusplus": "UnetPlusPlus", "manet": "MAnet", "fpn": "FPN", "linknet": "Linknet",
          "deeplabv3plus": "DeepLabV3Plus"}
 
@@ -157,6 +197,8 @@ def build(name):
     kind, what, *ending = name.split("_")
     if kind == "classic":
         return classic(what)
+    if kind == "embed":
+        return embedding(what, ending)
     if kind in KINDS:
         import segmentation_models_pytorch
 
@@ -206,6 +248,7 @@ def _with_batch_normalisation(module):
 
 OUTPUTS = {
     "segment": ["out"],
+    "embed": ["out"],
     "retinanet": ["bbox_regression", "cls_logits"],
     "ssd300": ["bbox_regression", "cls_logits"],
     "fcos": ["bbox_regression", "cls_logits", "bbox_ctrness"],
@@ -213,9 +256,9 @@ OUTPUTS = {
 
 
 def sized(name, smaller):
-    """Side, task and decoder; segmentation takes pictures of any side."""
+    """Side, task and decoder; maps and vectors are made of pictures of any side."""
     side, task, decoder = NETWORKS[name]
-    return (min(side, smaller or side) if task == "segment" else side), task, decoder
+    return (side if task == "detect" else min(side, smaller or side)), task, decoder
 
 
 def make(folder, names, smaller):
@@ -230,7 +273,7 @@ def make(folder, names, smaller):
         try:
             model = build(name)
             for module in model.modules():
-                if isinstance(module, torch.nn.BatchNorm2d):
+                if isinstance(module, (torch.nn.BatchNorm1d, torch.nn.BatchNorm2d)):
                     torch.nn.init.uniform_(module.weight, 0.5, 1.5)
                     torch.nn.init.normal_(module.bias, 0, 0.3)
                     module.momentum = None
@@ -262,12 +305,14 @@ def ours(resight, file, images, task, decoder, method, count):
 
     with tempfile.TemporaryDirectory() as temporary:
         labels, output = pathlib.Path(temporary) / "labels.txt", pathlib.Path(temporary) / "model.resight.tar"
-        values = onnx.load(file, load_external_data=False).graph.output
-        dims = {value.name: [d.dim_value for d in value.type.tensor_type.shape.dim] for value in values}
-        classes = max(dims["out"][1], 2) if task == "segment" else dims["cls_logits"][2] - (decoder == "ssd300")
-        labels.write_text("".join(f"class {index}\n" for index in range(classes)))
-        command = [resight, "quantize", file, "--calibration", images, "--labels", labels, "-o", output, "--json",
+        command = [resight, "quantize", file, "--calibration", images, "-o", output, "--json",
                    "--task", task, "--method", method, "--images", count, "--preprocess", "imagenet", "--fit", "squash"]
+        if task != "embed":
+            values = onnx.load(file, load_external_data=False).graph.output
+            dims = {value.name: [d.dim_value for d in value.type.tensor_type.shape.dim] for value in values}
+            classes = dims["out"][1] if task == "segment" else dims["cls_logits"][2] - (decoder == "ssd300")
+            labels.write_text("".join(f"class {index}\n" for index in range(classes)))
+            command += ["--labels", labels]
         command += ["--decoder", decoder] if decoder else []
         done = subprocess.run([str(part) for part in command], capture_output=True, text=True)
         if done.returncode:
@@ -375,7 +420,7 @@ def main():
     parser.add_argument("--resight", default="target/release/resight")
     parser.add_argument("--method", default="mse")
     parser.add_argument("--pictures", type=int, default=32, help="to calibrate on, for all")
-    parser.add_argument("--side", type=int, help="a smaller side for segmentation")
+    parser.add_argument("--side", type=int, help="a smaller side, but for detectors")
     arguments = parser.parse_args()
     arguments.folder.mkdir(parents=True, exist_ok=True)
     names = arguments.names or list(NETWORKS)
