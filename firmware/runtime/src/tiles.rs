@@ -105,12 +105,14 @@ pub struct TiledBoxes {
     /// Which thing each shows.
     things: Vec<usize>,
     merged: Vec<Detection>,
+    /// Whether boxes came since they were merged.
+    is_changed: bool,
 }
 
 impl TiledBoxes {
     /// None yet, of these tiles.
     pub fn new(tiles: impl Iterator<Item = Bounds>) -> Self {
-        Self { tiles: tiles.collect(), boxes: vec![], things: vec![], merged: vec![] }
+        Self { tiles: tiles.collect(), boxes: vec![], things: vec![], merged: vec![], is_changed: false }
     }
 
     /// Memory for so many boxes.
@@ -125,13 +127,20 @@ impl TiledBoxes {
     pub fn replace(&mut self, tile: usize, found: impl Iterator<Item = Detection>) {
         self.boxes.retain(|(other, _)| *other != tile);
         self.boxes.extend(found.map(|found| (tile, found)));
+        self.is_changed = true;
+    }
+
+    /// As [`merge`](Self::merge) if a tile was looked at since the last time.
+    pub fn merge_changed(&mut self) -> Option<&[Detection]> {
+        self.is_changed.then(|| self.merge())
     }
 
     /// What all tiles show, the likeliest first. A thing that several tiles see has one box, round all that
     /// they see of it, with the highest of their scores: boxes of one class from two tiles are of one thing
     /// where they are nearly the same in what both tiles see.
     pub fn merge(&mut self) -> &[Detection] {
-        let Self { tiles, boxes, things, merged } = self;
+        let Self { tiles, boxes, things, merged, is_changed } = self;
+        *is_changed = false;
         let place = |(tile, found): &(usize, Detection)| (found.class, *tile);
         boxes.sort_unstable_by(|a, b| {
             let edges = |found: &Detection| [found.bounds.top, found.bounds.left];
@@ -232,9 +241,10 @@ mod tests {
             found(3, 0.2, [45.0, 12.0, 55.0, 18.0]),
         ];
         assert_eq!(tiles.merge(), expected);
+        assert_eq!(tiles.merge_changed(), None);
         // The second tile shows nothing any more.
         tiles.replace(1, [].into_iter());
-        assert_eq!(tiles.merge(), [left[0], left[2], left[3], left[1]]);
+        assert_eq!(tiles.merge_changed(), Some(&[left[0], left[2], left[3], left[1]][..]));
     }
 
     #[test]

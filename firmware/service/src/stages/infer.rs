@@ -187,16 +187,16 @@ impl Engine {
             let found = found.iter().map(|found| sight.seen(found));
             match tiled.get_mut(number) {
                 None => put(boxes, number, classes, found),
-                Some(tiled) => {
-                    tiled.replace(look % tiles, found.map(SeenBox::detection));
-                    let merged = tiled.merge();
-                    scores.fill(0.0);
-                    for found in merged {
-                        scores[found.class] = scores[found.class].max(found.score);
-                    }
-                    put(boxes, number, classes, merged.iter().map(SeenBox::of));
-                }
+                Some(tiled) => tiled.replace(look % tiles, found.map(SeenBox::detection)),
             }
+        }
+        for ((number, tiled), scores) in tiled.iter_mut().enumerate().zip(scores.chunks_exact_mut(classes)) {
+            let Some(merged) = tiled.merge_changed() else { continue };
+            scores.fill(0.0);
+            for found in merged {
+                scores[found.class] = scores[found.class].max(found.score);
+            }
+            put(boxes, number, classes, merged.iter().map(SeenBox::of));
         }
         Ok(new)
     }
