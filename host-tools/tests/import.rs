@@ -8,7 +8,9 @@ use std::path::Path;
 use proptest::prelude::*;
 use prost::Message as _;
 use resight::graph::{FloatGraph, Operator};
-use resight::import::{ImportError, Imported, import, import_proto, import_proto_maps, import_proto_sized};
+use resight::import::{
+    ImportError, Imported, ModelFault, NodeFault, import, import_proto, import_proto_maps, import_proto_sized,
+};
 use resight::synth::{Architecture, synth, write};
 use resight_model_file::Activation;
 use tract_onnx::pb::attribute_proto::AttributeType;
@@ -159,6 +161,21 @@ fn operators(graph: &FloatGraph) -> Vec<&'static str> {
         Operator::Interleave(_) => "interleave",
     });
     names.collect()
+}
+
+/// Whoever imports can tell causes apart without reading messages.
+#[test]
+fn causes_are_types() {
+    let of_node = |operator: &str, opset: i64| {
+        let added = node(operator, "added", &["conv_out"], vec![]);
+        read(with_node(opset, added, vec![])).map(|imported| imported.graph).expect_err(operator)
+    };
+    let ImportError::Node { cause, .. } = of_node("LSTM", 13) else { panic!("a node is refused") };
+    assert!(matches!(*cause, NodeFault::Operator(_)), "{cause:?}");
+    let ImportError::Node { cause, .. } = of_node("MaxPool", 13) else { panic!("a node is refused") };
+    assert!(matches!(*cause, NodeFault::Window(_)), "{cause:?}");
+    let ImportError::File { cause, .. } = of_node("Relu", 3) else { panic!("the file is refused") };
+    assert!(matches!(*cause, ModelFault::OperatorSet { found: 3, first: 7, .. }), "{cause:?}");
 }
 
 #[test]

@@ -7,7 +7,7 @@ const MAX_SHAPE_ELEMENTS: usize = 1 << 12;
 
 /// What a constant cannot become.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum ArrayFault {
+pub enum ArrayFault {
     #[error(transparent)]
     Limit(#[from] LimitFault),
     #[error("cannot reshape {from:?} to {to:?}")]
@@ -20,12 +20,6 @@ pub(super) enum ArrayFault {
     Axis { axis: i64, axes: Vec<i64>, rank: usize },
     #[error("cannot transpose a constant {0:?}; fold constants at export")]
     Transpose(Vec<usize>),
-}
-
-impl From<ArrayFault> for String {
-    fn from(fault: ArrayFault) -> String {
-        fault.to_string()
-    }
 }
 
 /// A dense row-major array.

@@ -7,10 +7,10 @@ use tract_onnx::pb::attribute_proto::AttributeType;
 use tract_onnx::pb::{AttributeProto, NodeProto};
 
 use super::array::Array;
-use super::error::printable;
+use super::fault::attributes::AttributeFault;
 use super::limits::MAX_DIMENSION;
 use super::tensor::{self, Constant};
-use super::value::{Outcome, Value};
+use super::value::Value;
 
 /// A node's attributes; remembers which were read, so that none is ignored in silence.
 pub(super) struct Attributes<'a> {
@@ -23,34 +23,38 @@ impl<'a> Attributes<'a> {
         Attributes { node, read: RefCell::default() }
     }
 
-    fn find(&self, name: &'static str, kind: AttributeType) -> Result<Option<&AttributeProto>, String> {
+    fn find(
+        &self,
+        name: &'static str,
+        kind: AttributeType,
+    ) -> Result<Option<&AttributeProto>, AttributeFault> {
         self.read.borrow_mut().insert(name);
         let Some(attribute) = self.node.attribute.iter().find(|a| a.name == name) else { return Ok(None) };
         // Files of the first ONNX versions do not state the type.
         let fits = [AttributeType::Undefined as i32, kind as i32].contains(&attribute.r#type);
         if !fits || !attribute.ref_attr_name.is_empty() {
-            return Err(format!("its attribute `{name}` is no {}", kind.as_str_name()));
+            return Err(AttributeFault::Kind { name, kind: kind.as_str_name() });
         }
         Ok(Some(attribute))
     }
 
-    pub(super) fn integer(&self, name: &'static str) -> Result<Option<i64>, String> {
+    pub(super) fn integer(&self, name: &'static str) -> Result<Option<i64>, AttributeFault> {
         Ok(self.find(name, AttributeType::Int)?.map(|a| a.i))
     }
 
-    pub(super) fn float(&self, name: &'static str) -> Result<Option<f32>, String> {
+    pub(super) fn float(&self, name: &'static str) -> Result<Option<f32>, AttributeFault> {
         let value = self.find(name, AttributeType::Float)?.map(|a| a.f);
         if value.is_some_and(f32::is_nan) {
-            return Err(format!("its attribute `{name}` is not a number"));
+            return Err(AttributeFault::NotANumber(name));
         }
         Ok(value)
     }
 
-    pub(super) fn integers(&self, name: &'static str) -> Result<Option<Vec<i64>>, String> {
+    pub(super) fn integers(&self, name: &'static str) -> Result<Option<Vec<i64>>, AttributeFault> {
         Ok(self.find(name, AttributeType::Ints)?.map(|a| a.ints.clone()))
     }
 
-    pub(super) fn string(&self, name: &'static str) -> Result<Option<String>, String> {
+    pub(super) fn string(&self, name: &'static str) -> Result<Option<String>, AttributeFault> {
         Ok(self.find(name, AttributeType::String)?.map(|a| String::from_utf8_lossy(&a.s).into_owned()))
     }
 
@@ -59,15 +63,14 @@ impl<'a> Attributes<'a> {
         &self,
         name: &'static str,
         least: usize,
-    ) -> Result<Option<[usize; N]>, String> {
+    ) -> Result<Option<[usize; N]>, AttributeFault> {
         let Some(values) = self.integers(name)? else { return Ok(None) };
         let sizes: Option<Vec<usize>> = values
             .iter()
             .map(|&v| usize::try_from(v).ok().filter(|v| (least..=MAX_DIMENSION).contains(v)))
             .collect();
-        sizes.and_then(|s| s.try_into().ok()).map(Some).ok_or_else(|| {
-            format!("its attribute `{name}` is {values:?}; {N} values from {least} to {MAX_DIMENSION} are supported")
-        })
+        let sizes = sizes.and_then(|s| s.try_into().ok()).map(Some);
+        sizes.ok_or(AttributeFault::Sizes { name, found: values, count: N, least })
     }
 
     /// Reads nothing: the attribute has no influence on inference.
@@ -76,9 +79,9 @@ impl<'a> Attributes<'a> {
     }
 
     /// The value of a `Constant` node.
-    pub(super) fn constant(&self) -> Outcome {
+    pub(super) fn constant(&self) -> Result<Value, AttributeFault> {
         if let Some(tensor) = self.find("value", AttributeType::Tensor)?.and_then(|a| a.t.as_ref()) {
-            return Ok(match tensor::read(tensor).map_err(|cause| format!("its value {cause}"))? {
+            return Ok(match tensor::read(tensor).map_err(AttributeFault::Value)? {
                 Constant::Float(array) => Value::Float(array),
                 Constant::Integer(array) => Value::Integer(array),
             });
@@ -95,15 +98,15 @@ impl<'a> Attributes<'a> {
         if let Some(values) = self.integers("value_ints")? {
             return Ok(Value::Integer(Array::vector(values.into_iter().map(Some).collect())));
         }
-        Err("it holds no tensor or number".into())
+        Err(AttributeFault::NoValue)
     }
 
     /// The number that `ConstantOfShape` repeats, in floats 0 where nothing is said.
-    pub(super) fn constant_of_shape(&self) -> Result<Option<Constant>, String> {
+    pub(super) fn constant_of_shape(&self) -> Result<Option<Constant>, AttributeFault> {
         let Some(tensor) = self.find("value", AttributeType::Tensor)?.and_then(|a| a.t.as_ref()) else {
             return Ok(Some(Constant::Float(Array::vector(vec![0.0]))));
         };
-        let value = tensor::read(tensor).map_err(|cause| format!("its value {cause}"))?;
+        let value = tensor::read(tensor).map_err(AttributeFault::Value)?;
         let count = match &value {
             Constant::Float(array) => array.data.len(),
             Constant::Integer(array) => array.data.len(),
@@ -112,14 +115,11 @@ impl<'a> Attributes<'a> {
     }
 
     /// Refuses attributes that nothing read.
-    pub(super) fn finish(&self) -> Result<(), String> {
+    pub(super) fn finish(&self) -> Result<(), AttributeFault> {
         let read = self.read.borrow();
         match self.node.attribute.iter().find(|a| !read.contains(a.name.as_str())) {
             None => Ok(()),
-            Some(attribute) => Err(format!(
-                "its attribute `{}` is not supported; export with standard ONNX operators",
-                printable(&attribute.name)
-            )),
+            Some(attribute) => Err(AttributeFault::Unsupported { name: attribute.name.clone() }),
         }
     }
 }

@@ -3,6 +3,7 @@
 use tract_onnx::pb::NodeProto;
 
 use super::importer::Importer;
+use super::limits::LimitFault;
 use super::operation::Kind;
 use super::value::Data;
 
@@ -13,7 +14,7 @@ impl Importer<'_> {
         node: &NodeProto,
         position: usize,
         data: &Data,
-    ) -> Result<Data, String> {
+    ) -> Result<Data, LimitFault> {
         let [channels, height, width] = data.shape;
         let [top, left, bottom, right] = data.padding;
         self.charge_made(channels)?;

@@ -5,9 +5,12 @@ use tract_onnx::pb::tensor_proto::DataType;
 
 use super::array::Array;
 use super::attributes::Attributes;
-use super::error::printable;
+use super::fault::NodeFault;
+use super::fault::parts::PartFault;
+use super::fault::shapes::ShapeFault;
 use super::importer::Importer;
 use super::limits::elements;
+use super::names::printable;
 use super::tensor::{Constant, is_float};
 use super::value::Value;
 
@@ -23,7 +26,7 @@ pub(super) fn constants(
     importer: &mut Importer<'_>,
     node: &NodeProto,
     attributes: &Attributes<'_>,
-) -> Result<Option<Value>, String> {
+) -> Result<Option<Value>, NodeFault> {
     if node.op_type == "Constant" {
         let value = attributes.constant()?;
         attributes.finish()?;
@@ -56,20 +59,20 @@ fn on_floats(
     node: &NodeProto,
     attributes: &Attributes<'_>,
     array: Array<f32>,
-) -> Result<Option<Array<f32>>, String> {
+) -> Result<Option<Array<f32>>, NodeFault> {
     Ok(match node.op_type.as_str() {
         "Identity" => Some(array),
         "Cast" if is_float(attributes.integer("to")?.unwrap_or(0)) => Some(array),
         "Transpose" => Some(array.transpose(attributes.integers("perm")?.as_deref())?),
         "Unsqueeze" => {
             let axes = importer.attribute_or_input(node, attributes, "axes", 1, 13)?;
-            Some(array.unsqueeze(&axes.ok_or("its axes are missing")?)?)
+            Some(array.unsqueeze(&axes.ok_or(ShapeFault::NoAxes)?)?)
         }
         "Squeeze" => {
             let axes = importer.attribute_or_input(node, attributes, "axes", 1, 13)?;
             Some(array.squeeze(axes.as_deref())?)
         }
-        "Reshape" => Some(array.reshape(&importer.integers(node, 1)?.ok_or("its shape is missing")?)?),
+        "Reshape" => Some(array.reshape(&importer.integers(node, 1)?.ok_or(ShapeFault::NoShape)?)?),
         _ => None,
     })
 }
@@ -79,11 +82,11 @@ fn weights_of_shape(
     importer: &mut Importer<'_>,
     shape: &Array<Option<i64>>,
     value: f32,
-) -> Result<Option<Value>, String> {
+) -> Result<Option<Value>, NodeFault> {
     let Some(dims) = shape.known() else { return Ok(None) };
     let dims: Vec<usize> = dims
         .into_iter()
-        .map(|size| usize::try_from(size).map_err(|_| format!("its shape holds {size}, which is no size")))
+        .map(|size| usize::try_from(size).map_err(|_| ShapeFault::NoSize(size)))
         .collect::<Result<_, _>>()?;
     let count = elements(&dims)?;
     importer.charge_made(count)?;
@@ -96,7 +99,7 @@ fn on_integers(
     node: &NodeProto,
     attributes: &Attributes<'_>,
     array: Array<Option<i64>>,
-) -> Result<Option<Value>, String> {
+) -> Result<Option<Value>, NodeFault> {
     let result = match node.op_type.as_str() {
         "Identity" => Some(array),
         "Cast" => {
@@ -107,7 +110,7 @@ fn on_integers(
         "Shape" => Some(Array::vector(array.dims.iter().map(|&d| Some(d as i64)).collect())),
         "Unsqueeze" => {
             let axes = importer.attribute_or_input(node, attributes, "axes", 1, 13)?;
-            Some(array.unsqueeze(&axes.ok_or("its axes are missing")?)?)
+            Some(array.unsqueeze(&axes.ok_or(ShapeFault::NoAxes)?)?)
         }
         "Squeeze" => {
             let axes = importer.attribute_or_input(node, attributes, "axes", 1, 13)?;
@@ -161,16 +164,16 @@ pub(super) fn slice_arguments(
     importer: &mut Importer<'_>,
     node: &NodeProto,
     attributes: &Attributes<'_>,
-) -> Result<SliceArguments, String> {
+) -> Result<SliceArguments, NodeFault> {
     let starts =
-        importer.attribute_or_input(node, attributes, "starts", 1, 10)?.ok_or("its starts are missing")?;
-    let ends = importer.attribute_or_input(node, attributes, "ends", 2, 10)?.ok_or("its ends are missing")?;
+        importer.attribute_or_input(node, attributes, "starts", 1, 10)?.ok_or(PartFault::NoStarts)?;
+    let ends = importer.attribute_or_input(node, attributes, "ends", 2, 10)?.ok_or(PartFault::NoEnds)?;
     let axes = importer.attribute_or_input(node, attributes, "axes", 3, 10)?;
     let steps = if importer.opset < 10 { None } else { importer.integers(node, 4)? };
     let axes = axes.unwrap_or_else(|| (0..starts.len() as i64).collect());
     let steps = steps.unwrap_or_else(|| vec![1; starts.len()]);
     if [ends.len(), axes.len(), steps.len()] != [starts.len(); 3] {
-        return Err("its starts, ends, axes and steps differ in number".into());
+        return Err(PartFault::SliceCounts.into());
     }
     Ok(SliceArguments { starts, ends, axes, steps })
 }

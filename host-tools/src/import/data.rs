@@ -4,7 +4,7 @@ use super::limits::{LimitFault, check_activation};
 
 /// What a dimension of an ONNX tensor is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Axis {
+pub enum Axis {
     Batch,
     Channels,
     Height,

@@ -5,7 +5,8 @@ use std::path::Path;
 use resight_model_file::Activation;
 use tract_onnx::pb::ModelProto;
 
-use super::error::{ImportError, node_error, printable};
+use super::error::ImportError;
+use super::fault::ModelFault;
 use super::importer::Importer;
 use super::model::{Ending, Model};
 use super::operation::Operation;
@@ -38,20 +39,18 @@ pub(super) fn elementary(
     size: Option<[usize; 2]>,
     ending: Ending,
 ) -> Result<Elementary, ImportError> {
-    let refuse = |cause: String| ImportError::File { path: path.into(), cause };
     let rounds = matches!(ending, Ending::Rounded(_));
     let gives_vector = matches!(ending, Ending::Vector(_));
+    let refuse = |cause: ModelFault| ImportError::file(path, cause);
     let mut model = Model::new(proto, size, ending).map_err(refuse)?;
     let order = order(&model, path)?;
     let mut importer = Importer::new(&mut model, &order, path.parent().unwrap_or(Path::new("")));
     importer.rounds = rounds;
     for &index in &order {
         let node = &model.graph.node[index];
-        operators::read(&mut importer, node).map_err(|cause| node_error(path, node, cause))?;
+        operators::read(&mut importer, node).map_err(|cause| ImportError::node(path, node, cause))?;
     }
-    let mut outputs = importer
-        .results()
-        .map_err(|(name, cause)| refuse(format!("the output `{}` {cause}", printable(&name))))?;
+    let mut outputs = importer.results().map_err(refuse)?;
     let normalised = gives_vector.then(|| importer.before_norm(&mut outputs)).transpose().map_err(refuse)?;
     let name = model.name(path);
     let mut reference = importer.reference();

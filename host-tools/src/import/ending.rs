@@ -8,17 +8,16 @@
 
 use crate::graph::{FloatConvolution, GraphOutput, Node, Operator};
 
+use super::fault::folding::FoldingFault;
 use super::folding::{Folding, Refusal, average, identity};
 
 /// Most weights of the identity matrix behind a network that ends in an average.
 const MAX_IDENTITY: usize = 1 << 24;
 
-const CAUSE: &str = "the network must end in a plain fully connected layer (Gemm or MatMul) whose outputs are the logits; export it with its classifier";
-
 /// Makes `nodes`, which are in their final order, end in one average and one linear layer.
 pub(super) fn finish(nodes: &mut Vec<Folding>) -> Result<(), Refusal> {
     let Some(last) = nodes.last() else {
-        return Err(Refusal { node: "(none)".into(), operator: "input".into(), cause: CAUSE.into() });
+        return Err(nothing());
     };
     if matches!(last.node.operator, Operator::GlobalAverage) {
         let identity = logits_of_average(nodes)?;
@@ -30,7 +29,7 @@ pub(super) fn finish(nodes: &mut Vec<Folding>) -> Result<(), Refusal> {
     let features = nodes[linear].node.inputs[0];
     if !ends_in_average(nodes, features) {
         if is_image(nodes, features) {
-            return Err(nodes[linear].refusal("it takes the image itself; put a convolution before it"));
+            return Err(nodes[linear].refusal(FoldingFault::OfImage));
         }
         widen(nodes);
     }
@@ -56,22 +55,21 @@ pub(super) fn finish(nodes: &mut Vec<Folding>) -> Result<(), Refusal> {
     Ok(())
 }
 
+/// The refusal of a network without nodes.
+fn nothing() -> Refusal {
+    Refusal { node: "(none)".into(), operator: "input".into(), cause: FoldingFault::NoClassifier }
+}
+
 /// As [`finish`], of a network that ends in a vector. Whatever makes it, a linear layer comes last: one that
 /// changes nothing where there is no other.
 pub(super) fn finish_vector(nodes: &mut Vec<Folding>) -> Result<(), Refusal> {
     if let Some(last) = nodes.last() {
         let [numbers, height, width] = last.node.shape;
         if [height, width] != [1, 1] {
-            return Err(last.refusal(&format!(
-                "the output is a map of {height} x {width} places, not a vector; export the network with the pooling that \
-                 makes a vector of its last map"
-            )));
+            return Err(last.refusal(FoldingFault::Map { height, width }));
         }
         if numbers * numbers > MAX_IDENTITY {
-            return Err(last.refusal(&format!(
-                "a vector of {numbers} numbers is too long: at most 4096 are possible; end the network in a fully \
-                 connected layer of fewer"
-            )));
+            return Err(last.refusal(FoldingFault::LongVector(numbers)));
         }
         if !is_linear(nodes) {
             let index = nodes.len() - 1;
@@ -100,12 +98,11 @@ pub(super) fn finish_vector(nodes: &mut Vec<Folding>) -> Result<(), Refusal> {
 pub(super) fn maps(nodes: &mut [Folding], outputs: &[GraphOutput]) -> Result<(), Refusal> {
     for (position, output) in outputs.iter().enumerate() {
         if is_image(nodes, output.node) {
-            return Err(nodes[output.node].refusal("it is an output, and no more than the image itself"));
+            return Err(nodes[output.node].refusal(FoldingFault::ImageAsOutput));
         }
         if let Some(same) = outputs[..position].iter().find(|other| other.node == output.node) {
-            let cause =
-                format!("the outputs `{}` and `{}` are the same; leave one out", same.name, output.name);
-            return Err(nodes[output.node].refusal(&cause));
+            let (first, second) = (same.name.clone(), output.name.clone());
+            return Err(nodes[output.node].refusal(FoldingFault::SameOutputs { first, second }));
         }
     }
     for index in 0..nodes.len() {
@@ -127,11 +124,11 @@ pub(super) fn maps(nodes: &mut [Folding], outputs: &[GraphOutput]) -> Result<(),
 /// else they are those of a linear layer, before which the numbers are widened.
 pub(super) fn finish_rounded(nodes: &mut Vec<Folding>) -> Result<(), Refusal> {
     let Some(last) = nodes.last() else {
-        return Err(Refusal { node: "(none)".into(), operator: "input".into(), cause: CAUSE.into() });
+        return Err(nothing());
     };
     let is_rounded = matches!(last.node.operator, Operator::Table(_));
     if is_rounded && last.node.shape[1..] != [1, 1] {
-        return Err(last.refusal(CAUSE));
+        return Err(last.refusal(FoldingFault::NoClassifier));
     }
     let mut kept = None;
     if !is_rounded {
@@ -211,7 +208,7 @@ fn logits_of_average(nodes: &[Folding]) -> Result<Folding, Refusal> {
         _ => false,
     };
     if !is_classifier || classes * classes > MAX_IDENTITY {
-        return Err(last.refusal(CAUSE));
+        return Err(last.refusal(FoldingFault::NoClassifier));
     }
     let mut weights = vec![0.0; classes * classes];
     for class in 0..classes {
@@ -273,6 +270,6 @@ fn linear_last(nodes: &mut [Folding]) -> Result<(), Refusal> {
             last.node.operator = Operator::Linear { weights, bias };
             Ok(())
         }
-        _ => Err(last.refusal(CAUSE)),
+        _ => Err(last.refusal(FoldingFault::NoClassifier)),
     }
 }

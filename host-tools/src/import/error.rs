@@ -1,10 +1,13 @@
-//! Why a file is refused, and how nodes are named in messages.
+//! Why a file is refused.
 
 use std::path::{Path, PathBuf};
 
 use tract_onnx::pb::NodeProto;
 
+use super::bytes::{BytesError, BytesFault};
 use super::encodings::fault::EncodingsError;
+use super::fault::{ModelFault, NodeFault};
+use super::names::{is_standard, node_name, printable};
 
 /// Why an ONNX file was refused. Every message is one line that names the file.
 #[derive(Debug, thiserror::Error)]
@@ -26,7 +29,7 @@ pub enum ImportError {
         /// The ONNX file.
         path: PathBuf,
         /// The cause and the remedy.
-        cause: String,
+        cause: Box<ModelFault>,
     },
     /// One node cannot be used.
     #[error("{path}: node `{node}` ({operator}): {cause}", path = path.display())]
@@ -38,44 +41,33 @@ pub enum ImportError {
         /// Its operator.
         operator: String,
         /// The cause and the remedy.
-        cause: String,
+        cause: Box<NodeFault>,
     },
 }
 
-/// A name from the file, fit for a one-line message.
-pub(super) fn printable(name: &str) -> String {
-    const LONGEST: usize = 120;
-    let escaped = name.escape_debug().to_string();
-    if escaped.chars().count() <= LONGEST {
-        return escaped;
+impl ImportError {
+    /// The refusal of a file as a whole.
+    pub(super) fn file(path: &Path, cause: impl Into<ModelFault>) -> ImportError {
+        ImportError::File { path: path.into(), cause: Box::new(cause.into()) }
     }
-    escaped.chars().take(LONGEST).chain("…".chars()).collect()
-}
 
-/// Dimensions of which some are unknown.
-pub(super) fn shown(dims: &[Option<i64>]) -> String {
-    let dims: Vec<String> = dims.iter().map(|d| d.map_or("?".into(), |d| d.to_string())).collect();
-    format!("[{}]", dims.join(", "))
-}
-
-/// The node's name, or that of its first output.
-pub(super) fn node_name(node: &NodeProto) -> String {
-    let output = node.output.iter().find(|o| !o.is_empty());
-    printable(if node.name.is_empty() { output.map_or("(unnamed)", |o| o) } else { &node.name })
-}
-
-/// The refusal of one node.
-pub(super) fn node_error(path: &Path, node: &NodeProto, cause: String) -> ImportError {
-    let domain = if is_standard(&node.domain) { String::new() } else { format!("{}.", node.domain) };
-    ImportError::Node {
-        path: path.into(),
-        node: node_name(node),
-        operator: printable(&format!("{domain}{}", node.op_type)),
-        cause,
+    /// The refusal of one node.
+    pub(super) fn node(path: &Path, node: &NodeProto, cause: impl Into<NodeFault>) -> ImportError {
+        let domain = if is_standard(&node.domain) { String::new() } else { format!("{}.", node.domain) };
+        ImportError::Node {
+            path: path.into(),
+            node: node_name(node),
+            operator: printable(&format!("{domain}{}", node.op_type)),
+            cause: Box::new(cause.into()),
+        }
     }
 }
 
-/// Whether the domain is that of the standard operators.
-pub(super) fn is_standard(domain: &str) -> bool {
-    domain.is_empty() || domain == "ai.onnx"
+impl From<BytesError> for ImportError {
+    fn from(BytesError { path, cause }: BytesError) -> ImportError {
+        match cause {
+            BytesFault::System(cause) => ImportError::Read { path, cause },
+            cause => ImportError::File { path, cause: Box::new(cause.into()) },
+        }
+    }
 }

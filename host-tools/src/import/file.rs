@@ -1,44 +1,34 @@
 //! Bytes to a protobuf, with bounded memory.
 
-use std::fs::File;
-use std::io::Read;
 use std::path::Path;
 
 use prost::Message as _;
 use resight_model_file::FileFormat;
 use tract_onnx::pb::ModelProto;
 
+use super::bytes;
 use super::error::ImportError;
-use super::limits::MAX_FILE_BYTES;
+use super::fault::ModelFault;
+use super::fault::protobuf::{MAX_DEPTH, MAX_FIELDS, ProtobufFault};
 use super::outside;
 use super::tflite;
-
-/// Most protobuf messages and strings in a file. ResNet-152 has some ten thousand. Each may
-/// take up to about a kilobyte of memory for two bytes of file, which is why they are counted
-/// before they are decoded.
-const MAX_FIELDS: usize = 1 << 18;
-/// Deepest nesting of graphs in attributes that is looked at.
-const MAX_DEPTH: usize = 32;
 
 /// Reads and decodes an ONNX file. Values of large constants stay in it, unless `takes_all` says that they are
 /// needed.
 pub(super) fn read(path: &Path, takes_all: impl Fn(&ModelProto) -> bool) -> Result<ModelProto, ImportError> {
-    let refuse = |cause: String| ImportError::File { path: path.into(), cause };
-    let bytes = read_bytes(path, 0, None)?;
+    let bytes = bytes::read(path, 0, None)?;
     if bytes.is_empty() {
-        return Err(refuse("the file is empty; export the model again".into()));
+        return Err(ImportError::file(path, ModelFault::Empty));
     }
     if tflite::is_tflite(&bytes) {
         return tflite::to_onnx(&bytes, path);
     }
-    let damaged = |cause: String| match FileFormat::of(&bytes) {
-        Some(format) => refuse(format!("not an ONNX file: it is {format}; {}", remedy(format))),
-        None => {
-            refuse(format!("not an ONNX file, or a damaged one: {cause}; export or copy the model again"))
-        }
+    let damaged = |cause: ProtobufFault| {
+        let other = FileFormat::of(&bytes).map(|format| ModelFault::Format { format });
+        ImportError::file(path, other.unwrap_or(ModelFault::Damaged(cause)))
     };
     Scan { fields: 0 }.message(&bytes, Kind::Model, 0).map_err(damaged)?;
-    let decoded = |bytes: &[u8]| ModelProto::decode(bytes).map_err(|error| damaged(error.to_string()));
+    let decoded = |bytes: &[u8]| ModelProto::decode(bytes).map_err(|error| damaged(error.into()));
     let name = path.file_name().and_then(|name| name.to_str()).filter(|name| !name.contains('\\'));
     if let Some(slim) = name.and_then(|name| outside::without_values(&bytes, name)) {
         let proto = decoded(&slim)?;
@@ -47,56 +37,6 @@ pub(super) fn read(path: &Path, takes_all: impl Fn(&ModelProto) -> bool) -> Resu
         }
     }
     decoded(&bytes)
-}
-
-/// How a file of another format becomes an ONNX file.
-fn remedy(format: FileFormat) -> &'static str {
-    match format {
-        FileFormat::Tar => "a model file of resight is quantised already; anything else must be unpacked",
-        FileFormat::Zip => "a network saved by PyTorch must be exported by torch.onnx.export",
-        FileFormat::Gzip | FileFormat::Zstd => "unpack it",
-        FileFormat::Hdf5 => "a network saved by Keras must be exported by tf2onnx",
-        FileFormat::GitLfsPointer => "`git lfs pull` or `resight fetch` brings the network itself",
-        FileFormat::Html => "the download led to a page about the file, or to a login",
-        FileFormat::Png | FileFormat::Jpeg => "the network is expected here",
-    }
-}
-
-/// How many bytes are to be read where it is `length` from `offset`, or all that follow; refuses a file that
-/// has them not.
-pub(super) fn check(path: &Path, offset: u64, length: Option<u64>) -> Result<u64, ImportError> {
-    let failed = |cause| ImportError::Read { path: path.into(), cause };
-    let refuse = |cause: String| ImportError::File { path: path.into(), cause };
-    // Before opening: opening a FIFO would wait for its writer.
-    let metadata = std::fs::metadata(path).map_err(failed)?;
-    if !metadata.is_file() {
-        return Err(refuse("not a regular file".into()));
-    }
-    let available = metadata.len().checked_sub(offset);
-    let length = available.and_then(|a| length.unwrap_or(a).le(&a).then(|| length.unwrap_or(a)));
-    let Some(length) = length else {
-        return Err(refuse(format!("has {} bytes, fewer than the model refers to", metadata.len())));
-    };
-    if length > MAX_FILE_BYTES {
-        return Err(refuse(format!("{length} bytes are more than the {MAX_FILE_BYTES} that are read")));
-    }
-    Ok(length)
-}
-
-/// Reads `length` bytes from `offset`, or all that follow.
-pub(super) fn read_bytes(path: &Path, offset: u64, length: Option<u64>) -> Result<Vec<u8>, ImportError> {
-    use std::io::{Seek, SeekFrom};
-    let failed = |cause| ImportError::Read { path: path.into(), cause };
-    let length = check(path, offset, length)?;
-    let mut file = File::open(path).map_err(failed)?;
-    file.seek(SeekFrom::Start(offset)).map_err(failed)?;
-    let mut bytes = Vec::with_capacity(length as usize);
-    file.take(length).read_to_end(&mut bytes).map_err(failed)?;
-    if bytes.len() as u64 != length {
-        let cause = "became shorter while it was read".into();
-        return Err(ImportError::File { path: path.into(), cause });
-    }
-    Ok(bytes)
 }
 
 /// The protobuf messages of ONNX that hold other messages.
@@ -155,15 +95,15 @@ struct Scan {
 }
 
 impl Scan {
-    fn message(&mut self, mut bytes: &[u8], kind: Kind, depth: usize) -> Result<(), String> {
+    fn message(&mut self, mut bytes: &[u8], kind: Kind, depth: usize) -> Result<(), ProtobufFault> {
         if depth > MAX_DEPTH {
-            return Err(format!("its graphs are nested more than {MAX_DEPTH} deep"));
+            return Err(ProtobufFault::Depth);
         }
         while !bytes.is_empty() {
             let tag = varint(&mut bytes)?;
             let (number, wire_type) = (tag >> 3, tag & 7);
             if number == 0 || number >= 1 << 29 {
-                return Err("a field number is invalid".into());
+                return Err(ProtobufFault::FieldNumber);
             }
             match wire_type {
                 0 => {
@@ -181,20 +121,20 @@ impl Scan {
                     let Some(field) = kind.field(number) else { continue };
                     self.fields += 1;
                     if self.fields > MAX_FIELDS {
-                        return Err(format!("it holds more than {MAX_FIELDS} protobuf messages"));
+                        return Err(ProtobufFault::Fields);
                     }
                     if !matches!(field, Kind::Leaf) {
                         self.message(content, field, depth + 1)?;
                     }
                 }
-                _ => return Err("a field has an unknown wire type".into()),
+                _ => return Err(ProtobufFault::WireType),
             }
         }
         Ok(())
     }
 }
 
-fn varint(bytes: &mut &[u8]) -> Result<u64, String> {
+fn varint(bytes: &mut &[u8]) -> Result<u64, ProtobufFault> {
     let mut value = 0u64;
     for shift in (0..70).step_by(7) {
         let byte = take(bytes, 1)?[0];
@@ -203,12 +143,12 @@ fn varint(bytes: &mut &[u8]) -> Result<u64, String> {
             return Ok(value);
         }
     }
-    Err("a number has more than ten bytes".into())
+    Err(ProtobufFault::LongNumber)
 }
 
-fn take<'a>(bytes: &mut &'a [u8], length: u64) -> Result<&'a [u8], String> {
+fn take<'a>(bytes: &mut &'a [u8], length: u64) -> Result<&'a [u8], ProtobufFault> {
     let Some((head, tail)) = usize::try_from(length).ok().and_then(|l| bytes.split_at_checked(l)) else {
-        return Err("it ends in the middle of a field (truncated?)".into());
+        return Err(ProtobufFault::Truncated);
     };
     *bytes = tail;
     Ok(head)

@@ -14,6 +14,7 @@ use crate::function::{Binary, Function};
 use crate::graph::{FloatConvolution, FloatGraph, GraphOutput, Node, Operator};
 
 use super::ending;
+use super::fault::folding::FoldingFault;
 use super::folding::{Folding, Refusal, depthwise, identity};
 use super::model::Ending;
 use super::operation::{Kind, Operation};
@@ -369,9 +370,7 @@ fn finish(
             _ => None,
         };
         if parameters.is_some_and(|(w, b)| w.iter().chain(b.iter()).any(|v| !v.is_finite())) {
-            return Err(folding.refusal(
-                "folding the normalisation into its weights overflows; the weights are unusable, train again",
-            ));
+            return Err(folding.refusal(FoldingFault::Overflow));
         }
         let base = folding.node.name.clone();
         while !names.insert(folding.node.name.clone()) {

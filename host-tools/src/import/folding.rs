@@ -1,12 +1,13 @@
 //! A node while more is folded into it, and the convolutions that folding makes.
 
+use super::fault::folding::FoldingFault;
 use crate::graph::{FloatConvolution, Node, Operator};
 
 /// An operation that the graph cannot hold.
 pub(super) struct Refusal {
     pub(super) node: String,
     pub(super) operator: String,
-    pub(super) cause: String,
+    pub(super) cause: FoldingFault,
 }
 
 /// A node while more is folded into it.
@@ -31,8 +32,8 @@ impl Folding {
     }
 
     /// The refusal of this node.
-    pub(super) fn refusal(&self, cause: &str) -> Refusal {
-        Refusal { node: self.node.name.clone(), operator: self.operator.clone(), cause: cause.into() }
+    pub(super) fn refusal(&self, cause: FoldingFault) -> Refusal {
+        Refusal { node: self.node.name.clone(), operator: self.operator.clone(), cause }
     }
 }
 

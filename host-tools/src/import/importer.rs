@@ -9,14 +9,17 @@ use tract_onnx::pb::{AttributeProto, NodeProto, TensorProto};
 
 use super::array::Array;
 use super::attributes::Attributes;
-use super::error::{node_name, printable};
+use super::fault::NodeFault;
+use super::fault::inputs::InputFault;
+use super::fault::structure::StructureFault;
 use super::limits::{LimitFault, check_activation, check_weights};
 use super::model::{Ending, Model, Reference, transpose};
+use super::names::{node_name, printable};
 use super::operation::{Kind, Operation};
 use super::outside::OutsideConstants;
 use super::preparation::Preparation;
 use super::tensor::{self, Constant};
-use super::value::{Axis, Data, Layout, NCHW, Outcome, Value, shown_layout};
+use super::value::{Axis, Data, Layout, NCHW, Outcome, Value};
 use crate::function::Function;
 
 /// Most steps back to what two results have in common.
@@ -110,12 +113,12 @@ impl<'a> Importer<'a> {
     }
 
     /// Makes `value` that of the node's first output.
-    pub(super) fn define(&mut self, node: &NodeProto, value: Value) -> Result<(), String> {
-        let output = node.output.first().filter(|o| !o.is_empty()).ok_or("it has no output")?;
+    pub(super) fn define(&mut self, node: &NodeProto, value: Value) -> Result<(), StructureFault> {
+        let output = node.output.first().filter(|o| !o.is_empty()).ok_or(StructureFault::NoOutput)?;
         let unknown = |o: &&String| !self.values.contains_key(*o);
         let needed = |o: &String| self.consumers.contains_key(o) || self.outputs.contains(o);
         if node.output.iter().skip(1).filter(unknown).any(needed) {
-            return Err("its second output is used; only the first is supported, export for inference".into());
+            return Err(StructureFault::SecondOutput);
         }
         self.values.insert(output.clone(), value);
         Ok(())
@@ -130,12 +133,16 @@ impl<'a> Importer<'a> {
     }
 
     /// A node's input that must be there.
-    pub(super) fn input(&mut self, node: &NodeProto, position: usize) -> Outcome {
-        self.optional(node, position)?.ok_or_else(|| format!("its input {position} is missing"))
+    pub(super) fn input(&mut self, node: &NodeProto, position: usize) -> Result<Value, InputFault> {
+        self.optional(node, position)?.ok_or(InputFault::Missing(position))
     }
 
     /// A node's input, if it has one at this position.
-    pub(super) fn optional(&mut self, node: &NodeProto, position: usize) -> Result<Option<Value>, String> {
+    pub(super) fn optional(
+        &mut self,
+        node: &NodeProto,
+        position: usize,
+    ) -> Result<Option<Value>, InputFault> {
         let Some(name) = node.input.get(position).filter(|name| !name.is_empty()) else { return Ok(None) };
         if let Some(value) = self.values.get(name) {
             let value = value.clone();
@@ -147,10 +154,10 @@ impl<'a> Importer<'a> {
             return Ok(Some(value));
         }
         let Some(&index) = self.initialisers.get(name) else {
-            return Err(format!("its input `{}` does not exist", printable(name)));
+            return Err(InputFault::Unknown { name: name.clone() });
         };
         let constant =
-            self.constant(index).map_err(|cause| format!("the initialiser `{}` {cause}", printable(name)))?;
+            self.constant(index).map_err(|cause| InputFault::Initialiser { name: name.clone(), cause })?;
         let tensor = &mut self.tensors[index];
         let count = match &constant {
             Constant::Float(array) => array.data.len(),
@@ -182,34 +189,24 @@ impl<'a> Importer<'a> {
     }
 
     /// An input that is a result of the network, with any padding around it made.
-    pub(super) fn plain(&mut self, node: &NodeProto, position: usize) -> Result<Data, String> {
+    pub(super) fn plain(&mut self, node: &NodeProto, position: usize) -> Result<Data, InputFault> {
         let data = self.data(node, position)?;
         if data.padding != [0; 4] {
-            return self.bordered(node, position, &data);
+            return Ok(self.bordered(node, position, &data)?);
         }
         Ok(data)
     }
 
     /// An input that is a result of the network.
-    pub(super) fn data(&mut self, node: &NodeProto, position: usize) -> Result<Data, String> {
+    pub(super) fn data(&mut self, node: &NodeProto, position: usize) -> Result<Data, InputFault> {
+        let name = || node.input[position].clone();
         match self.input(node, position)? {
             Value::Data(data) => Ok(data),
-            Value::Probabilities(..) => Err("it follows a Softmax, which must be the last node".into()),
-            Value::Norm(_) => {
-                Err("it takes the norm of a result, which is only supported to divide the result by".into())
-            }
-            Value::Rows(_) => Err(
-                "it takes maps one behind the other, which only outputs of a detector can be; export the network up to its raw maps"
-                    .into(),
-            ),
-            Value::Unresolved(operator) => Err(format!(
-                "its input `{}` is computed from shapes by {operator}; export with fixed shapes and constant folding",
-                printable(&node.input[position])
-            )),
-            Value::Float(_) | Value::Integer(_) => Err(format!(
-                "its input `{}` is a constant, not a result of the network",
-                printable(&node.input[position])
-            )),
+            Value::Probabilities(..) => Err(InputFault::Probabilities),
+            Value::Norm(_) => Err(InputFault::Norm),
+            Value::Rows(_) => Err(InputFault::Rows),
+            Value::Unresolved(operator) => Err(InputFault::Unresolved { name: name(), operator }),
+            Value::Float(_) | Value::Integer(_) => Err(InputFault::Constant { name: name() }),
         }
     }
 
@@ -218,28 +215,22 @@ impl<'a> Importer<'a> {
         &mut self,
         node: &NodeProto,
         position: usize,
-    ) -> Result<Option<Array<f32>>, String> {
-        let name = node.input.get(position).map_or(String::new(), |name| printable(name));
+    ) -> Result<Option<Array<f32>>, InputFault> {
+        let name = || node.input.get(position).cloned().unwrap_or_default();
         match self.optional(node, position)? {
             None => Ok(None),
             Some(Value::Float(array)) => {
                 if let Some(index) = array.data.iter().position(|v| !v.is_finite()) {
-                    return Err(format!(
-                        "the initialiser `{name}` holds {} at position {index}; weights must be finite, train or export the model again",
-                        array.data[index]
-                    ));
+                    let value = array.data[index];
+                    return Err(InputFault::NotFinite { name: name(), value, position: index });
                 }
                 Ok(Some(array))
             }
-            Some(Value::Integer(_)) => Err(format!(
-                "the initialiser `{name}` holds integers where weights are needed; export the f32 model"
-            )),
-            Some(Value::Unresolved(operator)) => Err(format!(
-                "its weights `{name}` are computed by {operator} (weight standardisation, for one); fold constants first, with onnxsim or onnxruntime's offline optimisation"
-            )),
-            Some(_) => Err(format!(
-                "its input `{name}` is computed while the network runs; weights must be constants, export for inference with constant folding"
-            )),
+            Some(Value::Integer(_)) => Err(InputFault::IntegerWeights { name: name() }),
+            Some(Value::Unresolved(operator)) => {
+                Err(InputFault::UnresolvedWeights { name: name(), operator })
+            }
+            Some(_) => Err(InputFault::ComputedWeights { name: name() }),
         }
     }
 
@@ -249,33 +240,26 @@ impl<'a> Importer<'a> {
         node: &NodeProto,
         position: usize,
         channels: usize,
-    ) -> Result<Vec<f32>, String> {
-        let array =
-            self.weights(node, position)?.ok_or_else(|| format!("its input {position} is missing"))?;
+    ) -> Result<Vec<f32>, InputFault> {
+        let array = self.weights(node, position)?.ok_or(InputFault::Missing(position))?;
         if array.data.len() != channels || array.dims.len() > 1 {
-            return Err(format!(
-                "its input `{}` has the dimensions {:?} where [{channels}] is needed",
-                printable(&node.input[position]),
-                array.dims
-            ));
+            let name = node.input[position].clone();
+            return Err(InputFault::PerChannel { name, dims: array.dims, channels });
         }
         Ok(array.data)
     }
 
     /// Integers that must be known, or `None` where the input is absent.
-    pub(super) fn integers(&mut self, node: &NodeProto, position: usize) -> Result<Option<Vec<i64>>, String> {
-        let unknown = |name: &str| {
-            format!(
-                "its input `{}` is no constant; export with fixed shapes and constant folding",
-                printable(name)
-            )
-        };
+    pub(super) fn integers(
+        &mut self,
+        node: &NodeProto,
+        position: usize,
+    ) -> Result<Option<Vec<i64>>, InputFault> {
+        let unknown = || InputFault::NoConstant { name: node.input[position].clone() };
         match self.optional(node, position)? {
             None => Ok(None),
-            Some(Value::Integer(array)) => {
-                array.known().map(Some).ok_or_else(|| unknown(&node.input[position]))
-            }
-            Some(_) => Err(unknown(&node.input[position])),
+            Some(Value::Integer(array)) => array.known().map(Some).ok_or_else(unknown),
+            Some(_) => Err(unknown()),
         }
     }
 
@@ -287,8 +271,8 @@ impl<'a> Importer<'a> {
         name: &'static str,
         position: usize,
         input_since: i64,
-    ) -> Result<Option<Vec<i64>>, String> {
-        if self.opset < input_since { attributes.integers(name) } else { self.integers(node, position) }
+    ) -> Result<Option<Vec<i64>>, NodeFault> {
+        Ok(if self.opset < input_since { attributes.integers(name)? } else { self.integers(node, position)? })
     }
 
     /// Adds the operation that the node stands for; `layout` is that of the node's output.
@@ -299,7 +283,7 @@ impl<'a> Importer<'a> {
         inputs: Vec<usize>,
         shape: [usize; 3],
         layout: &[Axis],
-    ) -> Result<Data, String> {
+    ) -> Result<Data, LimitFault> {
         check_activation(&shape)?;
         // Scale and offset in f64, of the operation or of the convolution that it becomes.
         self.charge(4 * shape[0])?;
@@ -329,7 +313,7 @@ impl<'a> Importer<'a> {
         inputs: Vec<usize>,
         shape: [usize; 3],
         tensor: &str,
-    ) -> Result<usize, String> {
+    ) -> Result<usize, LimitFault> {
         let node = NodeProto { output: vec![tensor.into()], ..named_like(node) };
         self.push(&node, kind, inputs, shape, &NCHW).map(|data| data.operation)
     }
@@ -415,7 +399,7 @@ impl<'a> Importer<'a> {
         shape: [usize; 3],
         layout: &[Axis],
     ) -> Outcome {
-        self.push(node, kind, inputs, shape, layout).map(Value::Data)
+        Ok(Value::Data(self.push(node, kind, inputs, shape, layout)?))
     }
 
     /// A name like `tensor` that no tensor has.
@@ -429,17 +413,13 @@ impl<'a> Importer<'a> {
     }
 
     /// Channels, height and width of an input that is an image, with pending padding.
-    pub(super) fn image(&mut self, node: &NodeProto) -> Result<(Data, [usize; 3]), String> {
+    pub(super) fn image(&mut self, node: &NodeProto) -> Result<(Data, [usize; 3]), InputFault> {
         let data = self.data(node, 0)?;
         if data.is_flat() {
-            return Err("its input is flat, [batch, features], where an image is needed".into());
+            return Err(InputFault::Flat);
         }
         if !data.is_image() {
-            return Err(format!(
-                "its input is {} where {} is needed; transpose it before",
-                shown_layout(&data.layout),
-                shown_layout(&NCHW)
-            ));
+            return Err(InputFault::NoImage { layout: data.layout });
         }
         let shape = data.checked()?;
         Ok((data, shape))

@@ -13,7 +13,7 @@ pub const MAX_WEIGHTS: usize = 1 << 28;
 
 /// What is too large. The message goes on after the name of what it is.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum LimitFault {
+pub enum LimitFault {
     #[error("dimension {dimension} of {dimensions:?} is above {MAX_DIMENSION}")]
     Dimension { dimension: usize, dimensions: Vec<usize> },
     #[error("a tensor {0:?} has more than {MAX_ELEMENTS} elements")]
@@ -22,12 +22,6 @@ pub(super) enum LimitFault {
     Activation([usize; 3]),
     #[error("with it the network has more than {MAX_WEIGHTS} weights; use a smaller one")]
     Weights,
-}
-
-impl From<LimitFault> for String {
-    fn from(fault: LimitFault) -> String {
-        fault.to_string()
-    }
 }
 
 /// Number of elements of a tensor, within [`MAX_DIMENSION`] and [`MAX_ELEMENTS`].

@@ -36,6 +36,7 @@ mod array;
 mod attributes;
 mod binary;
 mod border;
+mod bytes;
 mod choices;
 mod constants;
 mod data;
@@ -43,6 +44,7 @@ mod elementary;
 mod encodings;
 mod ending;
 mod error;
+mod fault;
 mod file;
 mod fold;
 mod folding;
@@ -50,6 +52,7 @@ mod importer;
 mod initialisers;
 mod limits;
 mod model;
+mod names;
 mod operation;
 mod operators;
 mod order;
@@ -78,6 +81,7 @@ use self::model::Ending;
 
 pub use encodings::{EncodingFault, EncodingsError};
 pub use error::ImportError;
+pub use fault::{ModelFault, NodeFault};
 pub use limits::{MAX_ACTIVATIONS, MAX_DIMENSION, MAX_ELEMENTS, MAX_FILE_BYTES, MAX_WEIGHTS};
 pub use model::OPERATOR_SETS;
 pub use outside::{Outside, OutsideError};
@@ -244,8 +248,7 @@ fn import_quantised_wanted(
         encodings::apply(&mut proto, file)?;
     }
     if !is_quantised(&proto) {
-        let cause = "the network is not quantised; `resight quantize` makes an int8 network of it".into();
-        return Err(ImportError::File { path: path.into(), cause });
+        return Err(ImportError::file(path, ModelFault::NotQuantised));
     }
     make_plain(&mut proto, path)?;
     let (proto, mut quantisation) = quantised::dequantise(proto, path)?;
@@ -279,7 +282,7 @@ fn read(path: &Path) -> Result<ModelProto, ImportError> {
 /// See [`plain::make_plain`].
 fn make_plain(proto: &mut ModelProto, path: &Path) -> Result<(), ImportError> {
     let Some(graph) = &mut proto.graph else { return Ok(()) };
-    plain::make_plain(graph).map_err(|cause| ImportError::File { path: path.into(), cause })
+    plain::make_plain(graph).map_err(|cause| ImportError::file(path, cause))
 }
 
 fn import_ending(
@@ -301,11 +304,11 @@ fn import_ending(
             path: path.into(),
             node: refusal.node,
             operator: refusal.operator,
-            cause: refusal.cause,
+            cause: Box::new(refusal.cause.into()),
         },
     )?;
     let mut proto = elementary.proto;
-    phases::name(&mut graph, &mut proto).map_err(|cause| ImportError::File { path: path.into(), cause })?;
+    phases::name(&mut graph, &mut proto).map_err(|cause| ImportError::file(path, cause))?;
     let normalised = elementary.normalised;
     let is_binary = normalised.is_none() && binary::two_classes(&mut graph, &mut proto);
     // The proto's outputs are the values of the graph's.

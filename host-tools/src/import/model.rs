@@ -14,8 +14,10 @@ use tract_onnx::pb::{
 };
 
 use super::array::Array;
-use super::error::{is_standard, printable, shown};
+use super::fault::ModelFault;
+use super::fault::image::ImageFault;
 use super::limits::check_activation;
+use super::names::{is_standard, printable};
 use super::outside::OutsideConstants;
 use super::tensor::{self, Constant};
 use super::value::{Axis, NCHW, NHWC};
@@ -71,17 +73,16 @@ impl Model {
         mut proto: ModelProto,
         size: Option<[usize; 2]>,
         ending: Ending,
-    ) -> Result<Model, String> {
+    ) -> Result<Model, ModelFault> {
         let opset = operator_set(&proto)?;
         if let Some(function) = proto.functions.first() {
-            let name = printable(function.name.as_deref().unwrap_or(""));
-            return Err(format!("it defines the function `{name}`; export the model without functions"));
+            return Err(ModelFault::Function { name: function.name.clone().unwrap_or_default() });
         }
-        let mut graph = proto.graph.take().ok_or("not an ONNX file: it holds no graph")?;
+        let mut graph = proto.graph.take().ok_or(ModelFault::NoGraph)?;
         let mut initialisers = HashMap::new();
         for (index, tensor) in graph.initializer.iter().enumerate() {
             if initialisers.insert(tensor.name.clone(), index).is_some() {
-                return Err(format!("two initialisers have the name `{}`", printable(&tensor.name)));
+                return Err(ModelFault::InitialiserTwice { name: tensor.name.clone() });
             }
         }
         let outputs = match &ending {
@@ -167,35 +168,32 @@ pub(super) struct Reference {
 }
 
 /// The outputs of these names, or the first one.
-fn maps(graph: &GraphProto, names: &[String]) -> Result<Vec<String>, String> {
+fn maps(graph: &GraphProto, names: &[String]) -> Result<Vec<String>, ModelFault> {
     let all: Vec<&str> = graph.output.iter().map(|output| output.name.as_str()).collect();
     if names.is_empty() {
-        return all.first().map(|&name| vec![name.to_owned()]).ok_or_else(|| "it has no output".into());
+        return all.first().map(|&name| vec![name.to_owned()]).ok_or(ModelFault::NoOutput);
     }
     for name in names {
         if !all.contains(&name.as_str()) {
-            let all: Vec<String> =
-                all.iter().take(MAX_OUTPUTS).map(|name| format!("`{}`", printable(name))).collect();
-            return Err(format!(
-                "it has no output `{}`, but {}; say in the decoder's file which output is what",
-                printable(name),
-                all.join(", ")
-            ));
+            return Err(ModelFault::NoMap { name: name.clone(), outputs: first_outputs(graph) });
         }
     }
     Ok(names.to_vec())
 }
 
 /// The result of this name: an output, or what a node within makes.
-fn named_output(graph: &GraphProto, name: &str) -> Result<String, String> {
+fn named_output(graph: &GraphProto, name: &str) -> Result<String, ModelFault> {
     let outputs = graph.output.iter().map(|output| &output.name);
-    let mut results = outputs.clone().chain(graph.node.iter().flat_map(|node| &node.output));
+    let mut results = outputs.chain(graph.node.iter().flat_map(|node| &node.output));
     if !name.is_empty() && results.any(|result| result == name) {
         return Ok(name.to_owned());
     }
-    let outputs: Vec<String> =
-        outputs.take(MAX_OUTPUTS).map(|output| format!("`{}`", printable(output))).collect();
-    Err(format!("it has no result `{}`; its outputs are {}", printable(name), outputs.join(", ")))
+    Err(ModelFault::NoResult { name: name.to_owned(), outputs: first_outputs(graph) })
+}
+
+/// The names of the outputs, not more than a message has room for.
+fn first_outputs(graph: &GraphProto) -> Vec<String> {
+    graph.output.iter().take(MAX_OUTPUTS).map(|output| output.name.clone()).collect()
 }
 
 /// What `tensors` depend on, by name, and themselves.
@@ -216,7 +214,7 @@ fn needed<'a>(graph: &'a GraphProto, tensors: impl Iterator<Item = &'a str>) -> 
 }
 
 /// The output that all others lead to: features, or logits before a softmax, are often outputs too.
-fn last_output(graph: &GraphProto) -> Result<String, String> {
+fn last_output(graph: &GraphProto) -> Result<String, ModelFault> {
     let names: Vec<&str> = graph.output.iter().map(|output| output.name.as_str()).collect();
     if let [name] = names[..] {
         return Ok(name.to_owned());
@@ -228,9 +226,7 @@ fn last_output(graph: &GraphProto) -> Result<String, String> {
     };
     // Each search is as long as the graph.
     let last = names.iter().filter(|_| names.len() <= MAX_OUTPUTS).find(|name| leads_to(name));
-    let last = last.ok_or_else(|| {
-        format!("the network has {} outputs, of which none is made of all others; say which one holds the logits (`--logits NAME`), or export it with the logits alone", names.len())
-    })?;
+    let last = last.ok_or(ModelFault::Outputs(names.len()))?;
     log::info!(
         "of the network's {} outputs `{}` is taken, which the others lead to",
         names.len(),
@@ -298,16 +294,14 @@ pub(super) fn transpose(from: String, to: String, order: Vec<i64>) -> NodeProto 
 }
 
 /// The version of the standard operators.
-fn operator_set(proto: &ModelProto) -> Result<i64, String> {
+fn operator_set(proto: &ModelProto) -> Result<i64, ModelFault> {
     let (first, last) = OPERATOR_SETS.into_inner();
     let version = proto.opset_import.iter().find(|o| is_standard(&o.domain)).map(|o| o.version);
     match version {
         Some(version) if OPERATOR_SETS.contains(&version) => Ok(version),
-        Some(version) => {
-            Err(format!("ONNX operator set {version} is outside of {first} to {last}; export with opset 13"))
-        }
-        None if proto.graph.is_none() => Err("not an ONNX file: it holds no graph".into()),
-        None => Err("it names no ONNX operator set; export it again with opset 13".into()),
+        Some(found) => Err(ModelFault::OperatorSet { found, first, last }),
+        None if proto.graph.is_none() => Err(ModelFault::NoGraph),
+        None => Err(ModelFault::NoOperatorSet),
     }
 }
 
@@ -335,23 +329,23 @@ fn image(
     initialisers: &HashMap<String, usize>,
     outputs: &[String],
     size: Option<[usize; 2]>,
-) -> Result<Image, String> {
+) -> Result<Image, ImageFault> {
     let mut inputs: Vec<_> = graph.input.iter().filter(|i| !initialisers.contains_key(&i.name)).collect();
     if inputs.len() > 1 {
         let needed = needed(graph, outputs.iter().map(String::as_str));
         inputs.retain(|input| needed.contains(input.name.as_str()));
     }
     let [input] = inputs.as_slice() else {
-        return Err(format!("the network has {} inputs; only one image is supported", inputs.len()));
+        return Err(ImageFault::Inputs(inputs.len()));
     };
-    let name = printable(&input.name);
+    let name = input.name.clone();
     let Some(TypeValue::TensorType(tensor)) = input.r#type.as_ref().and_then(|t| t.value.as_ref()) else {
-        return Err(format!("the input `{name}` is no tensor; export with one image as input"));
+        return Err(ImageFault::NoTensor { name });
     };
     let grey_levels = tensor.elem_type == DataType::Uint8 as i32;
     if !grey_levels && !tensor::is_float(i64::from(tensor.elem_type)) {
         let found = DataType::try_from(tensor.elem_type).map_or("an unknown type", |t| t.as_str_name());
-        return Err(format!("the input `{name}` has the type {found}; export the model with an f32 input"));
+        return Err(ImageFault::Type { name, found });
     }
     let mut dims: Vec<Option<i64>> = tensor
         .shape
@@ -363,14 +357,13 @@ fn image(
             _ => None,
         })
         .collect();
-    let remedy = "export it as [N, channels, height, width] with fixed channels, height and width, or give open height and width by `--input HxW`";
     if let (Some([height, width]), [_, first, second, third]) = (size, dims.as_mut_slice()) {
         let (rows, columns) = if first.is_some() { (second, third) } else { (first, second) };
         rows.get_or_insert(height as i64);
         columns.get_or_insert(width as i64);
     }
     let &[_, Some(first), Some(second), Some(third)] = dims.as_slice() else {
-        return Err(format!("the input `{name}` has the dimensions {}; {remedy}", shown(&dims)));
+        return Err(ImageFault::Dimensions { name, dims });
     };
     let is_colour = |size: i64| size == 1 || size == 3;
     let channels_last = is_colour(third) && !is_colour(first);
@@ -378,10 +371,12 @@ fn image(
         if channels_last { ([third, first, second], NHWC) } else { ([first, second, third], NCHW) };
     let shape = shape.map(|d| usize::try_from(d).unwrap_or(0));
     if shape.contains(&0) {
-        return Err(format!("the input `{name}` has the dimensions {}; {remedy}", shown(&dims)));
+        return Err(ImageFault::Dimensions { name, dims });
     }
-    check_activation(&shape).map_err(|cause| format!("the input `{name}`: {cause}; {remedy}"))?;
-    Ok(Image { name: input.name.clone(), shape, layout, grey_levels })
+    match check_activation(&shape) {
+        Ok(()) => Ok(Image { name, shape, layout, grey_levels }),
+        Err(cause) => Err(ImageFault::Limit { name, cause }),
+    }
 }
 
 /// The node with its float tensors in f32, and no cast to other floats. It has no name: names

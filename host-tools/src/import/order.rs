@@ -3,7 +3,9 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::Path;
 
-use super::error::{ImportError, node_error, printable};
+use super::error::ImportError;
+use super::fault::ModelFault;
+use super::fault::structure::StructureFault;
 use super::model::Model;
 
 /// The nodes that the outputs depend on, each after its inputs, otherwise as in the file.
@@ -14,8 +16,8 @@ pub(super) fn order(model: &Model, path: &Path) -> Result<Vec<usize>, ImportErro
         for name in node.output.iter().filter(|name| !name.is_empty()) {
             let taken = producers.insert(name, index).is_some();
             if taken || initialisers.contains_key(name) || name == input {
-                let cause = format!("its output `{}` exists twice; the file is damaged", printable(name));
-                return Err(node_error(path, node, cause));
+                let cause = StructureFault::OutputTwice { name: name.clone() };
+                return Err(ImportError::node(path, node, cause));
             }
         }
     }
@@ -27,8 +29,7 @@ pub(super) fn order(model: &Model, path: &Path) -> Result<Vec<usize>, ImportErro
     let mut stack = vec![];
     for output in outputs {
         let Some(&last) = producers.get(output.as_str()) else {
-            let cause = format!("no node makes the output `{}`; the file is damaged", printable(output));
-            return Err(ImportError::File { path: path.into(), cause });
+            return Err(ImportError::file(path, ModelFault::UnmadeOutput { name: output.clone() }));
         };
         if !std::mem::replace(&mut live[last], true) {
             stack.push(last);
@@ -44,11 +45,8 @@ pub(super) fn order(model: &Model, path: &Path) -> Result<Vec<usize>, ImportErro
                     stack.push(producer);
                 }
             } else if !initialisers.contains_key(name) && name != input {
-                let cause = format!(
-                    "its input `{}` is neither an initialiser nor made by a node; export the model with its weights",
-                    printable(name)
-                );
-                return Err(node_error(path, &graph.node[index], cause));
+                let cause = StructureFault::UnmadeInput { name: name.clone() };
+                return Err(ImportError::node(path, &graph.node[index], cause));
             }
         }
     }
@@ -71,8 +69,7 @@ pub(super) fn order(model: &Model, path: &Path) -> Result<Vec<usize>, ImportErro
                 inputs(at).filter_map(|name| producers.get(name.as_str())).find(|&&p| waiting[p] > 0);
             at = blocked.copied().unwrap_or(at);
         }
-        let cause = "it depends on its own output (a cycle); the file is damaged".into();
-        return Err(node_error(path, &graph.node[at], cause));
+        return Err(ImportError::node(path, &graph.node[at], StructureFault::Cycle));
     }
     Ok(order)
 }

@@ -3,12 +3,14 @@
 use resight_model_file::{Activation, level_name};
 use tract_onnx::pb::NodeProto;
 
-use super::error::printable;
+use super::fault::ModelFault;
+use super::fault::outputs::OutputFault;
 use super::importer::Importer;
+use super::limits::LimitFault;
 use super::model::{integer, integers};
 use super::operation::{Kind, Operation};
 use super::rows::Map;
-use super::value::{Axis, NCHW, Value, shown_layout};
+use super::value::{Axis, Value};
 use crate::function::{Function, Unary};
 
 /// An operation whose result is an output, the output's name, and what the file makes of it in the end.
@@ -27,17 +29,17 @@ impl Importer<'_> {
     }
 
     /// The operations whose results are the network's outputs, with their names and what the file
-    /// makes of them in the end; or the name of one that is no such result, and why. An output that maps
+    /// makes of them in the end; or why one is no such result. An output that maps
     /// are one behind the other in stands for all of them.
-    pub(super) fn results(&mut self) -> Result<Vec<Named>, (String, String)> {
+    pub(super) fn results(&mut self) -> Result<Vec<Named>, ModelFault> {
         let mut results = vec![];
         for name in self.outputs.clone() {
-            self.result(&name, &mut results).map_err(|cause| (name, cause))?;
+            self.result(&name, &mut results).map_err(|cause| ModelFault::Output { name, cause })?;
         }
         Ok(results)
     }
 
-    fn result(&mut self, name: &str, results: &mut Vec<Named>) -> Result<(), String> {
+    fn result(&mut self, name: &str, results: &mut Vec<Named>) -> Result<(), OutputFault> {
         let is_map = |axis: &Axis| {
             matches!(
                 axis,
@@ -51,12 +53,10 @@ impl Importer<'_> {
             )
         };
         match self.values.get(name).cloned() {
-            Some(Value::Data(data)) if data.padding != [0; 4] => Err("is no result of the network".into()),
-            Some(Value::Data(data)) if self.gives_maps && !data.layout.iter().all(is_map) => Err(format!(
-                "is {} where a map of {} is needed; export the network with its last maps as outputs",
-                shown_layout(&data.layout),
-                shown_layout(&NCHW)
-            )),
+            Some(Value::Data(data)) if data.padding != [0; 4] => Err(OutputFault::NoResult),
+            Some(Value::Data(data)) if self.gives_maps && !data.layout.iter().all(is_map) => {
+                Err(OutputFault::NoMap { layout: data.layout })
+            }
             Some(Value::Data(data)) => {
                 results.push((data.operation, name.to_owned(), None));
                 Ok(())
@@ -77,20 +77,17 @@ impl Importer<'_> {
                 }
                 Ok(())
             }
-            _ => Err("is no result of the network".into()),
+            _ => Err(OutputFault::NoResult),
         }
     }
 
     /// Makes of a vector what is before its division by its norm, which is left to whoever reads it: the
     /// finer numbers. Says whether there is one.
-    pub(super) fn before_norm(&self, results: &mut [Named]) -> Result<bool, String> {
+    pub(super) fn before_norm(&self, results: &mut [Named]) -> Result<bool, ModelFault> {
         let mut normalised = false;
         for (operation, name, activation) in results {
             if let Some(activation) = activation.or(self.activation) {
-                return Err(format!(
-                    "the output `{}` ends in {activation}: it is no vector but probabilities; leave out `--task embed`",
-                    printable(name)
-                ));
+                return Err(ModelFault::Probabilities { name: name.clone(), activation });
             }
             while let Operation { kind: Kind::Normalise, inputs, .. } = &self.operations[*operation] {
                 (*operation, normalised) = (inputs[0], true);
@@ -100,7 +97,7 @@ impl Importer<'_> {
     }
 
     /// The operation that gives a map in the order of anchors.
-    fn in_order(&mut self, name: &str, map: Map) -> Result<usize, String> {
+    fn in_order(&mut self, name: &str, map: Map) -> Result<usize, LimitFault> {
         let Map { operation, shape, order: Some(order), .. } = map else { return Ok(map.operation) };
         let list: Vec<i64> = order.iter().map(|&channel| channel as i64).collect();
         let indices = self.add_node("Constant", &[], vec![integers(&list)]);

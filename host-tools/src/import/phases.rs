@@ -7,13 +7,14 @@ use tract_onnx::pb::{AttributeProto, ModelProto, NodeProto};
 
 use crate::graph::{FloatGraph, Operator};
 
+use super::fault::ModelFault;
 use super::model::integers;
 
 /// The first operator set whose `Slice` has steps.
 const STEPS_SINCE: i64 = 10;
 
 /// Gives each phase the tensor that it makes of what is behind it, after everything was folded.
-pub(super) fn name(graph: &mut FloatGraph, proto: &mut ModelProto) -> Result<(), String> {
+pub(super) fn name(graph: &mut FloatGraph, proto: &mut ModelProto) -> Result<(), ModelFault> {
     let version = proto.opset_import.first().map_or(0, |set| set.version);
     let Some(reference) = proto.graph.as_mut() else { return Ok(()) };
     let mut taken: HashSet<String> = reference
@@ -26,9 +27,7 @@ pub(super) fn name(graph: &mut FloatGraph, proto: &mut ModelProto) -> Result<(),
     for id in 0..graph.nodes.len() {
         let Operator::Interleave(factor) = graph.nodes[id].operator else { continue };
         if version < STEPS_SINCE {
-            return Err(format!(
-                "a transposed convolution is read from operator set {STEPS_SINCE} on; export with opset 13"
-            ));
+            return Err(ModelFault::TransposedConvolution { since: STEPS_SINCE });
         }
         let (whole, inputs) = (graph.nodes[id].tensor.clone(), graph.nodes[id].inputs.clone());
         let mut add = |operator: &str, input: Vec<String>, attribute: Vec<AttributeProto>| {

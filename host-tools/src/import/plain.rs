@@ -10,18 +10,21 @@ use tract_onnx::pb::type_proto::Value as TypeValue;
 use tract_onnx::pb::{AttributeProto, GraphProto, NodeProto, SparseTensorProto, TensorProto};
 
 use super::array::Array;
-use super::error::printable;
+use super::fault::ModelFault;
+use super::fault::sparse::SparseFault;
 use super::limits::{MAX_WEIGHTS, elements};
 use super::model;
 use super::tensor::{self, Constant};
 
 /// Makes the graph plain. A second time it changes nothing.
-pub(super) fn make_plain(graph: &mut GraphProto) -> Result<(), String> {
+pub(super) fn make_plain(graph: &mut GraphProto) -> Result<(), ModelFault> {
     let mut weights = 0usize;
     for sparse in std::mem::take(&mut graph.sparse_initializer) {
         let name = sparse.values.as_ref().map_or("", |values| &values.name).to_owned();
-        let dense = dense(&sparse, &mut weights)
-            .map_err(|cause| format!("the sparse initialiser `{}` {cause}", printable(&name)))?;
+        let dense = match dense(&sparse, &mut weights) {
+            Ok(dense) => dense,
+            Err(cause) => return Err(ModelFault::Sparse { name, cause }),
+        };
         graph.initializer.push(tensor::to_proto(&name, &dense));
     }
     // Without a value it is the float 0, which tract 0.23.9 takes for one of 64 bits.
@@ -105,37 +108,35 @@ fn join_flattenings(graph: &mut GraphProto) {
 }
 
 /// The dense tensor of a sparse one, whose indices count all elements, or are one for each dimension.
-fn dense(sparse: &SparseTensorProto, weights: &mut usize) -> Result<Array<f32>, String> {
-    let damaged = || "is damaged: its values, indices and dimensions do not fit; export it again".to_owned();
+fn dense(sparse: &SparseTensorProto, weights: &mut usize) -> Result<Array<f32>, SparseFault> {
+    use SparseFault::Damaged;
     let dims: Vec<usize> =
-        sparse.dims.iter().map(|&d| usize::try_from(d).map_err(|_| damaged())).collect::<Result<_, _>>()?;
+        sparse.dims.iter().map(|&d| usize::try_from(d).map_err(|_| Damaged)).collect::<Result<_, _>>()?;
     let count = elements(&dims)?;
     *weights = weights.saturating_add(count);
     if *weights > MAX_WEIGHTS {
-        return Err(format!(
-            "is one of those with more than {MAX_WEIGHTS} weights together; use a smaller network"
-        ));
+        return Err(SparseFault::Weights);
     }
-    let (Some(values), Some(indices)) = (&sparse.values, &sparse.indices) else { return Err(damaged()) };
+    let (Some(values), Some(indices)) = (&sparse.values, &sparse.indices) else { return Err(Damaged) };
     let Constant::Float(values) = tensor::read(values)? else {
-        return Err("holds integers where weights are needed; export the f32 model".into());
+        return Err(SparseFault::Integers);
     };
-    let Constant::Integer(indices) = tensor::read(indices)? else { return Err(damaged()) };
-    let known = indices.known().ok_or_else(damaged)?;
+    let Constant::Integer(indices) = tensor::read(indices)? else { return Err(Damaged) };
+    let known = indices.known().ok_or(Damaged)?;
     let rank = match *indices.dims {
         [_] => 1,
         [_, rank] if rank == dims.len() => rank,
-        _ => return Err(damaged()),
+        _ => return Err(Damaged),
     };
     let sizes = if rank == 1 && indices.dims.len() == 1 { vec![count] } else { dims.clone() };
     if known.len() != values.data.len() * rank {
-        return Err(damaged());
+        return Err(Damaged);
     }
     let mut data = vec![0.0; count];
     for (place, &value) in known.chunks_exact(rank.max(1)).zip(&values.data) {
         let mut at = 0;
         for (&index, &size) in place.iter().zip(&sizes) {
-            let index = usize::try_from(index).ok().filter(|&index| index < size).ok_or_else(damaged)?;
+            let index = usize::try_from(index).ok().filter(|&index| index < size).ok_or(Damaged)?;
             at = at * size + index;
         }
         data[at] = value;

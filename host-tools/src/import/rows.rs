@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use resight_model_file::Activation;
 
 use super::data::{Axis, Data};
+use super::fault::outputs::OutputFault;
 
 /// A tensor that maps are one behind the other in.
 #[derive(Debug, Clone)]
@@ -199,12 +200,12 @@ impl Rows {
     }
 
     /// The maps, or why they are none.
-    pub(super) fn maps(&self) -> Result<Vec<Map>, &'static str> {
+    pub(super) fn maps(&self) -> Result<Vec<Map>, OutputFault> {
         let numbers = self.numbers();
         self.parts.iter().map(|part| self.map(part, numbers)).collect()
     }
 
-    fn map(&self, part: &Part, numbers: Option<usize>) -> Result<Map, &'static str> {
+    fn map(&self, part: &Part, numbers: Option<usize>) -> Result<Map, OutputFault> {
         let [channels, _, _] = part.data.shape;
         let axes = part.axes();
         let place = |wanted: fn(&Axis) -> bool| axes.iter().position(wanted);
@@ -213,7 +214,7 @@ impl Rows {
         let is_place = |axis: &Axis| matches!(axis, Axis::Height | Axis::Width);
         let by_numbers = match numbers {
             Some(at) if part.dims[at].iter().any(is_place) => {
-                return Err("mixes places and the numbers of a place");
+                return Err(OutputFault::Mixed);
             }
             Some(at) => matches!(part.dims[at][..], [Axis::Outer(_)]) && inner.is_some(),
             None => outer > inner && inner.is_some(),
@@ -287,6 +288,6 @@ mod tests {
         assert!(Rows::of(&data(8, 5, 3, &NCHW), &[1, 60, 2]).is_none());
         // Rows of a map as numbers of a box.
         let rows = Rows::of(&data(1, 5, 3, &BY_PLACES), &[1, 5, 3]).unwrap();
-        assert_eq!(rows.maps().err(), Some("mixes places and the numbers of a place"));
+        assert!(matches!(rows.maps(), Err(OutputFault::Mixed)));
     }
 }

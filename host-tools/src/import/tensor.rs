@@ -6,9 +6,9 @@ use tract_onnx::pb::TensorProto;
 use tract_onnx::pb::tensor_proto::{DataLocation, DataType};
 
 use super::array::Array;
-use super::error::{ImportError, printable};
-use super::file;
+use super::bytes::{self, BytesError};
 use super::limits::{LimitFault, MAX_FILE_BYTES, elements};
+use super::names::printable;
 use super::outside::OutsideError;
 
 /// A constant of one of the two kinds that matter here.
@@ -22,7 +22,7 @@ pub(super) enum Constant {
 
 /// Why a tensor cannot be read. The message goes on after its name.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum TensorFault {
+pub enum TensorFault {
     #[error("is stored in segments, which is not supported; export it in one piece")]
     Segments,
     #[error("is stored outside of the file; save it within, or as an initialiser")]
@@ -54,21 +54,9 @@ pub(super) enum TensorFault {
     #[error("brings the external data above {MAX_FILE_BYTES} bytes, the most that is read")]
     TooMuch,
     #[error("has external data that cannot be read: {0}")]
-    Unreadable(Box<ImportError>),
+    Unreadable(#[from] BytesError),
     #[error("has external data that cannot be read: {0}")]
     Values(#[from] OutsideError),
-}
-
-impl From<TensorFault> for String {
-    fn from(fault: TensorFault) -> String {
-        fault.to_string()
-    }
-}
-
-impl From<ImportError> for TensorFault {
-    fn from(error: ImportError) -> Self {
-        Self::Unreadable(Box::new(error))
-    }
 }
 
 /// Reads a tensor whose data is in the protobuf.
@@ -254,13 +242,13 @@ impl External {
 
     /// Refuses a file that has not so much data.
     pub(super) fn check(&self) -> Result<(), TensorFault> {
-        file::check(&self.path, self.offset, Some(self.bytes))?;
+        bytes::check(&self.path, self.offset, Some(self.bytes))?;
         Ok(())
     }
 
     /// Reads the data into the `raw_data` of `tensor`.
     pub(super) fn load(&self, tensor: &mut TensorProto) -> Result<(), TensorFault> {
-        tensor.raw_data = file::read_bytes(&self.path, self.offset, Some(self.bytes))?;
+        tensor.raw_data = bytes::read(&self.path, self.offset, Some(self.bytes))?;
         tensor.data_location = None;
         tensor.external_data.clear();
         Ok(())

@@ -3,7 +3,8 @@
 use resight_model_file::Activation;
 
 use super::array::Array;
-pub(super) use super::data::{Axis, Data, FLAT, Layout, NCHW, NHWC, shown_layout};
+pub(super) use super::data::{Axis, Data, FLAT, Layout, NCHW, NHWC};
+use super::fault::NodeFault;
 use super::rows::Rows;
 
 /// What an ONNX tensor is at import.
@@ -23,4 +24,4 @@ pub(super) enum Value {
 }
 
 /// What a node's handler makes: the value of the node's first output, or why it is refused.
-pub(super) type Outcome = Result<Value, String>;
+pub(super) type Outcome = Result<Value, NodeFault>;

@@ -1,7 +1,8 @@
 //! How the windows of convolutions and pools move over an image.
 
 use super::attributes::Attributes;
-use super::error::printable;
+use super::fault::NodeFault;
+use super::fault::window::WindowFault;
 use super::limits::elements;
 
 /// How a window moves over an image.
@@ -29,11 +30,11 @@ impl Window {
         attributes: &Attributes<'_>,
         weights: Option<[usize; 2]>,
         image: [usize; 2],
-    ) -> Result<Self, String> {
+    ) -> Result<Self, NodeFault> {
         let stated = attributes.sizes::<2>("kernel_shape", 1)?;
-        let kernel = weights.or(stated).ok_or("its kernel_shape is missing")?;
+        let kernel = weights.or(stated).ok_or(WindowFault::NoKernel)?;
         if stated.is_some_and(|k| k != kernel) {
-            return Err(format!("its kernel_shape {stated:?} does not fit its weights' {kernel:?}"));
+            return Err(WindowFault::Kernel { stated, kernel }.into());
         }
         let stride = attributes.sizes::<2>("strides", 1)?.unwrap_or([1, 1]);
         let dilation = attributes.sizes::<2>("dilations", 1)?.unwrap_or([1, 1]);
@@ -59,16 +60,14 @@ impl Window {
                 }
                 padding
             }
-            other => return Err(format!("its auto_pad is `{}`, which is unknown", printable(other))),
+            _ => return Err(WindowFault::AutomaticPadding { how: automatic }.into()),
         };
         let (mut output, mut overhang) = ([0; 2], [0; 2]);
         for axis in 0..2 {
             let size = image[axis] + padding[axis] + padding[axis + 2];
             elements(&[size])?;
             let Some(room) = size.checked_sub(span[axis]) else {
-                return Err(format!(
-                    "its window spans {span:?} positions, more than the image of {image:?} with its padding"
-                ));
+                return Err(WindowFault::Span { span, image }.into());
             };
             output[axis] = room / stride[axis] + 1;
             // A window more, if it begins within the image.

@@ -13,8 +13,8 @@ use tract_onnx::pb::{GraphProto, ModelProto, NodeProto, TensorProto};
 use self::fault::MAX_BYTES;
 pub use self::fault::{EncodingFault, EncodingsError};
 use super::array::Array;
-use super::error::printable;
 use super::model::integer;
+use super::names::printable;
 use super::tensor;
 
 /// Bits of what is left as it is: biases, which are computed with 32 bits here too.

@@ -7,6 +7,9 @@ use super::arithmetic::constant_per_channel;
 use super::{head, norm};
 use crate::function::{Binary, Function, Unary};
 use crate::import::attributes::Attributes;
+use crate::import::fault::NodeFault;
+use crate::import::fault::attributes::AttributeFault;
+use crate::import::fault::functions::FunctionFault;
 use crate::import::importer::Importer;
 use crate::import::operation::Kind;
 use crate::import::value::{Outcome, Value};
@@ -23,19 +26,19 @@ pub(super) fn clip(importer: &mut Importer<'_>, node: &NodeProto, attributes: &A
     if let Value::Norm(_) = importer.input(node, 0)? {
         return norm::guarded(importer, node, attributes);
     }
-    let mut limit = |position, name| -> Result<Option<f32>, String> {
+    let mut limit = |position, name| -> Result<Option<f32>, NodeFault> {
         if importer.opset < 11 {
-            return attributes.float(name);
+            return Ok(attributes.float(name)?);
         }
         match importer.optional(node, position)? {
             None => Ok(None),
-            Some(Value::Float(array)) => Ok(Some(array.scalar().ok_or("its limit is no single number")?)),
-            Some(_) => Err("its limits are no constants; export with constant folding".into()),
+            Some(Value::Float(array)) => Ok(Some(array.scalar().ok_or(FunctionFault::LimitCount)?)),
+            Some(_) => Err(FunctionFault::ComputedLimit.into()),
         }
     };
     let (low, high) = (limit(1, "min")?, limit(2, "max")?);
     if low.is_some_and(f32::is_nan) || high.is_some_and(f32::is_nan) {
-        return Err("its limits are not numbers".into());
+        return Err(FunctionFault::LimitNotANumber.into());
     }
     let low = low.unwrap_or(f32::MIN).max(f32::MIN);
     let high = high.unwrap_or(f32::MAX).min(f32::MAX);
@@ -56,7 +59,7 @@ pub(super) fn clip(importer: &mut Importer<'_>, node: &NodeProto, attributes: &A
 pub(super) fn sigmoid(importer: &mut Importer<'_>, node: &NodeProto, attributes: &Attributes<'_>) -> Outcome {
     if let Value::Rows(rows) = importer.input(node, 0)? {
         let ended = rows.ending_in(Activation::Sigmoid, None).map(Value::Rows);
-        return ended.ok_or_else(|| "it is of what are probabilities already".into());
+        return ended.ok_or_else(|| FunctionFault::Probabilities.into());
     }
     if importer.ends_in_map(node) {
         let data = importer.plain(node, 0)?;
@@ -82,7 +85,7 @@ pub(super) fn function(
 ) -> Outcome {
     let data = importer.plain(node, 0)?;
     let x = || Function::Argument;
-    let number = |name: &'static str, otherwise: f32| -> Result<Function, String> {
+    let number = |name: &'static str, otherwise: f32| -> Result<Function, AttributeFault> {
         Ok(Function::number(f64::from(attributes.float(name)?.unwrap_or(otherwise))))
     };
     let function = match node.op_type.as_str() {
@@ -119,7 +122,7 @@ pub(super) fn function(
             let is_exact = attributes.string("approximate")?.is_none_or(|how| how == "none");
             gaussian_linear(is_exact)
         }
-        other => return Err(format!("the function {other} is not known")),
+        other => return Err(FunctionFault::Unknown(other.to_owned()).into()),
     };
     importer.apply(node, &data, &function)
 }

@@ -6,7 +6,8 @@ use tract_onnx::pb::NodeProto;
 use super::norm;
 use crate::function::{Binary, Function};
 use crate::import::attributes::Attributes;
-use crate::import::error::printable;
+use crate::import::fault::NodeFault;
+use crate::import::fault::arithmetic::ArithmeticFault;
 use crate::import::importer::Importer;
 use crate::import::operation::Kind;
 use crate::import::value::{Axis, Data, Outcome, Value};
@@ -36,14 +37,14 @@ pub(super) fn arithmetic(
             let data = importer.plain(node, 1)?;
             with_constant(importer, node, &data, 0)
         }
-        _ => Err("none of its inputs is a result of the network; export with constant folding".into()),
+        _ => Err(ArithmeticFault::NoResult.into()),
     }
 }
 
 /// Arithmetic of two results of the network: a residual addition, a gate, or a function that is
 /// written with the tensor twice, such as `x * sigmoid(x)`.
 fn two_results(importer: &mut Importer<'_>, node: &NodeProto, left: &Data, right: &Data) -> Outcome {
-    let operation = binary(&node.op_type).ok_or("only arithmetic of two results is supported")?;
+    let operation = binary(&node.op_type).ok_or(ArithmeticFault::Operator)?;
     let (shape, other) = (left.shape, right.shape);
     let is_same = shape == other && left.has_layout(&right.layout);
     let is_addition = operation == Binary::Sum;
@@ -60,13 +61,10 @@ fn two_results(importer: &mut Importer<'_>, node: &NodeProto, left: &Data, right
         return multiply(importer, node, left, right);
     }
     if !is_addition {
-        return Err(format!(
-            "{} of two results of the network is not supported; only their sum and their product are",
-            node.op_type
-        ));
+        return Err(ArithmeticFault::TwoResults(node.op_type.clone()).into());
     }
     if !is_same {
-        return Err(format!("it adds {shape:?} and {other:?}; both must have the same shape"));
+        return Err(ArithmeticFault::Sum { left: shape, right: other }.into());
     }
     if left.operation == right.operation {
         return affine(importer, node, left, vec![2.0; shape[0]], vec![0.0; shape[0]]);
@@ -93,10 +91,7 @@ fn multiply(importer: &mut Importer<'_>, node: &NodeProto, left: &Data, right: &
     } else if broadcasts(right, left) {
         (right, left)
     } else {
-        return Err(format!(
-            "it multiplies {:?} and {:?}; both must have the same shape, or one be of a single position or channel",
-            left.shape, right.shape
-        ));
+        return Err(ArithmeticFault::Product { left: left.shape, right: right.shape }.into());
     };
     importer.value_of(node, Kind::Multiply, vec![image.operation, gate.operation], image.shape, &image.layout)
 }
@@ -121,9 +116,9 @@ pub(super) fn constant_per_channel(
     node: &NodeProto,
     data: &Data,
     position: usize,
-) -> Result<Vec<f64>, String> {
+) -> Result<Vec<f64>, NodeFault> {
     let channels = data.shape[0];
-    let array = importer.weights(node, position)?.ok_or("its constant is missing")?;
+    let array = importer.weights(node, position)?.ok_or(ArithmeticFault::NoConstant)?;
     // Right-aligned, all dimensions but the channels' are 1.
     let fits = array.dims.len() <= data.layout.len()
         && array
@@ -133,11 +128,8 @@ pub(super) fn constant_per_channel(
             .zip(data.layout.iter().rev())
             .all(|(&d, &axis)| d == 1 || (axis == Axis::Channels && d == channels));
     if !fits {
-        return Err(format!(
-            "its constant `{}` has the dimensions {:?}; only one value per channel is supported",
-            printable(&node.input[position]),
-            array.dims
-        ));
+        let name = node.input[position].clone();
+        return Err(ArithmeticFault::Constant { name, dims: array.dims }.into());
     }
     let value = |c: usize| f64::from(if array.data.len() == 1 { array.data[0] } else { array.data[c] });
     Ok((0..channels).map(value).collect())
@@ -155,13 +147,10 @@ fn with_constant(importer: &mut Importer<'_>, node: &NodeProto, data: &Data, pos
         ("Sub", 1) => affine(importer, node, data, ones, constant.iter().map(|c| -c).collect()),
         // tract 0.23.9 folds it into a convolution before with the wrong sign, so there would
         // be no reference.
-        ("Sub", _) => Err(
-            "subtracting a result of the network from a constant is not supported; multiply by -1 and add"
-                .into(),
-        ),
+        ("Sub", _) => Err(ArithmeticFault::FromConstant.into()),
         ("Mul", _) => affine(importer, node, data, constant, zeros),
         ("Div", 1) => affine(importer, node, data, constant.iter().map(|c| 1.0 / c).collect(), zeros),
-        ("Div", _) => Err("dividing by a result of the network is not supported".into()),
+        ("Div", _) => Err(ArithmeticFault::Divisor.into()),
         _ => function_of(importer, node, data, &constant, position),
     }
 }
@@ -174,7 +163,7 @@ fn function_of(
     constant: &[f64],
     position: usize,
 ) -> Outcome {
-    let operation = binary(&node.op_type).ok_or("it is no arithmetic")?;
+    let operation = binary(&node.op_type).ok_or(ArithmeticFault::NoArithmetic)?;
     let constant = Function::numbers(constant);
     let function = if position == 0 {
         constant.with(operation, Function::Argument)
@@ -193,7 +182,7 @@ pub(super) fn affine(
 ) -> Outcome {
     // Weights are f32 in the end.
     if scale.iter().chain(&offset).any(|&v| !(v as f32).is_finite()) {
-        return Err("its scale or offset is not finite".into());
+        return Err(ArithmeticFault::NotFinite.into());
     }
     #[expect(clippy::float_cmp, reason = "only exactly nothing may be left out")]
     if scale.iter().all(|&s| s == 1.0) && offset.iter().all(|&o| o == 0.0) {
@@ -207,7 +196,7 @@ pub(super) fn affine(
 
 pub(super) fn sum(importer: &mut Importer<'_>, node: &NodeProto, attributes: &Attributes<'_>) -> Outcome {
     if node.input.len() != 2 {
-        return Err(format!("it adds {} tensors; two are supported, export with Add", node.input.len()));
+        return Err(ArithmeticFault::Count(node.input.len()).into());
     }
     arithmetic(importer, node, attributes)
 }

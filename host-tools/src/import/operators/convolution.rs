@@ -3,6 +3,9 @@
 use tract_onnx::pb::NodeProto;
 
 use crate::import::attributes::Attributes;
+use crate::import::fault::attributes::AttributeFault;
+use crate::import::fault::convolutions::ConvolutionFault;
+use crate::import::fault::inputs::InputFault;
 use crate::import::importer::Importer;
 use crate::import::operation::Kind;
 use crate::import::value::{Axis, Data, NCHW, Outcome, Value};
@@ -19,27 +22,19 @@ pub(super) fn convolution(
         return over_channels(importer, node, attributes, &data);
     }
     let (data, [channels, height, width]) = importer.image(node)?;
-    let weights = importer.weights(node, 1)?.ok_or("its weights are missing")?;
+    let weights = importer.weights(node, 1)?.ok_or(InputFault::NoWeights)?;
     let &[outputs, inputs_per_group, kernel_height, kernel_width] = weights.dims.as_slice() else {
-        return Err(format!(
-            "its weights have the dimensions {:?}; only two-dimensional convolutions are supported",
-            weights.dims
-        ));
+        return Err(ConvolutionFault::Dimensions(weights.dims).into());
     };
     let kernel = [kernel_height, kernel_width];
     if weights.data.is_empty() {
-        return Err(format!("its weights are empty: {:?}", weights.dims));
+        return Err(ConvolutionFault::Empty(weights.dims).into());
     }
     let groups = attributes.integer("group")?.unwrap_or(1);
     let groups = usize::try_from(groups)
         .ok()
         .filter(|&g| g > 0 && g.checked_mul(inputs_per_group) == Some(channels) && outputs.is_multiple_of(g))
-        .ok_or_else(|| {
-            format!(
-                "weights {:?} in {groups} groups do not fit an input of {channels} channels",
-                weights.dims
-            )
-        })?;
+        .ok_or_else(|| ConvolutionFault::Groups { dims: weights.dims.clone(), groups, channels })?;
     let window = Window::read(attributes, Some(kernel), [height, width])?;
     let bias = match importer.optional(node, 2)? {
         Some(_) => importer.per_channel(node, 2, outputs)?,
@@ -65,11 +60,11 @@ fn over_channels(
     attributes: &Attributes<'_>,
     data: &Data,
 ) -> Outcome {
-    let weights = importer.weights(node, 1)?.ok_or("its weights are missing")?;
+    let weights = importer.weights(node, 1)?.ok_or(InputFault::NoWeights)?;
     let &[1, 1, taps] = weights.dims.as_slice() else {
-        return Err(format!("its weights {:?} do not fit one row of channels", weights.dims));
+        return Err(ConvolutionFault::Row(weights.dims).into());
     };
-    let one = |name: &'static str, otherwise: usize| -> Result<usize, String> {
+    let one = |name: &'static str, otherwise: usize| -> Result<usize, AttributeFault> {
         Ok(attributes.sizes::<1>(name, 1)?.map_or(otherwise, |[value]| value))
     };
     let [left, right] = attributes.sizes::<2>("pads", 0)?.unwrap_or([0, 0]);
@@ -81,7 +76,7 @@ fn over_channels(
         && attributes.string("auto_pad")?.is_none_or(|how| how == "NOTSET")
         && left + right + 1 == taps;
     if !fits {
-        return Err("it runs over the channels in a way that changes their number; only stride 1 with padding to the same size is supported".into());
+        return Err(ConvolutionFault::ChannelCount.into());
     }
     let bias = match importer.optional(node, 2)? {
         Some(_) => importer.per_channel(node, 2, 1)?,

@@ -6,9 +6,13 @@ use tract_onnx::pb::NodeProto;
 use crate::function::{Function, Unary};
 use crate::import::array::{Array, normalise_axes};
 use crate::import::attributes::Attributes;
-use crate::import::error::node_name;
+use crate::import::fault::NodeFault;
+use crate::import::fault::heads::HeadFault;
+use crate::import::fault::inputs::InputFault;
 use crate::import::importer::Importer;
+use crate::import::limits::LimitFault;
 use crate::import::model::{integer, integers};
+use crate::import::names::node_name;
 use crate::import::operation::Kind;
 use crate::import::rows::Rows;
 use crate::import::value::{Axis, Data, FLAT, Outcome, Value};
@@ -19,13 +23,13 @@ const MAX_DIFFERENCES: usize = 1 << 12;
 pub(super) fn gemm(importer: &mut Importer<'_>, node: &NodeProto, attributes: &Attributes<'_>) -> Outcome {
     let (data, features) = features(importer, node)?;
     if attributes.integer("transA")?.unwrap_or(0) != 0 {
-        return Err("it transposes its input (transA), which is not supported".into());
+        return Err(HeadFault::TransposedInput.into());
     }
     let transposed = attributes.integer("transB")?.unwrap_or(0) != 0;
     let alpha = attributes.float("alpha")?.unwrap_or(1.0);
     let beta = attributes.float("beta")?.unwrap_or(1.0);
     attributes.ignore("broadcast");
-    let matrix = importer.weights(node, 1)?.ok_or("its weights are missing")?;
+    let matrix = importer.weights(node, 1)?.ok_or(InputFault::NoWeights)?;
     let (mut weights, outputs) = connected(matrix, features, transposed)?;
     for weight in &mut weights {
         *weight *= alpha;
@@ -37,7 +41,7 @@ pub(super) fn gemm(importer: &mut Importer<'_>, node: &NodeProto, attributes: &A
             array.data.iter().map(|b| b * beta).collect()
         }
         Some(array) => {
-            return Err(format!("its bias has the dimensions {:?} where [{outputs}] is needed", array.dims));
+            return Err(HeadFault::Bias { dims: array.dims, outputs }.into());
         }
     };
     linear(importer, node, &data, weights, bias, outputs)
@@ -45,16 +49,16 @@ pub(super) fn gemm(importer: &mut Importer<'_>, node: &NodeProto, attributes: &A
 
 pub(super) fn mat_mul(importer: &mut Importer<'_>, node: &NodeProto, _: &Attributes<'_>) -> Outcome {
     if importer.works_on_data(node.input.get(1..).unwrap_or_default()) {
-        return Err("it multiplies two results of the network as matrices: attention is not supported; use a convolutional network".into());
+        return Err(HeadFault::Matrices.into());
     }
     let (data, features) = features(importer, node)?;
-    let matrix = importer.weights(node, 1)?.ok_or("its weights are missing")?;
+    let matrix = importer.weights(node, 1)?.ok_or(InputFault::NoWeights)?;
     let (weights, outputs) = connected(matrix, features, false)?;
     linear(importer, node, &data, weights, vec![0.0; outputs], outputs)
 }
 
 /// A flattened image, in the order that the runtime has its values in: rows, columns, channels.
-fn rows_first(importer: &mut Importer<'_>, node: &NodeProto, data: &Data) -> Result<Data, String> {
+fn rows_first(importer: &mut Importer<'_>, node: &NodeProto, data: &Data) -> Result<Data, LimitFault> {
     let features = data.shape.iter().product();
     let tensor = importer.operations[data.operation].tensor.clone();
     let copy = importer.add_transpose(tensor, vec![0, 2, 3, 1]);
@@ -102,7 +106,7 @@ fn linear(
 }
 
 /// The flat input of a fully connected layer.
-fn features(importer: &mut Importer<'_>, node: &NodeProto) -> Result<(Data, usize), String> {
+fn features(importer: &mut Importer<'_>, node: &NodeProto) -> Result<(Data, usize), NodeFault> {
     let data = importer.plain(node, 0)?;
     if data.layout == [Axis::Batch, Axis::Features] {
         let data = rows_first(importer, node, &data)?;
@@ -110,7 +114,7 @@ fn features(importer: &mut Importer<'_>, node: &NodeProto) -> Result<(Data, usiz
         return Ok((data, features));
     }
     if !data.is_flat() {
-        return Err(format!("its input is an image {:?}; flatten it before", data.shape));
+        return Err(HeadFault::Image(data.shape).into());
     }
     let features = data.shape[0];
     Ok((data, features))
@@ -127,10 +131,10 @@ fn softmax_of_rows(
     let dims = rows.dims();
     let axes = normalise_axes(&[axis], dims.len())?;
     if node.op_type != "Softmax" {
-        return Err("it is of a detector's scores, whose probabilities are made by Softmax or Sigmoid".into());
+        return Err(HeadFault::LogarithmOfScores.into());
     }
     let ended = rows.ending_in(Activation::Softmax, Some(axes[0])).map(Value::Rows);
-    ended.ok_or_else(|| format!("its axis is {axis} of {dims:?}, which is not that of the classes of a box"))
+    ended.ok_or_else(|| HeadFault::AxisOfScores { axis, dims }.into())
 }
 
 pub(super) fn softmax(importer: &mut Importer<'_>, node: &NodeProto, attributes: &Attributes<'_>) -> Outcome {
@@ -147,13 +151,13 @@ pub(super) fn softmax(importer: &mut Importer<'_>, node: &NodeProto, attributes:
         return Ok(Value::Probabilities(data.operation, Activation::Softmax));
     }
     if data.layout[axes[0]] != Axis::Channels || data.shape[1] * data.shape[2] != 1 {
-        return Err(format!("its axis is {axis}; only the classes' axis is supported"));
+        return Err(HeadFault::Axis(axis).into());
     }
     if !importer.makes_output(node) {
-        return Err("it is not the last node; Softmax is only supported at the end".into());
+        return Err(HeadFault::SoftmaxWithin.into());
     }
     if data.shape[0] == 1 {
-        return Err("it is of one output, whose probability is always 1; export the network with a Sigmoid, or without both".into());
+        return Err(HeadFault::SoftmaxOfOne.into());
     }
     importer.activation = Some(Activation::Softmax);
     log::info!("node `{}` ({}) is left out: logits come before softmax", node_name(node), node.op_type);
@@ -164,13 +168,10 @@ pub(super) fn softmax(importer: &mut Importer<'_>, node: &NodeProto, attributes:
 fn softmax_of_groups(importer: &mut Importer<'_>, node: &NodeProto, data: &Data, axis: usize) -> Outcome {
     let channels = data.shape[0];
     if data.groups() == 1 {
-        return Err("it is over one group, whose share is always 1".into());
+        return Err(HeadFault::OneGroup.into());
     }
     if data.groups() != 2 || channels > MAX_DIFFERENCES || data.shape[1..] != [1, 1] {
-        return Err(format!(
-            "it is over {} groups of {channels} channels; only two are supported",
-            data.groups()
-        ));
+        return Err(HeadFault::Groups { groups: data.groups(), channels }.into());
     }
     // Each channel less its counterpart, as a convolution.
     let half = channels / 2;
@@ -202,13 +203,11 @@ fn softmax_of_groups(importer: &mut Importer<'_>, node: &NodeProto, data: &Data,
 pub(super) fn sigmoid(importer: &mut Importer<'_>, node: &NodeProto, _: &Attributes<'_>) -> Outcome {
     let data = importer.plain(node, 0)?;
     if !importer.makes_output(node) {
-        return Err("it is not the last node; Sigmoid is only supported at the end of a network, as an activation train with ReLU".into());
+        return Err(HeadFault::SigmoidWithin.into());
     }
     let [outputs, height, width] = data.shape;
     if height * width != 1 {
-        return Err(format!(
-            "it is of an image of {height} x {width} (segmentation), not a probability for each class; say `--task segment` or `--task detect`"
-        ));
+        return Err(HeadFault::SigmoidOfImage { height, width }.into());
     }
     let kind =
         if outputs == 1 { "" } else { ", one for each of the classes, which do not exclude each other" };
@@ -218,11 +217,11 @@ pub(super) fn sigmoid(importer: &mut Importer<'_>, node: &NodeProto, _: &Attribu
 }
 
 /// A matrix as `[output][input]`, and its number of outputs.
-fn connected(matrix: Array<f32>, features: usize, transposed: bool) -> Result<(Vec<f32>, usize), String> {
+fn connected(matrix: Array<f32>, features: usize, transposed: bool) -> Result<(Vec<f32>, usize), NodeFault> {
     let dims = matrix.dims.clone();
     let matrix = if transposed || dims.len() != 2 { matrix } else { matrix.transpose(None)? };
     match matrix.dims.as_slice() {
         &[outputs, inputs] if inputs == features && outputs > 0 => Ok((matrix.data, outputs)),
-        _ => Err(format!("its weights {dims:?} do not fit an input of {features} features")),
+        _ => Err(HeadFault::Weights { dims, features }.into()),
     }
 }

@@ -3,6 +3,8 @@
 use tract_onnx::pb::NodeProto;
 
 use crate::import::attributes::Attributes;
+use crate::import::fault::functions::FunctionFault;
+use crate::import::fault::operators::OperatorFault;
 use crate::import::importer::Importer;
 use crate::import::tensor::is_float;
 use crate::import::value::{Outcome, Value};
@@ -13,9 +15,9 @@ pub(super) fn dropout(importer: &mut Importer<'_>, node: &NodeProto, attributes:
     attributes.ignore("is_test");
     let training = importer.integers(node, 2)?.unwrap_or_default();
     if training.iter().any(|&t| t != 0) {
-        return Err("it is in training mode; export the model in evaluation mode (`model.eval()`)".into());
+        return Err(OperatorFault::Training.into());
     }
-    importer.input(node, 0)
+    Ok(importer.input(node, 0)?)
 }
 
 pub(super) fn cast(importer: &mut Importer<'_>, node: &NodeProto, attributes: &Attributes<'_>) -> Outcome {
@@ -23,11 +25,11 @@ pub(super) fn cast(importer: &mut Importer<'_>, node: &NodeProto, attributes: &A
     attributes.ignore("saturate");
     attributes.ignore("round_mode");
     if !is_float(to) {
-        return Err(format!("it converts a result of the network to type {to}; only floats are supported"));
+        return Err(FunctionFault::Cast(to).into());
     }
-    importer.data(node, 0).map(Value::Data)
+    Ok(Value::Data(importer.data(node, 0)?))
 }
 
 pub(super) fn identity(importer: &mut Importer<'_>, node: &NodeProto, _: &Attributes<'_>) -> Outcome {
-    importer.input(node, 0)
+    Ok(importer.input(node, 0)?)
 }

@@ -18,8 +18,11 @@ use tract_onnx::pb::NodeProto;
 
 use super::attributes::Attributes;
 use super::constants;
-use super::error::{is_standard, printable};
+use super::fault::NodeFault;
+use super::fault::operators::OperatorFault;
+use super::fault::structure::StructureFault;
 use super::importer::Importer;
+use super::names::is_standard;
 use super::operation::Kind;
 use super::quantised::{MARK, WHOLE_LEVELS, is_quantised_operator};
 use super::value::{Data, Outcome, Value};
@@ -96,40 +99,31 @@ const HANDLERS: &[(&str, Handler)] = &[
 ];
 
 /// Reads one node, whose inputs were read before.
-pub(super) fn read(importer: &mut Importer<'_>, node: &NodeProto) -> Result<(), String> {
+pub(super) fn read(importer: &mut Importer<'_>, node: &NodeProto) -> Result<(), NodeFault> {
     if let Some(attribute) = node.attribute.iter().find(|a| a.g.is_some() || !a.graphs.is_empty()) {
-        return Err(format!(
-            "its attribute `{}` holds a subgraph; control flow is not supported, export a plain network",
-            printable(&attribute.name)
-        ));
+        return Err(StructureFault::Subgraph { name: attribute.name.clone() }.into());
     }
     if is_quantised_operator(&node.op_type, &node.domain) {
-        return Err(
-            "the file is quantised already; `resight convert` takes such files, or export the f32 model"
-                .into(),
-        );
+        return Err(OperatorFault::Quantised.into());
     }
     if node.op_type == MARK {
         let value = rounding(importer, node)?;
         importer.follow_image(node, &value);
-        return importer.define(node, value);
+        return Ok(importer.define(node, value)?);
     }
     if !is_standard(&node.domain) {
-        return Err(format!(
-            "operators of the domain `{}` are not supported; export with standard ONNX operators, without a runtime's own fusions",
-            printable(&node.domain)
-        ));
+        return Err(OperatorFault::Domain { domain: node.domain.clone() }.into());
     }
     let value = value(importer, node)?;
     importer.follow_image(node, &value);
-    importer.define(node, value)
+    Ok(importer.define(node, value)?)
 }
 
 /// The rounding of a result, as a quantised file says. It does not touch probabilities, which are
 /// left out.
 fn rounding(importer: &mut Importer<'_>, node: &NodeProto) -> Outcome {
     if !importer.rounds {
-        return Err(unsupported(&node.op_type).into());
+        return Err(OperatorFault::unsupported(&node.op_type).into());
     }
     if let value @ Value::Probabilities(..) = importer.input(node, 0)? {
         return Ok(value);
@@ -139,47 +133,12 @@ fn rounding(importer: &mut Importer<'_>, node: &NodeProto) -> Outcome {
         return if importer.prepare_levels(node, &data) {
             Ok(Value::Data(data))
         } else {
-            Err("a zero point for each channel is only supported for the grey levels of the image".into())
+            Err(OperatorFault::ZeroPoints.into())
         };
     }
     // Zeros round it stay zeros.
     let rounded = importer.push(node, Kind::Rounding, vec![data.operation], data.shape, &data.layout)?;
     Ok(Value::Data(Data { padding: data.padding, ..rounded }))
-}
-
-/// What an operator that is not supported is for, and what to do.
-fn unsupported(operator: &str) -> &'static str {
-    match operator {
-        "InstanceNormalization" | "GroupNormalization" => {
-            "group or instance normalisation takes mean and deviation of each picture anew, which integers with fixed scales cannot; train the network with batch normalisation"
-        }
-        "LayerNormalization"
-        | "SimplifiedLayerNormalization"
-        | "SkipLayerNormalization"
-        | "RMSNormalization" => {
-            "layer normalisation takes mean and deviation of each position anew, which integers with fixed scales cannot; use a network with batch normalisation"
-        }
-        "Attention" | "MultiHeadAttention" | "GroupQueryAttention" | "Einsum" => {
-            "attention multiplies two results as matrices, which is not supported; use a convolutional network"
-        }
-        "RandomNormal" | "RandomUniform" | "RandomNormalLike" | "RandomUniformLike" | "Multinomial"
-        | "Bernoulli" => {
-            "its results are random, other ones in each runtime and each run, so that the file does not say which network it is; export the model with its weights, in evaluation mode"
-        }
-        "MeanVarianceNormalization" => {
-            "it divides by what it finds in each picture, which integers with fixed scales cannot; train the network with batch normalisation"
-        }
-        "LSTM" | "GRU" | "RNN" | "Scan" => {
-            "recurrent networks are not supported; only networks that see one picture at a time are"
-        }
-        "NonMaxSuppression" | "TopK" | "RoiAlign" => {
-            "it is part of a detector's choice of boxes, which the decoder of the model file makes; export the network up to its raw maps, and say `--task detect`"
-        }
-        "DepthToSpace" => "it enlarges the image as networks that draw or segment do, which is not supported",
-        _ => {
-            "the operator is not supported: int8 networks are made of convolutions, batch normalisation, functions of one value, sums and products of results, concatenation, pooling and fully connected layers; replace it in the model before the export"
-        }
-    }
 }
 
 fn value(importer: &mut Importer<'_>, node: &NodeProto) -> Outcome {
@@ -188,7 +147,7 @@ fn value(importer: &mut Importer<'_>, node: &NodeProto) -> Outcome {
         return Ok(value);
     }
     let Some((_, handler)) = HANDLERS.iter().find(|(operator, _)| *operator == node.op_type) else {
-        return Err(unsupported(&node.op_type).into());
+        return Err(OperatorFault::unsupported(&node.op_type).into());
     };
     let value = handler(importer, node, &attributes)?;
     attributes.finish()?;

@@ -4,13 +4,12 @@ use tract_onnx::pb::NodeProto;
 
 use crate::import::array::{Array, normalise_axes};
 use crate::import::attributes::Attributes;
+use crate::import::fault::normalisation::{LEAST_NORM, NormalisationFault};
+use crate::import::fault::structure::StructureFault;
 use crate::import::importer::Importer;
 use crate::import::model::{integer, integer_list, integers, tensor};
 use crate::import::operation::Kind;
-use crate::import::value::{Axis, Data, Outcome, Value, shown_layout};
-
-/// What no norm is below, in networks that guard against dividing by zero.
-const LEAST_NORM: f32 = 1e-3;
+use crate::import::value::{Axis, Data, Outcome, Value};
 
 /// `LpNormalization`: each position's channels over their L2 norm.
 pub(super) fn lp_normalisation(
@@ -21,12 +20,12 @@ pub(super) fn lp_normalisation(
     let data = importer.plain(node, 0)?;
     let power = attributes.integer("p")?.unwrap_or(2);
     if power != 2 {
-        return Err(format!("it divides by the norm with p={power}; only p=2 is supported"));
+        return Err(NormalisationFault::Power(power).into());
     }
     let axis = attributes.integer("axis")?.unwrap_or(-1);
     let axis = normalise_axes(&[axis], data.layout.len())?[0];
     over_channels(&data, &[axis])?;
-    let Some(output) = node.output.first() else { return Err("it has no output".into()) };
+    let Some(output) = node.output.first() else { return Err(StructureFault::NoOutput.into()) };
     // By the reference a norm of zero divides zero, which is no number.
     let input = importer.tensor_of(&node.input[0], data.operation);
     let axes = if importer.opset < 18 {
@@ -51,7 +50,7 @@ pub(super) fn norm(importer: &mut Importer<'_>, node: &NodeProto, attributes: &A
     let axes = importer.attribute_or_input(node, attributes, "axes", 1, 18)?.unwrap_or_default();
     attributes.ignore("noop_with_empty_axes");
     if attributes.integer("keepdims")?.unwrap_or(1) == 0 {
-        return Err("it drops the dimension; only the norm over channels with keepdims=1 is supported".into());
+        return Err(NormalisationFault::DroppedDimension.into());
     }
     over_channels(&data, &normalise_axes(&axes, data.layout.len())?)?;
     Ok(Value::Norm(data))
@@ -70,14 +69,14 @@ pub(super) fn guarded(importer: &mut Importer<'_>, node: &NodeProto, attributes:
     let has_ceiling = importer.optional(node, 2)?.is_some();
     match limit {
         Some(limit) if (0.0..=LEAST_NORM).contains(&limit) && !has_ceiling => Ok(norm),
-        _ => Err(format!("it limits a norm; only a least norm of up to {LEAST_NORM} is supported")),
+        _ => Err(NormalisationFault::LimitedNorm.into()),
     }
 }
 
 /// A result over its own norm.
 pub(super) fn quotient(importer: &mut Importer<'_>, node: &NodeProto, data: &Data, norm: &Data) -> Outcome {
     if data.operation != norm.operation || data.layout != norm.layout || data.padding != [0; 4] {
-        return Err("it divides by the norm of another result, which is not supported".into());
+        return Err(NormalisationFault::NormOfAnother.into());
     }
     normalise(importer, node, data)
 }
@@ -87,12 +86,9 @@ fn normalise(importer: &mut Importer<'_>, node: &NodeProto, data: &Data) -> Outc
 }
 
 /// Refuses a norm over anything but all channels.
-fn over_channels(data: &Data, axes: &[usize]) -> Result<(), String> {
+fn over_channels(data: &Data, axes: &[usize]) -> Result<(), NormalisationFault> {
     match axes {
         &[axis] if data.layout[axis] == Axis::Channels => Ok(()),
-        _ => Err(format!(
-            "it takes the norm over the axes {axes:?} of {}; only that over the channels is supported",
-            shown_layout(&data.layout)
-        )),
+        _ => Err(NormalisationFault::NormAxes { axes: axes.to_vec(), layout: data.layout.clone() }),
     }
 }

@@ -4,6 +4,8 @@ use tract_onnx::pb::NodeProto;
 
 use super::arithmetic::affine;
 use crate::import::attributes::Attributes;
+use crate::import::fault::normalisation::NormalisationFault;
+use crate::import::fault::operators::OperatorFault;
 use crate::import::importer::Importer;
 use crate::import::value::Outcome;
 
@@ -14,10 +16,10 @@ pub(super) fn batch_normalisation(
 ) -> Outcome {
     let data = importer.plain(node, 0)?;
     if attributes.integer("training_mode")?.unwrap_or(0) != 0 {
-        return Err("it is in training mode; export the model in evaluation mode (`model.eval()`)".into());
+        return Err(OperatorFault::Training.into());
     }
     if attributes.integer("spatial")?.unwrap_or(1) != 1 {
-        return Err("it normalises each position on its own (spatial=0); only spatial=1 is supported".into());
+        return Err(NormalisationFault::Spatial.into());
     }
     attributes.ignore("momentum");
     attributes.ignore("is_test");
@@ -32,7 +34,7 @@ pub(super) fn batch_normalisation(
     for channel in 0..channels {
         let divisor = (f64::from(variance[channel]) + epsilon).sqrt();
         if divisor.is_nan() || divisor <= 0.0 {
-            return Err(format!("the variance of channel {channel} is {}, not positive", variance[channel]));
+            return Err(NormalisationFault::Variance { channel, variance: variance[channel] }.into());
         }
         let factor = f64::from(gamma[channel]) / divisor;
         scale.push(factor);

@@ -4,10 +4,12 @@ use tract_onnx::pb::NodeProto;
 
 use crate::import::array::normalise_axes;
 use crate::import::attributes::Attributes;
+use crate::import::fault::pools::PoolFault;
+use crate::import::fault::window::WindowFault;
 use crate::import::importer::Importer;
 use crate::import::limits::elements;
 use crate::import::operation::Kind;
-use crate::import::value::{Axis, Data, Layout, NCHW, Outcome, Value, shown_layout};
+use crate::import::value::{Axis, Data, Layout, NCHW, Outcome, Value};
 use crate::import::window::Window;
 
 pub(super) fn max_pool(
@@ -19,17 +21,15 @@ pub(super) fn max_pool(
     attributes.ignore("storage_order");
     let window = Window::read(attributes, None, [height, width])?;
     if window.dilation != [1, 1] {
-        return Err(format!("its dilation is {:?}; only 1 is supported", window.dilation));
+        return Err(WindowFault::Dilation(window.dilation).into());
     }
     if data.padding != [0; 4] && !importer.is_non_negative(data.operation) {
-        return Err(
-            "it follows a Pad with zeros, which are more than negative values; pad within the MaxPool".into(),
-        );
+        return Err(PoolFault::ZerosBefore.into());
     }
     let padding = window.reach(data.padding);
     // A window of nothing but padding has no maximum.
     if (0..4).any(|side| padding[side] >= window.kernel[side % 2]) {
-        return Err(format!("its padding {padding:?} is not smaller than its window {:?}", window.kernel));
+        return Err(PoolFault::Padding { padding, kernel: window.kernel }.into());
     }
     let kind = Kind::MaxPool { kernel: window.kernel, stride: window.stride, padding };
     importer.value_of(node, kind, vec![data.operation], [channels, window.output[0], window.output[1]], &NCHW)
@@ -47,16 +47,13 @@ pub(super) fn average_pool(
         return global_average(importer, node, &data, &NCHW);
     }
     if window.dilation != [1, 1] {
-        return Err(format!("its dilation is {:?}; only 1 is supported", window.dilation));
+        return Err(WindowFault::Dilation(window.dilation).into());
     }
     let has_overhang = window.overhang != [0, 0];
     if has_overhang || (window.padding != [0; 4] && !counts_padding) {
         let counts = counts_padding && window.padding != [0; 4];
         if data.padding != [0; 4] || (counts && has_overhang) {
-            return Err(
-                "it counts zeros of its padding, and others behind them that its ceil_mode adds not; export with ceil_mode=False"
-                    .into(),
-            );
+            return Err(PoolFault::CountedZeros.into());
         }
         let padding = window.reach([0; 4]);
         let kind = Kind::AveragePool {
@@ -106,10 +103,7 @@ pub(super) fn reduce_mean(
     let is_position = |axis: Axis| matches!(axis, Axis::Height | Axis::Width);
     let positions = data.layout.iter().filter(|&&axis| is_position(axis)).count();
     if averaged.is_empty() || !averaged.iter().all(|&axis| is_position(data.layout[axis])) {
-        return Err(format!(
-            "it averages over the axes {axes:?} of {}; only height and width are supported (over channels it is layer normalisation, which integers with fixed scales cannot compute)",
-            shown_layout(&data.layout)
-        ));
+        return Err(PoolFault::MeanAxes { axes, layout: data.layout }.into());
     }
     let kept = |position: usize| keep || !averaged.contains(&position);
     let layout: Layout = data
@@ -159,10 +153,7 @@ pub(super) fn reduce_max(
     let mut over: Layout = taken.iter().map(|&axis| data.layout[axis]).collect();
     over.sort_by_key(|&axis| axis == Axis::Width);
     if over != [Axis::Height, Axis::Width] {
-        return Err(format!(
-            "it takes the maximum over the axes {axes:?} of {}; only height and width are supported",
-            shown_layout(&data.layout)
-        ));
+        return Err(PoolFault::MaximumAxes { axes, layout: data.layout }.into());
     }
     let kept = (0..data.layout.len()).filter(|position| keep || !taken.contains(position));
     let layout: Layout = kept.map(|position| data.layout[position]).collect();

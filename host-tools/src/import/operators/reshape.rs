@@ -5,17 +5,17 @@ use tract_onnx::pb::NodeProto;
 
 use crate::import::array::{Array, normalise_axes};
 use crate::import::attributes::Attributes;
-use crate::import::error::shown;
+use crate::import::fault::shapes::{Purpose, ShapeFault};
 use crate::import::importer::Importer;
 use crate::import::operation::Kind;
 use crate::import::rows::Rows;
-use crate::import::value::{Axis, Data, FLAT, Layout, Outcome, Value, shown_layout};
+use crate::import::value::{Axis, Data, FLAT, Layout, Outcome, Value};
 
 pub(super) fn flatten(importer: &mut Importer<'_>, node: &NodeProto, attributes: &Attributes<'_>) -> Outcome {
     if let Value::Rows(rows) = importer.input(node, 0)? {
         let all = rows.dims().iter().product();
         let flat = if attributes.integer("axis")?.unwrap_or(1) == 1 { rows.reshape(&[1, all]) } else { None };
-        return flat.map(Value::Rows).ok_or_else(|| format!("it flattens {:?}", rows.dims()));
+        return flat.map(Value::Rows).ok_or_else(|| ShapeFault::FlattenedRows(rows.dims()).into());
     }
     let data = importer.plain(node, 0)?;
     let axis = attributes.integer("axis")?.unwrap_or(1);
@@ -26,7 +26,7 @@ pub(super) fn flatten(importer: &mut Importer<'_>, node: &NodeProto, attributes:
     let batch = split.map(|split| merged(&data, &data.layout[..split]));
     let in_groups = data.layout.iter().any(|axis| matches!(axis, Axis::Outer(_) | Axis::Features));
     if batch != Some(vec![Axis::Batch]) || in_groups {
-        return Err(format!("its axis is {axis}; only 1 is supported"));
+        return Err(ShapeFault::FlattenAxis(axis).into());
     }
     if data.shape[1] * data.shape[2] > 1 && !data.is_reordered() {
         return Ok(Value::Data(Data { layout: vec![Axis::Batch, Axis::Features], ..data }));
@@ -49,18 +49,18 @@ pub(super) fn reshape(importer: &mut Importer<'_>, node: &NodeProto, attributes:
     let target = match importer.input(node, 1)? {
         Value::Integer(target) => target.data,
         Value::Unresolved(_) => vec![None, None],
-        _ => return Err("its shape is no constant; export with fixed shapes and constant folding".into()),
+        _ => return Err(ShapeFault::Computed.into()),
     };
     let users = node.output.first().and_then(|output| importer.consumers.get(output));
     let feeds = |operator: &str| users.is_some_and(|users| users.iter().any(|user| user == operator));
     let purpose = if feeds("InstanceNormalization") {
-        ": group normalisation takes mean and deviation of each picture anew, which integers with fixed scales cannot; train the network with batch normalisation"
+        Purpose::GroupNormalisation
     } else if feeds("MatMul") || feeds("Einsum") || (own.len() == 4 && target.len() == 3) {
-        ": attention over positions is not supported; use a convolutional network"
+        Purpose::Attention
     } else {
-        "; only dimensions of 1 can come and go and channels be divided into groups, with a symbolic batch or batch 1"
+        Purpose::Other
     };
-    let refuse = || format!("it reshapes {own:?} to {}{purpose}", shown(&target));
+    let refuse = || ShapeFault::Reshape { from: own.clone(), to: target.clone(), purpose };
     if target.iter().skip(1).any(Option::is_none) {
         // The shape depends on the batch in a way that is not understood. Before a fully
         // connected layer it can only be [N, channels].
@@ -74,7 +74,7 @@ pub(super) fn reshape(importer: &mut Importer<'_>, node: &NodeProto, attributes:
                 |layout| Ok(Value::Data(Data { layout, ..data.clone() })),
             )
         } else {
-            Err(refuse())
+            Err(refuse().into())
         };
     }
     let mut dims = Vec::new();
@@ -82,7 +82,7 @@ pub(super) fn reshape(importer: &mut Importer<'_>, node: &NodeProto, attributes:
         dims.push(match value {
             // Only the batch can be unknown here.
             None => 1,
-            Some(0) if keeps_zero => return Err(refuse()),
+            Some(0) if keeps_zero => return Err(refuse().into()),
             Some(0) => *own.get(axis).ok_or_else(refuse)? as i64,
             Some(value) => value,
         });
@@ -94,7 +94,7 @@ pub(super) fn reshape(importer: &mut Importer<'_>, node: &NodeProto, attributes:
     }
     let Some(Matched { layout, shuffled }) = matched(&data, &result) else {
         let rows = if importer.gives_maps { Rows::of(&data, &result) } else { None };
-        return rows.map(Value::Rows).ok_or_else(refuse);
+        return rows.map(Value::Rows).ok_or_else(|| refuse().into());
     };
     if let Some(order) = shuffled {
         return importer.value_of(node, Kind::Channels(order), vec![data.operation], data.shape, &layout);
@@ -106,14 +106,9 @@ pub(super) fn reshape(importer: &mut Importer<'_>, node: &NodeProto, attributes:
 fn reshape_rows(importer: &mut Importer<'_>, node: &NodeProto, rows: &Rows) -> Outcome {
     let own = rows.dims();
     let Value::Integer(target) = importer.input(node, 1)? else {
-        return Err("its shape is no constant; export with fixed shapes and constant folding".into());
+        return Err(ShapeFault::Computed.into());
     };
-    let refuse = || {
-        format!(
-            "it reshapes {own:?} to {}, which mixes places and the numbers of a place",
-            shown(&target.data)
-        )
-    };
+    let refuse = || ShapeFault::ReshapedRows { from: own.clone(), to: target.data.clone() };
     // Only the batch can be unknown here, and 0 is what it was.
     let size = |(axis, value): (usize, &Option<i64>)| match value {
         None => (axis == 0).then_some(1),
@@ -123,7 +118,7 @@ fn reshape_rows(importer: &mut Importer<'_>, node: &NodeProto, rows: &Rows) -> O
     let dims: Option<Vec<i64>> = target.data.iter().enumerate().map(size).collect();
     let whole = Array { dims: own.clone(), data: vec![(); own.iter().product()] };
     let result = dims.and_then(|dims| whole.reshape(&dims).ok()).ok_or_else(refuse)?;
-    rows.reshape(&result.dims).map(Value::Rows).ok_or_else(refuse)
+    rows.reshape(&result.dims).map(Value::Rows).ok_or_else(|| refuse().into())
 }
 
 /// `[batch, features]` of an image.
@@ -184,15 +179,12 @@ fn matched(data: &Data, dims: &[usize]) -> Option<Matched> {
 
 pub(super) fn squeeze(importer: &mut Importer<'_>, node: &NodeProto, attributes: &Attributes<'_>) -> Outcome {
     let data = importer.plain(node, 0)?;
-    let axes = importer.attribute_or_input(node, attributes, "axes", 1, 13)?.ok_or(
-        "it has no axes: it drops every dimension of 1, that of a batch of one image too; export with the axes to drop",
-    )?;
+    let axes = importer
+        .attribute_or_input(node, attributes, "axes", 1, 13)?
+        .ok_or(ShapeFault::SqueezeWithoutAxes)?;
     let dropped = normalise_axes(&axes, data.layout.len())?;
     if !dropped.iter().all(|&axis| data.is_unit(data.layout[axis])) {
-        return Err(format!(
-            "its axes are {axes:?} of {}; only dimensions of 1 can be dropped, and not the batch or the channels",
-            shown_layout(&data.layout)
-        ));
+        return Err(ShapeFault::Squeezed { axes, layout: data.layout }.into());
     }
     let layout = (0..data.layout.len()).filter(|axis| !dropped.contains(axis)).map(|axis| data.layout[axis]);
     Ok(Value::Data(Data { layout: layout.collect(), ..data }))
@@ -204,7 +196,7 @@ pub(super) fn unsqueeze(
     attributes: &Attributes<'_>,
 ) -> Outcome {
     let data = importer.plain(node, 0)?;
-    let axes = importer.attribute_or_input(node, attributes, "axes", 1, 13)?.ok_or("its axes are missing")?;
+    let axes = importer.attribute_or_input(node, attributes, "axes", 1, 13)?.ok_or(ShapeFault::NoAxes)?;
     let rank = data.layout.len() + axes.len();
     let added = normalise_axes(&axes, rank)?;
     let mut own = data.layout.iter().copied();
@@ -228,23 +220,18 @@ pub(super) fn transpose(
         let order = attributes.integers("perm")?.unwrap_or_else(|| (0..rank).rev().collect());
         let positions = normalise_axes(&order, rows.dims().len())?;
         let moved = rows.transpose(&positions).map(Value::Rows);
-        return moved.ok_or_else(|| {
-            format!("it transposes {:?} by {order:?}; the batch must stay first", rows.dims())
-        });
+        return moved.ok_or_else(|| ShapeFault::TransposedRows { dims: rows.dims(), order }.into());
     }
     let data = importer.data(node, 0)?;
     let rank = data.layout.len();
     let order = attributes.integers("perm")?.unwrap_or_else(|| (0..rank as i64).rev().collect());
     if order.iter().any(|&axis| axis < 0) {
-        return Err(format!("its perm is {order:?}; negative axes are not allowed"));
+        return Err(ShapeFault::NegativeAxes(order).into());
     }
     let positions = normalise_axes(&order, rank)?;
     let layout: Layout = positions.iter().map(|&position| data.layout[position]).collect();
     if layout.len() != rank || layout.first() != data.layout.first() {
-        return Err(format!(
-            "it transposes {} by {order:?}; only changes between NCHW and NHWC are supported, with the batch first",
-            shown_layout(&data.layout)
-        ));
+        return Err(ShapeFault::Transposed { layout: data.layout, order }.into());
     }
     Ok(Value::Data(Data { layout, ..data }))
 }
@@ -257,10 +244,8 @@ fn merged(data: &Data, layout: &[Axis]) -> Layout {
 /// The same data as `[batch, channels]`.
 fn drop_positions(data: &Data) -> Outcome {
     if merged(data, &data.layout) != FLAT {
-        let [c, h, w] = data.shape;
-        return Err(format!(
-            "it flattens {c}x{h}x{w}; only 1x1 images can be flattened, average over all positions before"
-        ));
+        let [channels, height, width] = data.shape;
+        return Err(ShapeFault::FlattenedImage { channels, height, width }.into());
     }
     Ok(Value::Data(Data { layout: FLAT.to_vec(), ..data.clone() }))
 }
@@ -272,5 +257,5 @@ pub(super) fn shape(importer: &mut Importer<'_>, node: &NodeProto, attributes: &
     let shape = Array::vector(data.layout.iter().map(size).collect());
     let start = attributes.integer("start")?.unwrap_or(0);
     let end = attributes.integer("end")?.unwrap_or(i64::MAX);
-    shape.slice(start, end, 1).map(Value::Integer).ok_or_else(|| "its range is invalid".into())
+    shape.slice(start, end, 1).map(Value::Integer).ok_or_else(|| ShapeFault::Range.into())
 }

@@ -4,7 +4,8 @@ use tract_onnx::pb::NodeProto;
 
 use crate::graph::Between;
 use crate::import::attributes::Attributes;
-use crate::import::error::printable;
+use crate::import::fault::NodeFault;
+use crate::import::fault::resizing::ResizeFault;
 use crate::import::importer::Importer;
 use crate::import::limits::check_activation;
 use crate::import::operation::Kind;
@@ -88,14 +89,11 @@ pub(super) fn resize(importer: &mut Importer<'_>, node: &NodeProto, attributes: 
     let transformation = attributes.string("coordinate_transformation_mode")?;
     let nearest = attributes.string("nearest_mode")?;
     if !["nearest", "linear"].contains(&mode.as_str()) {
-        return Err(format!("it resizes by `{}`; only nearest and linear are supported", printable(&mode)));
+        return Err(ResizeFault::Mode { mode }.into());
     }
     let target = target(importer, node, [channels, height, width])?;
     if target[0].output != channels {
-        return Err(format!(
-            "it makes {} channels of {channels}; only height and width can be resized",
-            target[0].output
-        ));
+        return Err(ResizeFault::Channels { made: target[0].output, channels }.into());
     }
     if let Some(factor) = repeats(&target, &mode, transformation.as_deref(), nearest.as_deref(), node) {
         if factor == [1, 1] {
@@ -106,9 +104,7 @@ pub(super) fn resize(importer: &mut Importer<'_>, node: &NodeProto, attributes: 
     }
     let [_, rows, columns] = &target;
     if antialias && (rows.scale < 1.0 || columns.scale < 1.0) {
-        return Err(
-            "it makes the image smaller with antialias, which is not supported; use average pooling".into()
-        );
+        return Err(ResizeFault::Antialias.into());
     }
     let old = importer.opset < 11;
     let places = match transformation.as_deref() {
@@ -117,12 +113,7 @@ pub(super) fn resize(importer: &mut Importer<'_>, node: &NodeProto, attributes: 
         Some("pytorch_half_pixel") => Places::HalfPixelOfSeveral,
         Some("align_corners") => Places::AlignCorners,
         Some("asymmetric") => Places::Asymmetric,
-        Some(other) => {
-            return Err(format!(
-                "its coordinate_transformation_mode is `{}`; half_pixel, pytorch_half_pixel, align_corners and asymmetric are supported",
-                printable(other)
-            ));
-        }
+        Some(other) => return Err(ResizeFault::Transformation { mode: other.into() }.into()),
     };
     let nearest = match nearest.as_deref() {
         _ if mode == "linear" => None,
@@ -131,7 +122,7 @@ pub(super) fn resize(importer: &mut Importer<'_>, node: &NodeProto, attributes: 
         Some("round_prefer_ceil") => Some(Nearest::RoundPreferCeil),
         Some("floor") => Some(Nearest::Floor),
         Some("ceil") => Some(Nearest::Ceil),
-        Some(other) => return Err(format!("its nearest_mode is `{}`, which is unknown", printable(other))),
+        Some(other) => return Err(ResizeFault::Nearest { mode: other.into() }.into()),
     };
     let shape = [channels, rows.output, columns.output];
     check_activation(&shape)?;
@@ -141,7 +132,7 @@ pub(super) fn resize(importer: &mut Importer<'_>, node: &NodeProto, attributes: 
 }
 
 /// Channels, height and width before and after.
-fn target(importer: &mut Importer<'_>, node: &NodeProto, own: [usize; 3]) -> Result<[Axis; 3], String> {
+fn target(importer: &mut Importer<'_>, node: &NodeProto, own: [usize; 3]) -> Result<[Axis; 3], NodeFault> {
     let (scales_at, sizes_at) =
         if node.op_type == "Upsample" || importer.opset < 11 { (1, 3) } else { (2, 3) };
     let within = |size: f64| (1.0..=f64::from(1 << 16)).contains(&size).then_some(size as usize);
@@ -166,17 +157,11 @@ fn target(importer: &mut Importer<'_>, node: &NodeProto, own: [usize; 3]) -> Res
                     Some(Axis { input, output, scale: output as f64 / input as f64 })
                 })
                 .collect(),
-            _ => {
-                return Err(
-                    "its sizes are no constants; export with fixed shapes and constant folding".into()
-                );
-            }
+            _ => return Err(ResizeFault::Computed.into()),
         },
     };
     let axes: Option<Vec<Axis>> = axes.into_iter().collect();
-    axes.and_then(|axes| axes.try_into().ok()).ok_or_else(|| {
-        "its sizes are not from 1 to 65536; export with fixed shapes and constant folding".into()
-    })
+    axes.and_then(|axes| axes.try_into().ok()).ok_or_else(|| ResizeFault::Sizes.into())
 }
 
 /// The factors by which it repeats each pixel, if it does no more than that.

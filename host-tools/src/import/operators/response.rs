@@ -6,13 +6,13 @@ use tract_onnx::pb::NodeProto;
 use crate::function::{Binary, Function};
 use crate::import::array::Array;
 use crate::import::attributes::Attributes;
+use crate::import::fault::NodeFault;
+use crate::import::fault::normalisation::{MAX_CHANNELS, NormalisationFault};
+use crate::import::fault::structure::StructureFault;
 use crate::import::importer::Importer;
 use crate::import::model::tensor;
 use crate::import::operation::Kind;
 use crate::import::value::Outcome;
-
-/// Most channels: the sum over neighbours is a matrix of all of them.
-const MAX_CHANNELS: usize = 1 << 11;
 
 /// `x / (bias + alpha / size * sum(x^2))^beta`, the sum over `size` neighbouring channels of the same position:
 /// the squares by a table, their sum by a 1x1 convolution with a band of weights, the power by a table, and a
@@ -22,28 +22,24 @@ pub(super) fn local_response(
     node: &NodeProto,
     attributes: &Attributes<'_>,
 ) -> Outcome {
-    let number = |name: &'static str, otherwise: f32| -> Result<f32, String> {
+    let number = |name: &'static str, otherwise: f32| -> Result<f32, NodeFault> {
         let value = attributes.float(name)?.unwrap_or(otherwise);
         let is_usable = value.is_finite() && value > 0.0;
-        is_usable.then_some(value).ok_or_else(|| format!("its attribute `{name}` is {value}, not above 0"))
+        is_usable.then_some(value).ok_or_else(|| NormalisationFault::NotPositive { name, value }.into())
     };
     let (alpha, beta, bias) = (number("alpha", 1e-4)?, number("beta", 0.75)?, number("bias", 1.0)?);
-    let size = attributes.integer("size")?.ok_or("its attribute `size` is missing")?;
+    let size = attributes.integer("size")?.ok_or(NormalisationFault::NoSize)?;
     let (data, shape) = importer.image(node)?;
     if data.padding != [0; 4] {
-        return Err("it follows a Pad, which can only be folded into a convolution".into());
+        return Err(NormalisationFault::PadBefore.into());
     }
     let channels = shape[0];
     let neighbours = usize::try_from(size).ok().filter(|size| (1..=2 * MAX_CHANNELS).contains(size));
-    let neighbours = neighbours.ok_or_else(|| {
-        format!("its attribute `size` is {size}; 1 to {} neighbours are supported", 2 * MAX_CHANNELS)
-    })?;
+    let neighbours = neighbours.ok_or(NormalisationFault::Neighbours(size))?;
     if channels > MAX_CHANNELS {
-        return Err(format!(
-            "it is over neighbours among {channels} channels; up to {MAX_CHANNELS} are supported"
-        ));
+        return Err(NormalisationFault::Channels(channels).into());
     }
-    let Some(output) = node.output.first() else { return Err("it has no output".into()) };
+    let Some(output) = node.output.first() else { return Err(StructureFault::NoOutput.into()) };
     let weights = band(channels, neighbours, alpha / neighbours as f32);
     importer.charge(weights.len())?;
 

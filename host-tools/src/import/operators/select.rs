@@ -7,12 +7,14 @@ use crate::graph::Between;
 use crate::import::array::normalise_axes;
 use crate::import::attributes::Attributes;
 use crate::import::constants::{SliceArguments, slice_arguments};
-use crate::import::error::printable;
+use crate::import::fault::NodeFault;
+use crate::import::fault::parts::{PadFault, PartFault};
+use crate::import::fault::structure::StructureFault;
 use crate::import::importer::{Importer, named_like};
 use crate::import::limits::MAX_DIMENSION;
 use crate::import::operation::Kind;
 use crate::import::rows::Rows;
-use crate::import::value::{Axis, Data, Outcome, Value, shown_layout};
+use crate::import::value::{Axis, Data, Outcome, Value};
 
 /// Most weights of the 0/1 matrix that a shortcut with channel padding becomes.
 const MAX_SELECTION: usize = 1 << 24;
@@ -21,36 +23,30 @@ pub(super) fn pad(importer: &mut Importer<'_>, node: &NodeProto, attributes: &At
     let data = importer.data(node, 0)?;
     let mode = attributes.string("mode")?.unwrap_or_else(|| "constant".into());
     if !["constant", "reflect", "edge"].contains(&mode.as_str()) {
-        return Err(format!(
-            "its mode is `{}`; only zeros, reflection and the edge's values are supported",
-            printable(&mode)
-        ));
+        return Err(PadFault::Mode { mode }.into());
     }
     let value = if importer.opset < 11 {
         attributes.float("value")?
     } else {
         match importer.optional(node, 2)? {
             None => None,
-            Some(Value::Float(array)) => Some(array.scalar().ok_or("its value is no single number")?),
-            Some(_) => return Err("its value is no constant; export with constant folding".into()),
+            Some(Value::Float(array)) => Some(array.scalar().ok_or(PadFault::ValueCount)?),
+            Some(_) => return Err(PadFault::ComputedValue.into()),
         }
     };
-    if value.is_some_and(|v| v != 0.0) {
-        return Err(format!("it pads with {}; only zeros are supported", value.unwrap_or_default()));
+    if let Some(value) = value.filter(|&value| value != 0.0) {
+        return Err(PadFault::Value(value).into());
     }
-    let pads =
-        importer.attribute_or_input(node, attributes, "pads", 1, 11)?.ok_or("its padding is missing")?;
+    let pads = importer.attribute_or_input(node, attributes, "pads", 1, 11)?.ok_or(PadFault::Missing)?;
     let rank = data.layout.len();
     let axes = importer.integers(node, 3)?.unwrap_or_else(|| (0..rank as i64).collect());
     let axes = normalise_axes(&axes, rank)?;
     if pads.len() != axes.len() * 2 {
-        return Err(format!("its padding {pads:?} does not fit {} axes", axes.len()));
+        return Err(PadFault::Count { padding: pads, axes: axes.len() }.into());
     }
     // tract, which computes the reference, has no numbers below zero here.
     if pads.iter().any(|&amount| amount < 0) {
-        return Err(format!(
-            "its padding {pads:?} is negative; cut rows and columns off by slicing, as in `x[:, :, 1:-1]`"
-        ));
+        return Err(PadFault::Negative(pads).into());
     }
     let [mut channels, mut vertical, mut horizontal, mut others] = [[0usize; 2]; 4];
     for (position, &axis) in axes.iter().enumerate() {
@@ -64,12 +60,12 @@ pub(super) fn pad(importer: &mut Importer<'_>, node: &NodeProto, attributes: &At
             let amount = usize::try_from(pads[position + side * axes.len()])
                 .ok()
                 .filter(|&p| p <= MAX_DIMENSION)
-                .ok_or_else(|| format!("its padding {pads:?} is out of range"))?;
+                .ok_or_else(|| PadFault::Range(pads.clone()))?;
             sides[side] += amount;
         }
     }
     if others != [0, 0] {
-        return Err(format!("it pads {}: {pads:?}", shown_layout(&data.layout)));
+        return Err(PadFault::Axes { layout: data.layout, padding: pads }.into());
     }
     let mut data = data;
     let border = [vertical[0], horizontal[0], vertical[1], horizontal[1]];
@@ -79,7 +75,7 @@ pub(super) fn pad(importer: &mut Importer<'_>, node: &NodeProto, attributes: &At
             || (vertical.iter().all(|&rows| rows < height)
                 && horizontal.iter().all(|&columns| columns < width));
         if channels != [0, 0] || data.padding != [0; 4] || !fits {
-            return Err(format!("its padding {pads:?} in the mode `{mode}` does not fit {:?}", data.dims()));
+            return Err(PadFault::Size { padding: pads, mode, dims: data.dims() }.into());
         }
         let shape = [count, height + vertical[0] + vertical[1], width + horizontal[0] + horizontal[1]];
         let kind = Kind::Pad { padding: border, reflects };
@@ -165,9 +161,7 @@ pub(super) fn slice(importer: &mut Importer<'_>, node: &NodeProto, attributes: &
         // The batch's size is unknown: only a slice to the far end keeps all of it.
         let whole = end >= if data.layout[axis] == Axis::Batch { i64::from(i32::MAX) } else { size };
         if (start != 0 && start.saturating_add(size) > 0) || start > 0 || !whole || !step_fits {
-            return Err(format!(
-                "it takes {start}..{end} in steps of {step} from axis {axis} of {shape:?}; only every n-th row and column from the first on is supported"
-            ));
+            return Err(PartFault::Slice { start, end, step, axis, shape }.into());
         }
         if let Some(position) = position {
             stride[position] = step as usize;
@@ -197,7 +191,7 @@ pub(super) fn gather(importer: &mut Importer<'_>, node: &NodeProto, attributes: 
     let axis = attributes.integer("axis")?.unwrap_or(0);
     let axis = normalise_axes(&[axis], data.layout.len())?[0];
     let count = data.shape[0];
-    let indices = importer.integers(node, 1)?.ok_or("its indices are missing")?;
+    let indices = importer.integers(node, 1)?.ok_or(PartFault::NoIndices)?;
     let order: Option<Vec<usize>> = indices
         .iter()
         .map(|&index| usize::try_from(if index < 0 { index + count as i64 } else { index }).ok())
@@ -217,10 +211,7 @@ pub(super) fn gather(importer: &mut Importer<'_>, node: &NodeProto, attributes: 
         Some(order) if data.layout[axis] == Axis::Channels && sorted.into_iter().eq(0..count) => {
             channels(importer, node, data, &order)
         }
-        _ => Err(format!(
-            "it takes {indices:?} from axis {axis} of {:?}; only another order of the image's channels is supported",
-            data.dims()
-        )),
+        _ => Err(PartFault::Gather { indices, axis, dims: data.dims() }.into()),
     }
 }
 
@@ -228,7 +219,7 @@ pub(super) fn gather(importer: &mut Importer<'_>, node: &NodeProto, attributes: 
 fn channels(importer: &mut Importer<'_>, node: &NodeProto, data: Data, order: &[usize]) -> Outcome {
     let unchanged = order.iter().copied().eq(0..data.shape[0]);
     if !unchanged && !importer.prepare_channels(node, &data, order) {
-        return Err("it changes the order of channels of a result, or of an image that is also used as it is; only the image's own channels can be exchanged, before everything else".into());
+        return Err(PartFault::ChannelOrder.into());
     }
     Ok(Value::Data(data))
 }
@@ -240,9 +231,9 @@ fn select(
     data: &Data,
     stride: [usize; 2],
     channels: [usize; 2],
-) -> Result<Data, String> {
+) -> Result<Data, NodeFault> {
     if data.padding != [0; 4] || data.is_flat() {
-        return Err("only an image without padding can be subsampled or get channels".into());
+        return Err(PartFault::NoPlainImage.into());
     }
     let [c, h, w] = data.shape;
     let shape = [c + channels[0] + channels[1], h.div_ceil(stride[0]), w.div_ceil(stride[1])];
@@ -261,16 +252,16 @@ fn select(
     };
     let inputs = importer.operations[source].shape[0];
     if inputs != shape[0] && inputs * shape[0] > MAX_SELECTION {
-        return Err(format!("widening {inputs} channels to {} takes too many weights", shape[0]));
+        return Err(PartFault::Widening { from: inputs, to: shape[0] }.into());
     }
     importer.charge(if inputs == shape[0] { 0 } else { inputs * shape[0] })?;
-    importer.push(node, kind, vec![source], shape, &data.layout)
+    Ok(importer.push(node, kind, vec![source], shape, &data.layout)?)
 }
 
 /// Some channels, or some groups of channels, in an order of their own.
 fn part(importer: &mut Importer<'_>, node: &NodeProto, data: &Data, axis: Axis, chosen: &[usize]) -> Outcome {
     if chosen.is_empty() || chosen.len() > MAX_DIMENSION {
-        return Err(format!("it takes {} channels", chosen.len()));
+        return Err(PartFault::Channels(chosen.len()).into());
     }
     let mut layout = data.layout.clone();
     let order: Vec<usize> = if let Axis::Outer(_) = axis {
@@ -296,10 +287,7 @@ pub(super) fn split(importer: &mut Importer<'_>, node: &NodeProto, attributes: &
     let axis = normalise_axes(&[axis], data.layout.len())?[0];
     let along = data.layout[axis];
     if !matches!(along, Axis::Channels | Axis::Outer(_)) {
-        return Err(format!(
-            "it divides axis {axis} of {}; only channels can be divided",
-            shown_layout(&data.layout)
-        ));
+        return Err(PartFault::SplitAxis { axis, layout: data.layout }.into());
     }
     let parts = node.output.len().max(1);
     attributes.integer("num_outputs")?;
@@ -311,7 +299,7 @@ pub(super) fn split(importer: &mut Importer<'_>, node: &NodeProto, attributes: &
         None => (0..parts).map(|part| each.min(size.saturating_sub(part * each))).collect(),
     };
     if sizes.len() != parts || sizes.contains(&0) || sizes.iter().sum::<usize>() != size {
-        return Err(format!("its parts {sizes:?} do not make the {size} that it divides"));
+        return Err(PartFault::SplitSizes { parts: sizes, size }.into());
     }
     let mut first = 0;
     let mut result = None;
@@ -327,7 +315,7 @@ pub(super) fn split(importer: &mut Importer<'_>, node: &NodeProto, attributes: &
         }
         first += count;
     }
-    result.ok_or_else(|| "it has no output".into())
+    result.ok_or_else(|| StructureFault::NoOutput.into())
 }
 
 /// `Concat` of channels, or of images as groups of channels.
@@ -339,7 +327,7 @@ pub(super) fn concat(importer: &mut Importer<'_>, node: &NodeProto, attributes: 
     for position in 0..node.input.len() {
         parts.push(importer.plain(node, position)?);
     }
-    let first = parts.first().ok_or("it has no inputs")?.clone();
+    let first = parts.first().ok_or(PartFault::NoInputs)?.clone();
     let axis = attributes.integer("axis")?.unwrap_or(1);
     let axis = normalise_axes(&[axis], first.layout.len())?[0];
     let same = |data: &Data| {
@@ -354,7 +342,7 @@ pub(super) fn concat(importer: &mut Importer<'_>, node: &NodeProto, attributes: 
     };
     if !parts.iter().all(same) {
         let shapes: Vec<Vec<usize>> = parts.iter().map(Data::dims).collect();
-        return Err(format!("it puts {shapes:?} side by side; all must be images of one size, or all flat"));
+        return Err(PartFault::Sizes(shapes).into());
     }
     let mut layout = first.layout.clone();
     match first.layout[axis] {
@@ -371,10 +359,7 @@ pub(super) fn concat(importer: &mut Importer<'_>, node: &NodeProto, attributes: 
             layout[axis] = Axis::Outer(parts.iter().map(Data::groups).sum());
         }
         _ => {
-            return Err(format!(
-                "it joins along axis {axis} of {}; only channels can be put side by side",
-                shown_layout(&first.layout)
-            ));
+            return Err(PartFault::JoinAxis { axis, layout: first.layout }.into());
         }
     }
     let channels = parts.iter().map(|part| part.shape[0]).sum();
@@ -392,7 +377,7 @@ fn one_behind_the_other(
     importer: &mut Importer<'_>,
     node: &NodeProto,
     attributes: &Attributes<'_>,
-) -> Result<Option<Rows>, String> {
+) -> Result<Option<Rows>, NodeFault> {
     let (mut is_of_rows, mut sizes, mut parts) = (false, vec![], vec![]);
     for position in 0..node.input.len() {
         match importer.input(node, position)? {
@@ -418,10 +403,7 @@ fn one_behind_the_other(
     let axis = normalise_axes(&[axis], rank)?[0];
     let joined = Rows::concat(&parts, axis);
     if joined.is_none() && is_of_rows {
-        let shapes: Vec<Vec<usize>> = parts.iter().map(Rows::dims).collect();
-        return Err(format!(
-            "it puts {shapes:?} one behind the other along axis {axis}, which no detector's levels are"
-        ));
+        return Err(PartFault::Levels { dims: parts.iter().map(Rows::dims).collect(), axis }.into());
     }
     Ok(joined)
 }
@@ -437,12 +419,9 @@ pub(super) fn reduce_sum(
     attributes.ignore("noop_with_empty_axes");
     let keep = attributes.integer("keepdims")?.unwrap_or(1) != 0;
     let axes = normalise_axes(&axes, data.layout.len())?;
-    let &[axis] = axes.as_slice() else { return Err(format!("it sums over {} axes", axes.len())) };
+    let &[axis] = axes.as_slice() else { return Err(PartFault::SumAxes(axes.len()).into()) };
     if !matches!(data.layout[axis], Axis::Outer(_)) {
-        return Err(format!(
-            "it sums over axis {axis} of {}; only groups of channels can be summed",
-            shown_layout(&data.layout)
-        ));
+        return Err(PartFault::SumAxis { axis, layout: data.layout }.into());
     }
     let mut layout = data.layout.clone();
     layout[axis] = Axis::One;
@@ -475,7 +454,7 @@ pub(super) fn reduce_sum(
             }
         });
     }
-    let (operation, _) = sum.ok_or("it sums nothing")?;
+    let (operation, _) = sum.ok_or(PartFault::NoSum)?;
     Ok(Value::Data(Data { operation, shape, padding: [0; 4], layout }))
 }
 
@@ -492,7 +471,7 @@ pub(super) fn expand(importer: &mut Importer<'_>, node: &NodeProto, _: &Attribut
     let output = node.output.first().map_or("", |output| output);
     let spreads = |operator: &String| ["Mul", "Expand"].contains(&operator.as_str());
     if importer.consumers.get(output).is_none_or(|users| !users.iter().all(spreads)) {
-        return Err("it repeats a result, which is only supported before a multiplication".into());
+        return Err(PartFault::Repeated.into());
     }
     Ok(Value::Data(data))
 }

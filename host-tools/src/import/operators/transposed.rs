@@ -4,14 +4,15 @@ use tract_onnx::pb::NodeProto;
 
 use crate::import::array::Array;
 use crate::import::attributes::Attributes;
-use crate::import::error::node_name;
+use crate::import::fault::NodeFault;
+use crate::import::fault::convolutions::{ConvolutionFault, MAX_PHASES};
+use crate::import::fault::inputs::InputFault;
+use crate::import::fault::window::WindowFault;
 use crate::import::importer::{Importer, named_like};
 use crate::import::limits::elements;
+use crate::import::names::node_name;
 use crate::import::operation::Kind;
 use crate::import::value::{Data, NCHW, Outcome, Value};
-
-/// Most phases: strides of 8 along both axes.
-const MAX_PHASES: usize = 64;
 
 /// Along one axis.
 #[derive(Clone, Copy)]
@@ -93,29 +94,19 @@ pub(super) fn transposed_convolution(
     attributes: &Attributes<'_>,
 ) -> Outcome {
     if importer.rounds {
-        return Err(
-            "a transposed convolution of a quantised file is not read; quantise the f32 network".into()
-        );
+        return Err(ConvolutionFault::TransposedRounded.into());
     }
     let (_, [channels, height, width]) = importer.image(node)?;
     let data = importer.plain(node, 0)?;
-    let weights = importer.weights(node, 1)?.ok_or("its weights are missing")?;
+    let weights = importer.weights(node, 1)?.ok_or(InputFault::NoWeights)?;
     let &[inputs, per_group, kernel_height, kernel_width] = weights.dims.as_slice() else {
-        return Err(format!(
-            "its weights have the dimensions {:?}; only two-dimensional ones are supported",
-            weights.dims
-        ));
+        return Err(ConvolutionFault::TransposedDimensions(weights.dims).into());
     };
     let groups = attributes.integer("group")?.unwrap_or(1);
     let groups = usize::try_from(groups)
         .ok()
         .filter(|&g| g > 0 && inputs == channels && inputs.is_multiple_of(g) && !weights.data.is_empty())
-        .ok_or_else(|| {
-            format!(
-                "weights {:?} in {groups} groups do not fit an input of {channels} channels",
-                weights.dims
-            )
-        })?;
+        .ok_or_else(|| ConvolutionFault::Groups { dims: weights.dims.clone(), groups, channels })?;
     let axes = axes(attributes, [kernel_height, kernel_width], [height, width])?;
     let outputs = per_group * groups;
     let bias = match importer.optional(node, 2)? {
@@ -156,10 +147,10 @@ pub(super) fn transposed_convolution(
 }
 
 /// Reads how the kernel moves.
-fn axes(attributes: &Attributes<'_>, kernel: [usize; 2], input: [usize; 2]) -> Result<[Axis; 2], String> {
+fn axes(attributes: &Attributes<'_>, kernel: [usize; 2], input: [usize; 2]) -> Result<[Axis; 2], NodeFault> {
     let stated = attributes.sizes::<2>("kernel_shape", 1)?;
     if stated.is_some_and(|stated| stated != kernel) {
-        return Err(format!("its kernel_shape {stated:?} does not fit its weights' {kernel:?}"));
+        return Err(WindowFault::Kernel { stated, kernel }.into());
     }
     let stride = attributes.sizes::<2>("strides", 1)?.unwrap_or([1, 1]);
     let padding = attributes.sizes::<4>("pads", 0)?.unwrap_or([0; 4]);
@@ -167,14 +158,10 @@ fn axes(attributes: &Attributes<'_>, kernel: [usize; 2], input: [usize; 2]) -> R
     let dilation = attributes.sizes::<2>("dilations", 1)?.unwrap_or([1, 1]);
     let automatic = attributes.string("auto_pad")?.is_some_and(|how| how != "NOTSET" && how != "VALID");
     if automatic || attributes.integers("output_shape")?.is_some_and(|shape| !shape.is_empty()) {
-        return Err(
-            "its padding follows from its output's size; export it with `pads` and `output_padding`".into()
-        );
+        return Err(ConvolutionFault::PaddingOfOutput.into());
     }
     if dilation != [1, 1] || stride[0] * stride[1] > MAX_PHASES {
-        return Err(format!(
-            "its strides are {stride:?} and its dilations {dilation:?}; {MAX_PHASES} phases at most and no dilation are supported, enlarge with Resize instead"
-        ));
+        return Err(ConvolutionFault::Phases { stride, dilation }.into());
     }
     let mut axes = [Axis { input: 0, kernel: 0, stride: 0, before: 0, output: 0 }; 2];
     for (at, axis) in axes.iter_mut().enumerate() {
@@ -182,7 +169,7 @@ fn axes(attributes: &Attributes<'_>, kernel: [usize; 2], input: [usize; 2]) -> R
         let output = whole
             .checked_sub(padding[at] + padding[at + 2])
             .filter(|&output| output >= stride[at])
-            .ok_or_else(|| format!("its padding {padding:?} leaves less than a step of its output"))?;
+            .ok_or(ConvolutionFault::NoStep(padding))?;
         elements(&[output])?;
         *axis =
             Axis { input: input[at], kernel: kernel[at], stride: stride[at], before: padding[at], output };

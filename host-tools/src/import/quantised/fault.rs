@@ -1,11 +1,11 @@
 //! Why a quantised file is refused.
 
-use crate::import::error::printable;
+use crate::import::names::printable;
 use crate::import::tensor::TensorFault;
 
 /// Why a node of a quantised file is refused: what follows its name and operator in the message.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Fault {
+pub enum QuantisedFault {
     #[error("its input {0} is missing; the file is damaged, export it again")]
     MissingInput(usize),
     #[error("it has no output; the file is damaged, export it again")]

@@ -2,7 +2,7 @@
 
 use tract_onnx::pb::NodeProto;
 
-use super::fault::Fault;
+use super::fault::QuantisedFault;
 use super::rewriting::{Rewriting, input};
 use crate::import::width::Width;
 
@@ -13,15 +13,15 @@ pub(super) fn layer(
     node: &NodeProto,
     weights: &str,
     axis: usize,
-) -> Result<(), Fault> {
+) -> Result<(), QuantisedFault> {
     let Some(found) = rewriting.weights.get(weights) else {
-        return Err(Fault::FloatWeights { name: weights.into() });
+        return Err(QuantisedFault::FloatWeights { name: weights.into() });
     };
     if found.magnitudes.dims.len() <= axis {
-        return Err(Fault::Rank(found.magnitudes.dims.len()));
+        return Err(QuantisedFault::Rank(found.magnitudes.dims.len()));
     }
     if let Some(scales) = found.axis.filter(|&scales| scales != axis) {
-        return Err(Fault::InputAxis { found: scales, expected: axis });
+        return Err(QuantisedFault::InputAxis { found: scales, expected: axis });
     }
     let largest = found.largest(axis);
     let scales = match found.scales.as_slice() {
@@ -33,7 +33,7 @@ pub(super) fn layer(
 }
 
 /// `Conv`, `Gemm` and `MatMul` of floats, between `DequantizeLinear` and `QuantizeLinear`.
-pub(super) fn float_layer(rewriting: &mut Rewriting<'_>, node: &NodeProto) -> Result<(), Fault> {
+pub(super) fn float_layer(rewriting: &mut Rewriting<'_>, node: &NodeProto) -> Result<(), QuantisedFault> {
     let weights = input(node, 1)?.to_owned();
     let transposed = node.attribute.iter().any(|attribute| attribute.name == "transB" && attribute.i != 0);
     let axis = usize::from(node.op_type != "Conv" && !transposed);
@@ -44,21 +44,21 @@ pub(super) fn float_layer(rewriting: &mut Rewriting<'_>, node: &NodeProto) -> Re
 
 /// `QLinearConv`: x, its scale and zero point, weights with theirs, scale and zero point of the
 /// output, and a bias of 32 bits.
-pub(super) fn convolution(rewriting: &mut Rewriting<'_>, node: &NodeProto) -> Result<(), Fault> {
+pub(super) fn convolution(rewriting: &mut Rewriting<'_>, node: &NodeProto) -> Result<(), QuantisedFault> {
     let attributes = ["auto_pad", "dilations", "group", "kernel_shape", "pads", "strides"];
     let inputs = with_weights(rewriting, node, [3, 4, 5], 0, Some(8))?;
     rounded(rewriting, node, "Conv", inputs, [6, 7], &attributes)
 }
 
 /// `QLinearMatMul`: a and b, each with scale and zero point, and those of the output.
-pub(super) fn matrix(rewriting: &mut Rewriting<'_>, node: &NodeProto) -> Result<(), Fault> {
+pub(super) fn matrix(rewriting: &mut Rewriting<'_>, node: &NodeProto) -> Result<(), QuantisedFault> {
     let inputs = with_weights(rewriting, node, [3, 4, 5], 1, None)?;
     rounded(rewriting, node, "MatMul", inputs, [6, 7], &[])
 }
 
 /// onnxruntime's `QGemm`: a and b, each with scale and zero point, a bias of 32 bits, and scale and
 /// zero point of the output, which is of floats without them.
-pub(super) fn gemm(rewriting: &mut Rewriting<'_>, node: &NodeProto) -> Result<(), Fault> {
+pub(super) fn gemm(rewriting: &mut Rewriting<'_>, node: &NodeProto) -> Result<(), QuantisedFault> {
     let transposed = node.attribute.iter().any(|attribute| attribute.name == "transB" && attribute.i != 0);
     let inputs = with_weights(rewriting, node, [3, 4, 5], usize::from(!transposed), Some(6))?;
     let attributes = ["transA", "transB", "alpha"];
@@ -76,7 +76,7 @@ fn with_weights(
     [weights, scale, zero]: [usize; 3],
     axis: usize,
     bias: Option<usize>,
-) -> Result<Vec<String>, Fault> {
+) -> Result<Vec<String>, QuantisedFault> {
     let of_input = rewriting.parameters(node, [1, 2], None, 1)?;
     let of_weights = rewriting.parameters(node, [scale, zero], None, axis as i64)?;
     let x = rewriting.real(node, 0, &of_input)?;
@@ -103,7 +103,7 @@ pub(super) fn rounded(
     inputs: Vec<String>,
     output_at: [usize; 2],
     attributes: &[&str],
-) -> Result<(), Fault> {
+) -> Result<(), QuantisedFault> {
     let quantisation = rewriting.parameters(node, output_at, None, 1)?.activation()?;
     let output = Rewriting::output(node)?;
     let before = rewriting.unused_name(&output);

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use resight_runtime::Quantisation;
 use tract_onnx::pb::ModelProto;
 
-use crate::import::error::is_standard;
+use crate::import::names::is_standard;
 
 /// The operator of a mark. No file has it: nodes of that name are refused but for the marks
 /// themselves.

@@ -9,7 +9,7 @@
 //! The rest of the import takes this network as any other one.
 
 mod constant;
-mod fault;
+pub(super) mod fault;
 mod layers;
 mod marks;
 mod operators;
@@ -25,7 +25,7 @@ pub use self::marks::{FileQuantisation, is_quantised};
 pub(super) use self::marks::{MARK, WHOLE_LEVELS, is_quantised_operator};
 pub(super) use self::reference::with_rounding;
 use self::rewriting::Rewriting;
-use super::error::{ImportError, node_error};
+use super::error::ImportError;
 
 /// The float network of a quantised one.
 ///
@@ -40,7 +40,7 @@ pub(super) fn dequantise(
     for node in rewriting.take_nodes() {
         let node = rewriting.named(node);
         let result = operators::rewrite(&mut rewriting, &node);
-        result.map_err(|fault| node_error(path, &node, fault.to_string()))?;
+        result.map_err(|fault| ImportError::node(path, &node, fault))?;
     }
     let (graph, quantisation) = rewriting.finish();
     proto.graph = Some(graph);

@@ -5,7 +5,7 @@ use tract_onnx::pb::NodeProto;
 use tract_onnx::pb::tensor_proto::DataType;
 
 use super::constant::Integers;
-use super::fault::Fault;
+use super::fault::QuantisedFault;
 use super::layers;
 use super::marks::is_quantised_operator;
 use super::parameters::Parameters;
@@ -33,11 +33,11 @@ const KEEPING: &[&str] = &[
 ];
 
 /// Adds the float nodes that a node stands for.
-pub(super) fn rewrite(rewriting: &mut Rewriting<'_>, node: &NodeProto) -> Result<(), Fault> {
+pub(super) fn rewrite(rewriting: &mut Rewriting<'_>, node: &NodeProto) -> Result<(), QuantisedFault> {
     match node.op_type.as_str() {
         "QuantizeLinear" => quantise(rewriting, node),
         "DequantizeLinear" => dequantise(rewriting, node),
-        "DynamicQuantizeLinear" => Err(Fault::Dynamic(
+        "DynamicQuantizeLinear" => Err(QuantisedFault::Dynamic(
             "it finds scales anew for each picture (dynamic quantisation), which integers with fixed scales cannot",
         )),
         "QLinearConv" => layers::convolution(rewriting, node),
@@ -58,7 +58,7 @@ pub(super) fn rewrite(rewriting: &mut Rewriting<'_>, node: &NodeProto) -> Result
         "QLinearLeakyRelu" => unary(rewriting, node, "LeakyRelu", &["alpha"]),
         "QLinearSoftmax" => softmax(rewriting, node),
         "Conv" | "Gemm" | "MatMul" => layers::float_layer(rewriting, node),
-        operator if is_quantised_operator(operator, &node.domain) => Err(Fault::Operator),
+        operator if is_quantised_operator(operator, &node.domain) => Err(QuantisedFault::Operator),
         _ => other(rewriting, node),
     }
 }
@@ -74,22 +74,22 @@ fn linear(
     rewriting: &mut Rewriting<'_>,
     node: &NodeProto,
     width: Option<Width>,
-) -> Result<Parameters, Fault> {
+) -> Result<Parameters, QuantisedFault> {
     let block = attribute(node, "block_size", 0);
     if block != 0 {
-        return Err(Fault::Blocks(block));
+        return Err(QuantisedFault::Blocks(block));
     }
     rewriting.parameters(node, [1, 2], width, attribute(node, "axis", 1))
 }
 
-fn quantise(rewriting: &mut Rewriting<'_>, node: &NodeProto) -> Result<(), Fault> {
+fn quantise(rewriting: &mut Rewriting<'_>, node: &NodeProto) -> Result<(), QuantisedFault> {
     let type_name = attribute(node, "output_dtype", 0);
     let width = if type_name == 0 {
         None
     } else {
         let data_type = i32::try_from(type_name).unwrap_or(0);
         let width = Width::of(data_type).filter(|&width| width != Width::Int32);
-        Some(width.ok_or_else(|| Fault::Type {
+        Some(width.ok_or_else(|| QuantisedFault::Type {
             what: "output",
             name: node.output.first().cloned().unwrap_or_default(),
             found: DataType::try_from(data_type).map_or("unknown", |found| found.as_str_name()).into(),
@@ -107,12 +107,12 @@ fn quantise(rewriting: &mut Rewriting<'_>, node: &NodeProto) -> Result<(), Fault
     Ok(())
 }
 
-fn dequantise(rewriting: &mut Rewriting<'_>, node: &NodeProto) -> Result<(), Fault> {
+fn dequantise(rewriting: &mut Rewriting<'_>, node: &NodeProto) -> Result<(), QuantisedFault> {
     let (source, output) = (input(node, 0)?.to_owned(), Rewriting::output(node)?);
     let Some(stored) = rewriting.stored(&source)? else {
         // A constant of another type is named, and anything else is no quantised tensor.
         rewriting.refuse_type("input", &source)?;
-        return Err(Fault::NotQuantised { name: source });
+        return Err(QuantisedFault::NotQuantised { name: source });
     };
     let width = match &stored {
         Stored::Constant(integers) => Some(integers.width),
@@ -139,11 +139,11 @@ fn levels(
     source: &str,
     found: Quantisation,
     parameters: &Parameters,
-) -> Result<(), Fault> {
+) -> Result<(), QuantisedFault> {
     let is_one = |scale: &f32| scale.to_bits() == 1.0f32.to_bits();
     let is_whole = found.zero_point == -128 && is_one(&found.scale) && parameters.scales.iter().all(is_one);
     if !is_whole || parameters.axis != 1 || !rewriting.take_whole_levels(source) {
-        return Err(Fault::ActivationPerChannel);
+        return Err(QuantisedFault::ActivationPerChannel);
     }
     let less =
         |zero: &i64| (i64::from(found.zero_point) - (zero - i64::from(parameters.width.offset()))) as f32;
@@ -161,10 +161,10 @@ fn integer_layer(
     node: &NodeProto,
     operator: &str,
     axis: usize,
-) -> Result<(), Fault> {
+) -> Result<(), QuantisedFault> {
     let name = input(node, 0)?.to_owned();
     let Some(Stored::Result(quantisation)) = rewriting.stored(&name)? else {
-        return Err(Fault::NotQuantised { name });
+        return Err(QuantisedFault::NotQuantised { name });
     };
     // What the node itself says of zero points.
     let zero = |rewriting: &mut Rewriting<'_>, at: usize, width: Width| {
@@ -185,7 +185,7 @@ fn integer_layer(
 }
 
 /// A and B, each with scale and zero point, and those of the output.
-fn binary(rewriting: &mut Rewriting<'_>, node: &NodeProto, operator: &str) -> Result<(), Fault> {
+fn binary(rewriting: &mut Rewriting<'_>, node: &NodeProto, operator: &str) -> Result<(), QuantisedFault> {
     let (of_a, of_b) =
         (rewriting.parameters(node, [1, 2], None, 1)?, rewriting.parameters(node, [4, 5], None, 1)?);
     let inputs = vec![rewriting.real(node, 0, &of_a)?, rewriting.real(node, 3, &of_b)?];
@@ -198,9 +198,9 @@ fn unary(
     node: &NodeProto,
     operator: &str,
     attributes: &[&str],
-) -> Result<(), Fault> {
+) -> Result<(), QuantisedFault> {
     if attribute(node, "channels_last", 0) != 0 {
-        return Err(Fault::Attribute("channels_last"));
+        return Err(QuantisedFault::Attribute("channels_last"));
     }
     let parameters = rewriting.parameters(node, [1, 2], None, 1)?;
     let inputs = vec![rewriting.real(node, 0, &parameters)?];
@@ -208,7 +208,7 @@ fn unary(
 }
 
 /// Scale and zero point of the output, then inputs, each with scale and zero point.
-fn concat(rewriting: &mut Rewriting<'_>, node: &NodeProto) -> Result<(), Fault> {
+fn concat(rewriting: &mut Rewriting<'_>, node: &NodeProto) -> Result<(), QuantisedFault> {
     let mut inputs = vec![];
     for at in (2..node.input.len()).step_by(3) {
         let parameters = rewriting.parameters(node, [at + 1, at + 2], None, 1)?;
@@ -218,7 +218,7 @@ fn concat(rewriting: &mut Rewriting<'_>, node: &NodeProto) -> Result<(), Fault> 
 }
 
 /// The probabilities are left out, as those of floats are, with what they are rounded to.
-fn softmax(rewriting: &mut Rewriting<'_>, node: &NodeProto) -> Result<(), Fault> {
+fn softmax(rewriting: &mut Rewriting<'_>, node: &NodeProto) -> Result<(), QuantisedFault> {
     let parameters = rewriting.parameters(node, [1, 2], None, 1)?;
     let inputs = vec![rewriting.real(node, 0, &parameters)?];
     let quantisation = rewriting.parameters(node, [3, 4], None, 1)?.activation()?;
@@ -229,7 +229,7 @@ fn softmax(rewriting: &mut Rewriting<'_>, node: &NodeProto) -> Result<(), Fault>
 }
 
 /// A node that is not about quantised numbers: of floats, or one that moves 8-bit numbers about.
-fn other(rewriting: &mut Rewriting<'_>, node: &NodeProto) -> Result<(), Fault> {
+fn other(rewriting: &mut Rewriting<'_>, node: &NodeProto) -> Result<(), QuantisedFault> {
     let mut taken = vec![];
     for name in node.input.iter().filter(|name| !name.is_empty()) {
         match rewriting.stored(name)? {
@@ -270,7 +270,7 @@ fn other(rewriting: &mut Rewriting<'_>, node: &NodeProto) -> Result<(), Fault> {
             rewriting.push(node.clone());
             Ok(())
         }
-        (operator, _) => Err(Fault::Integers { name, operator: operator.into() }),
+        (operator, _) => Err(QuantisedFault::Integers { name, operator: operator.into() }),
     }
 }
 
@@ -284,7 +284,7 @@ fn is_same(one: &Stored, other: &Stored) -> bool {
 
 /// `Clip` of 8-bit numbers to fewer of them, as Brevitas writes for fewer bits and for weights without
 /// -128.
-fn clip(rewriting: &mut Rewriting<'_>, node: &NodeProto, stored: &Stored) -> Result<(), Fault> {
+fn clip(rewriting: &mut Rewriting<'_>, node: &NodeProto, stored: &Stored) -> Result<(), QuantisedFault> {
     let bound = |rewriting: &mut Rewriting<'_>, at: usize| {
         let name = node.input.get(at).filter(|name| !name.is_empty()).cloned();
         name.map(|name| rewriting.zero_point(&name)).transpose()
@@ -318,7 +318,7 @@ fn clip(rewriting: &mut Rewriting<'_>, node: &NodeProto, stored: &Stored) -> Res
             Ok(())
         }
         Stored::Image(_) => {
-            Err(Fault::Integers { name: input(node, 0)?.to_owned(), operator: node.op_type.clone() })
+            Err(QuantisedFault::Integers { name: input(node, 0)?.to_owned(), operator: node.op_type.clone() })
         }
     }
 }

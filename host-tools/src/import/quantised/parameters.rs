@@ -3,7 +3,7 @@
 use resight_runtime::Quantisation;
 
 use super::constant::{Integers, Weights};
-use super::fault::Fault;
+use super::fault::QuantisedFault;
 use crate::import::array::Array;
 use crate::import::width::Width;
 
@@ -20,27 +20,27 @@ pub(super) struct Parameters {
 
 impl Parameters {
     /// Those of a result of the network, as int8.
-    pub(super) fn activation(&self) -> Result<Quantisation, Fault> {
+    pub(super) fn activation(&self) -> Result<Quantisation, QuantisedFault> {
         let (&[scale], &[zero]) = (self.scales.as_slice(), self.zero_points.as_slice()) else {
-            return Err(Fault::ActivationPerChannel);
+            return Err(QuantisedFault::ActivationPerChannel);
         };
         // The zero point was checked to be one of the type's numbers.
         Ok(Quantisation { scale, zero_point: zero as i32 - self.width.offset() })
     }
 
     /// The axis of the scales, where there are several.
-    fn axis_of(&self, dims: &[usize]) -> Result<Option<usize>, Fault> {
+    fn axis_of(&self, dims: &[usize]) -> Result<Option<usize>, QuantisedFault> {
         if self.scales.len() == 1 {
             return Ok(None);
         }
         let axis = if self.axis < 0 { self.axis.saturating_add(dims.len() as i64) } else { self.axis };
         let fits = usize::try_from(axis).ok().filter(|&axis| dims.get(axis) == Some(&self.scales.len()));
         let scales = self.scales.len();
-        fits.map(Some).ok_or_else(|| Fault::Axis { scales, axis: self.axis, dims: dims.to_vec() })
+        fits.map(Some).ok_or_else(|| QuantisedFault::Axis { scales, axis: self.axis, dims: dims.to_vec() })
     }
 
     /// Which scale each element of a tensor has.
-    fn positions(&self, dims: &[usize]) -> Result<impl Fn(usize) -> usize + use<>, Fault> {
+    fn positions(&self, dims: &[usize]) -> Result<impl Fn(usize) -> usize + use<>, QuantisedFault> {
         let axis = self.axis_of(dims)?;
         let inner: usize = axis.map_or(1, |axis| dims[axis + 1..].iter().product());
         let count = self.scales.len();
@@ -48,7 +48,7 @@ impl Parameters {
     }
 
     /// The real numbers that integers stand for, and what remains of the integers.
-    pub(super) fn dequantise(&self, integers: &Integers) -> Result<(Array<f32>, Weights), Fault> {
+    pub(super) fn dequantise(&self, integers: &Integers) -> Result<(Array<f32>, Weights), QuantisedFault> {
         let dims = &integers.array.dims;
         let position = self.positions(dims)?;
         let (mut real, mut magnitudes) = (vec![], vec![]);
@@ -64,7 +64,7 @@ impl Parameters {
     }
 
     /// Rounds constants: halves to the even number.
-    pub(super) fn quantise(&self, real: &Array<f32>) -> Result<Integers, Fault> {
+    pub(super) fn quantise(&self, real: &Array<f32>) -> Result<Integers, QuantisedFault> {
         let position = self.positions(&real.dims)?;
         let (least, most) = self.width.range();
         let round = |(index, &value): (usize, &f32)| {

@@ -8,13 +8,13 @@ use tract_onnx::pb::tensor_proto::DataType;
 use tract_onnx::pb::{GraphProto, NodeProto, TensorProto};
 
 use super::constant::{Integers, Weights};
-use super::fault::Fault;
+use super::fault::QuantisedFault;
 use super::marks::{FileQuantisation, MARK, WHOLE_LEVELS};
 use super::parameters::Parameters;
 
 use crate::import::array::Array;
-use crate::import::error::{node_name, printable};
 use crate::import::model;
+use crate::import::names::{node_name, printable};
 use crate::import::tensor::{self, Constant};
 use crate::import::width::Width;
 
@@ -226,7 +226,7 @@ impl<'a> Rewriting<'a> {
     }
 
     /// The 8-bit tensor of a name, if it is one.
-    pub(super) fn stored(&mut self, name: &str) -> Result<Option<Stored>, Fault> {
+    pub(super) fn stored(&mut self, name: &str) -> Result<Option<Stored>, QuantisedFault> {
         if let Some(stored) = self.stored.get(name) {
             return Ok(Some(stored.clone()));
         }
@@ -238,17 +238,21 @@ impl<'a> Rewriting<'a> {
     }
 
     /// The constant of a name, with its external data.
-    fn constant(&mut self, what: &'static str, name: &str) -> Result<Option<&TensorProto>, Fault> {
+    fn constant(&mut self, what: &'static str, name: &str) -> Result<Option<&TensorProto>, QuantisedFault> {
         let Some(tensor) = self.constants.get_mut(name) else { return Ok(None) };
         if tensor::is_external(tensor) {
             tensor::load_external(tensor, self.folder, &mut self.external)
-                .map_err(|cause| Fault::Tensor { what, name: name.into(), cause })?;
+                .map_err(|cause| QuantisedFault::Tensor { what, name: name.into(), cause })?;
         }
         Ok(Some(tensor))
     }
 
     /// The floats of a constant; `None` where it is none.
-    pub(super) fn floats(&mut self, what: &'static str, name: &str) -> Result<Option<Array<f32>>, Fault> {
+    pub(super) fn floats(
+        &mut self,
+        what: &'static str,
+        name: &str,
+    ) -> Result<Option<Array<f32>>, QuantisedFault> {
         let is_float = |tensor: &TensorProto| tensor::is_float(i64::from(tensor.data_type));
         if !self.constants.get(name).is_some_and(is_float) {
             return Ok(None);
@@ -257,44 +261,44 @@ impl<'a> Rewriting<'a> {
         match tensor::read(tensor) {
             Ok(Constant::Float(array)) => Ok(Some(array)),
             Ok(Constant::Integer(_)) => Ok(None),
-            Err(cause) => Err(Fault::Tensor { what, name: name.into(), cause }),
+            Err(cause) => Err(QuantisedFault::Tensor { what, name: name.into(), cause }),
         }
     }
 
     /// The integers of a constant; `None` where it is none.
-    fn integers(&mut self, what: &'static str, name: &str) -> Result<Option<Integers>, Fault> {
+    fn integers(&mut self, what: &'static str, name: &str) -> Result<Option<Integers>, QuantisedFault> {
         let Some(tensor) = self.constant(what, name)? else { return Ok(None) };
         let Some(width) = Width::of(tensor.data_type) else {
             let found = DataType::try_from(tensor.data_type)
                 .map_or_else(|_| format!("number {}", tensor.data_type), |found| found.as_str_name().into());
-            return Err(Fault::Type { what, name: name.into(), found });
+            return Err(QuantisedFault::Type { what, name: name.into(), found });
         };
-        let array = tensor::read_integers(tensor).map_err(|cause| Fault::Tensor {
+        let array = tensor::read_integers(tensor).map_err(|cause| QuantisedFault::Tensor {
             what,
             name: name.into(),
             cause,
         })?;
         let (least, most) = width.range();
         if let Some(&found) = array.data.iter().find(|value| !(least..=most).contains(value)) {
-            return Err(Fault::Beyond { what, name: name.into(), found, least, most });
+            return Err(QuantisedFault::Beyond { what, name: name.into(), found, least, most });
         }
         Ok(Some(Integers { array, width }))
     }
 
     /// Refuses a constant whose type is none of quantised numbers.
-    pub(super) fn refuse_type(&mut self, what: &'static str, name: &str) -> Result<(), Fault> {
+    pub(super) fn refuse_type(&mut self, what: &'static str, name: &str) -> Result<(), QuantisedFault> {
         self.integers(what, name).map(|_| ())
     }
 
     /// One number of a quantised type, and the type.
-    pub(super) fn zero_point(&mut self, name: &str) -> Result<(i64, Width), Fault> {
+    pub(super) fn zero_point(&mut self, name: &str) -> Result<(i64, Width), QuantisedFault> {
         let what = "zero point";
         match self.integers(what, name)? {
             Some(Integers { array, width }) => match array.scalar() {
                 Some(zero) => Ok((zero, width)),
-                None => Err(Fault::Count { scales: 1, zero_points: array.data.len() }),
+                None => Err(QuantisedFault::Count { scales: 1, zero_points: array.data.len() }),
             },
-            None => Err(Fault::Computed { what, name: name.into() }),
+            None => Err(QuantisedFault::Computed { what, name: name.into() }),
         }
     }
 
@@ -306,35 +310,35 @@ impl<'a> Rewriting<'a> {
         [scale_at, zero_at]: [usize; 2],
         width: Option<Width>,
         axis: i64,
-    ) -> Result<Parameters, Fault> {
+    ) -> Result<Parameters, QuantisedFault> {
         let scale_name = input(node, scale_at)?.to_owned();
         let Some(scales) = self.floats("scale", &scale_name)? else {
-            return Err(Fault::Computed { what: "scale", name: scale_name });
+            return Err(QuantisedFault::Computed { what: "scale", name: scale_name });
         };
         let rank = scales.dims.iter().filter(|&&size| size != 1).count();
         if rank > 1 {
-            return Err(Fault::BlockScales { rank });
+            return Err(QuantisedFault::BlockScales { rank });
         }
         let is_usable = |value: &f32| value.is_normal() && *value > 0.0;
         if let Some(position) = scales.data.iter().position(|value| !is_usable(value)) {
-            return Err(Fault::Scale { name: scale_name, value: scales.data[position], position });
+            return Err(QuantisedFault::Scale { name: scale_name, value: scales.data[position], position });
         }
         let zero_name = node.input.get(zero_at).filter(|name| !name.is_empty()).cloned();
         let (zero_points, width) = match (zero_name, width) {
             (Some(name), expected) => {
                 let Some(zeros) = self.integers("zero point", &name)? else {
-                    return Err(Fault::Computed { what: "zero point", name });
+                    return Err(QuantisedFault::Computed { what: "zero point", name });
                 };
                 if expected.is_some_and(|expected| expected != zeros.width) {
                     let found = format!("{:?}, its numbers {:?}", zeros.width, expected).to_uppercase();
-                    return Err(Fault::Type { what: "zero point", name, found });
+                    return Err(QuantisedFault::Type { what: "zero point", name, found });
                 }
                 (zeros.array.data, zeros.width)
             }
             (None, width) => (vec![0; scales.data.len()], width.unwrap_or(Width::Uint8)),
         };
         if let (Width::Int32, Some(&zero)) = (width, zero_points.iter().find(|&&zero| zero != 0)) {
-            return Err(Fault::WideZeroPoint(zero));
+            return Err(QuantisedFault::WideZeroPoint(zero));
         }
         // One zero point stands for all.
         let zero_points = match zero_points.as_slice() {
@@ -342,7 +346,7 @@ impl<'a> Rewriting<'a> {
             _ => zero_points,
         };
         if zero_points.len() != scales.data.len() || zero_points.is_empty() {
-            return Err(Fault::Count { scales: scales.data.len(), zero_points: zero_points.len() });
+            return Err(QuantisedFault::Count { scales: scales.data.len(), zero_points: zero_points.len() });
         }
         Ok(Parameters { scales: scales.data, zero_points, axis, width })
     }
@@ -353,7 +357,7 @@ impl<'a> Rewriting<'a> {
         node: &NodeProto,
         at: usize,
         parameters: &Parameters,
-    ) -> Result<String, Fault> {
+    ) -> Result<String, QuantisedFault> {
         let name = input(node, at)?.to_owned();
         match self.stored(&name)? {
             Some(Stored::Constant(integers)) => {
@@ -366,7 +370,7 @@ impl<'a> Rewriting<'a> {
                 let read = parameters.activation()?;
                 let is_same_scale = (found.scale - read.scale).abs() <= SAME_SCALE * found.scale;
                 if !is_same_scale || found.zero_point != read.zero_point {
-                    return Err(Fault::Disagreement {
+                    return Err(QuantisedFault::Disagreement {
                         name,
                         found: found.scale,
                         found_zero: found.zero_point,
@@ -377,7 +381,7 @@ impl<'a> Rewriting<'a> {
                 Ok(name)
             }
             Some(Stored::Image(width)) => self.image(node, &name, width, parameters),
-            None => Err(Fault::NotQuantised { name }),
+            None => Err(QuantisedFault::NotQuantised { name }),
         }
     }
 
@@ -389,11 +393,11 @@ impl<'a> Rewriting<'a> {
         name: &str,
         width: Width,
         parameters: &Parameters,
-    ) -> Result<String, Fault> {
+    ) -> Result<String, QuantisedFault> {
         let quantisation = parameters.activation()?;
         let zero = (quantisation.zero_point + 128) as f32;
         if width == Width::Int32 {
-            return Err(Fault::Type { what: "input", name: name.into(), found: "INT32".into() });
+            return Err(QuantisedFault::Type { what: "input", name: name.into(), found: "INT32".into() });
         }
         let one = |value: f32| Array { dims: vec![], data: vec![value] };
         let (zero, scale) =
@@ -407,14 +411,18 @@ impl<'a> Rewriting<'a> {
     }
 
     /// The name of a node's output.
-    pub(super) fn output(node: &NodeProto) -> Result<String, Fault> {
-        node.output.first().filter(|name| !name.is_empty()).cloned().ok_or(Fault::NoOutput)
+    pub(super) fn output(node: &NodeProto) -> Result<String, QuantisedFault> {
+        node.output.first().filter(|name| !name.is_empty()).cloned().ok_or(QuantisedFault::NoOutput)
     }
 }
 
 /// A node's input that must be there.
-pub(super) fn input(node: &NodeProto, at: usize) -> Result<&str, Fault> {
-    node.input.get(at).map(String::as_str).filter(|name| !name.is_empty()).ok_or(Fault::MissingInput(at))
+pub(super) fn input(node: &NodeProto, at: usize) -> Result<&str, QuantisedFault> {
+    node.input
+        .get(at)
+        .map(String::as_str)
+        .filter(|name| !name.is_empty())
+        .ok_or(QuantisedFault::MissingInput(at))
 }
 
 /// The nodes, each after its inputs, otherwise in their order. Those of a cycle come last: who reads

@@ -1,12 +1,12 @@
 //! Why a TFLite file is refused.
 
 use super::flatbuffer::Damage;
-use crate::import::error::printable;
-use crate::import::limits::MAX_WEIGHTS;
+use crate::import::limits::{LimitFault, MAX_WEIGHTS};
+use crate::import::names::printable;
 
 /// Why a file as a whole is refused.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum FileFault {
+pub enum FileFault {
     #[error("not a TFLite file, or a damaged one: {0}; export or copy the model again")]
     Damage(#[from] Damage),
     #[error("it is of version {0} of the format; only version 3 is known, convert the network again")]
@@ -18,7 +18,7 @@ pub(super) enum FileFault {
     #[error("it holds more than {MAX_WEIGHTS} weights; use a smaller network")]
     Weights,
     #[error("tensor {index} `{name}` {cause}; the file is damaged, convert the network again", name = printable(.name))]
-    Tensor { index: usize, name: String, cause: String },
+    Tensor { index: usize, name: String, cause: ContentFault },
     #[error(
         "operator {index} is of kind {code}, which the file does not list; it is damaged, convert the network again"
     )]
@@ -31,9 +31,31 @@ pub(super) enum FileFault {
     Outputs(usize),
 }
 
+/// Why a tensor of the file is refused: what follows its name in the message.
+#[derive(Debug, thiserror::Error)]
+pub enum ContentFault {
+    #[error("has the size {0} along one axis")]
+    Size(i32),
+    #[error(transparent)]
+    Limit(#[from] LimitFault),
+    #[error("is in buffer {0}, which there is not")]
+    Buffer(u32),
+    #[error("ends behind the file")]
+    Behind,
+    #[error("has {found} bytes where its dimensions {dims:?} need {expected}")]
+    Bytes { found: usize, dims: Vec<usize>, expected: usize },
+    #[error("has the scale {0}; a scale must be positive and finite")]
+    Scale(f32),
+    #[error("has {scales} scales and {zero_points} zero points along axis {axis} of {dims:?}")]
+    Scales { scales: usize, zero_points: usize, axis: usize, dims: Vec<usize> },
+    /// It is the image.
+    #[error(transparent)]
+    Image(#[from] TfliteFault),
+}
+
 /// Why an operator is refused: what follows its name in the message.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Fault {
+pub enum TfliteFault {
     #[error("{0}; the file is damaged, convert the network again")]
     Damage(#[from] Damage),
     #[error(

@@ -5,7 +5,7 @@
 
 /// What is wrong with a flatbuffer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Damage {
+pub enum Damage {
     #[error("it ends before byte {0}, where something is said to be")]
     Short(usize),
     #[error("the fields of the table at byte {0} are not where it says")]

@@ -8,7 +8,7 @@
 //!
 //! The rest is the import of a quantised ONNX file.
 
-mod fault;
+pub(super) mod fault;
 mod flatbuffer;
 mod operators;
 mod schema;
@@ -18,11 +18,12 @@ use std::path::Path;
 
 use tract_onnx::pb::{GraphProto, ModelProto, OperatorSetIdProto};
 
-use self::fault::{Fault, FileFault};
+use self::fault::{FileFault, TfliteFault};
 use self::schema::{Kind, Network, Steps};
 use self::writer::{Writer, activation_steps};
-use super::error::{ImportError, printable};
+use super::error::ImportError;
 use super::limits::check_activation;
+use super::names::printable;
 use crate::onnx;
 
 /// Operators as they are since ONNX 1.8: the first with scales per channel.
@@ -40,7 +41,7 @@ pub(super) fn is_tflite(bytes: &[u8]) -> bool {
 /// # Errors
 /// Names the tensor or the operator that is damaged or cannot be used.
 pub(super) fn to_onnx(bytes: &[u8], path: &Path) -> Result<ModelProto, ImportError> {
-    let refuse = |fault: FileFault| ImportError::File { path: path.into(), cause: fault.to_string() };
+    let refuse = |fault: FileFault| ImportError::file(path, fault);
     let network = Network::read(bytes).map_err(refuse)?;
     let mut writer = Writer::new(&network);
     let image = image(&mut writer).map_err(refuse)?;
@@ -52,7 +53,7 @@ pub(super) fn to_onnx(bytes: &[u8], path: &Path) -> Result<ModelProto, ImportErr
             path: path.into(),
             node: printable(&name),
             operator: printable(&operators::name(operator)),
-            cause: fault.to_string(),
+            cause: Box::new(fault.into()),
         })?;
     }
     let &[output] = network.outputs.as_slice() else {
@@ -102,10 +103,10 @@ fn image(writer: &mut Writer<'_>) -> Result<Image, FileFault> {
         return Err(refuse());
     }
     let name = "image".to_owned();
-    let fault = |fault: Fault| FileFault::Tensor {
+    let fault = |fault: TfliteFault| FileFault::Tensor {
         index: input as usize,
         name: tensor.name.into(),
-        cause: fault.to_string(),
+        cause: fault.into(),
     };
     if tensor.kind != Kind::Float {
         let steps = activation_steps(tensor).map_err(fault)?;

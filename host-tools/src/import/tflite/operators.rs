@@ -2,7 +2,7 @@
 
 use tract_onnx::pb::AttributeProto;
 
-use super::fault::Fault;
+use super::fault::TfliteFault;
 use super::flatbuffer::Number;
 use super::schema::{Kind, Operator};
 use super::writer::{Order, Writer, activation_steps};
@@ -66,7 +66,7 @@ const OTHERS: &[(i32, &str)] = &[
 ];
 
 /// Reads an operator, whose inputs were read before; the name is that of its nodes.
-type Handler = fn(&mut Writer<'_>, &Operator<'_>, &str) -> Result<(), Fault>;
+type Handler = fn(&mut Writer<'_>, &Operator<'_>, &str) -> Result<(), TfliteFault>;
 
 /// What messages call the operator.
 pub(super) fn name(operator: &Operator<'_>) -> String {
@@ -79,7 +79,11 @@ pub(super) fn name(operator: &Operator<'_>) -> String {
 }
 
 /// Adds the nodes that an operator stands for.
-pub(super) fn translate(writer: &mut Writer<'_>, operator: &Operator<'_>, name: &str) -> Result<(), Fault> {
+pub(super) fn translate(
+    writer: &mut Writer<'_>,
+    operator: &Operator<'_>,
+    name: &str,
+) -> Result<(), TfliteFault> {
     // Shapes are computed in integers; the file says what came of them.
     let network = writer.network;
     let is_shape = |&output: &i32| {
@@ -88,40 +92,41 @@ pub(super) fn translate(writer: &mut Writer<'_>, operator: &Operator<'_>, name: 
     if !operator.outputs.is_empty() && operator.outputs.iter().all(is_shape) {
         return Ok(());
     }
-    let (_, _, handler) = KNOWN.iter().find(|(code, _, _)| *code == operator.code).ok_or(Fault::Operator)?;
+    let (_, _, handler) =
+        KNOWN.iter().find(|(code, _, _)| *code == operator.code).ok_or(TfliteFault::Operator)?;
     handler(writer, operator, name)
 }
 
 /// The floats of an input that is a result of the network.
-fn input(writer: &Writer<'_>, operator: &Operator<'_>, at: usize) -> Result<String, Fault> {
-    let tensor = *operator.inputs.get(at).ok_or(Fault::Input(at))?;
-    writer.made(tensor).ok_or(Fault::Input(at))
+fn input(writer: &Writer<'_>, operator: &Operator<'_>, at: usize) -> Result<String, TfliteFault> {
+    let tensor = *operator.inputs.get(at).ok_or(TfliteFault::Input(at))?;
+    writer.made(tensor).ok_or(TfliteFault::Input(at))
 }
 
 /// The dimensions of an input or, with `None`, of the output.
-fn dims(writer: &Writer<'_>, operator: &Operator<'_>, at: Option<usize>) -> Result<Vec<usize>, Fault> {
+fn dims(writer: &Writer<'_>, operator: &Operator<'_>, at: Option<usize>) -> Result<Vec<usize>, TfliteFault> {
     let (tensor, fault) = match at {
-        Some(at) => (operator.inputs.get(at), Fault::Input(at)),
-        None => (operator.outputs.first(), Fault::Output),
+        Some(at) => (operator.inputs.get(at), TfliteFault::Input(at)),
+        None => (operator.outputs.first(), TfliteFault::Output),
     };
     let network = writer.network;
     tensor.and_then(|&tensor| network.tensor(tensor)).map(|tensor| tensor.dims.clone()).ok_or(fault)
 }
 
 /// Rows, columns and channels of an input that is an image.
-fn image(writer: &Writer<'_>, operator: &Operator<'_>, at: usize) -> Result<[usize; 3], Fault> {
+fn image(writer: &Writer<'_>, operator: &Operator<'_>, at: usize) -> Result<[usize; 3], TfliteFault> {
     match *dims(writer, operator, Some(at))? {
         [_, height, width, channels] => Ok([height, width, channels]),
         ref other => {
             let tensor = operator.inputs.get(at).and_then(|&tensor| writer.network.tensor(tensor));
             let name = tensor.map_or(String::new(), |tensor| tensor.name.into());
-            Err(Fault::Dims { name, dims: other.to_vec() })
+            Err(TfliteFault::Dims { name, dims: other.to_vec() })
         }
     }
 }
 
 /// A number of the options.
-fn option<T: Number>(operator: &Operator<'_>, at: usize, default: T) -> Result<T, Fault> {
+fn option<T: Number>(operator: &Operator<'_>, at: usize, default: T) -> Result<T, TfliteFault> {
     match operator.options {
         Some(options) => Ok(options.number(at, default)?),
         None => Ok(default),
@@ -129,14 +134,14 @@ fn option<T: Number>(operator: &Operator<'_>, at: usize, default: T) -> Result<T
 }
 
 /// A size in the options, at least 1.
-fn size(operator: &Operator<'_>, at: usize, default: i32, what: &'static str) -> Result<usize, Fault> {
+fn size(operator: &Operator<'_>, at: usize, default: i32, what: &'static str) -> Result<usize, TfliteFault> {
     let value = option(operator, at, default)?;
     let fits = usize::try_from(value).ok().filter(|value| (1..=1 << 16).contains(value));
-    fits.ok_or(Fault::Option { what, value: value.into() })
+    fits.ok_or(TfliteFault::Option { what, value: value.into() })
 }
 
 /// The function that an operator has in its options, behind what it computes.
-fn activated(writer: &mut Writer<'_>, code: i8, name: &str, real: String) -> Result<String, Fault> {
+fn activated(writer: &mut Writer<'_>, code: i8, name: &str, real: String) -> Result<String, TfliteFault> {
     let name = format!("{name}_activation");
     Ok(match code {
         0 => real,
@@ -144,7 +149,7 @@ fn activated(writer: &mut Writer<'_>, code: i8, name: &str, real: String) -> Res
         2 => clip(writer, &name, &real, -1.0, 1.0),
         3 => clip(writer, &name, &real, 0.0, 6.0),
         4 => writer.node(&name, "Tanh", &[&real], vec![]),
-        other => return Err(Fault::Option { what: "fused activation", value: other.into() }),
+        other => return Err(TfliteFault::Option { what: "fused activation", value: other.into() }),
     })
 }
 
@@ -160,7 +165,7 @@ fn window(
     stride: [usize; 2],
     dilation: [usize; 2],
     padding: i8,
-) -> Result<Vec<AttributeProto>, Fault> {
+) -> Result<Vec<AttributeProto>, TfliteFault> {
     let mut pads = [0; 4];
     match padding {
         // SAME: the output has as many positions as strides fit, and what is missing is put round the image,
@@ -174,7 +179,7 @@ fn window(
             }
         }
         1 => {}
-        other => return Err(Fault::Option { what: "padding", value: other.into() }),
+        other => return Err(TfliteFault::Option { what: "padding", value: other.into() }),
     }
     Ok(vec![
         onnx::integers("kernel_shape", &kernel),
@@ -188,12 +193,12 @@ fn convolution(
     operator: &Operator<'_>,
     name: &str,
     is_depthwise: bool,
-) -> Result<(), Fault> {
+) -> Result<(), TfliteFault> {
     let x = input(writer, operator, 0)?;
     let image = image(writer, operator, 0)?;
     let weights = dims(writer, operator, Some(1))?;
     let &[outputs, height, width, depth] = weights.as_slice() else {
-        return Err(Fault::Dims { name: "weights".into(), dims: weights });
+        return Err(TfliteFault::Dims { name: "weights".into(), dims: weights });
     };
     let padding = option(operator, 0, 0i8)?;
     let stride = [size(operator, 2, 0, "stride")?, size(operator, 1, 0, "stride")?];
@@ -201,7 +206,7 @@ fn convolution(
     let (activation, dilated) = if is_depthwise { (4, 5) } else { (3, 4) };
     let dilation = [size(operator, dilated + 1, 1, "dilation")?, size(operator, dilated, 1, "dilation")?];
     if height == 0 || width == 0 || depth == 0 || outputs == 0 || image[2] == 0 {
-        return Err(Fault::Dims { name: "weights".into(), dims: weights });
+        return Err(TfliteFault::Dims { name: "weights".into(), dims: weights });
     }
     let groups = if is_depthwise { image[2] } else { image[2] / depth };
     let mut attributes = window(image, [height, width], stride, dilation, padding)?;
@@ -217,15 +222,15 @@ fn convolution(
 }
 
 /// The bias of a layer, if it has one.
-fn bias(writer: &mut Writer<'_>, operator: &Operator<'_>, name: &str) -> Result<Option<String>, Fault> {
+fn bias(writer: &mut Writer<'_>, operator: &Operator<'_>, name: &str) -> Result<Option<String>, TfliteFault> {
     let has = operator.inputs.get(2).is_some_and(|&tensor| tensor >= 0);
     has.then(|| writer.constant(operator, 2, name, Order::Same)).transpose()
 }
 
-fn connected(writer: &mut Writer<'_>, operator: &Operator<'_>, name: &str) -> Result<(), Fault> {
+fn connected(writer: &mut Writer<'_>, operator: &Operator<'_>, name: &str) -> Result<(), TfliteFault> {
     let format = option(operator, 1, 0i8)?;
     if format != 0 {
-        return Err(Fault::Option { what: "format of weights", value: format.into() });
+        return Err(TfliteFault::Option { what: "format of weights", value: format.into() });
     }
     let mut x = input(writer, operator, 0)?;
     let from = dims(writer, operator, Some(0))?;
@@ -246,7 +251,7 @@ fn connected(writer: &mut Writer<'_>, operator: &Operator<'_>, name: &str) -> Re
     writer.finish(operator, name, real)
 }
 
-fn pool(writer: &mut Writer<'_>, operator: &Operator<'_>, name: &str, kind: &str) -> Result<(), Fault> {
+fn pool(writer: &mut Writer<'_>, operator: &Operator<'_>, name: &str, kind: &str) -> Result<(), TfliteFault> {
     let x = input(writer, operator, 0)?;
     let image = image(writer, operator, 0)?;
     let padding = option(operator, 0, 0i8)?;
@@ -258,12 +263,12 @@ fn pool(writer: &mut Writer<'_>, operator: &Operator<'_>, name: &str, kind: &str
     writer.finish(operator, name, real)
 }
 
-fn concatenation(writer: &mut Writer<'_>, operator: &Operator<'_>, name: &str) -> Result<(), Fault> {
+fn concatenation(writer: &mut Writer<'_>, operator: &Operator<'_>, name: &str) -> Result<(), TfliteFault> {
     let rank = dims(writer, operator, None)?.len() as i64;
     let axis = i64::from(option(operator, 0, 0i32)?);
     let axis = if axis < 0 { axis + rank } else { axis };
     if axis != rank - 1 {
-        return Err(Fault::Option { what: "axis", value: axis });
+        return Err(TfliteFault::Option { what: "axis", value: axis });
     }
     let parts: Vec<String> =
         (0..operator.inputs.len()).map(|at| input(writer, operator, at)).collect::<Result<_, _>>()?;
@@ -274,7 +279,12 @@ fn concatenation(writer: &mut Writer<'_>, operator: &Operator<'_>, name: &str) -
 }
 
 /// A sum, difference or product of two results, or with a constant.
-fn arithmetic(writer: &mut Writer<'_>, operator: &Operator<'_>, name: &str, kind: &str) -> Result<(), Fault> {
+fn arithmetic(
+    writer: &mut Writer<'_>,
+    operator: &Operator<'_>,
+    name: &str,
+    kind: &str,
+) -> Result<(), TfliteFault> {
     let rank = dims(writer, operator, None)?.len();
     let mut terms = vec![];
     for at in 0..2 {
@@ -287,7 +297,12 @@ fn arithmetic(writer: &mut Writer<'_>, operator: &Operator<'_>, name: &str, kind
     writer.finish(operator, name, real)
 }
 
-fn unary(writer: &mut Writer<'_>, operator: &Operator<'_>, name: &str, kind: &str) -> Result<(), Fault> {
+fn unary(
+    writer: &mut Writer<'_>,
+    operator: &Operator<'_>,
+    name: &str,
+    kind: &str,
+) -> Result<(), TfliteFault> {
     let x = input(writer, operator, 0)?;
     let real = writer.node(name, kind, &[&x], vec![]);
     keep_flat(writer, operator);
@@ -300,14 +315,14 @@ fn limited(
     name: &str,
     low: f32,
     high: f32,
-) -> Result<(), Fault> {
+) -> Result<(), TfliteFault> {
     let x = input(writer, operator, 0)?;
     let real = clip(writer, name, &x, low, high);
     keep_flat(writer, operator);
     writer.finish(operator, name, real)
 }
 
-fn leaky_relu(writer: &mut Writer<'_>, operator: &Operator<'_>, name: &str) -> Result<(), Fault> {
+fn leaky_relu(writer: &mut Writer<'_>, operator: &Operator<'_>, name: &str) -> Result<(), TfliteFault> {
     let x = input(writer, operator, 0)?;
     let slope = option(operator, 0, 0.0f32)?;
     let real = writer.node(name, "LeakyRelu", &[&x], vec![onnx::float("alpha", slope)]);
@@ -315,7 +330,7 @@ fn leaky_relu(writer: &mut Writer<'_>, operator: &Operator<'_>, name: &str) -> R
     writer.finish(operator, name, real)
 }
 
-fn hard_swish(writer: &mut Writer<'_>, operator: &Operator<'_>, name: &str) -> Result<(), Fault> {
+fn hard_swish(writer: &mut Writer<'_>, operator: &Operator<'_>, name: &str) -> Result<(), TfliteFault> {
     let x = input(writer, operator, 0)?;
     let slope = vec![onnx::float("alpha", 1.0 / 6.0), onnx::float("beta", 0.5)];
     let gate = writer.node(&format!("{name}_gate"), "HardSigmoid", &[&x], slope);
@@ -325,7 +340,7 @@ fn hard_swish(writer: &mut Writer<'_>, operator: &Operator<'_>, name: &str) -> R
 }
 
 /// The same numbers, rounded otherwise or not at all.
-fn same(writer: &mut Writer<'_>, operator: &Operator<'_>, name: &str) -> Result<(), Fault> {
+fn same(writer: &mut Writer<'_>, operator: &Operator<'_>, name: &str) -> Result<(), TfliteFault> {
     let x = input(writer, operator, 0)?;
     keep_flat(writer, operator);
     writer.finish(operator, name, x)
@@ -340,21 +355,21 @@ fn keep_flat(writer: &mut Writer<'_>, operator: &Operator<'_>) {
 }
 
 /// The probabilities, which are left out at import.
-fn softmax(writer: &mut Writer<'_>, operator: &Operator<'_>, name: &str) -> Result<(), Fault> {
+fn softmax(writer: &mut Writer<'_>, operator: &Operator<'_>, name: &str) -> Result<(), TfliteFault> {
     let x = input(writer, operator, 0)?;
     let beta = option(operator, 0, 0.0f32)?;
     if (beta - 1.0).abs() > 1e-6 {
-        return Err(Fault::Option { what: "beta, rounded,", value: beta as i64 });
+        return Err(TfliteFault::Option { what: "beta, rounded,", value: beta as i64 });
     }
     let real = writer.node(name, "Softmax", &[&x], vec![onnx::integer("axis", 1)]);
     writer.finish(operator, name, real)
 }
 
 /// From an image to a vector, from a vector to an image of one position, or neither.
-fn reshape(writer: &mut Writer<'_>, operator: &Operator<'_>, name: &str) -> Result<(), Fault> {
+fn reshape(writer: &mut Writer<'_>, operator: &Operator<'_>, name: &str) -> Result<(), TfliteFault> {
     let x = input(writer, operator, 0)?;
     let (from, to) = (dims(writer, operator, Some(0))?, dims(writer, operator, None)?);
-    let output = *operator.outputs.first().ok_or(Fault::Output)?;
+    let output = *operator.outputs.first().ok_or(TfliteFault::Output)?;
     let real = match (from.as_slice(), to.as_slice()) {
         (&[_, height, width, channels], &[1, features]) if height * width * channels == features => {
             writer.set_flat(output, [height, width, channels]);
@@ -368,7 +383,7 @@ fn reshape(writer: &mut Writer<'_>, operator: &Operator<'_>, name: &str) -> Resu
             keep_flat(writer, operator);
             x
         }
-        _ => return Err(Fault::Reshape { from, to }),
+        _ => return Err(TfliteFault::Reshape { from, to }),
     };
     // The numbers are the same, so nothing is rounded.
     let network = writer.network;
@@ -379,29 +394,29 @@ fn reshape(writer: &mut Writer<'_>, operator: &Operator<'_>, name: &str) -> Resu
     Ok(())
 }
 
-fn pad(writer: &mut Writer<'_>, operator: &Operator<'_>, name: &str) -> Result<(), Fault> {
+fn pad(writer: &mut Writer<'_>, operator: &Operator<'_>, name: &str) -> Result<(), TfliteFault> {
     let x = input(writer, operator, 0)?;
-    let sides = writer.whole(operator, 1).ok_or(Fault::Computed(1))?;
+    let sides = writer.whole(operator, 1).ok_or(TfliteFault::Computed(1))?;
     // Of batch, rows, columns and channels, before and behind each.
     let &[0, 0, top, bottom, left, right, first, last] = sides.as_slice() else {
-        return Err(Fault::Option { what: "number of sides", value: sides.len() as i64 });
+        return Err(TfliteFault::Option { what: "number of sides", value: sides.len() as i64 });
     };
     let pads = writer.integers("pads", &[0, first, top, left, 0, last, bottom, right]);
     let real = writer.node(name, "Pad", &[&x, &pads], vec![]);
     // Zeros round it have their number already.
-    let output = *operator.outputs.first().ok_or(Fault::Output)?;
+    let output = *operator.outputs.first().ok_or(TfliteFault::Output)?;
     writer.set(output, real);
     Ok(())
 }
 
-fn mean(writer: &mut Writer<'_>, operator: &Operator<'_>, name: &str) -> Result<(), Fault> {
+fn mean(writer: &mut Writer<'_>, operator: &Operator<'_>, name: &str) -> Result<(), TfliteFault> {
     let x = input(writer, operator, 0)?;
     let rank = dims(writer, operator, Some(0))?.len() as i64;
-    let mut axes: Vec<i64> = writer.whole(operator, 1).ok_or(Fault::Computed(1))?;
+    let mut axes: Vec<i64> = writer.whole(operator, 1).ok_or(TfliteFault::Computed(1))?;
     axes.iter_mut().filter(|axis| **axis < 0).for_each(|axis| *axis += rank);
     axes.sort_unstable();
     if rank != 4 || axes != [1, 2] {
-        return Err(Fault::Option {
+        return Err(TfliteFault::Option {
             what: "number of axes besides rows and columns",
             value: axes.len() as i64,
         });

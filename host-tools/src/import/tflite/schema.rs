@@ -1,7 +1,7 @@
 //! The parts of a TFLite file that a network is made of. Numbers of fields, operators and types are those
 //! of `tensorflow/lite/schema/schema.fbs`, version 3.
 
-use super::fault::FileFault;
+use super::fault::{ContentFault, FileFault};
 use super::flatbuffer::Table;
 use crate::import::limits::{MAX_WEIGHTS, elements};
 
@@ -152,45 +152,41 @@ fn tensor<'a>(
     index: usize,
 ) -> Result<Tensor<'a>, FileFault> {
     let name = table.text(3)?;
-    let fault = |cause: String| FileFault::Tensor { index, name: name.into(), cause };
+    let fault = |cause: ContentFault| FileFault::Tensor { index, name: name.into(), cause };
     let dims: Vec<usize> = table
         .numbers::<i32>(0)?
         .into_iter()
-        .map(|size| usize::try_from(size).map_err(|_| fault(format!("has the size {size} along one axis"))))
+        .map(|size| usize::try_from(size).map_err(|_| fault(ContentFault::Size(size))))
         .collect::<Result<_, _>>()?;
-    let count = elements(&dims).map_err(|limit| fault(limit.to_string()))?;
+    let count = elements(&dims).map_err(|limit| fault(limit.into()))?;
     let kind = Kind::of(table.number(1, 0)?);
     let buffer: u32 = table.number(2, 0)?;
     // The first buffer is that of tensors without values.
     let data = match buffers.get(buffer as usize).filter(|_| buffer > 0) {
-        None if buffer > 0 => return Err(fault(format!("is in buffer {buffer}, which there is not"))),
+        None if buffer > 0 => return Err(fault(ContentFault::Buffer(buffer))),
         None => None,
-        Some(buffer) => Some(values(bytes, buffer)?.ok_or_else(|| fault("ends behind the file".into()))?),
+        Some(buffer) => Some(values(bytes, buffer)?.ok_or_else(|| fault(ContentFault::Behind))?),
     };
     let data = data.filter(|data| !data.is_empty());
     if let (Some(data), Kind::Float | Kind::Int8 | Kind::Uint8 | Kind::Int32 | Kind::Int64) = (data, kind)
         && data.len() != count * kind.size()
     {
         let (found, expected) = (data.len(), count * kind.size());
-        return Err(fault(format!("has {found} bytes where its dimensions {dims:?} need {expected}")));
+        return Err(fault(ContentFault::Bytes { found, dims, expected }));
     }
     let steps =
         table.table(4)?.map(|table| steps(&table)).transpose()?.filter(|steps| !steps.scales.is_empty());
     if let Some(steps) = &steps {
         let is_usable = |scale: &&f32| !(scale.is_normal() && **scale > 0.0);
         if let Some(scale) = steps.scales.iter().find(is_usable) {
-            return Err(fault(format!("has the scale {scale}; a scale must be positive and finite")));
+            return Err(fault(ContentFault::Scale(*scale)));
         }
         let several = steps.scales.len() > 1;
         if steps.zero_points.len() != steps.scales.len()
             || (several && dims.get(steps.axis) != Some(&steps.scales.len()))
         {
-            return Err(fault(format!(
-                "has {} scales and {} zero points along axis {} of {dims:?}",
-                steps.scales.len(),
-                steps.zero_points.len(),
-                steps.axis
-            )));
+            let (scales, zero_points, axis) = (steps.scales.len(), steps.zero_points.len(), steps.axis);
+            return Err(fault(ContentFault::Scales { scales, zero_points, axis, dims }));
         }
     }
     Ok(Tensor { name, dims, kind, steps, data })

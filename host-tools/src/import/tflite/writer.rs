@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use tract_onnx::pb::{AttributeProto, NodeProto, TensorProto};
 
-use super::fault::Fault;
+use super::fault::TfliteFault;
 use super::schema::{Kind, Network, Operator, Steps, Tensor};
 use crate::onnx;
 
@@ -122,16 +122,21 @@ impl<'a> Writer<'a> {
     }
 
     /// Makes `real`, an operator's result, that of its output: rounded if the file has it in integers.
-    pub(super) fn finish(&mut self, operator: &Operator<'_>, name: &str, real: String) -> Result<(), Fault> {
-        let &[output] = operator.outputs.as_slice() else { return Err(Fault::Output) };
+    pub(super) fn finish(
+        &mut self,
+        operator: &Operator<'_>,
+        name: &str,
+        real: String,
+    ) -> Result<(), TfliteFault> {
+        let &[output] = operator.outputs.as_slice() else { return Err(TfliteFault::Output) };
         let rounded = self.rounded(output, name, real)?;
         self.set(output, rounded);
         Ok(())
     }
 
     /// Floats rounded to what a tensor holds.
-    pub(super) fn rounded(&mut self, tensor: i32, name: &str, real: String) -> Result<String, Fault> {
-        let tensor = self.network.tensor(tensor).ok_or(Fault::Output)?;
+    pub(super) fn rounded(&mut self, tensor: i32, name: &str, real: String) -> Result<String, TfliteFault> {
+        let tensor = self.network.tensor(tensor).ok_or(TfliteFault::Output)?;
         if tensor.kind == Kind::Float {
             return Ok(real);
         }
@@ -155,11 +160,11 @@ impl<'a> Writer<'a> {
         at: usize,
         name: &str,
         order: Order,
-    ) -> Result<String, Fault> {
+    ) -> Result<String, TfliteFault> {
         let network = self.network;
         let tensor =
-            operator.inputs.get(at).and_then(|&index| network.tensor(index)).ok_or(Fault::Input(at))?;
-        let data = tensor.data.ok_or(Fault::Computed(at))?;
+            operator.inputs.get(at).and_then(|&index| network.tensor(index)).ok_or(TfliteFault::Input(at))?;
+        let data = tensor.data.ok_or(TfliteFault::Computed(at))?;
         let (dims, places, axis) = ordered(tensor, order)?;
         let bytes = reordered(data, tensor.kind.size(), &places);
         let stored = self.unused("constant");
@@ -168,12 +173,12 @@ impl<'a> Writer<'a> {
             Kind::Int8 => onnx::of_bytes(&stored, &dims, true, bytes),
             Kind::Uint8 => onnx::of_bytes(&stored, &dims, false, bytes),
             Kind::Int32 => onnx::of_i32_bytes(&stored, &dims, bytes),
-            kind => return Err(Fault::Kind { name: tensor.name.into(), found: kind.name() }),
+            kind => return Err(TfliteFault::Kind { name: tensor.name.into(), found: kind.name() }),
         });
         if tensor.kind == Kind::Float {
             return Ok(stored);
         }
-        let steps = tensor.steps.clone().ok_or_else(|| Fault::NoScale { name: tensor.name.into() })?;
+        let steps = tensor.steps.clone().ok_or_else(|| TfliteFault::NoScale { name: tensor.name.into() })?;
         let [scale, zero] = self.steps(tensor.kind, &steps);
         let axis = if steps.scales.len() == 1 { vec![] } else { vec![onnx::integer("axis", axis)] };
         let inputs: &[&str] =
@@ -194,22 +199,22 @@ impl<'a> Writer<'a> {
 }
 
 /// The one scale and zero point of a result.
-pub(super) fn activation_steps(tensor: &Tensor<'_>) -> Result<Steps, Fault> {
+pub(super) fn activation_steps(tensor: &Tensor<'_>) -> Result<Steps, TfliteFault> {
     let name = || tensor.name.to_owned();
     if !matches!(tensor.kind, Kind::Int8 | Kind::Uint8) {
-        return Err(Fault::Kind { name: name(), found: tensor.kind.name() });
+        return Err(TfliteFault::Kind { name: name(), found: tensor.kind.name() });
     }
-    let steps = tensor.steps.clone().ok_or_else(|| Fault::NoScale { name: name() })?;
+    let steps = tensor.steps.clone().ok_or_else(|| TfliteFault::NoScale { name: name() })?;
     if steps.scales.len() > 1 {
-        return Err(Fault::ActivationPerChannel { name: name(), scales: steps.scales.len() });
+        return Err(TfliteFault::ActivationPerChannel { name: name(), scales: steps.scales.len() });
     }
     Ok(steps)
 }
 
 /// Dimensions of a constant in ONNX's order, where each of its values comes from, and the axis of its scales.
-fn ordered(tensor: &Tensor<'_>, order: Order) -> Result<(Vec<usize>, Vec<usize>, i64), Fault> {
+fn ordered(tensor: &Tensor<'_>, order: Order) -> Result<(Vec<usize>, Vec<usize>, i64), TfliteFault> {
     let count: usize = tensor.dims.iter().product();
-    let refuse = || Fault::Dims { name: tensor.name.into(), dims: tensor.dims.clone() };
+    let refuse = || TfliteFault::Dims { name: tensor.name.into(), dims: tensor.dims.clone() };
     let axis_of = |from: &[usize]| {
         let axis = tensor.steps.as_ref().map_or(0, |steps| steps.axis);
         from.iter().position(|&own| own == axis).unwrap_or(0) as i64
