@@ -2,16 +2,20 @@
 
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::{Context, Result, bail, ensure};
 use image::{DynamicImage, GrayImage};
 use rayon::prelude::*;
 use resight_imaging::{ImageFolder, ImageView, Orientation, Placement, decode};
-use resight_runtime::{Found, Head, Locator, Model, Target, ThreadSettings};
+use resight_runtime::{Found, Head, Locator, MaskHead, Model, Target, ThreadSettings};
 use serde::Serialize;
 
+use crate::classifier::is_onnx;
+use crate::float_maps::FloatMaps;
 use crate::quantise::Progress;
+use crate::tasks::{Decoder, MaskDecoder};
 
 /// The label of pixels that do not count.
 const IGNORED: u8 = 255;
@@ -89,8 +93,33 @@ impl Confusion {
     }
 }
 
-/// Runs every int8 model over the pictures of `folder` that `annotations`, a folder of grey PNG files
-/// of the same names, labels: the grey level of a pixel is its class, 255 is none.
+/// An f32 or an int8 network that finds masks.
+enum AnyMask {
+    Float { maps: Box<FloatMaps>, head: Arc<MaskHead>, mask: Vec<u8> },
+    Int8(Box<Locator>),
+}
+
+impl AnyMask {
+    /// The class of each place of the network's image, and height and width.
+    fn find(&mut self, view: &ImageView<'_>) -> Result<(&[u8], [usize; 2])> {
+        match self {
+            Self::Int8(locator) => match locator.locate(view)? {
+                Found::Mask { classes, size } => Ok((classes, size)),
+                Found::Boxes(_) | Found::Points(_) => bail!("the network finds no masks"),
+            },
+            Self::Float { maps, head, mask } => {
+                let outputs = maps.run(view)?;
+                let outputs: Vec<&[f32]> = outputs.iter().map(Vec::as_slice).collect();
+                head.decode_reals(&outputs, mask)?;
+                Ok((mask, head.size()))
+            }
+        }
+    }
+}
+
+/// Runs every model over the pictures of `folder` that `annotations`, a folder of grey PNG files of the
+/// same names, labels: the grey level of a pixel is its class, 255 is none. An f32 network gets preprocessing,
+/// decoder and names of the first int8 model.
 ///
 /// # Errors
 /// Models that find no masks or cannot be read, labels and pictures that cannot be read or do not fit.
@@ -116,47 +145,72 @@ pub fn evaluate(
         annotations.display(),
         folder.display()
     );
-    models.iter().map(|path| one(path, &pictures, target, progress)).collect()
+    let first = models.iter().find(|path| !is_onnx(path));
+    let first = first.context("an int8 model among the models says how masks are made; name one")?;
+    let first = Model::load(first)?;
+    models.iter().map(|path| one(path, &first, &pictures, target, progress)).collect()
+}
+
+fn head(model: &Model) -> Result<&MaskHead> {
+    match model.head() {
+        Head::Mask(head) => Ok(head),
+        _ => bail!("{}: the network gives no masks; quantise it with `--task segment`", model.file()),
+    }
 }
 
 fn one(
     path: &Path,
+    first: &Model,
     pictures: &[(PathBuf, PathBuf)],
     target: &Target,
     progress: Progress<'_>,
 ) -> Result<MaskEvaluation> {
-    let model = Model::load(path)?;
-    let Head::Mask(head) = model.head() else {
-        bail!("{}: the network gives no masks; quantise it with `--task segment`", path.display());
+    let float = if is_onnx(path) {
+        let of = head(first)?;
+        let decoder = MaskDecoder { map: Some(of.map().to_owned()), colours: vec![] };
+        let (maps, Head::Mask(head)) = FloatMaps::new(path, first, &Decoder::Mask(decoder))? else {
+            bail!("{}: its decoder makes no masks", first.file());
+        };
+        Some((maps, Arc::new(head)))
+    } else {
+        None
     };
-    let (classes, input) = (head.classes(), model.preprocessing().crop);
+    let int8 = if float.is_none() { Some(Model::load(path)?) } else { None };
+    let model = int8.as_ref().unwrap_or(first);
+    let classes = match &float {
+        Some((_, head)) => head.classes(),
+        None => head(model)?.classes(),
+    };
+    let network = || -> Result<AnyMask> {
+        if let Some((maps, head)) = &float {
+            return Ok(AnyMask::Float { maps: Box::new(maps.fork()?), head: head.clone(), mask: vec![] });
+        }
+        let settings = ThreadSettings { threads: Some(NonZeroUsize::MIN), pin: false };
+        Ok(AnyMask::Int8(Box::new(Locator::new(model, target, settings)?)))
+    };
+    let input = model.preprocessing().crop;
     let phase = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let done = AtomicUsize::new(0);
     progress(&phase, 0, pictures.len());
-    let settings = || ThreadSettings { threads: Some(NonZeroUsize::MIN), pin: false };
     let confusion = pictures
         .par_iter()
-        .map_init(
-            || Locator::new(&model, target, settings()),
-            |locator, (picture, labels)| -> Result<Confusion> {
-                let locator = locator.as_mut().map_err(|error| anyhow::anyhow!("{error:#}"))?;
-                let labels = read_labels(labels, classes)?;
-                let image = decode(picture)?;
-                ensure!(
-                    image.dimensions() == labels.dimensions(),
-                    "{}: its labels are of another size",
-                    picture.display()
-                );
-                let view = ImageView::of(&image)?;
-                let placement = model.preprocessing().placement(view.size(), Orientation::default());
-                let mut confusion = Confusion::new(classes);
-                if let Found::Mask { classes, size } = locator.locate(&view)? {
-                    confusion.add(&labels, classes, size, input, &placement);
-                }
-                progress(&phase, done.fetch_add(1, Ordering::Relaxed) + 1, pictures.len());
-                Ok(confusion)
-            },
-        )
+        .map_init(network, |network, (picture, labels)| -> Result<Confusion> {
+            let network = network.as_mut().map_err(|error| anyhow::anyhow!("{error:#}"))?;
+            let labels = read_labels(labels, classes)?;
+            let image = decode(picture)?;
+            ensure!(
+                image.dimensions() == labels.dimensions(),
+                "{}: its labels are of another size",
+                picture.display()
+            );
+            let view = ImageView::of(&image)?;
+            let placement = model.preprocessing().placement(view.size(), Orientation::default());
+            let mut confusion = Confusion::new(classes);
+            let (mask, size) = network.find(&view)?;
+            confusion.add(&labels, mask, size, input, &placement);
+            progress(&phase, done.fetch_add(1, Ordering::Relaxed) + 1, pictures.len());
+            Ok(confusion)
+        })
         .try_reduce(|| Confusion::new(classes), |all, more| Ok(all.merge(&more)))
         .with_context(|| format!("evaluating {}", path.display()))?;
     let name = |class: usize| model.labels().name(class).unwrap_or_default().to_owned();

@@ -6,15 +6,17 @@ mod common;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
+use prost::Message as _;
 use resight::cards::Clip;
 use resight::import::{import_proto, import_proto_maps, import_proto_vector};
+use resight::masks;
 use resight::quantise::{Method, Options, Quantised, Rounding, default_preprocessing, quantise};
 use resight::reference::Reference;
 use resight::save::save_as;
 use resight::synth::{Architecture, synth};
 use resight::tasks::{Decoder, TaskKind};
 use resight_fixtures::Random;
-use resight_imaging::{ImageView, decode};
+use resight_imaging::{ImageFolder, ImageView, Orientation, decode};
 use resight_kernels::Sequential;
 use resight_model_file::{Activation, Labels};
 use resight_runtime::{Classes, Found, Layers, Locator, Model, Program, Target, ThreadSettings};
@@ -222,9 +224,21 @@ fn quantised(name: &str, proto: ModelProto, least: f64) -> Quantised {
 /// Quantises a network that gives maps and writes its model file, which is loaded and tested again.
 fn located(name: &str, proto: ModelProto, decoder: &Decoder, rounding: Rounding, least: f64) -> Model {
     let folder = tempfile::tempdir().unwrap();
-    let images = pictures(folder.path());
-    let source = folder.path().join(format!("{name}.onnx"));
-    std::fs::write(&source, b"not read again").unwrap();
+    located_in(folder.path(), name, proto, decoder, rounding, least)
+}
+
+/// The same, and leaves its pictures, the ONNX file and `model.resight.tar` in `folder`.
+fn located_in(
+    folder: &Path,
+    name: &str,
+    proto: ModelProto,
+    decoder: &Decoder,
+    rounding: Rounding,
+    least: f64,
+) -> Model {
+    let images = pictures(folder);
+    let source = folder.join(format!("{name}.onnx"));
+    std::fs::write(&source, proto.encode_to_vec()).unwrap();
     let mut imported =
         import_proto_maps(proto, &source, &decoder.needs()).unwrap_or_else(|error| panic!("{error}"));
     decoder.complete(&mut imported.graph);
@@ -241,7 +255,7 @@ fn located(name: &str, proto: ModelProto, decoder: &Decoder, rounding: Rounding,
     let classes = head.class_count().unwrap();
     let labels: String = (0..classes).map(|class| format!("class {class}\n")).collect();
     let labels = Labels::parse("labels", labels.as_bytes()).unwrap();
-    let file = folder.path().join("model.resight.tar");
+    let file = folder.join("model.resight.tar");
     let task = (decoder.task(quantised.outputs.clone()), classes);
     save_as(&file, &source, &labels, task, &options, &quantised).unwrap();
     let model = Model::load(&file).unwrap();
@@ -406,6 +420,45 @@ fn segmentation_gives_a_class_for_each_pixel() {
     };
     assert_eq!((size, classes.len()), ([32, 32], 32 * 32));
     assert!(classes.iter().any(|class| *class != classes[0]), "a plain mask proves nothing");
+}
+
+/// The masks of the int8 network as labels: it finds all of them, the f32 network nearly all.
+#[test]
+fn masks_of_int8_and_f32_are_scored_alike() {
+    let folder = tempfile::tempdir().unwrap();
+    let (n, [out, aside]) = pyramid();
+    let proto = n.maps(&[(&out, "out"), (&aside, "aux")]);
+    let decoder = Decoder::read(TaskKind::Segment, None).unwrap().unwrap();
+    let model = located_in(folder.path(), "segmentation", proto, &decoder, Rounding::Nearest, 22.0);
+    let labels = folder.path().join("labels");
+    std::fs::create_dir(&labels).unwrap();
+    let mut locator = Locator::new(&model, &Target::reference(), ThreadSettings::default()).unwrap();
+    for picture in ImageFolder::read(folder.path()).unwrap().files {
+        let image = decode(&picture).unwrap();
+        let view = ImageView::of(&image).unwrap();
+        let placement = model.preprocessing().placement(view.size(), Orientation::default());
+        let Found::Mask { classes, size: [rows, columns] } = locator.locate(&view).unwrap() else {
+            panic!("a mask")
+        };
+        let label = |x: u32, y: u32| {
+            let [row, column] = placement.in_network([y as f32 + 0.5, x as f32 + 0.5]).map(f32::floor);
+            let is_shown = (0.0..rows as f32).contains(&row) && (0.0..columns as f32).contains(&column);
+            image::Luma([if is_shown { classes[row as usize * columns + column as usize] } else { 255 }])
+        };
+        let grey = image::GrayImage::from_fn(image.width(), image.height(), label);
+        grey.save(labels.join(picture.file_name().unwrap())).unwrap();
+    }
+    let [f32_file, int8_file] =
+        ["segmentation.onnx", "model.resight.tar"].map(|name| folder.path().join(name));
+    let evaluate = |models: &[PathBuf]| {
+        masks::evaluate(models, folder.path(), &labels, &Target::reference(), &|_, _, _| ())
+    };
+    let scores = evaluate(&[f32_file.clone(), int8_file]).unwrap();
+    assert_eq!((scores[1].mean_iou, scores[1].pixel_accuracy), (100.0, 100.0));
+    assert!((80.0..100.0).contains(&scores[0].mean_iou), "{:?}", scores[0]);
+    assert!(scores[0].classes.len() > 1, "a plain mask proves nothing");
+    let error = evaluate(&[f32_file]).unwrap_err().to_string();
+    assert_eq!(error, "an int8 model among the models says how masks are made; name one");
 }
 
 #[test]

@@ -9,7 +9,7 @@ By hand, not in the test command. Weights are seeded and realistic: initialised 
 statistics of batch normalisation from the pictures. `run` compares the outputs of int8 with f32 on the
 first 8 pictures: ours as `resight quantize` says, onnxruntime's own static quantisation (QDQ, per
 channel, minimum and maximum, and percentile) beside it. Where the decoder makes probabilities, these are
-compared. Levels of a detector are compared one by one.
+compared, and of vectors their directions (ours over all pictures). Levels of a detector are compared one by one.
 """
 
 import argparse
@@ -317,10 +317,20 @@ def ours(resight, file, images, task, decoder, method, count):
         done = subprocess.run([str(part) for part in command], capture_output=True, text=True)
         if done.returncode:
             return None, (done.stderr.strip().splitlines() or ["?"])[-1].replace(str(file), "").replace("|", "/")[:300]
-        report = json.loads(done.stdout)["report"]["outputs"]
+        report = json.loads(done.stdout)["report"]
+        if task == "embed":
+            return [("directions", of_directions(report["cosine"]["mean"]), None)], "converts"
+        report = report["outputs"]
         told = subprocess.run([str(resight), "inspect", str(output), "--json"], capture_output=True, text=True, check=True)
         shapes = [[int(side) for side in shape.split()[0].split("x")] for shape in json.loads(told.stdout)["outputs"]]
     return [(one["name"], one["sqnr_db"], shape) for one, shape in zip(report, shapes)], "converts"
+
+
+def of_directions(cosine):
+    """The signal to noise ratio of vectors of length 1 with this cosine, in dB."""
+    import numpy
+
+    return -10 * numpy.log10(max(2 * (1 - cosine), 1e-12))
 
 
 def outputs_of(file, images):
@@ -355,7 +365,10 @@ def quantised(file, images, method):
         prepared, int8 = pathlib.Path(temporary) / "prepared.onnx", pathlib.Path(temporary) / "int8.onnx"
         # It prints its progress.
         with contextlib.redirect_stdout(sys.stderr):
-            quant_pre_process(str(file), str(prepared))
+            try:
+                quant_pre_process(str(file), str(prepared))
+            except TypeError:  # Its inference of shapes by symbols fails on what normalises a vector.
+                quant_pre_process(str(file), str(prepared), skip_symbolic_shape=True)
             quantize_static(prepared, int8, Reader(), quant_format=QuantFormat.QDQ, per_channel=True,
                             activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
                             calibrate_method=getattr(CalibrationMethod, method))
@@ -366,6 +379,8 @@ def part(values, name, shapes, decoder):
     """What an output of ours is of the file's output, as the decoder sees it."""
     import numpy
 
+    if name == "directions":
+        return values["out"] / numpy.linalg.norm(values["out"], axis=-1, keepdims=True)
     base, _, level = name.partition("[")
     whole = values[base]
     if level:

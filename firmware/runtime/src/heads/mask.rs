@@ -3,7 +3,7 @@
 use resight_model_file::{Activation, OutputMap};
 
 use super::error::HeadError;
-use super::maps::{Map, check};
+use super::maps::{Bytes, Map, Reals, Source, check};
 use crate::error::RuntimeError;
 use crate::program::Outputs;
 use crate::tensors::TensorFact;
@@ -97,19 +97,34 @@ impl MaskHead {
     /// # Errors
     /// Outputs of another network.
     pub fn decode(&self, outputs: Outputs<'_>, mask: &mut Vec<u8>) -> Result<(), RuntimeError> {
-        let output = outputs.get(self.map.index);
-        let output =
-            output.ok_or_else(|| RuntimeError::Graph(format!("there is no output `{}`", self.map.name)))?;
-        let scores = output.slice::<i8>()?;
+        self.fill(Bytes(outputs), |score| i32::from(score) > self.map.zero_point, mask)
+    }
+
+    /// The likeliest class of each position in real numbers, such as those of the f32 network: for each
+    /// output, before its activation, `[height][width][channels]`.
+    ///
+    /// # Errors
+    /// Outputs of another network.
+    pub fn decode_reals(&self, outputs: &[&[f32]], mask: &mut Vec<u8>) -> Result<(), RuntimeError> {
+        self.fill(Reals(outputs), |score| score > 0.0, mask)
+    }
+
+    fn fill<'a, S: Source<'a>>(
+        &self,
+        outputs: S,
+        is_there: impl Fn(S::Value) -> bool,
+        mask: &mut Vec<u8>,
+    ) -> Result<(), RuntimeError> {
+        let scores = outputs.values(&self.map)?;
         mask.clear();
         if self.is_binary() {
-            mask.extend(scores.iter().map(|&score| u8::from(i32::from(score) > self.map.zero_point)));
+            mask.extend(scores.iter().map(|&score| u8::from(is_there(score))));
             return Ok(());
         }
-        let likeliest = |scores: &[i8]| {
+        let likeliest = |scores: &[S::Value]| {
             let mut best = 0;
-            for (class, &score) in scores.iter().enumerate() {
-                if score > scores[best] {
+            for (class, score) in scores.iter().enumerate() {
+                if *score > scores[best] {
                     best = class;
                 }
             }
