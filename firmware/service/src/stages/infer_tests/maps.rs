@@ -1,6 +1,12 @@
-//! Boxes and masks.
+//! Boxes, masks and points.
 
 use super::*;
+
+/// A zone of a quarter of the frame, from its left upper corner on.
+fn quarter(left: f32, top: f32) -> String {
+    let (right, bottom) = (left + 0.5, top + 0.5);
+    format!("zone = [[{left}, {top}], [{right}, {top}], [{right}, {bottom}], [{left}, {bottom}]]")
+}
 
 /// A zone is a part of the frame as it comes, however it is turned for the network.
 #[test]
@@ -13,14 +19,10 @@ fn masks_are_judged_by_their_share_of_a_zone_and_shown() {
     let rule = |name: &str, classes: &str, condition: &str| {
         format!("[[rule]]\nname = \"{name}\"\nclasses = [{classes}]\nthreshold = 0.9\n{condition}\n")
     };
-    let zone = |left: f32, top: f32| {
-        let (right, bottom) = (left + 0.5, top + 0.5);
-        format!("zone = [[{left}, {top}], [{right}, {top}], [{right}, {bottom}], [{left}, {bottom}]]")
-    };
     let rules = [
-        rule("corner", "\"thing red\"", &zone(0.0, 0.0)),
-        rule("below", "\"thing red\"", &zone(0.0, 0.5)),
-        rule("beside", "\"thing red\"", &zone(0.5, 0.0)),
+        rule("corner", "\"thing red\"", &quarter(0.0, 0.0)),
+        rule("below", "\"thing red\"", &quarter(0.0, 0.5)),
+        rule("beside", "\"thing red\"", &quarter(0.5, 0.0)),
         rule("either", "\"thing red\", \"thing blue\"", ""),
         rule("most", "\"thing blue\"", ""),
     ];
@@ -77,16 +79,12 @@ fn points_are_judged_by_their_zone_and_shown() {
     let rule = |name: &str, class: &str, condition: &str| {
         format!("[[rule]]\nname = \"{name}\"\nclasses = [\"thing {class}\"]\nthreshold = 0.9\n{condition}\n")
     };
-    let zone = |left: f32, top: f32| {
-        let (right, bottom) = (left + 0.5, top + 0.5);
-        format!("zone = [[{left}, {top}], [{right}, {top}], [{right}, {bottom}], [{left}, {bottom}]]")
-    };
     let rules = [
-        rule("corner", "red", &zone(0.0, 0.0)),
-        rule("below", "red", &zone(0.0, 0.5)),
+        rule("corner", "red", &quarter(0.0, 0.0)),
+        rule("below", "red", &quarter(0.0, 0.5)),
         rule("anywhere", "blue", ""),
-        rule("beyond", "blue", &zone(0.5, 0.5)),
-        rule("without", "blue", &zone(0.0, 0.0)),
+        rule("beyond", "blue", &quarter(0.5, 0.5)),
+        rule("without", "blue", &quarter(0.0, 0.0)),
     ];
     for rotate in [0, 90, 180, 270] {
         for mirror in [false, true] {
