@@ -235,6 +235,21 @@ mod tests {
         }
     }
 
+    /// Found by fuzzing: the restart interval was divided by what the header would have said.
+    #[test]
+    fn a_scan_before_the_frame_header_is_refused() {
+        let whole = jpeg(77, 16);
+        let scan =
+            [&[0xff, 0xdd, 0, 4, 0, 1][..], &[0xff, 0xda, 0, 8, 1, 1, 0, 0, 63, 0], &[0x55; 8]].concat();
+        for rest in [&whole[2..], &[0xff, 0xd9]] {
+            let bytes = [&whole[..2], &scan, rest].concat();
+            for error in [decode(&bytes).unwrap_err(), crate::decode_bytes("camera", &bytes).unwrap_err()] {
+                let error = error.to_string();
+                assert!(error.contains("camera") && error.contains("no frame header before it"), "{error}");
+            }
+        }
+    }
+
     fn scan_of(jpeg: &[u8]) -> usize {
         let at = jpeg.windows(2).position(|pair| pair == [0xff, 0xda]).unwrap();
         at + 2 + usize::from(u16::from_be_bytes([jpeg[at + 2], jpeg[at + 3]]))

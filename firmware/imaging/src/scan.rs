@@ -32,6 +32,9 @@ pub enum IncompleteScan {
     /// It ends before the first scan, or within its header.
     #[error("the JPEG data is truncated")]
     CutOff,
+    /// A scan comes before the header that says what it holds.
+    #[error("the JPEG data has a scan and no frame header before it")]
+    NoFrame,
     /// Restart intervals are missing, or there are too many.
     #[error("the JPEG data is not all there: {found} of {expected} restart intervals")]
     Intervals {
@@ -46,7 +49,7 @@ pub enum IncompleteScan {
 }
 
 /// What the frame header says of the pieces that an image is coded in.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 struct Frame {
     progressive: bool,
     width: u64,
@@ -91,7 +94,7 @@ pub(crate) fn prepare(jpeg: &[u8], into: &mut Vec<u8>) -> Result<(), IncompleteS
     into.clear();
     into.extend_from_slice(&[markers::PREFIX, markers::START]);
     let (mut position, mut scans, mut has_tables) = (2, 0, false);
-    let (mut frame, mut interval) = (Frame::default(), 0);
+    let (mut header, mut interval) = (None, 0);
     // Of the first scan.
     let mut restarts = 0;
     while let Some(at) = memchr(markers::PREFIX, jpeg.get(position..).unwrap_or_default()) {
@@ -114,7 +117,7 @@ pub(crate) fn prepare(jpeg: &[u8], into: &mut Vec<u8>) -> Result<(), IncompleteS
                         interval = u64::from(u16::from_be_bytes([high, low]));
                     }
                     (kind, _) if markers::is_frame(kind) => {
-                        frame = Frame::parse(kind, content).ok_or(IncompleteScan::CutOff)?;
+                        header = Some(Frame::parse(kind, content).ok_or(IncompleteScan::CutOff)?);
                     }
                     (markers::SCAN, _) if !has_tables => into.extend_from_slice(HUFFMAN_TABLES),
                     _ => {}
@@ -122,6 +125,7 @@ pub(crate) fn prepare(jpeg: &[u8], into: &mut Vec<u8>) -> Result<(), IncompleteS
                 into.extend_from_slice(segment);
                 position = end;
                 if kind == markers::SCAN {
+                    let frame = header.ok_or(IncompleteScan::NoFrame)?;
                     // Of several scans the decoder wants to meet the marker behind the first at once.
                     let is_padded = scans > 0 || !frame.progressive && is_complete_scan(content, frame);
                     let found;
@@ -132,9 +136,7 @@ pub(crate) fn prepare(jpeg: &[u8], into: &mut Vec<u8>) -> Result<(), IncompleteS
             }
         }
     }
-    if scans == 0 {
-        return Err(IncompleteScan::CutOff);
-    }
+    let Some(frame) = header.filter(|_| scans > 0) else { return Err(IncompleteScan::CutOff) };
     if scans == 1 && interval > 0 && !frame.progressive {
         let (found, expected) = (restarts + 1, frame.units().div_ceil(interval));
         // Some encoders end with a restart marker.
