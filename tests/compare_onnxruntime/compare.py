@@ -1,16 +1,19 @@
 #!/usr/bin/env python3
-"""Times resight against onnxruntime's int8 on the same random ResNet, on this machine.
+"""Times resight against onnxruntime's or OpenVINO's int8 on the same random ResNet, on this machine.
 
-Both run the same ONNX network, each quantised by its own tool: onnxruntime statically, in operator
-form, with uint8 activations and per-channel int8 weights of the full range. They take turns
-within one run, so that what else the machine does meets both. Prints the ratio of the medians;
-below 1 resight is faster.
+All run the same ONNX network: resight quantises it by itself, onnxruntime statically, with uint8
+activations and per-channel int8 weights of the full range; in operator form for its own turns, as QDQ
+for OpenVINO's. They take turns within one run, so that what else the machine does meets all of them.
+Prints the ratio of the medians; below 1 resight is faster.
+
+`RESIGHT_ISA` and `ONEDNN_MAX_CPU_ISA` (AVX512_CORE_VNNI) hold resight and OpenVINO to fewer
+instructions than the CPU has.
 
 Needs Python 3.9 or later, Linux or macOS, and network access at the first run, for a virtual
-environment with onnxruntime, onnx, numpy and pillow. Example:
+environment with onnxruntime, openvino, onnx, numpy and pillow. Example:
 
     cargo build --release
-    python3 tests/compare_onnxruntime/compare.py --threads 1 2
+    python3 tests/compare_onnxruntime/compare.py --threads 1 2 --peer openvino
 """
 
 import argparse
@@ -24,7 +27,7 @@ import venv
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-PACKAGES = ["onnxruntime>=1.20", "onnx", "numpy", "pillow"]
+PACKAGES = ["onnxruntime>=1.20", "openvino>=2025.0", "onnx", "numpy", "pillow"]
 
 
 def arguments():
@@ -34,6 +37,7 @@ def arguments():
     parser.add_argument("--resight", type=Path, default=REPOSITORY / "target/release/resight", metavar="FILE")
     parser.add_argument("--architecture", default="resnet50", help="what `resight synth` makes")
     parser.add_argument("--onnx", type=Path, metavar="FILE", help="an f32 network instead of a synthetic one")
+    parser.add_argument("--peer", choices=PEERS, default="onnxruntime", help="who takes the other turns")
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2], metavar="N")
     parser.add_argument("--rounds", type=int, default=12, help="turns of each")
     parser.add_argument("--runs", type=int, default=20, help="inferences of a turn")
@@ -77,7 +81,7 @@ def write_images(folder):
         Image.fromarray(small).resize((256, 256), Image.Resampling.BICUBIC).save(folder / f"{index}.png")
 
 
-def quantise_by_onnxruntime(source, target, images):
+def quantise_by_onnxruntime(source, target, images, form):
     import numpy
     import onnx
     from onnxruntime.quantization import (
@@ -109,7 +113,7 @@ def quantise_by_onnxruntime(source, target, images):
         prepared,
         target,
         Images(),
-        quant_format=QuantFormat.QOperator,
+        quant_format=QuantFormat[form],
         activation_type=QuantType.QUInt8,
         weight_type=QuantType.QInt8,
         per_channel=True,
@@ -117,8 +121,13 @@ def quantise_by_onnxruntime(source, target, images):
     )
 
 
-def onnxruntime_session(path, threads):
+def random_pixels():
     import numpy
+
+    return numpy.random.default_rng(1).standard_normal((1, 3, 224, 224)).astype(numpy.float32)
+
+
+def onnxruntime_session(path, threads):
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -126,22 +135,38 @@ def onnxruntime_session(path, threads):
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    pixels = numpy.random.default_rng(1).standard_normal((1, 3, 224, 224)).astype(numpy.float32)
-    feed = {session.get_inputs()[0].name: pixels}
+    feed = {session.get_inputs()[0].name: random_pixels()}
+    return onnxruntime.__version__, lambda: session.run(None, feed)
 
-    def turn(runs):
-        times = []
-        # As `resight bench`: half a second for the clock and the caches.
-        warm = time.perf_counter() + 0.5
-        while time.perf_counter() < warm:
-            session.run(None, feed)
-        for _ in range(runs):
-            start = time.perf_counter()
-            session.run(None, feed)
-            times.append((time.perf_counter() - start) * 1e3)
-        return statistics.median(times), min(times)
 
-    return turn
+def openvino_request(path, threads):
+    import openvino
+
+    core = openvino.Core()
+    model = core.read_model(path)
+    model.reshape([1, 3, 224, 224])
+    options = {"INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1, "PERFORMANCE_HINT": "LATENCY"}
+    request = core.compile_model(model, "CPU", options).create_infer_request()
+    pixels = random_pixels()
+    return openvino.__version__.split("-")[0], lambda: request.infer([pixels])
+
+
+# Of each peer: the form of its network, and what makes its version and a call for one inference.
+PEERS = {"onnxruntime": ("QOperator", onnxruntime_session), "openvino": ("QDQ", openvino_request)}
+
+
+def take_turn(infer, runs):
+    """The median and the minimum of so many inferences, in ms."""
+    times = []
+    # As `resight bench`: half a second for the clock and the caches.
+    warm = time.perf_counter() + 0.5
+    while time.perf_counter() < warm:
+        infer()
+    for _ in range(runs):
+        start = time.perf_counter()
+        infer()
+        times.append((time.perf_counter() - start) * 1e3)
+    return statistics.median(times), min(times)
 
 
 def main():
@@ -149,8 +174,6 @@ def main():
     enter_environment(options.folder)
     if not options.resight.exists():
         sys.exit(f"{options.resight} does not exist; run `cargo build --release` or pass --resight")
-    import onnxruntime
-
     folder = options.folder
     images = folder / "images"
     write_images(images)
@@ -158,19 +181,20 @@ def main():
     if source is None:
         source = folder / f"{options.architecture}.onnx"
         run([options.resight, "synth", options.architecture, "-o", source])
-    quantised = folder / f"{source.stem}.int8.onnx"
+    form, prepare = PEERS[options.peer]
+    quantised = folder / f"{source.stem}.{form}.onnx"
     model = folder / f"{source.stem}.resight.tar"
     labels = folder / "labels.txt"
     labels.write_text("".join(f"class {index}\n" for index in range(1000)))
-    quantise_by_onnxruntime(source, quantised, images)
+    quantise_by_onnxruntime(source, quantised, images, form)
     run([options.resight, "quantize", source, "--calibration", images, "--labels", labels, "-o", model])
 
     report, failed = [], False
     for threads in options.threads:
-        turn = onnxruntime_session(quantised, threads)
+        version, infer = prepare(quantised, threads)
         theirs, ours, isa = [], [], None
         for _ in range(options.rounds):
-            theirs.append(turn(options.runs))
+            theirs.append(take_turn(infer, options.runs))
             command = [options.resight, "bench", model, "--threads", threads, "--runs", options.runs, "--json"]
             result = json.loads(run(command))
             ours.append((result["median_ms"], result["minimum_ms"]))
@@ -181,12 +205,13 @@ def main():
             "model": source.stem,
             "threads": threads,
             "isa": isa,
-            "onnxruntime": onnxruntime.__version__,
+            "peer": options.peer,
+            "peer_version": version,
             "resight_median_ms": median[0],
-            "onnxruntime_median_ms": median[1],
+            "peer_median_ms": median[1],
             "ratio_of_medians": median[0] / median[1],
             "resight_minimum_ms": minimum[0],
-            "onnxruntime_minimum_ms": minimum[1],
+            "peer_minimum_ms": minimum[1],
             "ratio_of_minima": minimum[0] / minimum[1],
         }
         report.append(entry)
@@ -195,7 +220,7 @@ def main():
             print(
                 f"{source.stem}, {threads} thread{'s' if threads > 1 else ''}: "
                 f"resight ({isa}) median {median[0]:.2f} ms, minimum {minimum[0]:.2f}; "
-                f"onnxruntime {onnxruntime.__version__} median {median[1]:.2f}, minimum {minimum[1]:.2f}; "
+                f"{options.peer} {version} median {median[1]:.2f}, minimum {minimum[1]:.2f}; "
                 f"ratio {entry['ratio_of_medians']:.3f} (minima {entry['ratio_of_minima']:.3f})",
                 flush=True,
             )

@@ -20,7 +20,7 @@ use crate::convolution::tiled::{self, is_available};
 #[cfg(target_arch = "aarch64")]
 use crate::neon::{self, NeonDot, NeonDotInOrder, NeonI8mm, NeonMlal};
 #[cfg(target_arch = "x86_64")]
-use crate::x86::{X86Avx2, X86AvxVnni, X86Vnni};
+use crate::x86::{X86Amx, X86Avx2, X86AvxVnni, X86Vnni};
 
 /// A row of the table.
 struct InstructionSet {
@@ -118,6 +118,11 @@ instruction_sets! {
     X86Vnni: "x86_vnni", on!("x86_64", is_available::<X86Vnni>), Vectors::avx2, [
         "x86_vnni_14x32", ALL, on!("x86_64", tiled::pack::<X86Vnni>);
         "x86_vnni_depthwise", DEPTHWISE, on!("x86_64", depthwise::pack);
+    ]
+    /// AMX for bytes, with AVX-512 for the rest (Sapphire Rapids and later).
+    X86Amx: "x86_amx", on!("x86_64", is_available::<X86Amx>), Vectors::avx2, [
+        "x86_amx_32x64", ALL, on!("x86_64", tiled::pack::<X86Amx>);
+        "x86_amx_depthwise", DEPTHWISE, on!("x86_64", depthwise::pack);
     ]
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Every kernel here computes exactly what [`arithmetic`] specifies, whatever the
 //! instruction set: `generic` is the scalar reference that always ships, the others
-//! (NEON, AVX2, AVX-512) must produce the same bytes. Tensors are NHWC with batch 1,
+//! (NEON, AVX2, AVX-512, AMX) must produce the same bytes. Tensors are NHWC with batch 1,
 //! so an activation is a `[height][width][channels]` slice of `i8`.
 //!
 //! The crate is `no_std` with `alloc` and has no dependencies. The feature `std`

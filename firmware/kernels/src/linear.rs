@@ -121,26 +121,13 @@ impl Linear {
         for four in fours {
             // There is a row for each output.
             let rows = [0; 4].map(|_| rows.next().unwrap_or_default());
-            for (out, sum) in four.iter_mut().zip(products(rows, input)) {
+            for (out, sum) in four.iter_mut().zip(self.vectors.products(rows, input)) {
                 store(out, sum);
             }
         }
         for (out, row) in rest.iter_mut().zip(rows) {
-            let [sum] = products([row], input);
+            let [sum] = self.vectors.products([row], input);
             store(out, sum);
         }
     }
-}
-
-/// The products of rows of weights with the inputs: several rows share the loads of these.
-#[inline(always)]
-fn products<const N: usize>(rows: [&[i8]; N], input: &[i16]) -> [i32; N] {
-    let rows = rows.map(|row| &row[..input.len()]);
-    let mut sums = [0; N];
-    for (index, &value) in input.iter().enumerate() {
-        for (sum, row) in sums.iter_mut().zip(rows) {
-            *sum += i32::from(row[index]) * i32::from(value);
-        }
-    }
-    sums
 }

@@ -37,4 +37,23 @@ impl Vectors {
         }
         body()
     }
+
+    /// The products of rows of weights, as long as `input`, with the inputs: several rows share the loads of
+    /// these.
+    #[inline(always)]
+    #[cfg_attr(not(target_arch = "x86_64"), expect(clippy::unused_self, reason = "the same call everywhere"))]
+    pub(crate) fn products<const N: usize>(self, rows: [&[i8]; N], input: &[i16]) -> [i32; N] {
+        #[cfg(target_arch = "x86_64")]
+        if let Some(avx2) = self.avx2 {
+            return avx2.products(rows, input);
+        }
+        let rows = rows.map(|row| &row[..input.len()]);
+        let mut sums = [0; N];
+        for (index, &value) in input.iter().enumerate() {
+            for (sum, row) in sums.iter_mut().zip(rows) {
+                *sum += i32::from(row[index]) * i32::from(value);
+            }
+        }
+        sums
+    }
 }

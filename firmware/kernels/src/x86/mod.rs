@@ -9,13 +9,16 @@
     reason = "vectors are loaded and stored unaligned, or from 64-byte lines"
 )]
 
+mod amx;
 mod avx2;
+mod avx512;
 mod avx_vnni;
 mod detect;
 mod tile_6x16;
 mod unroll;
 mod vnni;
 
+pub(crate) use amx::X86Amx;
 pub(crate) use avx_vnni::X86AvxVnni;
 pub(crate) use avx2::X86Avx2;
 pub(crate) use vnni::X86Vnni;

@@ -7,20 +7,11 @@
 //! Activations become unsigned while they are packed (see
 //! [`ACTIVATION_OFFSET`](Microkernel::ACTIVATION_OFFSET)).
 //!
-//! Of the 64-bit products of the epilogue only the upper halves are needed, because the
-//! multipliers are stored shifted left by one or more: `floor(a * 2m / 2^32)` is the Q8 number
-//! `floor(a * m / 2^31)` of [`arithmetic`](crate::arithmetic). It may saturate to 16 bits before it is
-//! rounded, which then is an addition and taking the upper byte.
-//!
-//! One accumulator of a row has the even channels, the other one the odd channels: this is
-//! the order in which a vector of 32 residuals, widened to 16 bits, feeds `vpdpwssds`. Within
-//! each 128-bit lane they are in the order that `vshufps` undoes when it joins upper halves.
-
 use core::arch::x86_64::*;
 
+use super::avx512::{ORDER, PLAIN, Place, even_odd, finish, finish_plain, prepare_scale};
 use super::detect::detected;
 use super::unroll::{each_row, with_rows};
-use crate::arithmetic::{FRACTION_BITS, requantise};
 use crate::convolution::tiled::{Costs, Microkernel, Tile};
 
 const ROWS: usize = 14;
@@ -33,22 +24,8 @@ const STEP_BYTES: usize = 4 * COLUMNS;
 /// weights from memory or the third-level cache, and runs 5 % faster with this.
 const PREFETCH_BYTES: usize = 4096;
 
-/// The channels of a row's first accumulator; those of the second one are their successors.
-const EVEN: [i32; 16] = [0, 4, 2, 6, 8, 12, 10, 14, 16, 20, 18, 22, 24, 28, 26, 30];
-
-/// The columns of both accumulators.
-const ORDER: [usize; COLUMNS] = {
-    let mut order = [0; COLUMNS];
-    let mut place = 0;
-    while place < COLUMNS {
-        order[place] = EVEN[place % 16] as usize + place / 16;
-        place += 1;
-    }
-    order
-};
-
-/// In `Tile::shift`: the multipliers are as they came, the rest is their shift.
-const PLAIN: u32 = 1 << 31;
+/// The whole tile.
+const ALL: Place = Place { element: 0, column: 0 };
 
 /// Proof that the CPU has AVX-512 with VNNI.
 #[derive(Debug, Clone, Copy)]
@@ -71,6 +48,7 @@ unsafe impl Microkernel for X86Vnni {
         panel: 14,
         tap: 90,
     };
+    const NARROW: bool = true;
     const COLUMN_ORDER: Option<&'static [usize]> = Some(&ORDER);
     const ACTIVATION_OFFSET: i32 = 128;
 
@@ -79,16 +57,7 @@ unsafe impl Microkernel for X86Vnni {
     }
 
     fn prepare_scale(multiplier: &mut [i32], shift: u32, bound: &dyn Fn() -> i64) -> u32 {
-        let largest = multiplier.iter().copied().max().unwrap_or(0).max(1);
-        let left = (shift + 1).min(largest.leading_zeros() - 1);
-        let rest = shift + 1 - left;
-        if bound() << rest > i64::from(i32::MAX) {
-            return shift | PLAIN;
-        }
-        for multiplier in multiplier {
-            *multiplier <<= left;
-        }
-        rest
+        prepare_scale(multiplier, shift, bound)
     }
 
     unsafe fn pack_rows(self, rows: &[*const i8], depth: usize, panel: *mut u8) {
@@ -139,25 +108,6 @@ unsafe fn pack_rows(rows: &[*const i8], depth: usize, panel: *mut u8) {
     }
 }
 
-/// `COLUMNS` constants in the order of the two accumulators of a row.
-///
-/// # Safety
-/// The CPU has AVX-512; `from` is good for reading 32 elements.
-#[inline]
-#[target_feature(enable = "avx512f")]
-unsafe fn even_odd(from: *const i32) -> [__m512i; 2] {
-    // SAFETY: 16 and 32 elements.
-    let (even, low, high) = unsafe {
-        (
-            _mm512_loadu_si512(EVEN.as_ptr().cast()),
-            _mm512_loadu_si512(from.cast()),
-            _mm512_loadu_si512(from.add(16).cast()),
-        )
-    };
-    let odd = _mm512_add_epi32(even, _mm512_set1_epi32(1));
-    [_mm512_permutex2var_epi32(low, even, high), _mm512_permutex2var_epi32(low, odd, high)]
-}
-
 /// Computes a tile of `N` rows.
 ///
 /// # Safety
@@ -198,7 +148,7 @@ unsafe fn compute<const N: usize>(tile: &Tile) {
                 _mm512_storeu_si512(memory[row][0].as_mut_ptr().cast(), rows[row][0]);
                 _mm512_storeu_si512(memory[row][1].as_mut_ptr().cast(), rows[row][1]);
             });
-            finish_plain(&memory, tile);
+            finish_plain(&memory, tile, ALL);
         }
         return;
     }
@@ -212,99 +162,9 @@ unsafe fn compute<const N: usize>(tile: &Tile) {
     // SAFETY: as stated.
     unsafe {
         if tile.residual.is_null() {
-            finish::<N, false>(rows, tile);
+            finish::<N, false>(rows, tile, ALL);
         } else {
-            finish::<N, true>(rows, tile);
-        }
-    }
-}
-
-/// The upper halves of the 64-bit products of accumulators and multipliers, in each 128-bit
-/// lane those of elements 0, 2, 1, 3.
-#[inline]
-#[target_feature(enable = "avx512f")]
-fn multiply(accumulators: __m512i, multiplier: __m512i) -> __m512i {
-    let odd = _mm512_castps_si512(_mm512_movehdup_ps(_mm512_castsi512_ps(accumulators)));
-    let even = _mm512_mul_epi32(accumulators, multiplier);
-    let odd = _mm512_mul_epi32(odd, _mm512_srli_epi64::<32>(multiplier));
-    _mm512_castps_si512(_mm512_shuffle_ps::<0xDD>(_mm512_castsi512_ps(even), _mm512_castsi512_ps(odd)))
-}
-
-/// Requantises rows, adds the residual if there is one, and stores.
-///
-/// # Safety
-/// The CPU has AVX-512 with VNNI, and what [`Tile`] says about its fields.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-unsafe fn finish<const N: usize, const RESIDUAL: bool>(rows: [[__m512i; 2]; N], tile: &Tile) {
-    // SAFETY: 32 multipliers.
-    let multiplier = unsafe { even_odd(tile.multiplier) };
-    // A pair of residuals times these is the first or the second of them times the multiplier.
-    let factor =
-        [_mm512_set1_epi32(tile.residual_multiplier), _mm512_set1_epi32(tile.residual_multiplier << 16)];
-    let half = _mm512_set1_epi16(1 << (FRACTION_BITS - 1));
-    // From each lane with 8 numbers of two rows, alternating and the even ones first, to their order.
-    let order = _mm512_broadcast_i32x4(_mm_setr_epi8(0, 8, 2, 10, 4, 12, 6, 14, 1, 9, 3, 11, 5, 13, 7, 15));
-    let lanes = _mm512_setr_epi64(0, 2, 4, 6, 1, 3, 5, 7);
-    let mut upper = half;
-    each_row!(row < N, {
-        let (mut even, mut odd) =
-            (multiply(rows[row][0], multiplier[0]), multiply(rows[row][1], multiplier[1]));
-        if RESIDUAL {
-            // SAFETY: 32 elements of each row of residual.
-            let residual = unsafe {
-                let residual = tile.residual.add(row * tile.stride);
-                _mm512_cvtepi8_epi16(_mm256_loadu_si256(residual.cast()))
-            };
-            even = _mm512_dpwssds_epi32(even, residual, factor[0]);
-            odd = _mm512_dpwssds_epi32(odd, residual, factor[1]);
-        }
-        // The upper bytes are the result.
-        let words = _mm512_adds_epi16(_mm512_packs_epi32(even, odd), half);
-        let last = row + 1 == N;
-        if row % 2 == 0 {
-            upper = _mm512_srli_epi16::<8>(words);
-        }
-        if row % 2 == 1 || last {
-            let both = _mm512_mask_blend_epi8(0xAAAA_AAAA_AAAA_AAAA, upper, words);
-            let both = _mm512_permutexvar_epi64(lanes, _mm512_shuffle_epi8(both, order));
-            // SAFETY: 32 elements of each row of output.
-            unsafe {
-                let output = tile.output.add((row - row % 2) * tile.stride);
-                _mm256_storeu_si256(output.cast(), _mm512_castsi512_si256(both));
-                if row % 2 == 1 {
-                    let output = output.add(tile.stride);
-                    _mm256_storeu_si256(output.cast(), _mm512_extracti64x4_epi64::<1>(both));
-                }
-            }
-        }
-    });
-}
-
-/// As [`finish`], for the rare layer with multipliers as they came.
-///
-/// # Safety
-/// As [`finish`].
-#[cold]
-#[inline(never)]
-unsafe fn finish_plain(rows: &[[[i32; 16]; 2]], tile: &Tile) {
-    for (index, row) in rows.iter().enumerate() {
-        for (part, accumulators) in row.iter().enumerate() {
-            for (even, &accumulator) in EVEN.into_iter().zip(accumulators) {
-                let column = even as usize + part;
-                // SAFETY: an element of the multipliers, of each row of residual and of output.
-                unsafe {
-                    let offset = index * tile.stride + column;
-                    let residual =
-                        if tile.residual.is_null() { 0 } else { i32::from(*tile.residual.add(offset)) };
-                    *tile.output.add(offset) = requantise(
-                        accumulator,
-                        tile.shift & !PLAIN,
-                        *tile.multiplier.add(column),
-                        tile.residual_multiplier * residual,
-                    );
-                }
-            }
+            finish::<N, true>(rows, tile, ALL);
         }
     }
 }

@@ -132,6 +132,7 @@ impl<M: Microkernel> Tiled<M> {
                 weights: self.weights.as_ptr().add(column * self.matrix.weight_tile_bytes),
                 depth: self.matrix.depth,
                 rows: M::ROWS,
+                columns: if M::NARROW { channels.len() } else { M::COLUMNS },
                 bias: self.requantisation.bias.as_ptr().add(column * M::COLUMNS),
                 multiplier: self.requantisation.multiplier.as_ptr().add(column * M::COLUMNS),
                 shift: self.requantisation.shift,
@@ -163,7 +164,7 @@ impl<M: Microkernel> Tiled<M> {
         };
         // SAFETY: as stated; the last tile has only `rest` rows.
         unsafe {
-            if width < M::COLUMNS {
+            if width < M::COLUMNS && !M::NARROW {
                 for index in 0..full {
                     self.store_ragged(&at(index, M::ROWS), width);
                 }

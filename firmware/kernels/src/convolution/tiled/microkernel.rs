@@ -5,7 +5,7 @@ use core::fmt::Debug;
 use crate::CacheSizes;
 
 /// No tile has more rows: bounds the arrays on the stack.
-pub(super) const MAX_ROWS: usize = 16;
+pub(super) const MAX_ROWS: usize = if cfg!(target_arch = "x86_64") { 32 } else { 16 };
 /// No tile has more columns.
 pub(super) const MAX_COLUMNS: usize = 64;
 /// The most bytes of panels, output and residual that stay while the weights pass by; the
@@ -45,11 +45,11 @@ pub(crate) struct Costs {
 /// - [`new`](Self::new) gives a value only on a CPU that has every instruction of the methods;
 /// - `ROWS` and `COLUMNS` are at most [`MAX_ROWS`] and [`MAX_COLUMNS`], `DEPTH` is a multiple of
 ///   `WEIGHT_STEP` and at most a cache line, `WEIGHT_COLUMNS` divides `COLUMNS`, and `COLUMN_ORDER` is a
-///   permutation of the columns;
+///   permutation of them;
 /// - [`pack_rows`](Self::pack_rows) reads no more than `depth` bytes of each row, and writes all of the
 ///   `depth * ROWS * ACTIVATION_BYTES` bytes of the panel and nothing else;
 /// - [`tile`](Self::tile) and [`sweep`](Self::sweep) read no more of panels, weights, bias, multiplier
-///   and residual than [`Tile`] says, and write `COLUMNS` elements of each row of output and nothing else.
+///   and residual than [`Tile`] says, and write `columns` elements of each row of output and nothing else.
 pub(crate) unsafe trait Microkernel: Copy + Debug + Send + Sync + 'static {
     /// Output pixels of a tile.
     const ROWS: usize;
@@ -66,13 +66,16 @@ pub(crate) unsafe trait Microkernel: Copy + Debug + Send + Sync + 'static {
     /// Columns whose weights are interleaved. Packed weights are
     /// `[COLUMNS / WEIGHT_COLUMNS][depth / WEIGHT_STEP][WEIGHT_COLUMNS][WEIGHT_STEP]`.
     const WEIGHT_COLUMNS: usize = Self::COLUMNS;
-    /// The order of the columns in packed weights, where it is not their own.
+    /// The order of each `WEIGHT_COLUMNS` columns in packed weights, where it is not their own.
     const COLUMN_ORDER: Option<&'static [usize]> = None;
     /// What it takes.
     const COSTS: Costs;
     /// What packing adds to an activation: 128 where the instruction multiplies unsigned
     /// bytes. The driver takes it out of the bias again.
     const ACTIVATION_OFFSET: i32 = 0;
+
+    /// Whether it stores fewer columns than `COLUMNS` by itself: see [`Tile::columns`].
+    const NARROW: bool = false;
 
     /// The kernel, when the running CPU has its instructions.
     fn new() -> Option<Self>;
@@ -138,17 +141,19 @@ pub(crate) struct Tile {
     pub(crate) depth: usize,
     /// Rows to store: 1 to `ROWS`.
     pub(crate) rows: usize,
+    /// Columns to store: `COLUMNS`, or 1 and more where the micro-kernel [can](Microkernel::NARROW).
+    pub(crate) columns: usize,
     /// `COLUMNS` of them.
     pub(crate) bias: *const i32,
     /// `COLUMNS` of them.
     pub(crate) multiplier: *const i32,
     /// Left shift of the accumulators, mostly 0, or what `prepare_scale` made of it.
     pub(crate) shift: u32,
-    /// The first of `rows` rows of `COLUMNS` elements, or null.
+    /// The first of `rows` rows of `columns` elements, or null.
     pub(crate) residual: *const i8,
     /// Q8.
     pub(crate) residual_multiplier: i32,
-    /// The first of `rows` rows of `COLUMNS` elements.
+    /// The first of `rows` rows of `columns` elements.
     pub(crate) output: *mut i8,
     /// From a row of output, and of residual, to the next.
     pub(crate) stride: usize,

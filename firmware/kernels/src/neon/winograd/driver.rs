@@ -263,6 +263,7 @@ impl Winograd {
                 weights: core::ptr::null(),
                 depth: 0,
                 rows: horizontal.len,
+                columns: COLUMNS,
                 bias: self.requantisation.bias.as_ptr().add(channel),
                 multiplier: self.requantisation.multiplier.as_ptr().add(channel),
                 shift: self.requantisation.shift,
