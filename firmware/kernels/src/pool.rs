@@ -6,6 +6,8 @@ use crate::{Isa, KernelError, Parallel, PoolShape};
 
 /// Channels that are compared at a time: a cache line.
 const CHANNELS: usize = 64;
+/// As many of an image that has fewer.
+const FEW_CHANNELS: usize = 16;
 
 /// Maximum over windows of an NHWC image; padding never wins. Scale and zero point pass
 /// through unchanged.
@@ -56,38 +58,46 @@ impl MaxPool {
     /// Computes whole rows of the output, from `first` on.
     #[inline(always)]
     fn rows(&self, input: &[i8], first: usize, output: &mut [i8]) {
-        let [_, width, channels] = self.shape.input;
+        let channels = self.shape.input[2];
         let output_width = self.shape.output()[1];
         for (pixel, output) in output.chunks_exact_mut(channels).enumerate() {
             let rows = self.window(first + pixel / output_width, 0);
             let columns = self.window(pixel % output_width, 1);
-            let mut blocks = output.chunks_exact_mut(CHANNELS);
-            let mut channel = 0;
-            for block in &mut blocks {
-                let mut largest = [i8::MIN; CHANNELS];
-                for y in rows.clone() {
-                    // One bound for a row of the window.
-                    let row =
-                        &input[(y * width + columns.start) * channels..(y * width + columns.end) * channels];
-                    for pixel in row.chunks_exact(channels) {
-                        for (largest, &value) in largest.iter_mut().zip(&pixel[channel..][..CHANNELS]) {
-                            *largest = (*largest).max(value);
-                        }
-                    }
-                }
-                block.copy_from_slice(&largest);
-                channel += CHANNELS;
+            if channels >= CHANNELS {
+                self.blocks::<CHANNELS>(input, rows, columns, output);
+            } else if channels >= FEW_CHANNELS {
+                self.blocks::<FEW_CHANNELS>(input, rows, columns, output);
+            } else {
+                self.blocks::<1>(input, rows, columns, output);
             }
-            let rest = blocks.into_remainder();
-            rest.fill(i8::MIN);
-            for y in rows {
-                for x in columns.clone() {
-                    let values = &input[(y * width + x) * channels + channel..][..rest.len()];
-                    for (largest, &value) in rest.iter_mut().zip(values) {
+        }
+    }
+
+    /// Computes a pixel of the output, at least `N` channels, from the input in these rows and columns, `N`
+    /// channels at a time. The last ones overlap those before them: a maximum may be taken twice.
+    #[inline(always)]
+    fn blocks<const N: usize>(
+        &self,
+        input: &[i8],
+        rows: Range<usize>,
+        columns: Range<usize>,
+        output: &mut [i8],
+    ) {
+        let [_, width, channels] = self.shape.input;
+        for first in (0..channels).step_by(N) {
+            let channel = first.min(channels - N);
+            let mut largest = [i8::MIN; N];
+            for y in rows.clone() {
+                // One bound for a row of the window.
+                let row =
+                    &input[(y * width + columns.start) * channels..(y * width + columns.end) * channels];
+                for pixel in row.chunks_exact(channels) {
+                    for (largest, &value) in largest.iter_mut().zip(&pixel[channel..][..N]) {
                         *largest = (*largest).max(value);
                     }
                 }
             }
+            output[channel..][..N].copy_from_slice(&largest);
         }
     }
 }

@@ -142,6 +142,7 @@ pub(crate) struct Tile {
     /// Rows to store: 1 to `ROWS`.
     pub(crate) rows: usize,
     /// Columns to store: `COLUMNS`, or 1 and more where the micro-kernel [can](Microkernel::NARROW).
+    #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "only AVX-512 stores by a mask"))]
     pub(crate) columns: usize,
     /// `COLUMNS` of them.
     pub(crate) bias: *const i32,

@@ -184,17 +184,52 @@ impl Source<'_> {
         let depth = self.packer.matrix.depth;
         let mut pointers = [gathered.cast_const(); MAX_ROWS];
         for (row, pointer) in pointers[..M::ROWS].iter_mut().enumerate() {
+            *pointer = gathered.wrapping_add(row.min(origins.len() - 1) * depth);
+        }
+        let mut first = 0;
+        while first < origins.len() {
+            let inside = origins[first..].iter().take_while(|&&origin| self.is_contiguous(origin)).count();
             // SAFETY: `gathered` has room for `ROWS` rows of `depth`.
             unsafe {
-                let start = gathered.add(row.min(origins.len() - 1) * depth);
-                *pointer = start;
-                if let Some(&origin) = origins.get(row) {
-                    self.gather_row(origin, start);
+                let start = gathered.add(first * depth);
+                if inside > 0 {
+                    self.gather_inside(&origins[first..first + inside], start);
+                } else {
+                    self.gather_row(origins[first], start);
                 }
             }
+            first += inside.max(1);
         }
         // SAFETY: each row was gathered.
         unsafe { microkernel.pack_rows(&pointers[..M::ROWS], depth, panel) };
+    }
+
+    /// Whether a window is inside of the image, and each of its rows one run of memory.
+    #[inline(always)]
+    fn is_contiguous(&self, origin: [usize; 2]) -> bool {
+        let dilation = self.packer.windows.shape.dilation;
+        self.packer.matrix.groups == 1 && dilation[1] == 1 && self.packer.is_interior(origin)
+    }
+
+    /// Copies windows to contiguous memory, a row of all of them at a time. What is left behind them does
+    /// not matter: it meets zero weights.
+    ///
+    /// # Safety
+    /// The windows at `origins`, at most `MAX_ROWS`, are [contiguous](Self::is_contiguous); `to` is good
+    /// for writing `depth` elements for each of them.
+    #[inline(always)]
+    unsafe fn gather_inside(&self, origins: &[[usize; 2]], to: *mut i8) {
+        let (shape, channels) = (&self.packer.windows.shape, self.packer.matrix.group_inputs);
+        let mut windows = [self.input; MAX_ROWS];
+        for (window, &[y, x]) in windows.iter_mut().zip(origins) {
+            *window = self.input.wrapping_add((y * shape.input[1] + x) * channels);
+        }
+        let run = shape.kernel[1] * channels;
+        for ky in 0..shape.kernel[0] {
+            let (from, to) = (ky * shape.dilation[0] * shape.input[1] * channels, to.wrapping_add(ky * run));
+            // SAFETY: a row of each window, inside of the image.
+            unsafe { copy_runs(&windows[..origins.len()], from, to, self.packer.matrix.depth, run) };
+        }
     }
 
     /// Copies the window at `origin` to contiguous memory. What is left behind it does not
@@ -208,12 +243,6 @@ impl Source<'_> {
         // Taps next to each other in the image are one run of memory.
         let contiguous =
             self.packer.matrix.groups == 1 && shape.dilation[1] == 1 && origin[1] < self.packer.interior[1];
-        if contiguous && origin[0] < self.packer.interior[0] {
-            let step = shape.dilation[0] * shape.input[1] * group_inputs;
-            // SAFETY: the whole window is inside of the image.
-            unsafe { copy_runs(self.tap(origin, 0, 0), step, row, kernel[1] * group_inputs, kernel[0]) };
-            return;
-        }
         let run = kernel[1] * group_inputs;
         let mut end = row;
         for ky in 0..kernel[0] {
@@ -262,14 +291,30 @@ unsafe fn copy_run(from: *const i8, to: *mut i8, len: usize) {
     }
 }
 
-/// Copies `count` runs of `len` bytes, `step` bytes apart, to contiguous memory.
+/// Copies `len` bytes from each of `windows`, `from` bytes behind its start, to `to` and every `depth` bytes
+/// on.
 ///
 /// # Safety
-/// All of the runs can be read and written, and do not overlap.
+/// All of them can be read and written, and do not overlap.
 #[inline(never)]
-unsafe fn copy_runs(from: *const i8, step: usize, to: *mut i8, len: usize, count: usize) {
-    for index in 0..count {
-        // SAFETY: one of the runs.
-        unsafe { copy_run(from.add(index * step), to.add(index * len), len) };
+unsafe fn copy_runs(windows: &[*const i8], from: usize, to: *mut i8, depth: usize, len: usize) {
+    // A ResNet's first window has 21: without a loop within this one.
+    if (16..=32).contains(&len) {
+        let last = len - 16;
+        for (row, window) in windows.iter().enumerate() {
+            // SAFETY: the first and the last 16 bytes.
+            unsafe {
+                let (from, to) = (window.add(from), to.add(row * depth));
+                let (first, second) =
+                    (from.cast::<[u8; 16]>().read(), from.add(last).cast::<[u8; 16]>().read());
+                to.cast::<[u8; 16]>().write(first);
+                to.add(last).cast::<[u8; 16]>().write(second);
+            }
+        }
+        return;
+    }
+    for (row, window) in windows.iter().enumerate() {
+        // SAFETY: as stated.
+        unsafe { copy_run(window.add(from), to.add(row * depth), len) };
     }
 }
