@@ -403,6 +403,23 @@ fn channels_are_divided_joined_and_shuffled() {
 }
 
 #[test]
+fn images_that_are_stacked_before_the_batch_are_summed() {
+    // As `torch.stack(maps).sum(dim=0)`.
+    let nodes = vec![
+        node("Conv", "other", &["input", "w2"], vec![integers("pads", &[1; 4])]),
+        node("Conv", "third", &["input", "w3"], vec![integers("pads", &[1; 4])]),
+        node("Unsqueeze", "u", &["conv_out", "zero"], vec![]),
+        node("Unsqueeze", "v", &["other_out", "zero"], vec![]),
+        node("Unsqueeze", "w", &["third_out", "zero"], vec![]),
+        node("Concat", "stack", &["u_out", "v_out", "w_out"], vec![integer("axis", 0)]),
+        node("ReduceSum", "f", &["stack_out", "zero"], vec![integer("keepdims", 0)]),
+    ];
+    let constants = vec![random("w2", &[4, 3, 3, 3]), random("w3", &[4, 3, 3, 3]), shape("zero", &[0])];
+    let found = written(nodes, constants);
+    assert_eq!(found, ["input", "conv", "conv+add", "conv+add", "average", "linear"]);
+}
+
+#[test]
 fn groups_of_channels_are_weighed_against_each_other() {
     // As selective kernels do: two branches, stacked, summed, and their shares.
     let nodes = vec![
