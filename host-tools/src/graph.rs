@@ -111,6 +111,14 @@ pub enum Operator {
     },
     /// A function of each value.
     Table(Function),
+    /// A function of the average over all positions of another one, which is never negative; the outer
+    /// one rises.
+    GeneralisedMean {
+        /// The inner one.
+        inner: Function,
+        /// The outer one.
+        outer: Function,
+    },
     /// The sum of two inputs of one shape.
     Add {
         /// Whether negative results become zero.

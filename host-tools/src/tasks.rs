@@ -141,11 +141,12 @@ enum DecoderFile {
 type Ready = (&'static str, fn() -> BoxDecoder);
 
 /// The ready decoders of boxes.
-const READY: [Ready; 6] = [
+const READY: [Ready; 7] = [
     ("centernet", || BoxDecoder::CenterNet(CenterNet::default())),
     ("retinanet", || BoxDecoder::Anchors(Anchors::retinanet())),
     ("ssd300", || BoxDecoder::Anchors(Anchors::ssd300())),
     ("fcos", || BoxDecoder::Fcos(Fcos::default())),
+    ("detectnet", || BoxDecoder::Fcos(Fcos::detectnet())),
     ("opencv-faces", || BoxDecoder::Anchors(Anchors::opencv_faces())),
     ("opencv-faces-even", || BoxDecoder::Anchors(Anchors::opencv_faces_even())),
 ];

@@ -148,6 +148,7 @@ fn operators(graph: &FloatGraph) -> Vec<&'static str> {
         Operator::Linear { .. } => "linear",
         Operator::AveragePool { .. } => "mean",
         Operator::Table(_) => "table",
+        Operator::GeneralisedMean { .. } => "generalised mean",
         Operator::Add { relu: false } => "add",
         Operator::Add { relu: true } => "add+relu",
         Operator::Multiply => "multiply",
@@ -399,6 +400,23 @@ fn channels_are_divided_joined_and_shuffled() {
     );
     graph(&mut both).output[0].name = "fc_out".into();
     assert_eq!(operators(&accepted(both))[..4], ["input", "conv", "conv", "max"]);
+}
+
+#[test]
+fn images_that_are_stacked_before_the_batch_are_summed() {
+    // As `torch.stack(maps).sum(dim=0)`.
+    let nodes = vec![
+        node("Conv", "other", &["input", "w2"], vec![integers("pads", &[1; 4])]),
+        node("Conv", "third", &["input", "w3"], vec![integers("pads", &[1; 4])]),
+        node("Unsqueeze", "u", &["conv_out", "zero"], vec![]),
+        node("Unsqueeze", "v", &["other_out", "zero"], vec![]),
+        node("Unsqueeze", "w", &["third_out", "zero"], vec![]),
+        node("Concat", "stack", &["u_out", "v_out", "w_out"], vec![integer("axis", 0)]),
+        node("ReduceSum", "f", &["stack_out", "zero"], vec![integer("keepdims", 0)]),
+    ];
+    let constants = vec![random("w2", &[4, 3, 3, 3]), random("w3", &[4, 3, 3, 3]), shape("zero", &[0])];
+    let found = written(nodes, constants);
+    assert_eq!(found, ["input", "conv", "conv+add", "conv+add", "average", "linear"]);
 }
 
 #[test]
@@ -1027,6 +1045,37 @@ fn hidden_fully_connected_layers_are_1x1_convolutions() {
     assert_eq!(operators(&graph), ["input", "conv", "conv", "conv+relu", "average", "linear"]);
     let Operator::Convolution(c) = &graph.nodes[2].operator else { panic!("a convolution") };
     assert_eq!((c.kernel, c.groups), ([8, 8], CHANNELS));
+}
+
+#[test]
+fn the_root_of_a_mean_of_powers_is_one_operation() {
+    let nodes = |first: &str, last: &str| {
+        vec![
+            node("Relu", "r", &["conv_out"], vec![]),
+            node("Pow", "powers", &[first, "three"], vec![]),
+            node("GlobalAveragePool", "mean", &["powers_out"], vec![]),
+            node("Pow", "roots", &["mean_out", "third"], vec![]),
+            node("Flatten", "flat", &[last], vec![]),
+            node("Gemm", "fc", &["flat_out", "h"], vec![]),
+        ]
+    };
+    let constants = |channels: usize| {
+        let [three, third] =
+            [("three", 3.0), ("third", 1.0 / 3.0)].map(|(name, value)| floats(name, &[], &[value]));
+        vec![three, third, random("h", &[channels as i64, 6])]
+    };
+    let graph = accepted(headless(13, nodes("r_out", "roots_out"), constants(CHANNELS)));
+    assert_eq!(operators(&graph), ["input", "conv+relu", "generalised mean", "average", "linear"]);
+
+    // The mean itself is needed too.
+    let mut both = nodes("r_out", "both_out");
+    both.insert(4, node("Concat", "both", &["mean_out", "roots_out"], vec![integer("axis", 1)]));
+    let graph = accepted(headless(13, both, constants(2 * CHANNELS)));
+    assert!(!operators(&graph).contains(&"generalised mean"), "{:?}", operators(&graph));
+    // The powers may be negative, so that their mean may be too; of this importing is all that can be compared.
+    let negative = headless(13, nodes("conv_out", "roots_out"), constants(CHANNELS));
+    let graph = read(negative).unwrap().graph;
+    assert!(!operators(&graph).contains(&"generalised mean"), "{:?}", operators(&graph));
 }
 
 /// The five nodes of a head: pool, flatten, normalisation, and two layers with a ReLU between.

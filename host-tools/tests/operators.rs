@@ -892,6 +892,15 @@ fn vectors() -> Vec<(&'static str, ModelProto, bool, usize)> {
         let flat = mean(n, map);
         linear(n, &flat, 1)
     });
+    // GeM, as of networks that find places again.
+    let powers = ending(|n, map| {
+        let [least, power, root] = [1e-6, 3.0, 1.0 / 3.0].map(|value| n.scalar(value));
+        let limited = n.node("Clip", &[map, &least], vec![]);
+        let powers = n.node("Pow", &[&limited, &power], vec![]);
+        let mean = n.node("GlobalAveragePool", &[&powers], vec![]);
+        let roots = n.node("Pow", &[&mean, &root], vec![]);
+        n.node("Flatten", &[&roots], vec![])
+    });
     vec![
         ("projected", projected, true, 12),
         ("features", features, false, 24),
@@ -902,6 +911,7 @@ fn vectors() -> Vec<(&'static str, ModelProto, bool, usize)> {
         ("positive", positive, false, 16),
         ("places", places, false, 10),
         ("one", one, false, 1),
+        ("powers", powers, false, 24),
     ]
 }
 

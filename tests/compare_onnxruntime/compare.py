@@ -14,11 +14,13 @@ environment with onnxruntime, openvino, onnx, numpy and pillow. Example:
 
     cargo build --release
     python3 tests/compare_onnxruntime/compare.py --threads 1 2 --peer openvino
+    python3 tests/compare_onnxruntime/compare.py --onnx fcn.onnx --classes 21 --quantize "--task segment"
 """
 
 import argparse
 import json
 import os
+import shlex
 import statistics
 import subprocess
 import sys
@@ -37,6 +39,8 @@ def arguments():
     parser.add_argument("--resight", type=Path, default=REPOSITORY / "target/release/resight", metavar="FILE")
     parser.add_argument("--architecture", default="resnet50", help="what `resight synth` makes")
     parser.add_argument("--onnx", type=Path, metavar="FILE", help="an f32 network instead of a synthetic one")
+    parser.add_argument("--classes", type=int, default=1000, help="of the network")
+    parser.add_argument("--quantize", default="", metavar="OPTIONS", help="more for resight quantize")
     parser.add_argument("--peer", choices=PEERS, default="onnxruntime", help="who takes the other turns")
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2], metavar="N")
     parser.add_argument("--rounds", type=int, default=12, help="turns of each")
@@ -81,9 +85,17 @@ def write_images(folder):
         Image.fromarray(small).resize((256, 256), Image.Resampling.BICUBIC).save(folder / f"{index}.png")
 
 
+def input_of(source):
+    """Name of the network's image, its height and width."""
+    import onnx
+
+    value = onnx.load(source, load_external_data=False).graph.input[0]
+    sides = [dim.dim_value for dim in value.type.tensor_type.shape.dim[2:]]
+    return value.name, *sides
+
+
 def quantise_by_onnxruntime(source, target, images, form):
     import numpy
-    import onnx
     from onnxruntime.quantization import (
         CalibrationDataReader,
         QuantFormat,
@@ -93,7 +105,7 @@ def quantise_by_onnxruntime(source, target, images, form):
     )
     from PIL import Image
 
-    name = onnx.load(source, load_external_data=False).graph.input[0].name
+    name, height, width = input_of(source)
 
     class Images(CalibrationDataReader):
         def __init__(self):
@@ -103,7 +115,7 @@ def quantise_by_onnxruntime(source, target, images, form):
             path = next(self.paths, None)
             if path is None:
                 return None
-            pixels = numpy.asarray(Image.open(path).resize((224, 224)), dtype=numpy.float32) / 255
+            pixels = numpy.asarray(Image.open(path).resize((width, height)), dtype=numpy.float32) / 255
             mean, deviation = numpy.float32([0.485, 0.456, 0.406]), numpy.float32([0.229, 0.224, 0.225])
             return {name: ((pixels - mean) / deviation).transpose(2, 0, 1)[None]}
 
@@ -121,13 +133,13 @@ def quantise_by_onnxruntime(source, target, images, form):
     )
 
 
-def random_pixels():
+def random_pixels(size):
     import numpy
 
-    return numpy.random.default_rng(1).standard_normal((1, 3, 224, 224)).astype(numpy.float32)
+    return numpy.random.default_rng(1).standard_normal((1, 3, *size)).astype(numpy.float32)
 
 
-def onnxruntime_session(path, threads):
+def onnxruntime_session(path, size, threads):
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -135,19 +147,19 @@ def onnxruntime_session(path, threads):
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    feed = {session.get_inputs()[0].name: random_pixels()}
+    feed = {session.get_inputs()[0].name: random_pixels(size)}
     return onnxruntime.__version__, lambda: session.run(None, feed)
 
 
-def openvino_request(path, threads):
+def openvino_request(path, size, threads):
     import openvino
 
     core = openvino.Core()
     model = core.read_model(path)
-    model.reshape([1, 3, 224, 224])
+    model.reshape([1, 3, *size])
     options = {"INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1, "PERFORMANCE_HINT": "LATENCY"}
     request = core.compile_model(model, "CPU", options).create_infer_request()
-    pixels = random_pixels()
+    pixels = random_pixels(size)
     return openvino.__version__.split("-")[0], lambda: request.infer([pixels])
 
 
@@ -185,13 +197,14 @@ def main():
     quantised = folder / f"{source.stem}.{form}.onnx"
     model = folder / f"{source.stem}.resight.tar"
     labels = folder / "labels.txt"
-    labels.write_text("".join(f"class {index}\n" for index in range(1000)))
+    labels.write_text("".join(f"class {index}\n" for index in range(options.classes)))
     quantise_by_onnxruntime(source, quantised, images, form)
-    run([options.resight, "quantize", source, "--calibration", images, "--labels", labels, "-o", model])
+    also = shlex.split(options.quantize)
+    run([options.resight, "quantize", source, "--calibration", images, "--labels", labels, "-o", model, *also])
 
     report, failed = [], False
     for threads in options.threads:
-        version, infer = prepare(quantised, threads)
+        version, infer = prepare(quantised, input_of(source)[1:], threads)
         theirs, ours, isa = [], [], None
         for _ in range(options.rounds):
             theirs.append(take_turn(infer, options.runs))

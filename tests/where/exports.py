@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Networks that say where things are, exported up to their raw outputs: how close int8 stays to f32.
 
-    python3 -m venv venv && venv/bin/pip install torch torchvision segmentation-models-pytorch onnx onnxruntime pillow
+    python3 -m venv venv && venv/bin/pip install torch torchvision segmentation-models-pytorch onnx onnxruntime onnxscript pillow
     venv/bin/python tests/where/exports.py make FOLDER [NAME...]      ONNX files and pictures
     venv/bin/python tests/where/exports.py run FOLDER --resight target/release/resight > table.md
 
@@ -10,6 +10,8 @@ statistics of batch normalisation from the pictures. `run` compares the outputs 
 first 8 pictures: ours as `resight quantize` says, onnxruntime's own static quantisation (QDQ, per
 channel, minimum and maximum, and percentile) beside it. Where the decoder makes probabilities, these are
 compared, and of vectors their directions (ours over all pictures). Levels of a detector are compared one by one.
+A NAME with `@640` behind it is made of that side.
+With several methods (`--method best mse`) each has a column, and the first is what is compared.
 """
 
 import argparse
@@ -29,6 +31,8 @@ NETWORKS = {
     "fcn_resnet50": (128, "segment", None),
     "fcn_resnet101": (128, "segment", None),
     "deeplabv3_resnet50": (128, "segment", None),
+    "deeplabv3_resnet101": (128, "segment", None),
+    "fcn_resnet18": (128, "segment", None),
     "unet_resnet18": (128, "segment", None),
     "fpn_resnet18": (128, "segment", None),
     "linknet_resnet18": (128, "segment", None),
@@ -43,6 +47,10 @@ NETWORKS = {
     "retinanet_resnet50_fpn": (256, "detect", "retinanet"),
     "ssd300_resnet50": (300, "detect", "ssd300"),
     "fcos_resnet50_fpn_bn": (256, "detect", "fcos"),
+    "centernet_resnet18": (128, "detect", "centernet"),
+    "detectnet_resnet18": (128, "detect", "detectnet"),
+    "pose_resnet18": (128, "keypoints", None),
+    "pose_resnet50": (128, "keypoints", None),
     "embed_resnet18_pooled": (112, "embed", None),
     "embed_resnet18_normalised_dynamo": (112, "embed", None),
     "embed_resnet34_bottleneck_dynamo": (112, "embed", None),
@@ -185,6 +193,59 @@ def embedding(backbone, ending):
     return Vector()
 
 
+def enlarged(backbone, heads):
+    """Three transposed convolutions behind a ResNet and heads on their map: CenterNet ("Objects as Points") and the
+    pose networks of Simple Baselines. A head is a number of channels and what comes behind it."""
+    import torch
+    import torchvision
+    from torch import nn
+
+    body = nn.Sequential(*list(torchvision.models.get_model(backbone, weights=None).children())[:-2])
+    channels = body(torch.zeros(1, 3, 64, 64)).shape[1]
+    for _ in range(3):
+        body.extend([nn.ConvTranspose2d(channels, 256, 4, stride=2, padding=1, bias=False), nn.BatchNorm2d(256), nn.ReLU()])
+        channels = 256
+
+    def head(count, behind, hidden):
+        if not hidden:
+            return nn.Sequential(nn.Conv2d(256, count, 1), *behind)
+        return nn.Sequential(nn.Conv2d(256, 64, 3, padding=1), nn.ReLU(), nn.Conv2d(64, count, 1), *behind)
+
+    return heads_on(body, [head(count, behind, len(heads) > 1) for count, behind in heads])
+
+
+def heads_on(body, heads):
+    """Several convolutions that read the same map."""
+    from torch import nn
+
+    class Together(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.body, self.heads = body, nn.ModuleList(heads)
+
+        def forward(self, image):
+            features = self.body(image)
+            found = tuple(head(features) for head in self.heads)
+            return found if len(found) > 1 else found[0]
+
+    return Together()
+
+
+def of_the_board(kind):
+    """As jetson-inference runs them: FCN on a ResNet-18, whose map is as small as the last stage's, and DetectNet_v2 with
+    its grid of coverage and boxes by three classes at a sixteenth of the image."""
+    import torchvision
+    from torch import nn
+    from torchvision.models.segmentation.fcn import FCNHead
+
+    layers = list(torchvision.models.resnet18(weights=None).children())[:-2]
+    if kind == "fcn":
+        return nn.Sequential(*layers, FCNHead(512, 21))
+    # DetectNet_v2's last stage keeps its size.
+    layers[-1][0].conv1.stride = layers[-1][0].downsample[0].stride = (1, 1)
+    return heads_on(nn.Sequential(*layers), [nn.Sequential(nn.Conv2d(512, 3, 1), nn.Sigmoid()), nn.Conv2d(512, 12, 1)])
+
+
 KINDS = {"unet": "Unet", "unetplusplus": "UnetPlusPlus", "manet": "MAnet", "fpn": "FPN", "linknet": "Linknet",
          "deeplabv3plus": "DeepLabV3Plus"}
 
@@ -199,6 +260,12 @@ def build(name):
         return classic(what)
     if kind == "embed":
         return embedding(what, ending)
+    if name in ("fcn_resnet18", "detectnet_resnet18"):
+        return of_the_board(kind)
+    if kind == "centernet":
+        return enlarged(what, [(3, [torch.nn.Sigmoid()]), (2, []), (2, [])])
+    if kind == "pose":
+        return enlarged(what, [(17, [])])
     if kind in KINDS:
         import segmentation_models_pytorch
 
@@ -248,6 +315,9 @@ def _with_batch_normalisation(module):
 
 OUTPUTS = {
     "segment": ["out"],
+    "keypoints": ["heatmaps"],
+    "centernet": ["heatmap", "size", "offset"],
+    "detectnet": ["output_cov/Sigmoid:0", "output_bbox/BiasAdd:0"],
     "embed": ["out"],
     "retinanet": ["bbox_regression", "cls_logits"],
     "ssd300": ["bbox_regression", "cls_logits"],
@@ -255,17 +325,22 @@ OUTPUTS = {
 }
 
 
-def sized(name, smaller):
-    """Side, task and decoder; maps and vectors are made of pictures of any side."""
+def sized(full, smaller):
+    """Name, side, task and decoder; maps and vectors are made of pictures of any side."""
+    name, _, own = full.partition("@")
     side, task, decoder = NETWORKS[name]
-    return (side if task == "detect" else min(side, smaller or side)), task, decoder
+    if own:
+        side = int(own)
+    elif task != "detect":
+        side = min(side, smaller or side)
+    return name, side, task, decoder
 
 
 def make(folder, names, smaller):
     import torch
 
-    for name in names:
-        side, task, decoder = sized(name, smaller)
+    for full in names:
+        name, side, task, decoder = sized(full, smaller)
         path = folder / f"{name}@{side}.onnx"
         if path.exists():
             continue
@@ -310,7 +385,10 @@ def ours(resight, file, images, task, decoder, method, count):
         if task != "embed":
             values = onnx.load(file, load_external_data=False).graph.output
             dims = {value.name: [d.dim_value for d in value.type.tensor_type.shape.dim] for value in values}
-            classes = dims["out"][1] if task == "segment" else dims["cls_logits"][2] - (decoder == "ssd300")
+            if "cls_logits" in dims:
+                classes = dims["cls_logits"][2] - (decoder == "ssd300")
+            else:
+                classes = dims[OUTPUTS[decoder or task][0]][1]
             labels.write_text("".join(f"class {index}\n" for index in range(classes)))
             command += ["--labels", labels]
         command += ["--decoder", decoder] if decoder else []
@@ -402,27 +480,32 @@ def sqnr(real, found):
     return 10 * numpy.log10((real**2).sum() / max(((real - found) ** 2).sum(), 1e-30))
 
 
-def run(folder, resight, names, method, count, smaller):
-    print("| network | output | resight, dB | onnxruntime min-max | percentile | above the better |\n|---|---|---|---|---|---|", flush=True)
+def run(folder, resight, names, methods, count, smaller):
+    columns = [f"{method}, dB" for method in methods]
+    print("| network | output | resight, " + " | ".join(columns) + " | onnxruntime min-max | percentile | above the better |\n"
+          + "|---" * (len(methods) + 5) + "|", flush=True)
     differences = []
-    for name in names:
-        side, task, decoder = sized(name, smaller)
+    for full in names:
+        name, side, task, decoder = sized(full, smaller)
         file = folder / f"{name}@{side}.onnx"
         if not file.exists():
             continue
         images = corpus.tensors(folder, side)[:count]
-        found, outcome = ours(resight, file, corpus.pictures(folder, side), task, decoder, method, count)
-        if found is None:
-            print(f"| {file.stem} | {outcome} | | | | |", flush=True)
+        pictures = corpus.pictures(folder, side)
+        found = [ours(resight, file, pictures, task, decoder, method, count) for method in methods]
+        refused = [outcome for outputs, outcome in found if outputs is None]
+        if refused:
+            print(f"| {file.stem} | {refused[0]} |" + " |" * (len(methods) + 3), flush=True)
             continue
         real = outputs_of(file, images[:8])
         theirs = [quantised(file, images, kind) for kind in ("MinMax", "Percentile")]
-        shapes = {output: shape for output, _, shape in found}
-        for output, own, _ in found:
+        shapes = {output: shape for output, _, shape in found[0][0]}
+        for at, (output, own, _) in enumerate(found[0][0]):
             wanted = part(real, output, shapes, decoder)
             others = [sqnr(wanted, part(values, output, shapes, decoder)) for values in theirs]
             differences.append(own - max(others))
-            print(f"| {file.stem} | {output} | {own:.1f} | {others[0]:.1f} | {others[1]:.1f} | {differences[-1]:+.1f} |", flush=True)
+            cells = [outputs[at][1] for outputs, _ in found] + others
+            print(f"| {file.stem} | {output} | " + " | ".join(f"{cell:.1f}" for cell in cells) + f" | {differences[-1]:+.1f} |", flush=True)
     if differences:
         print(f"\n{sum(differences) / len(differences):+.1f} dB above the better of the two on average, {min(differences):+.1f} dB at worst.")
 
@@ -433,7 +516,7 @@ def main():
     parser.add_argument("folder", type=pathlib.Path)
     parser.add_argument("names", nargs="*")
     parser.add_argument("--resight", default="target/release/resight")
-    parser.add_argument("--method", default="mse")
+    parser.add_argument("--method", nargs="+", default=["best"])
     parser.add_argument("--pictures", type=int, default=32, help="to calibrate on, for all")
     parser.add_argument("--side", type=int, help="a smaller side, but for detectors")
     arguments = parser.parse_args()

@@ -2,17 +2,21 @@
 //!
 //! For counting guest instructions per step under QEMU (`cross/measure/count_model`): each step is preceded
 //! by the mark that the plugin in `cross/measure/counter` listens to, and printed with its
-//! multiply-accumulate operations. Elsewhere the mark is a harmless system call.
+//! multiply-accumulate operations. Of a detector the last one makes 100 boxes of its maps. Elsewhere the
+//! mark is a harmless system call.
 //!
 //! Usage: `count MODEL`; `RESIGHT_ISA` chooses the instruction set.
 
 #![allow(clippy::print_stdout, reason = "an example prints what it measures")]
 
+#[path = "../benches/boxes/mod.rs"]
+mod boxes;
+
 use std::ffi::{c_int, c_uint};
 use std::path::Path;
 
 use resight_runtime::tract::{TractResult, bail};
-use resight_runtime::{Model, Program, Sequential, Target};
+use resight_runtime::{Head, Model, Program, Sequential, Target};
 
 unsafe extern "C" {
     /// From the C library: std has no name for it.
@@ -43,12 +47,28 @@ fn main() -> TractResult<()> {
             step.macs
         );
     }
-    // What a first run alone does, such as touching memory, is not counted.
-    program.run(&Sequential, &golden.input)?;
     let steps = program.steps().len();
+    // What a first run alone does, such as touching memory, is not counted.
+    let outputs = program.run(&Sequential, &golden.input)?;
+    let decoding = match model.head() {
+        Head::Boxes(head) => {
+            let (head, found) = boxes::finding(head, outputs, 100)?;
+            println!("{steps}\t{found} boxes\tdecoding\t\t0");
+            let mut memory = head.memory();
+            head.decode(outputs, &mut memory)?;
+            Some((head, memory))
+        }
+        _ => None,
+    };
     mark(0);
-    program.run_observed(&Sequential, &golden.input, |index, _| {
+    let outputs = program.run_observed(&Sequential, &golden.input, |index, _| {
         mark(if index + 1 < steps { index + 1 } else { OUTSIDE });
     })?;
+    if let Some((head, mut memory)) = decoding {
+        mark(steps);
+        let decoded = head.decode(outputs, &mut memory);
+        mark(OUTSIDE);
+        decoded?;
+    }
     Ok(())
 }

@@ -273,28 +273,30 @@ fn anchors_make_the_boxes_of_a_plain_search() {
     }
 }
 
-/// What [`Fcos`] documents, in f64.
+/// What [`Fcos`] documents, in f64, of three classes.
 fn distances(decoder: &Fcos, outputs: &[Vec<f32>]) -> Vec<Plain> {
     let sigmoid = |logit: f32| 1.0 / (1.0 + f64::from(-logit).exp());
     let cell = [IMAGE[0] as f64 / MAP[0] as f64, IMAGE[1] as f64 / MAP[1] as f64];
     let unit = if decoder.unit == LengthUnit::Cells { cell } else { [1.0; 2] };
+    let unit = unit.map(|pixels| pixels * f64::from(decoder.times));
+    let channels = outputs[1].len() / (MAP[0] * MAP[1]);
     let mut boxes = vec![];
     for at in 0..MAP[0] * MAP[1] {
         let middle = [
             (at % MAP[1]) as f64 * cell[1] + f64::from(decoder.offset) * cell[1],
             (at / MAP[1]) as f64 * cell[0] + f64::from(decoder.offset) * cell[0],
         ];
-        let far = |edge: usize| {
-            let value = f64::from(outputs[1][4 * at + edge]);
-            if decoder.exponential { value.exp() } else { value.max(0.0) }
-        };
-        let edges = within([
-            middle[0] - far(0) * unit[1],
-            middle[1] - far(1) * unit[0],
-            middle[0] + far(2) * unit[1],
-            middle[1] + far(3) * unit[0],
-        ]);
         for class in 0..3 {
+            let far = |edge: usize| {
+                let value = f64::from(outputs[1][channels * at + channels / 12 * 4 * class + edge]);
+                if decoder.exponential { value.exp() } else { value.max(0.0) }
+            };
+            let edges = within([
+                middle[0] - far(0) * unit[1],
+                middle[1] - far(1) * unit[0],
+                middle[0] + far(2) * unit[1],
+                middle[1] + far(3) * unit[0],
+            ]);
             let closeness = if decoder.centreness.is_some() { sigmoid(outputs[2][at]) } else { 1.0 };
             let product = sigmoid(outputs[0][3 * at + class]) * closeness;
             let score = if decoder.root { product.sqrt() } else { product };
@@ -335,6 +337,10 @@ fn distances_make_the_boxes_of_a_plain_search() {
     let decoder = Fcos { centreness: None, ..plain };
     let head = BoxDecoder::Fcos(decoder.clone());
     assert!(compared(head, &maps[..2], &[3, 4], |outputs| distances(&decoder, outputs)) > 100);
+    // As DetectNet_v2, whose classes have boxes of their own.
+    let decoder = Fcos { root: false, unit: LengthUnit::Pixels, times: 7.5, offset: 0.03125, ..decoder };
+    let head = BoxDecoder::Fcos(decoder.clone());
+    assert!(compared(head, &maps[..2], &[3, 12], |outputs| distances(&decoder, outputs)) > 100);
 }
 
 #[test]
@@ -395,8 +401,28 @@ fn levels_that_do_not_fit_are_refused() {
         centreness: Some("ctr".into()),
         ..Fcos::default()
     };
-    let error = BoxHead::new(maps, BoxDecoder::Fcos(fcos), &facts(&[3, 4, 2]), IMAGE).unwrap_err();
-    assert_eq!(error.to_string(), "the output `ctr` has 2 channels, expected 1: the closeness to the middle");
+    let refusal = |fcos: &Fcos, channels: &[usize]| {
+        BoxHead::new(maps.clone(), BoxDecoder::Fcos(fcos.clone()), &facts(channels), IMAGE)
+            .unwrap_err()
+            .to_string()
+    };
+    let table = [
+        (
+            refusal(&fcos, &[3, 4, 2]),
+            "the output `ctr` has 2 channels, expected 1: the closeness to the middle",
+        ),
+        (
+            refusal(&fcos, &[3, 8, 1]),
+            "the output `ltrb` has 8 channels, expected 4: the distances to the left, upper, right and lower edge; or 4 for each class",
+        ),
+        (
+            refusal(&Fcos { times: 0.0, ..fcos.clone() }, &[3, 4, 1]),
+            "the decoder's `times` is 0; a number above 0 is needed",
+        ),
+    ];
+    for (found, expected) in table {
+        assert_eq!(found, expected);
+    }
 }
 
 /// The image of 9x7x3 through a normalisation, the same by plan, by program and through a model file.

@@ -5,8 +5,8 @@ mod common;
 
 use resight_fixtures::Random;
 use resight_runtime::layers::{
-    Add, Anomaly, AveragePool, Channels, Concat, Dequantise, Fill, Mahalanobis, Multiply, NearestNeighbour,
-    Pad, Table, Upsample, View,
+    Add, Anomaly, AveragePool, Channels, Concat, Dequantise, Fill, GeneralisedMean, Mahalanobis, Multiply,
+    NearestNeighbour, Pad, Table, Upsample, View,
 };
 use resight_runtime::{Layers, Quantisation, Target};
 use tract_nnef::internal::*;
@@ -61,6 +61,50 @@ fn a_table_for_each_channel_is_looked_up() {
     let found = run(&graph(|model, image| model.wire_node("table", layer, &[image]).unwrap()[0]));
     for (index, (found, value)) in found.iter().zip(input()).enumerate() {
         assert_eq!(*found, entries[index % 3 * 256 + (i32::from(value) + 128) as usize]);
+    }
+}
+
+/// The cubes of int8 values from -128 on, and where the root of their mean reaches the next step.
+fn cubes() -> GeneralisedMean {
+    let terms: Vec<i32> = (0..256).map(|step: i32| step.pow(3)).collect();
+    let limits: Vec<i32> = (1..256).map(|step: i32| step.pow(3)).collect();
+    GeneralisedMean {
+        terms: tensor(&[256], &terms),
+        limits: tensor(&[255], &limits),
+        output: quantisation(0.1, -128),
+    }
+}
+
+#[test]
+fn a_generalised_mean_is_as_documented() {
+    let found = run(&graph(|model, image| model.wire_node("mean", cubes(), &[image]).unwrap()[0]));
+    for (channel, &found) in found.iter().enumerate() {
+        let cube = |&q: &i8| (i64::from(q) + 128).pow(3);
+        let mean = input().iter().skip(channel).step_by(3).map(cube).sum::<i64>() / 63;
+        let least = (i64::from(found) + 128).pow(3)..(i64::from(found) + 129).pow(3);
+        assert!(least.contains(&mean), "{found}: {mean}");
+    }
+    assert_eq!(found.len(), 3);
+    let refused = |layer: GeneralisedMean| {
+        let mut model = TypedModel::default();
+        let image = model.add_source("image", DatumType::I8.fact([1, 9, 7, 3])).unwrap();
+        format!("{:#}", model.wire_node("mean", layer, &[image]).unwrap_err())
+    };
+    let falling: Vec<i32> = (0..255).rev().collect();
+    let table = [
+        (
+            GeneralisedMean { terms: tensor(&[3], &[1i32, 2, 3]), ..cubes() },
+            "256 terms are expected, found 3",
+        ),
+        (GeneralisedMean { limits: tensor(&[2], &[1i32, 2]), ..cubes() }, "255 limits are expected, found 2"),
+        (
+            GeneralisedMean { limits: tensor(&[255], &falling), ..cubes() },
+            "a limit is less than the one before",
+        ),
+    ];
+    for (layer, expected) in table {
+        let found = refused(layer);
+        assert!(found.contains(expected), "{found}");
     }
 }
 

@@ -169,7 +169,7 @@ pub(crate) struct Arguments {
     /// (points of one thing) or embed (a vector that is alike for pictures that are alike).
     #[arg(long, default_value_t, value_name = "TASK")]
     task: TaskKind,
-    /// How boxes or a mask are made of the network's maps: centernet, retinanet, ssd300, fcos,
+    /// How boxes or a mask are made of the network's maps: centernet, retinanet, ssd300, fcos, detectnet,
     /// opencv-faces, opencv-faces-even, or a TOML file that says so; see docs/guides/where.md.
     #[arg(long, value_name = "NAME|FILE")]
     decoder: Option<String>,

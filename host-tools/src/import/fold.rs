@@ -16,6 +16,7 @@ use crate::graph::{FloatConvolution, FloatGraph, GraphOutput, Node, Operator};
 use super::ending;
 use super::fault::folding::FoldingFault;
 use super::folding::{Folding, Refusal, depthwise, identity};
+use super::means;
 use super::model::Ending;
 use super::operation::{Kind, Operation};
 
@@ -74,7 +75,11 @@ pub(super) fn fold(
             Kind::Clip { high } => clip(&mut nodes, inputs[0], sole[0], high),
             Kind::Add => add(&mut nodes, &inputs, &sole),
             Kind::Rounding => Step::New(Operator::Table(Function::Argument)),
-            Kind::Function(function) => Step::New(Operator::Table(function)),
+            Kind::Function(function) => {
+                // A quantised file has rounded in between.
+                let sole = sole[0] && !matches!(ending, Ending::Rounded(_));
+                Step::New(means::function(&mut nodes, &mut inputs, sole, function, &uses))
+            }
             Kind::AveragePool { kernel, stride, padding, counts_padding } => {
                 Step::New(Operator::AveragePool { kernel, stride, padding, counts_padding })
             }

@@ -51,6 +51,7 @@ mod folding;
 mod importer;
 mod initialisers;
 mod limits;
+mod means;
 mod model;
 mod names;
 mod operation;

@@ -301,7 +301,7 @@ impl<'a> QuantisationGraph<'a> {
                 let input = nhwc(self.float.nodes[node.inputs[0]].shape);
                 PoolShape { input, kernel: *kernel, stride: *stride, padding: *padding }.validate()?;
             }
-            Operator::GlobalAverage => {
+            Operator::GlobalAverage | Operator::GeneralisedMean { .. } => {
                 if self.is_image(node.inputs[0]) {
                     return Err(LayerFault::AverageOfImage);
                 }

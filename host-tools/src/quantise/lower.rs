@@ -10,6 +10,7 @@ use tract_onnx::tract_core::internal::*;
 
 use super::error::{LayerFault, QuantiseError};
 use super::graph::{Encoding, Folded, QuantisationGraph, nhwc};
+use super::means;
 use crate::function::Function;
 use crate::graph::{Between, FloatConvolution, NodeId, Operator};
 
@@ -151,6 +152,10 @@ fn wire(
             })
         }
         Operator::Table(function) => Box::new(table(graph, node.inputs[0], id, function)?),
+        Operator::GeneralisedMean { inner, outer } => {
+            let [from, to] = [int8(graph, node.inputs[0])?, int8(graph, id)?];
+            Box::new(means::generalised_mean(from, to, inner, outer))
+        }
         Operator::Add { .. } => {
             let [a, b] = [int8(graph, node.inputs[0])?, int8(graph, node.inputs[1])?];
             Box::new(Add::new(a, b, int8(graph, id)?).map_err(|error| LayerFault::graph(&error).of(node))?)

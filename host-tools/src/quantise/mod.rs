@@ -20,6 +20,7 @@ pub mod equalise;
 pub mod error;
 pub mod graph;
 pub mod lower;
+pub mod means;
 pub mod moments;
 pub mod noise;
 pub mod observed;

@@ -41,6 +41,11 @@ pub fn evaluate(graph: &FloatGraph, image: &[f32]) -> Vec<Vec<f32>> {
                 let at = |(index, &value): (usize, &f32)| function.at(f64::from(value), index / plane) as f32;
                 x.iter().enumerate().map(at).collect()
             }
+            Operator::GeneralisedMean { inner, outer } => {
+                let (x, [_, h, w]) = input(0);
+                let sum = |plane: &[f32]| plane.iter().map(|&x| inner.at(f64::from(x), 0)).sum::<f64>();
+                x.chunks(h * w).map(|plane| outer.at(sum(plane) / (h * w) as f64, 0) as f32).collect()
+            }
             Operator::Add { relu } => {
                 let sum = |(a, b): (&f32, &f32)| if *relu { (a + b).max(0.0) } else { a + b };
                 assert_eq!(input(0).1, input(1).1, "{}", node.name);

@@ -1,10 +1,10 @@
-//! Boxes from distances to their edges: FCOS.
+//! Boxes from distances to their edges: FCOS and DetectNet_v2.
 
 use serde::{Deserialize, Serialize};
 
 use super::centernet::LengthUnit;
 use super::choice::{Limits, boxes, candidate_count, half, most_boxes, scores, soft, threshold};
-use super::error::{DecoderError, offset};
+use super::error::{DecoderError, offset, positive};
 use super::names::OutputNames;
 
 /// Each place of each map says how likely something of each class is there, how far it is to the left,
@@ -13,7 +13,7 @@ use super::names::OutputNames;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Fcos {
-    /// The outputs with the distances, four channels.
+    /// The outputs with the distances, four channels, or four for each class, one class behind the other.
     #[serde(default = "boxes")]
     pub boxes: OutputNames,
     /// The outputs with the scores, a channel for each class; a sigmoid makes probabilities of them.
@@ -32,6 +32,9 @@ pub struct Fcos {
     /// What distances are counted in.
     #[serde(default)]
     pub unit: LengthUnit,
+    /// What distances are multiplied with, once they are in their unit.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub times: f32,
     /// Where in its cell the place is, in cells from the upper left corner, `-1..=1`.
     #[serde(default = "half")]
     pub offset: f32,
@@ -57,6 +60,16 @@ fn overlap() -> f32 {
     0.6
 }
 
+fn one() -> f32 {
+    1.0
+}
+
+/// Files from before there was this factor keep their bytes.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives references")]
+fn is_one(times: &f32) -> bool {
+    *times == 1.0
+}
+
 impl Default for Fcos {
     /// FCOS as torchvision exports it, with the outputs `cls_logits`, `bbox_regression` and
     /// `bbox_ctrness`.
@@ -68,6 +81,7 @@ impl Default for Fcos {
             root: true,
             exponential: false,
             unit: LengthUnit::Cells,
+            times: one(),
             offset: 0.0,
             threshold: threshold(),
             overlap: overlap(),
@@ -79,6 +93,22 @@ impl Default for Fcos {
 }
 
 impl Fcos {
+    /// DetectNet_v2 as NVIDIA's TAO toolkit exports it: a grid with the coverage by each class and four
+    /// distances for each of them, in 35 pixels, from half a pixel beside the corner of a cell of 16.
+    pub fn detectnet() -> Self {
+        Self {
+            boxes: "output_bbox/BiasAdd:0".into(),
+            scores: "output_cov/Sigmoid:0".into(),
+            centreness: None,
+            root: false,
+            unit: LengthUnit::Pixels,
+            times: 35.0,
+            offset: 0.5 / 16.0,
+            overlap: 0.5,
+            ..Self::default()
+        }
+    }
+
     /// Whether its numbers are in range.
     ///
     /// # Errors
@@ -86,6 +116,7 @@ impl Fcos {
     pub fn validate(&self) -> Result<(), DecoderError> {
         let &Self { threshold, overlap, candidates, most, .. } = self;
         Limits { threshold, overlap, candidates, most }.validate()?;
+        positive("times", self.times)?;
         offset("offset", self.offset)?;
         soft(self.soft)
     }

@@ -31,6 +31,8 @@ struct Level {
     cell: [f32; 2],
     /// Pixels in what distances are counted in.
     unit: [f32; 2],
+    /// Whether each class has distances of its own.
+    by_class: bool,
     /// What can be as likely as the threshold, whatever the centreness is.
     least: Least,
 }
@@ -55,7 +57,13 @@ impl FcosMaps {
         let classes = scores.first().map_or(0, |first| first.channels);
         let mut levels = vec![];
         for (boxes, scores) in boxes.into_iter().zip(scores) {
-            boxes.expect(4, "the distances to the left, upper, right and lower edge")?;
+            let by_class = classes > 1 && boxes.channels == 4 * classes;
+            if !by_class {
+                boxes.expect(
+                    4,
+                    "the distances to the left, upper, right and lower edge; or 4 for each class",
+                )?;
+            }
             scores.expect(classes, "one for each class, as in the first level")?;
             scores.same_size(&boxes)?;
             scores.ends_in(Activation::Sigmoid)?;
@@ -66,9 +74,9 @@ impl FcosMaps {
                 centreness.ends_in(Activation::Sigmoid)?;
             }
             let cell = boxes.cell(input);
-            let unit = unit(decoder.unit, cell);
+            let unit = unit(decoder.unit, cell).map(|pixels| pixels * decoder.times);
             let least = scores.least(least(decoder.threshold, decoder.root));
-            levels.push(Level { boxes, scores, centreness, cell, unit, least });
+            levels.push(Level { boxes, scores, centreness, cell, unit, by_class, least });
         }
         Ok(Self {
             levels,
@@ -130,12 +138,13 @@ impl FcosMaps {
     /// The box of a place.
     fn detection<'a>(&self, outputs: impl Source<'a>, candidate: &Candidate) -> Detection {
         let &Candidate { score, class, level, anchor: place } = candidate;
-        let Level { boxes, cell, unit, .. } = &self.levels[level];
+        let Level { boxes, cell, unit, by_class, .. } = &self.levels[level];
         let (row, column) = boxes.place(place);
         let middle = [(row as f32 + self.offset) * cell[0], (column as f32 + self.offset) * cell[1]];
         let values = outputs.values(boxes).unwrap_or_default();
+        let first = boxes.channels * place + if *by_class { 4 * class } else { 0 };
         let distance = |edge: usize, axis: usize| {
-            let value = real(values, 4 * place + edge, boxes);
+            let value = real(values, first + edge, boxes);
             let distance = if self.exponential { libm::expf(value) } else { value.max(0.0) };
             distance * unit[axis]
         };

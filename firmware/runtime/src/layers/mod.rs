@@ -34,6 +34,7 @@ known! {
     convolution::Convolution,
     dequantise::Dequantise,
     fill::Fill,
+    generalised_mean::GeneralisedMean,
     global_average::GlobalAverage,
     interleave::Interleave,
     linear::Linear,

@@ -350,7 +350,8 @@ pub(super) fn concat(importer: &mut Importer<'_>, node: &NodeProto, attributes: 
         // Images of the same channels, stacked: groups of channels.
         Axis::One
             if parts.iter().all(|part| part.shape[0] == first.shape[0])
-                && layout[axis + 1..].iter().find(|&&a| a != Axis::One) == Some(&Axis::Channels) =>
+                && layout[axis + 1..].iter().find(|a| ![Axis::One, Axis::Batch].contains(a))
+                    == Some(&Axis::Channels) =>
         {
             layout[axis] = Axis::Outer(parts.len());
             layout.iter_mut().filter(|own| **own == Axis::Channels).for_each(|own| *own = Axis::Inner);

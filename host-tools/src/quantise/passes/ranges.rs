@@ -26,6 +26,7 @@ pub fn run(graph: &mut QuantisationGraph<'_>, calibration: &Calibration<'_>) -> 
             nodes[id].operator,
             Operator::Convolution(_)
                 | Operator::Table(_)
+                | Operator::GeneralisedMean { .. }
                 | Operator::Add { .. }
                 | Operator::Multiply
                 | Operator::Normalise(_)
@@ -50,7 +51,9 @@ fn function(graph: &QuantisationGraph<'_>, id: NodeId) -> Option<Function> {
     let mut users = graph.users(id);
     let output = graph.float.outputs.iter().find(|output| output.node == id);
     match (users.next().map(|user| &graph.node(user).operator), users.next(), output) {
-        (Some(Operator::Table(function)), None, None) if function.channels().is_none() => {
+        (Some(Operator::Table(function) | Operator::GeneralisedMean { inner: function, .. }), None, None)
+            if function.channels().is_none() =>
+        {
             Some(function.clone())
         }
         (None, _, Some(output)) => output.function(),

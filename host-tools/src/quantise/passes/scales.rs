@@ -38,6 +38,7 @@ pub fn run(graph: &mut QuantisationGraph<'_>, calibration: &Calibration<'_>) -> 
                 graph.annotations[id].encoding = Some(encoding);
             }
             Operator::Table(_)
+            | Operator::GeneralisedMean { .. }
             | Operator::Add { .. }
             | Operator::Multiply
             | Operator::Normalise(_)
