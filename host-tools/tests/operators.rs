@@ -8,22 +8,26 @@ use std::path::{Path, PathBuf};
 
 use prost::Message as _;
 use resight::cards::Clip;
+use resight::export::{Format, export};
 use resight::import::{import_proto, import_proto_maps, import_proto_vector};
 use resight::masks;
 use resight::quantise::{Method, Options, Quantised, Rounding, default_preprocessing, quantise};
 use resight::reference::Reference;
-use resight::save::save_as;
+use resight::save::{save, save_as};
 use resight::synth::{Architecture, synth};
 use resight::tasks::{Decoder, TaskKind};
 use resight_fixtures::Random;
 use resight_imaging::{ImageFolder, ImageView, Orientation, decode};
 use resight_kernels::Sequential;
 use resight_model_file::{Activation, Labels};
+use resight_runtime::layers::GeneralisedMean;
 use resight_runtime::{Classes, Found, Layers, Locator, Model, Program, Target, ThreadSettings};
+use resight_teach::Backbone;
 use tract_onnx::pb::attribute_proto::AttributeType;
 use tract_onnx::pb::tensor_proto::DataType;
 use tract_onnx::pb::{AttributeProto, ModelProto, NodeProto, TensorProto};
-use tract_onnx::prelude::Framework as _;
+use tract_onnx::prelude::{Framework as _, InferenceModelExt as _, IntoRunnable as _, Tensor, tvec};
+use tract_onnx::tract_core::internal::DatumExt as _;
 
 /// Nodes and weights of a network while it is written down; its input is `input`, 3 x 32 x 32.
 struct Network {
@@ -835,6 +839,62 @@ fn ending(make: impl FnOnce(&mut Network, &str) -> String) -> ModelProto {
     n.maps(&[(&vector, "embedding")])
 }
 
+/// GeM, as of networks that find places again; the power is learnt.
+fn generalised_mean(n: &mut Network, map: &str, power: f32) -> String {
+    let [least, power] = [1e-6, power].map(|value| n.scalar(value));
+    let limited = n.node("Clip", &[map, &least], vec![]);
+    let powers = n.node("Pow", &[&limited, &power], vec![]);
+    let mean = n.node("GlobalAveragePool", &[&powers], vec![]);
+    let root = n.node("Reciprocal", &[&power], vec![]);
+    n.node("Pow", &[&mean, &root], vec![])
+}
+
+/// A classifier with one, its export run by tract as ONNX defines it, and as a backbone.
+#[test]
+fn a_generalised_mean_is_exported_and_taught_from() {
+    let mut n = Network::new(43);
+    let map = n.convolution("input", 3, 16, 3, 2, 1);
+    let map = n.node("Relu", &[&map], vec![]);
+    let mean = generalised_mean(&mut n, &map, 2.9);
+    let proto = n.finish(&mean, 16, true);
+    let folder = tempfile::tempdir().unwrap();
+    let (source, file) = (folder.path().join("powers.onnx"), folder.path().join("powers.resight.tar"));
+    std::fs::write(&source, proto.encode_to_vec()).unwrap();
+    let quantised = quantised("powers", proto, 30.0);
+    let imported = import_proto(ModelProto::decode(&*std::fs::read(&source).unwrap()).unwrap(), &source);
+    let options = Options::new(Method::Mse, default_preprocessing(&imported.unwrap().graph).unwrap());
+    let labels = Labels::parse("labels", b"a\nb\nc\nd\ne\nf\ng\nh\ni\nj\n").unwrap();
+    save(&file, &source, &labels, &options, &quantised).unwrap();
+    let model = Model::load(&file).unwrap();
+    assert!(model.graph().nodes.iter().any(|node| node.op_is::<GeneralisedMean>()));
+
+    let exported = export(&model, Format::Qdq).unwrap();
+    let mut plan = tract_onnx::onnx().model_for_proto_model(&exported).unwrap();
+    plan.set_input_fact(0, f32::fact([1, 3, 32, 32]).into()).unwrap();
+    let plan = plan.into_optimized().unwrap().into_runnable().unwrap();
+    for golden in &quantised.golden {
+        let image = Tensor::from_shape(&[1, 3, 32, 32], &normalised(&golden.input, &model)).unwrap();
+        let outputs = plan.run(tvec!(image.into())).unwrap();
+        let logits = outputs[0].try_as_plain_ram().unwrap().as_slice::<f32>().unwrap().to_vec();
+        let expected = golden.logits().unwrap();
+        let error: f32 = logits.iter().zip(expected).map(|(a, b)| (a - b).powi(2)).sum();
+        let power: f32 = expected.iter().map(|value| value.powi(2)).sum();
+        assert!(error < power * 1e-5, "{logits:?} {expected:?}");
+    }
+    Backbone::of(&model).unwrap();
+}
+
+/// The image of the network, `[channel][row][column]`, from its bytes.
+fn normalised(levels: &[i8], model: &Model) -> Vec<f32> {
+    let preprocessing = model.preprocessing();
+    let value = |channel: usize, level: i8| {
+        let grey = f32::from(level.cast_unsigned() ^ 0x80) / 255.0;
+        (grey - preprocessing.mean[channel]) / preprocessing.standard_deviation[channel]
+    };
+    let plane = |channel: usize| levels.iter().skip(channel).step_by(3).map(move |&level| (channel, level));
+    (0..3).flat_map(plane).map(|(channel, level)| value(channel, level)).collect()
+}
+
 /// How networks that end in a vector do so: with the name, whether they normalise it, and its length.
 fn vectors() -> Vec<(&'static str, ModelProto, bool, usize)> {
     let mean = |n: &mut Network, map: &str| {
@@ -892,13 +952,8 @@ fn vectors() -> Vec<(&'static str, ModelProto, bool, usize)> {
         let flat = mean(n, map);
         linear(n, &flat, 1)
     });
-    // GeM, as of networks that find places again.
     let powers = ending(|n, map| {
-        let [least, power, root] = [1e-6, 3.0, 1.0 / 3.0].map(|value| n.scalar(value));
-        let limited = n.node("Clip", &[map, &least], vec![]);
-        let powers = n.node("Pow", &[&limited, &power], vec![]);
-        let mean = n.node("GlobalAveragePool", &[&powers], vec![]);
-        let roots = n.node("Pow", &[&mean, &root], vec![]);
+        let roots = generalised_mean(n, map, 3.0);
         n.node("Flatten", &[&roots], vec![])
     });
     vec![

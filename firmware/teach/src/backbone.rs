@@ -2,7 +2,10 @@
 
 use resight_imaging::Preprocessing;
 use resight_kernels::Sequential;
-use resight_runtime::layers::{Add, Concat, Convolution, GlobalAverage, MaxPool, Table, Upsample};
+use resight_runtime::layers::{
+    Add, AveragePool, Channels, Concat, Convolution, GeneralisedMean, GlobalAverage, MaxPool, Multiply,
+    Normalise, Pad, Table, Upsample, View,
+};
 use resight_runtime::tract::{OutletId, TypedModel, TypedNode};
 use resight_runtime::{Layers, Model, Program, Quantisation, Target};
 
@@ -24,21 +27,33 @@ pub struct Backbone {
 /// Where the numbers of a tensor get their meaning: the node that made it, or one before it that only
 /// moved them.
 pub(crate) fn quantisation(graph: &TypedModel, mut outlet: OutletId) -> Option<Quantisation> {
+    macro_rules! output_of {
+        ($node:expr, $($layer:ty),*) => {
+            None$(.or_else(|| $node.op_as::<$layer>().map(|layer| layer.output)))*
+        };
+    }
     loop {
         let node: &TypedNode = &graph.nodes[outlet.node];
-        if let Some(layer) = node.op_as::<Convolution>() {
-            return Some(layer.output);
-        } else if let Some(layer) = node.op_as::<Add>() {
-            return Some(layer.output);
-        } else if let Some(layer) = node.op_as::<Concat>() {
-            return Some(layer.output);
-        } else if let Some(layer) = node.op_as::<Table>() {
-            return Some(layer.output);
-        } else if node.op_is::<MaxPool>() || node.op_is::<Upsample>() {
-            outlet = *node.inputs.first()?;
-        } else {
-            return None;
+        let own = output_of!(
+            node,
+            Convolution,
+            Add,
+            Concat,
+            Table,
+            Multiply,
+            AveragePool,
+            Normalise,
+            GeneralisedMean
+        );
+        if own.is_some() {
+            return own;
         }
+        let moves = node.op_is::<MaxPool>()
+            || node.op_is::<Upsample>()
+            || node.op_is::<Channels>()
+            || node.op_is::<Pad>()
+            || node.op_is::<View>();
+        outlet = *node.inputs.first().filter(|_| moves)?;
     }
 }
 

@@ -1,8 +1,8 @@
 //! One layer after the other, as operators of ONNX.
 
 use resight_runtime::layers::{
-    Add, AveragePool, Channels, Concat, Convolution, Dequantise, Fill, GlobalAverage, Linear, MaxPool,
-    Multiply, Pad, Table, Upsample, View,
+    Add, AveragePool, Channels, Concat, Convolution, Dequantise, Fill, GeneralisedMean, GlobalAverage,
+    Linear, MaxPool, Multiply, Pad, Table, Upsample, View,
 };
 use resight_runtime::tract::TypedNode;
 
@@ -23,6 +23,9 @@ pub(super) fn layer(writer: &mut Writer<'_>, node: &TypedNode) -> Result<Exporte
     }
     if let Some(layer) = node.op_as::<Table>() {
         return tables::table(writer, node, layer);
+    }
+    if let Some(layer) = node.op_as::<GeneralisedMean>() {
+        return tables::generalised_mean(writer, node, layer);
     }
     // Its user knows what it holds.
     if node.op_as::<Fill>().is_some() {

@@ -1,13 +1,17 @@
 //! Functions of one value.
 
 use resight_runtime::Quantisation;
-use resight_runtime::layers::Table;
+use resight_runtime::layers::{GeneralisedMean, Table};
 use resight_runtime::tract::TypedNode;
 
 use crate::onnx;
 
 use super::error::{ExportError, NumberFault};
 use super::writer::{Exported, Writer, shape_of};
+
+/// ONNX's numbers of types.
+const FLOAT: i64 = 1;
+const INT64: i64 = 7;
 
 /// A function that ONNX has operators for.
 struct Known {
@@ -105,13 +109,23 @@ fn look_up(
     entries: &[i8],
     output: Quantisation,
 ) -> Result<String, ExportError> {
-    let name = node.name.as_str();
+    let real: Vec<f32> = entries.iter().map(|&entry| output.dequantise(entry)).collect();
+    gather(writer, node, &node.name, &real)
+}
+
+/// As [`look_up`], of real numbers, by nodes whose names begin with `name`.
+fn gather(
+    writer: &mut Writer<'_>,
+    node: &TypedNode,
+    name: &str,
+    entries: &[f32],
+) -> Result<String, ExportError> {
     let input = writer.int8(node, 0)?;
     let from = input.quantisation.ok_or_else(|| writer.fault(node, NumberFault::NoScale(0)))?;
     let [scale, zero] = writer.steps(&format!("{name}_from"), from);
     let stored =
         writer.node("QuantizeLinear", &format!("{name}_stored"), &[&input.tensor, &scale, &zero], vec![]);
-    let to = onnx::integer("to", 7);
+    let to = onnx::integer("to", INT64);
     let wide = writer.node("Cast", &format!("{name}_wide"), &[&stored], vec![to]);
     let tables = entries.len() / 256;
     let offsets: Vec<i64> = (0..tables).map(|table| table as i64 * 256 + 128).collect();
@@ -119,8 +133,36 @@ fn look_up(
     offsets.dims = vec![tables as i64, 1, 1];
     let offsets = writer.constant(offsets);
     let index = writer.node("Add", &format!("{name}_index"), &[&wide, &offsets], vec![]);
-    let quantisation = output;
-    let real: Vec<f32> = entries.iter().map(|&entry| quantisation.dequantise(entry)).collect();
-    let table = writer.constant(onnx::of_f32(&format!("{name}/table"), &[real.len()], &real));
+    let table = writer.constant(onnx::of_f32(&format!("{name}/table"), &[entries.len()], entries));
     Ok(writer.node("Gather", name, &[&table, &index], vec![onnx::integer("axis", 0)]))
+}
+
+/// A generalised mean: the mean of the terms, and how many of the limits it reaches.
+pub(super) fn generalised_mean(
+    writer: &mut Writer<'_>,
+    node: &TypedNode,
+    layer: &GeneralisedMean,
+) -> Result<Exported, ExportError> {
+    let name = node.name.as_str();
+    let real = |numbers: Vec<i32>| numbers.into_iter().map(|number| number as f32).collect::<Vec<_>>();
+    let (terms, limits) =
+        (real(writer.numbers(node, &layer.terms)?), real(writer.numbers(node, &layer.limits)?));
+    let terms = gather(writer, node, &format!("{name}_terms"), &terms)?;
+    let mean = writer.node("GlobalAveragePool", &format!("{name}_mean"), &[&terms], vec![]);
+    // The limits along a fifth axis.
+    let axes = writer.constant(onnx::of_i64(&format!("{name}/axes"), &[4]));
+    let wide = writer.node("Unsqueeze", &format!("{name}_wide"), &[&mean, &axes], vec![]);
+    let limits = writer.constant(onnx::of_f32(&format!("{name}/limits"), &[limits.len()], &limits));
+    let reached = writer.node("GreaterOrEqual", &format!("{name}_reached"), &[&wide, &limits], vec![]);
+    let to = onnx::integer("to", FLOAT);
+    let ones = writer.node("Cast", &format!("{name}_ones"), &[&reached], vec![to]);
+    let flat = onnx::integer("keepdims", 0);
+    let steps = writer.node("ReduceSum", &format!("{name}_steps"), &[&ones, &axes], vec![flat]);
+    let Quantisation { scale, zero_point } = layer.output;
+    let zero = writer.number(&format!("{name}/zero"), (-128 - zero_point) as f32);
+    let shifted = writer.node("Add", &format!("{name}_shifted"), &[&steps, &zero], vec![]);
+    let step = writer.number(&format!("{name}/step"), scale);
+    let tensor = writer.node("Mul", name, &[&shifted, &step], vec![]);
+    let tensor = writer.rounded(name, &tensor, layer.output);
+    Ok(Exported { tensor, quantisation: Some(layer.output), shape: shape_of(node), is_image: false })
 }

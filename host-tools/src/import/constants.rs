@@ -73,8 +73,19 @@ fn on_floats(
             Some(array.squeeze(axes.as_deref())?)
         }
         "Reshape" => Some(array.reshape(&importer.integers(node, 1)?.ok_or(ShapeFault::NoShape)?)?),
+        "Reciprocal" => quotient(&Array { dims: vec![], data: vec![1.0] }, &array),
+        "Div" => match importer.input(node, 1)? {
+            Value::Float(divisor) => quotient(&array, &divisor),
+            _ => None,
+        },
         _ => None,
     })
+}
+
+/// One number over another: the root of a power that was learnt (GeM).
+fn quotient(number: &Array<f32>, divisor: &Array<f32>) -> Option<Array<f32>> {
+    let rank = number.dims.len().max(divisor.dims.len());
+    Some(Array { dims: vec![1; rank], data: vec![number.scalar()? / divisor.scalar()?] })
 }
 
 /// Weights that are all the same: files without their weights are made so, for tests of the networks.
