@@ -21,6 +21,7 @@ use resight_imaging::{ImageFolder, ImageView, Orientation, decode};
 use resight_kernels::Sequential;
 use resight_model_file::{Activation, Labels};
 use resight_runtime::layers::GeneralisedMean;
+use resight_runtime::tract::TypedNode;
 use resight_runtime::{Classes, Found, Layers, Locator, Model, Program, Target, ThreadSettings};
 use resight_teach::Backbone;
 use tract_onnx::pb::attribute_proto::AttributeType;
@@ -839,7 +840,7 @@ fn ending(make: impl FnOnce(&mut Network, &str) -> String) -> ModelProto {
     n.maps(&[(&vector, "embedding")])
 }
 
-/// GeM, as of networks that find places again; the power is learnt.
+/// `GeM`, as of networks that find places again; the power is learnt.
 fn generalised_mean(n: &mut Network, map: &str, power: f32) -> String {
     let [least, power] = [1e-6, power].map(|value| n.scalar(value));
     let limited = n.node("Clip", &[map, &least], vec![]);
@@ -866,7 +867,7 @@ fn a_generalised_mean_is_exported_and_taught_from() {
     let labels = Labels::parse("labels", b"a\nb\nc\nd\ne\nf\ng\nh\ni\nj\n").unwrap();
     save(&file, &source, &labels, &options, &quantised).unwrap();
     let model = Model::load(&file).unwrap();
-    assert!(model.graph().nodes.iter().any(|node| node.op_is::<GeneralisedMean>()));
+    assert!(model.graph().nodes.iter().any(TypedNode::op_is::<GeneralisedMean>));
 
     let exported = export(&model, Format::Qdq).unwrap();
     let mut plan = tract_onnx::onnx().model_for_proto_model(&exported).unwrap();

@@ -82,7 +82,7 @@ fn on_floats(
     })
 }
 
-/// One number over another: the root of a power that was learnt (GeM).
+/// One number over another: the root of a power that was learnt (`GeM`).
 fn quotient(number: &Array<f32>, divisor: &Array<f32>) -> Option<Array<f32>> {
     let rank = number.dims.len().max(divisor.dims.len());
     Some(Array { dims: vec![1; rank], data: vec![number.scalar()? / divisor.scalar()?] })

@@ -1,4 +1,4 @@
-//! Generalised means (GeM): the root of the mean of powers.
+//! Generalised means (`GeM`): the root of the mean of powers.
 //!
 //! A power of an activation spans more orders of magnitude than an int8 tensor holds, so that the three
 //! operations are one, whose sum is wide.

@@ -4,10 +4,17 @@
 
 pub mod protobuf;
 
+use resight::function::Function;
 use resight::graph::{Between, FloatConvolution, FloatGraph, Operator};
 use resight::import::Imported;
 use resight::reference::Reference;
 use resight_fixtures::Random;
+
+/// A function of the mean of another one.
+fn generalised_mean(inner: &Function, outer: &Function, plane: &[f32]) -> f32 {
+    let sum: f64 = plane.iter().map(|&x| inner.at(f64::from(x), 0)).sum();
+    outer.at(sum / plane.len() as f64, 0) as f32
+}
 
 /// The value of every node for one `[channels, height, width]` image.
 pub fn evaluate(graph: &FloatGraph, image: &[f32]) -> Vec<Vec<f32>> {
@@ -43,8 +50,7 @@ pub fn evaluate(graph: &FloatGraph, image: &[f32]) -> Vec<Vec<f32>> {
             }
             Operator::GeneralisedMean { inner, outer } => {
                 let (x, [_, h, w]) = input(0);
-                let sum = |plane: &[f32]| plane.iter().map(|&x| inner.at(f64::from(x), 0)).sum::<f64>();
-                x.chunks(h * w).map(|plane| outer.at(sum(plane) / (h * w) as f64, 0) as f32).collect()
+                x.chunks(h * w).map(|plane| generalised_mean(inner, outer, plane)).collect()
             }
             Operator::Add { relu } => {
                 let sum = |(a, b): (&f32, &f32)| if *relu { (a + b).max(0.0) } else { a + b };

@@ -1,4 +1,4 @@
-//! Boxes from distances to their edges: FCOS and DetectNet_v2.
+//! Boxes from distances to their edges: FCOS and `DetectNet_v2`.
 
 use serde::{Deserialize, Serialize};
 
@@ -93,7 +93,7 @@ impl Default for Fcos {
 }
 
 impl Fcos {
-    /// DetectNet_v2 as NVIDIA's TAO toolkit exports it: a grid with the coverage by each class and four
+    /// `DetectNet_v2` as NVIDIA's TAO toolkit exports it: a grid with the coverage by each class and four
     /// distances for each of them, in 35 pixels, from half a pixel beside the corner of a cell of 16.
     pub fn detectnet() -> Self {
         Self {

@@ -13,7 +13,7 @@ use crate::quantisation::Quantisation;
 use crate::target::Target;
 use crate::tensors::{Inputs, Output, TensorFact};
 
-/// A function of the mean of another function, such as the root of the mean of powers (GeM), channel by
+/// A function of the mean of another function, such as the root of the mean of powers (`GeM`), channel by
 /// channel: `[1, height, width, channels]` of `i8` to `[1, 1, 1, channels]` of `i8`,
 ///
 /// `m[c] = floor(sum over p of terms[in[p][c] + 128] / positions)`
