@@ -1067,6 +1067,17 @@ fn the_root_of_a_mean_of_powers_is_one_operation() {
     let graph = accepted(headless(13, nodes("r_out", "roots_out"), constants(CHANNELS)));
     assert_eq!(operators(&graph), ["input", "conv+relu", "generalised mean", "average", "linear"]);
 
+    // The root of a power that was learnt, and of one that has none.
+    let mut learnt = nodes("r_out", "roots_out");
+    learnt.insert(0, node("Reciprocal", "root", &["three"], vec![]));
+    learnt[4].input[1] = "root_out".into();
+    let graph = accepted(headless(13, learnt.clone(), constants(CHANNELS)));
+    assert_eq!(operators(&graph), ["input", "conv+relu", "generalised mean", "average", "linear"]);
+    let mut zero = constants(CHANNELS);
+    zero[0] = floats("three", &[], &[0.0]);
+    let refused = read(headless(13, learnt, zero)).unwrap_err().to_string();
+    assert!(refused.contains("computed by Reciprocal"), "{refused}");
+
     // The mean itself is needed too.
     let mut both = nodes("r_out", "both_out");
     both.insert(4, node("Concat", "both", &["mean_out", "roots_out"], vec![integer("axis", 1)]));

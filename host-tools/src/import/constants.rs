@@ -82,10 +82,11 @@ fn on_floats(
     })
 }
 
-/// One number over another: the root of a power that was learnt (`GeM`).
+/// One number over another, where it is one: the root of a power that was learnt (`GeM`).
 fn quotient(number: &Array<f32>, divisor: &Array<f32>) -> Option<Array<f32>> {
     let rank = number.dims.len().max(divisor.dims.len());
-    Some(Array { dims: vec![1; rank], data: vec![number.scalar()? / divisor.scalar()?] })
+    let value = number.scalar()? / divisor.scalar()?;
+    value.is_finite().then(|| Array { dims: vec![1; rank], data: vec![value] })
 }
 
 /// Weights that are all the same: files without their weights are made so, for tests of the networks.
