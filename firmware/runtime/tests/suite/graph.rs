@@ -1,13 +1,11 @@
 //! The graph as tract runs it, as NNEF holds it and as a program runs it: three ways, one result.
 
-mod common;
-
 use resight_kernels::Sequential;
 use resight_runtime::layers::{Convolution, MaxPool};
 use resight_runtime::{Classes, Layers, Program, RuntimeError, Target};
 use tract_nnef::internal::*;
 
-use common::{both_ways, input, network, tensor};
+use crate::common::{both_ways, input, network, tensor};
 
 fn through_nnef(model: &TypedModel) -> TypedModel {
     let bytes = Layers::default().framework().write_to_tar_with_config(model, vec![], false, true).unwrap();

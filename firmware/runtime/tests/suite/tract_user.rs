@@ -1,7 +1,7 @@
 //! The example for programs that use tract themselves gives what the board computes.
 
 #[allow(dead_code, reason = "its main function is for people")]
-#[path = "../examples/tract_user.rs"]
+#[path = "../../examples/tract_user.rs"]
 mod tract_user;
 
 use resight_fixtures::{TINY_MODEL, TINY_SIDE};

@@ -1,8 +1,6 @@
 //! Boxes from anchors and from distances to edges against a plain search in f64, of int8 and of real
 //! outputs; and the normalisation that SSD has before its first level.
 
-mod common;
-
 use resight_fixtures::Random;
 use resight_kernels::Sequential;
 use resight_model_file::{
@@ -15,7 +13,7 @@ use resight_runtime::{
 };
 use tract_nnef::internal::*;
 
-use common::{both_ways, input, tensor};
+use crate::common::{both_ways, input, tensor};
 
 /// `[height, width]` of the maps and of the image.
 const MAP: [usize; 2] = [5, 4];
@@ -435,7 +433,7 @@ fn normalised(layer: Normalise) -> Vec<i8> {
     let outputs = both_ways(&model, &layers);
     let tar = layers.framework().write_to_tar_with_config(&model, vec![], false, true).unwrap();
     let loaded = layers.framework().model_for_read(&mut &tar[..]).unwrap();
-    assert_eq!(common::by_program(&loaded, &layers, Target::reference()), outputs);
+    assert_eq!(crate::common::by_program(&loaded, &layers, Target::reference()), outputs);
     outputs[0].iter().map(|byte| byte.cast_signed()).collect()
 }
 

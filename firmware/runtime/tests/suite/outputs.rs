@@ -1,7 +1,5 @@
 //! Networks with several outputs, of several types.
 
-mod common;
-
 use resight_fixtures::Random;
 use resight_kernels::Sequential;
 use resight_model_file::{Expected, Golden, Task};
@@ -9,7 +7,7 @@ use resight_runtime::layers::{GlobalAverage, Linear};
 use resight_runtime::{Classifier, Head, Layers, Model, Program, Target, TensorFact, ThreadSettings};
 use tract_nnef::internal::*;
 
-use common::{both_ways, by_program, file, input, network, tensor};
+use crate::common::{both_ways, by_program, file, input, network, tensor};
 
 /// The small network with three outputs: its logits, those of a second linear layer, and the int8
 /// map in the middle, which the layers after it read as well.

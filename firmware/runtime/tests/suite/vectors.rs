@@ -1,7 +1,5 @@
 //! Networks that end in a vector, and the layer that compares it with others.
 
-mod common;
-
 use resight_imaging::{ImageView, RgbImage};
 use resight_kernels::Sequential;
 use resight_model_file::{Activation, Golden, Task};
@@ -11,7 +9,7 @@ use resight_runtime::{
 };
 use tract_nnef::internal::*;
 
-use common::{both_ways, by_program, file, input, network, tensor};
+use crate::common::{both_ways, by_program, file, input, network, tensor};
 
 /// The vector of the small network, whose five numbers are classes elsewhere.
 fn vector() -> Vec<f32> {

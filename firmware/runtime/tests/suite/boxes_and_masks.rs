@@ -1,8 +1,6 @@
 //! Interpolation and phases against their formulas, boxes and masks against a plain search; all in
 //! ways that must agree: tract's plan, the compiled program, and through a model file.
 
-mod common;
-
 use resight_fixtures::Random;
 use resight_kernels::Sequential;
 use resight_model_file::{Activation, BoxDecoder, CenterNet, LengthUnit, OutputMap, Task};
@@ -12,7 +10,7 @@ use resight_runtime::{
 };
 use tract_nnef::internal::*;
 
-use common::{both_ways, by_program, input, tensor};
+use crate::common::{both_ways, by_program, input, tensor};
 
 /// The image of 9x7x3 and `wire`'s result as the output, which is the same in all ways.
 fn run(wire: impl FnOnce(&mut TypedModel, OutletId) -> OutletId) -> Vec<i8> {

@@ -1,8 +1,6 @@
 //! A layer that the library has never heard of: defined here, written to a model file, read from
 //! it, and run by tract's plan and by the compiled program.
 
-mod common;
-
 use resight_kernels::{KernelError, Parallel};
 use resight_model_file::{Archive, Golden, Task};
 use resight_runtime::layer;
@@ -12,7 +10,7 @@ use resight_runtime::{
     TensorFact, nnef, one_input,
 };
 
-use common::{both_ways, by_plan, by_program, file, input, network};
+use crate::common::{both_ways, by_plan, by_program, file, input, network};
 
 /// Turns an int8 activation round its zero point: `clamp(2 * zero_point - q)`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -146,7 +144,7 @@ fn a_layer_from_outside_refuses_what_it_cannot_take() {
 /// docs/adding-a-layer.md shows parts of this file.
 #[test]
 fn the_guide_shows_this_code() {
-    let page = include_str!("../../../docs/adding-a-layer.md");
+    let page = include_str!("../../../../docs/adding-a-layer.md");
     let blocks: Vec<&str> =
         page.split("```rust\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
     assert_eq!(blocks.len(), 5);

@@ -1,8 +1,6 @@
 //! Table, sum, concatenation and enlargement against their formulas, by tract's plan, by the
 //! compiled program and through a model file's NNEF.
 
-mod common;
-
 use resight_fixtures::Random;
 use resight_runtime::layers::{
     Add, Anomaly, AveragePool, Channels, Concat, Dequantise, Fill, GeneralisedMean, Mahalanobis, Multiply,
@@ -11,7 +9,7 @@ use resight_runtime::layers::{
 use resight_runtime::{Layers, Quantisation, Target};
 use tract_nnef::internal::*;
 
-use common::{both_ways, by_program, input, tensor};
+use crate::common::{both_ways, by_program, input, tensor};
 
 const fn quantisation(scale: f32, zero_point: i32) -> Quantisation {
     Quantisation { scale, zero_point }
