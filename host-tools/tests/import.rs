@@ -600,6 +600,16 @@ fn what_integers_cannot_is_named() {
         "odd",
         "layer normalisation",
     );
+    // As ResNeSt's blocks with several groups: the parts of each exclude each other.
+    let nodes = vec![
+        node("GlobalAveragePool", "mean", &["conv_out"], vec![]),
+        node("Conv", "more", &["mean_out", "w2"], vec![]),
+        node("Reshape", "parts", &["more_out", "groups"], vec![]),
+        node("Transpose", "t", &["parts_out"], vec![integers("perm", &[0, 2, 1, 3])]),
+        node("Softmax", "f", &["t_out"], vec![integer("axis", 1)]),
+    ];
+    let constants = vec![random("w2", &[16, 4, 1, 1]), shape("groups", &[1, 2, 4, -1])];
+    refused(headless(17, nodes, constants), "parts", "split attention over 4 parts in 2 groups");
 }
 
 #[test]

@@ -1,20 +1,23 @@
 #!/usr/bin/env python3
-"""Times resight against onnxruntime's or OpenVINO's int8 on the same random ResNet, on this machine.
+"""Times resight against onnxruntime's, OpenVINO's or LiteRT's int8 on the same network, on this machine.
 
-All run the same ONNX network: resight quantises it by itself, onnxruntime statically, with uint8
+A random ResNet or an ONNX file: resight quantises it by itself, onnxruntime statically, with uint8
 activations and per-channel int8 weights of the full range; in operator form for its own turns, as QDQ
-for OpenVINO's. They take turns within one run, so that what else the machine does meets all of them.
-Prints the ratio of the medians; below 1 resight is faster.
+for OpenVINO's. For LiteRT it is an int8 TFLite file, which resight converts. They take turns within one
+run, so that what else the machine does meets all of them. Prints the ratio of the medians; below 1
+resight is faster.
 
 `RESIGHT_ISA` and `ONEDNN_MAX_CPU_ISA` (AVX512_CORE_VNNI) hold resight and OpenVINO to fewer
 instructions than the CPU has.
 
 Needs Python 3.9 or later, Linux or macOS, and network access at the first run, for a virtual
-environment with onnxruntime, openvino, onnx, numpy and pillow. Example:
+environment with what PACKAGES names. Examples:
 
     cargo build --release
     python3 tests/compare_onnxruntime/compare.py --threads 1 2 --peer openvino
     python3 tests/compare_onnxruntime/compare.py --onnx fcn.onnx --classes 21 --quantize "--task segment"
+    venv/bin/python tests/corpus/tflite.py large FOLDER      (its top says what venv needs)
+    python3 tests/compare_onnxruntime/compare.py --peer litert --tflite FOLDER/resnet50.tflite
 """
 
 import argparse
@@ -29,7 +32,7 @@ import venv
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-PACKAGES = ["onnxruntime>=1.20", "openvino>=2025.0", "onnx", "numpy", "pillow"]
+PACKAGES = ["onnxruntime>=1.20", "openvino>=2025.0", "ai-edge-litert", "onnx", "numpy", "pillow"]
 
 
 def arguments():
@@ -39,6 +42,7 @@ def arguments():
     parser.add_argument("--resight", type=Path, default=REPOSITORY / "target/release/resight", metavar="FILE")
     parser.add_argument("--architecture", default="resnet50", help="what `resight synth` makes")
     parser.add_argument("--onnx", type=Path, metavar="FILE", help="an f32 network instead of a synthetic one")
+    parser.add_argument("--tflite", type=Path, metavar="FILE", help="an int8 network, for LiteRT")
     parser.add_argument("--classes", type=int, default=1000, help="of the network")
     parser.add_argument("--quantize", default="", metavar="OPTIONS", help="more for resight quantize")
     parser.add_argument("--peer", choices=PEERS, default="onnxruntime", help="who takes the other turns")
@@ -48,7 +52,10 @@ def arguments():
     parser.add_argument("--folder", type=Path, default=REPOSITORY / "target/compare_onnxruntime", metavar="DIR")
     parser.add_argument("--at-most", type=float, metavar="RATIO", help="fail when a ratio of medians is above")
     parser.add_argument("--json", action="store_true")
-    return parser.parse_args()
+    options = parser.parse_args()
+    if (options.peer == "litert") != (options.tflite is not None):
+        parser.error("--peer litert and --tflite FILE go together")
+    return options
 
 
 def enter_environment(folder):
@@ -58,11 +65,12 @@ def enter_environment(folder):
     if Path(sys.prefix).resolve() == environment.resolve():
         return
     marker = environment / "complete"
-    if not marker.exists():
+    wanted = " ".join(PACKAGES)
+    if not marker.exists() or marker.read_text() != wanted:
         print(f"installing {', '.join(PACKAGES)} in {environment}", file=sys.stderr)
         venv.create(environment, with_pip=True, clear=True)
         subprocess.run([python, "-m", "pip", "install", "--quiet", *PACKAGES], check=True)
-        marker.touch()
+        marker.write_text(wanted)
     os.execv(python, [str(python), *sys.argv])
 
 
@@ -163,8 +171,50 @@ def openvino_request(path, size, threads):
     return openvino.__version__.split("-")[0], lambda: request.infer([pixels])
 
 
+def litert_interpreter(path, _size, threads):
+    import ai_edge_litert
+    import numpy
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(str(path), num_threads=threads)
+    interpreter.allocate_tensors()
+    image = interpreter.get_input_details()[0]
+    limits = numpy.iinfo(image["dtype"])
+    pixels = numpy.random.default_rng(1).integers(limits.min, limits.max, image["shape"], image["dtype"], endpoint=True)
+    interpreter.set_tensor(image["index"], pixels)
+    return ai_edge_litert.__version__, interpreter.invoke
+
+
 # Of each peer: the form of its network, and what makes its version and a call for one inference.
-PEERS = {"onnxruntime": ("QOperator", onnxruntime_session), "openvino": ("QDQ", openvino_request)}
+PEERS = {
+    "onnxruntime": ("QOperator", onnxruntime_session),
+    "openvino": ("QDQ", openvino_request),
+    "litert": (None, litert_interpreter),
+}
+
+
+def networks(options):
+    """The network's name, its image's height and width, the peer's file, and ours."""
+    folder = options.folder
+    labels = folder / "labels.txt"
+    labels.write_text("".join(f"class {index}\n" for index in range(options.classes)))
+    if options.tflite is not None:
+        model = folder / f"{options.tflite.stem}.tflite.resight.tar"
+        run([options.resight, "convert", options.tflite, "--labels", labels, "-o", model])
+        return options.tflite.stem, None, options.tflite, model
+    images = folder / "images"
+    write_images(images)
+    source = options.onnx
+    if source is None:
+        source = folder / f"{options.architecture}.onnx"
+        run([options.resight, "synth", options.architecture, "-o", source])
+    form = PEERS[options.peer][0]
+    quantised = folder / f"{source.stem}.{form}.onnx"
+    model = folder / f"{source.stem}.resight.tar"
+    quantise_by_onnxruntime(source, quantised, images, form)
+    also = shlex.split(options.quantize)
+    run([options.resight, "quantize", source, "--calibration", images, "--labels", labels, "-o", model, *also])
+    return source.stem, input_of(source)[1:], quantised, model
 
 
 def take_turn(infer, runs):
@@ -186,25 +236,11 @@ def main():
     enter_environment(options.folder)
     if not options.resight.exists():
         sys.exit(f"{options.resight} does not exist; run `cargo build --release` or pass --resight")
-    folder = options.folder
-    images = folder / "images"
-    write_images(images)
-    source = options.onnx
-    if source is None:
-        source = folder / f"{options.architecture}.onnx"
-        run([options.resight, "synth", options.architecture, "-o", source])
-    form, prepare = PEERS[options.peer]
-    quantised = folder / f"{source.stem}.{form}.onnx"
-    model = folder / f"{source.stem}.resight.tar"
-    labels = folder / "labels.txt"
-    labels.write_text("".join(f"class {index}\n" for index in range(options.classes)))
-    quantise_by_onnxruntime(source, quantised, images, form)
-    also = shlex.split(options.quantize)
-    run([options.resight, "quantize", source, "--calibration", images, "--labels", labels, "-o", model, *also])
+    name, size, network, model = networks(options)
 
     report, failed = [], False
     for threads in options.threads:
-        version, infer = prepare(quantised, input_of(source)[1:], threads)
+        version, infer = PEERS[options.peer][1](network, size, threads)
         theirs, ours, isa = [], [], None
         for _ in range(options.rounds):
             theirs.append(take_turn(infer, options.runs))
@@ -215,7 +251,7 @@ def main():
         median = [statistics.median(pair[0] for pair in pairs) for pairs in (ours, theirs)]
         minimum = [min(pair[1] for pair in pairs) for pairs in (ours, theirs)]
         entry = {
-            "model": source.stem,
+            "model": name,
             "threads": threads,
             "isa": isa,
             "peer": options.peer,
@@ -231,7 +267,7 @@ def main():
         failed |= options.at_most is not None and entry["ratio_of_medians"] > options.at_most
         if not options.json:
             print(
-                f"{source.stem}, {threads} thread{'s' if threads > 1 else ''}: "
+                f"{name}, {threads} thread{'s' if threads > 1 else ''}: "
                 f"resight ({isa}) median {median[0]:.2f} ms, minimum {minimum[0]:.2f}; "
                 f"{options.peer} {version} median {median[1]:.2f}, minimum {minimum[1]:.2f}; "
                 f"ratio {entry['ratio_of_medians']:.3f} (minima {entry['ratio_of_minima']:.3f})",

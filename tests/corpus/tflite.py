@@ -3,10 +3,12 @@
 
     python3 -m venv venv && venv/bin/pip install numpy pillow ai-edge-litert tensorflow-cpu
     venv/bin/python tests/corpus/tflite.py make FOLDER
+    venv/bin/python tests/corpus/tflite.py large FOLDER
     venv/bin/python tests/corpus/tflite.py run FOLDER --resight target/debug/resight > table.md
 
 By hand, not in the test command. `make` draws pictures of 20 classes (five shapes in four patterns), trains
-networks of Keras on them for some minutes, and quantises them with TensorFlow's converter. `run` converts each
+networks of Keras on them for some minutes, and quantises them with TensorFlow's converter. `large` does so
+with Keras's ResNet-50 of random weights, to take times with. `run` converts each
 `*@SIZE.tflite`, whoever made it, and prints over pictures that were neither trained nor calibrated on how often
 the best class is LiteRT's, and the signal to noise ratio of the logits against it, for each way in which LiteRT
 computes: XNNPACK, which is what its interpreter takes if nothing is said, the reference kernels, and the
@@ -163,13 +165,32 @@ def make(folder, count, epochs, names):
         single.set_weights(model.get_weights())
         model = single
         for form, kind in FORMS.items():
-            converter = tensorflow.lite.TFLiteConverter.from_keras_model(model)
-            converter.optimizations = [tensorflow.lite.Optimize.DEFAULT]
-            converter.representative_dataset = lambda: ([picture[None]] for picture in batch)
-            converter.target_spec.supported_ops = [tensorflow.lite.OpsSet.TFLITE_BUILTINS_INT8]
-            converter.inference_input_type = converter.inference_output_type = tensorflow.dtypes.as_dtype(kind)
-            (folder / f"{name}-{form}@{size}.tflite").write_bytes(converter.convert())
+            (folder / f"{name}-{form}@{size}.tflite").write_bytes(quantised(model, batch, kind))
             print("made", name, form, flush=True)
+
+
+def quantised(model, batch, kind):
+    """The bytes of a TFLite file in integers throughout, calibrated on a batch, that takes and gives this type."""
+    import tensorflow
+
+    converter = tensorflow.lite.TFLiteConverter.from_keras_model(model)
+    converter.optimizations = [tensorflow.lite.Optimize.DEFAULT]
+    converter.representative_dataset = lambda: ([picture[None]] for picture in batch)
+    converter.target_spec.supported_ops = [tensorflow.lite.OpsSet.TFLITE_BUILTINS_INT8]
+    converter.inference_input_type = converter.inference_output_type = tensorflow.dtypes.as_dtype(kind)
+    return converter.convert()
+
+
+def make_large(folder):
+    import numpy
+    import tensorflow
+
+    keras = tensorflow.keras
+    keras.utils.set_random_seed(1)
+    image = keras.Input((224, 224, 3), batch_size=1)
+    model = keras.applications.ResNet50(input_tensor=image, weights=None, classifier_activation=None)
+    batch = numpy.random.default_rng(2).uniform(-1, 1, (4, 224, 224, 3)).astype(numpy.float32)
+    (folder / "resnet50.tflite").write_bytes(quantised(model, batch, "int8"))
 
 
 def litert_logits(file, pictures, kind):
@@ -233,7 +254,7 @@ def run(folder, resight, count, names):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["make", "run"])
+    parser.add_argument("what", choices=["make", "large", "run"])
     parser.add_argument("folder", type=pathlib.Path)
     parser.add_argument("names", nargs="*")
     parser.add_argument("--epochs", type=int, default=8, help="how often make shows each picture")
@@ -243,6 +264,8 @@ def main():
     arguments.folder.mkdir(parents=True, exist_ok=True)
     if arguments.what == "make":
         make(arguments.folder, arguments.count, arguments.epochs, arguments.names)
+    elif arguments.what == "large":
+        make_large(arguments.folder)
     else:
         run(arguments.folder, arguments.resight, arguments.count, arguments.names)
 

@@ -2,7 +2,7 @@
 
 #[allow(dead_code, reason = "its main function is for people")]
 #[path = "../../examples/tract_user.rs"]
-mod tract_user;
+mod example;
 
 use resight_fixtures::{TINY_MODEL, TINY_SIDE};
 use resight_imaging::{ImageView, RgbImage};
@@ -19,6 +19,6 @@ fn the_example_gives_the_logits_of_the_board() {
     let target = Target::of_this_machine().unwrap();
     let mut classifier = Classifier::new(&model, &target, ThreadSettings::default()).unwrap();
     let expected = classifier.classify(&ImageView::of(&image).unwrap()).unwrap().to_vec();
-    assert_eq!(tract_user::logits(&model, &picture).unwrap(), expected);
+    assert_eq!(example::logits(&model, &picture).unwrap(), expected);
     assert!(expected.iter().any(|logit| *logit != expected[0]));
 }

@@ -57,6 +57,12 @@ pub(super) fn reshape(importer: &mut Importer<'_>, node: &NodeProto, attributes:
         Purpose::GroupNormalisation
     } else if feeds("MatMul") || feeds("Einsum") || (own.len() == 4 && target.len() == 3) {
         Purpose::Attention
+    } else if let (&[_, Some(groups), Some(parts), _], [1, 1]) = (target.as_slice(), &data.shape[1..])
+        && groups > 1
+        && parts > 1
+        && feeds("Transpose")
+    {
+        Purpose::SplitAttention { groups, parts }
     } else {
         Purpose::Other
     };
