@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use resight::convert::convert;
+use resight::graph::Operator;
 use resight::import::{Wanted, import_quantised};
 use resight::preprocess::Convention;
 use resight_fixtures::Random;
@@ -358,6 +359,47 @@ fn a_file_gives_the_numbers_that_its_format_defines() {
         }
         assert!(different.len() > 30, "{} logits of 100 differ", different.len());
     }
+}
+
+#[test]
+fn zeros_before_a_maximum_are_taken_where_nothing_is_below_zero() {
+    // As Keras's ResNet: a border of zeros, then a pool without one.
+    let padded = |function: i8, zero: i64| {
+        let mut random = Random::new(6);
+        let mut file = File::new();
+        let steps = (99.0 * UNIT, zero);
+        let image = file.activation("image", &[1, SIDE, SIDE, 3], IMAGE);
+        let first = file.activation("first", &[1, 3, 3, 4], steps);
+        let border = file.activation("border", &[1, 5, 5, 4], steps);
+        let pooled = file.activation("pooled", &[1, 2, 2, 4], steps);
+        let vector = file.activation("vector", &[1, 16], steps);
+        let logits = file.activation("logits", &[1, 5], LOGITS);
+        let w1 = numbers(&mut random, 4 * 27, 127.0);
+        let w2 = numbers(&mut random, 5 * 16, 127.0);
+        let w1 = file.weights("w1", &[4, 3, 3, 3], &w1, &[1.0 / 128.0; 4], 0);
+        let w2 = file.weights("w2", &[5, 16], &w2, &[1.0 / 64.0], 0);
+        let sides = file.integers("sides", &[0, 0, 1, 1, 1, 1, 0, 0], &[]);
+        file.operator(3, &[image, w1, -1], first, vec![byte(0), int(2), int(2), byte(function)]);
+        file.operator(34, &[first, sides], border, vec![]);
+        file.operator(17, &[border], pooled, vec![byte(1), int(2), int(2), int(3), int(3), byte(0)]);
+        file.operator(22, &[pooled], vector, vec![]);
+        file.operator(9, &[vector, w2], logits, vec![byte(0)]);
+        file.bytes(image, logits)
+    };
+    // Said by the function, or by numbers of which the least is zero.
+    for (function, zero) in [(1, -128), (1, -100), (0, -128)] {
+        let (_folder, path) = written(&padded(function, zero));
+        let (imported, _) = import_quantised(&path, &Wanted::default()).unwrap();
+        let pool = imported.graph.nodes.iter().find_map(|node| match node.operator {
+            Operator::MaxPool { padding, .. } => Some(padding),
+            _ => None,
+        });
+        assert_eq!(pool, Some([1; 4]), "function {function}, zero {zero}");
+    }
+    let said = refusal(&padded(0, -100));
+    assert!(said.ends_with(
+        "it follows a Pad with zeros, which are more than negative values; pad within the MaxPool"
+    ));
 }
 
 #[test]

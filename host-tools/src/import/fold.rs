@@ -74,7 +74,7 @@ pub(super) fn fold(
             Kind::Relu => relu(&mut nodes, inputs[0], sole[0], operation.shape[0]),
             Kind::Clip { high } => clip(&mut nodes, inputs[0], sole[0], high),
             Kind::Add => add(&mut nodes, &inputs, &sole),
-            Kind::Rounding => Step::New(Operator::Table(Function::Argument)),
+            Kind::Rounding { .. } => Step::New(Operator::Table(Function::Argument)),
             Kind::Function(function) => {
                 // A quantised file has rounded in between.
                 let sole = sole[0] && !matches!(ending, Ending::Rounded(_));

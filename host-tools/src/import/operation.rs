@@ -39,7 +39,10 @@ pub(super) enum Kind {
     },
     Relu,
     /// What a quantised file rounds to 8 bits; nothing is folded across it.
-    Rounding,
+    Rounding {
+        /// Whether the least of the 256 numbers is zero.
+        from_zero: bool,
+    },
     Add,
     MaxPool {
         kernel: [usize; 2],

@@ -24,7 +24,7 @@ use super::fault::structure::StructureFault;
 use super::importer::Importer;
 use super::names::is_standard;
 use super::operation::Kind;
-use super::quantised::{MARK, WHOLE_LEVELS, is_quantised_operator};
+use super::quantised::{FROM_ZERO, MARK, WHOLE_LEVELS, is_quantised_operator};
 use super::value::{Data, Outcome, Value};
 
 /// Reads a node that works on results of the network. The message of a refusal goes on after the
@@ -129,7 +129,8 @@ fn rounding(importer: &mut Importer<'_>, node: &NodeProto) -> Outcome {
         return Ok(value);
     }
     let data = importer.data(node, 0)?;
-    if node.attribute.iter().any(|attribute| attribute.name == WHOLE_LEVELS) {
+    let has = |name: &str| node.attribute.iter().any(|attribute| attribute.name == name);
+    if has(WHOLE_LEVELS) {
         return if importer.prepare_levels(node, &data) {
             Ok(Value::Data(data))
         } else {
@@ -137,7 +138,8 @@ fn rounding(importer: &mut Importer<'_>, node: &NodeProto) -> Outcome {
         };
     }
     // Zeros round it stay zeros.
-    let rounded = importer.push(node, Kind::Rounding, vec![data.operation], data.shape, &data.layout)?;
+    let kind = Kind::Rounding { from_zero: has(FROM_ZERO) };
+    let rounded = importer.push(node, kind, vec![data.operation], data.shape, &data.layout)?;
     Ok(Value::Data(Data { padding: data.padding, ..rounded }))
 }
 

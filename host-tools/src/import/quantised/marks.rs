@@ -14,6 +14,9 @@ pub(in crate::import) const MARK: &str = "ResightRounding";
 /// The attribute of a mark that rounds the image to whole grey levels.
 pub(in crate::import) const WHOLE_LEVELS: &str = "whole_levels";
 
+/// The attribute of a mark that rounds to numbers of which the least is zero.
+pub(in crate::import) const FROM_ZERO: &str = "from_zero";
+
 /// What a quantised file says of its numbers.
 #[derive(Debug, Clone, Default)]
 pub struct FileQuantisation {

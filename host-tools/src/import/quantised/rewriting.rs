@@ -9,7 +9,7 @@ use tract_onnx::pb::{GraphProto, NodeProto, TensorProto};
 
 use super::constant::{Integers, Weights};
 use super::fault::QuantisedFault;
-use super::marks::{FileQuantisation, MARK, WHOLE_LEVELS};
+use super::marks::{FROM_ZERO, FileQuantisation, MARK, WHOLE_LEVELS};
 use super::parameters::Parameters;
 
 use crate::import::array::Array;
@@ -204,6 +204,11 @@ impl<'a> Rewriting<'a> {
         self.found.activations.insert(name.clone(), quantisation);
         self.found.tensors.insert(output.into(), quantisation);
         self.push_like(&NodeProto { name, ..NodeProto::default() }, MARK, vec![input], output, &[]);
+        if quantisation.zero_point == -128
+            && let Some(mark) = self.nodes.last_mut()
+        {
+            mark.attribute.push(model::integer(FROM_ZERO, 1));
+        }
         self.stored.insert(output.into(), Stored::Result(quantisation));
     }
 
