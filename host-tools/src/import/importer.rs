@@ -548,9 +548,8 @@ impl<'a> Importer<'a> {
         loop {
             let Operation { kind, inputs, .. } = &self.operations[operation];
             match kind {
-                Kind::Relu | Kind::Clip { .. } => return true,
                 Kind::Rounding { .. } if !through_roundings => return false,
-                Kind::Rounding { from_zero: true } => return true,
+                Kind::Relu | Kind::Clip { .. } | Kind::Rounding { from_zero: true } => return true,
                 Kind::MaxPool { .. }
                 | Kind::Rounding { from_zero: false }
                 | Kind::Select { .. }
