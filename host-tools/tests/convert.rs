@@ -25,7 +25,7 @@ use tract_onnx::pb::tensor_shape_proto::dimension::Value as DimensionValue;
 use tract_onnx::pb::type_proto::Value as TypeValue;
 use tract_onnx::pb::{AttributeProto, ModelProto, NodeProto, TensorProto};
 
-use common::protobuf::{floats, integer, integers};
+use common::protobuf::{floats, integer, integers, shape};
 
 /// Side of the image. The pool leaves 3 x 3 positions: over an odd number of them no average is half
 /// way between two integers.
@@ -264,7 +264,8 @@ impl<'a> Plain<'a> {
         let value = |tensor: &TensorProto| {
             let real = tensor.float_data.iter().map(|&value| f64::from(value));
             let integers = tensor.int32_data.iter().map(|&value| f64::from(value));
-            (tensor.dims.iter().map(|&d| d as usize).collect(), real.chain(integers).collect())
+            let sizes = tensor.int64_data.iter().map(|&value| value as f64);
+            (tensor.dims.iter().map(|&d| d as usize).collect(), real.chain(integers).chain(sizes).collect())
         };
         Self {
             constants: constants.iter().map(|tensor| (tensor.name.as_str(), value(tensor))).collect(),
@@ -315,6 +316,17 @@ impl<'a> Plain<'a> {
                     vec![1, dims[1], 1, 1],
                     x.chunks(area).map(|p| p.iter().sum::<f64>() / area as f64).collect(),
                 )
+            }
+            // Zeros above and to the left.
+            "Pad" => {
+                let (h, w) = (dims[2] + inputs[1].1[2] as usize, dims[3] + inputs[1].1[3] as usize);
+                let mut out = vec![0.0; dims[1] * h * w];
+                for (index, value) in x.iter().enumerate() {
+                    let (row, column) = (index / dims[3], index % dims[3]);
+                    let (c, y) = (row / dims[2], row % dims[2]);
+                    out[(c * h + h - dims[2] + y) * w + w - dims[3] + column] = *value;
+                }
+                (vec![1, dims[1], h, w], out)
             }
             "MaxPool" => {
                 let (h, w) = (dims[2] / 2, dims[3] / 2);
@@ -433,6 +445,56 @@ fn a_rounded_network_gives_the_numbers_that_onnx_defines() {
         let inside = expected.concat().iter().filter(|&&logit| logit > low && logit < high).count();
         assert!(inside > 80, "{inside} of 100 logits are within their range");
     }
+}
+
+#[test]
+fn zeros_before_a_maximum_are_taken_where_nothing_is_below_zero() {
+    let (pictures, real) = pictures();
+    let padded = |writer: Writer| {
+        let mut proto = rounded(writer, false);
+        let graph = proto.graph.as_mut().unwrap();
+        let at = graph.node.iter().position(|node| node.name == "pool").unwrap();
+        let pad = NodeProto {
+            op_type: "Pad".into(),
+            name: "border".into(),
+            input: vec![graph.node[at].input[0].clone(), "sides".into()],
+            output: vec!["border_out".into()],
+            ..NodeProto::default()
+        };
+        graph.node[at].input[0] = "border_out".into();
+        graph.node.insert(at, pad);
+        graph.initializer.push(shape("sides", &[0, 0, 1, 1, 0, 0, 0, 0]));
+        proto
+    };
+    let without_function = |proto: &mut ModelProto| {
+        let before = node(proto, "relu2").input[0].clone();
+        node(proto, "sum_quantise").input[0] = before;
+        proto.graph.as_mut().unwrap().node.retain(|node| node.name != "relu2");
+    };
+    for writer in writers() {
+        // Said by the function, and by numbers of which the least is zero.
+        let mut proto = padded(writer);
+        for removed in [false, true] {
+            if removed {
+                without_function(&mut proto);
+            }
+            let plain = Plain::new(&proto);
+            let of =
+                |image: &Vec<f64>| plain.run(&proto, image).into_iter().map(|logit| logit as f32).collect();
+            let expected: Vec<Vec<f32>> = real.iter().map(of).collect();
+            assert_eq!(converted(proto.clone(), &pictures), expected, "without the function: {removed}");
+        }
+    }
+    let mut proto = padded(Writer::new(DataType::Uint8, DataType::Int8, true));
+    without_function(&mut proto);
+    constant(&mut proto, "sum.zero").int32_data[0] = 40;
+    let said = refusal(proto);
+    assert!(
+        said.ends_with(
+            "it follows a Pad with zeros, which are more than negative values; pad within the MaxPool"
+        ),
+        "{said}"
+    );
 }
 
 #[test]

@@ -11,7 +11,7 @@ resight is faster.
 instructions than the CPU has.
 
 Needs Python 3.9 or later, Linux or macOS, and network access at the first run, for a virtual
-environment with what PACKAGES names. Examples:
+environment with what PEERS names. Examples:
 
     cargo build --release
     python3 tests/compare_onnxruntime/compare.py --threads 1 2 --peer openvino
@@ -32,7 +32,8 @@ import venv
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-PACKAGES = ["onnxruntime>=1.20", "openvino>=2025.0", "ai-edge-litert", "onnx", "numpy", "pillow"]
+# What onnxruntime's quantiser needs, which makes the network for its own turns and OpenVINO's.
+QUANTISER = ["onnxruntime>=1.20", "onnx", "numpy", "pillow"]
 
 
 def arguments():
@@ -58,19 +59,19 @@ def arguments():
     return options
 
 
-def enter_environment(folder):
-    """Starts this script again within its virtual environment, made first where it is missing."""
-    environment = folder / "venv"
+def enter_environment(folder, peer):
+    """Starts this script again within the peer's virtual environment, made first where it is missing."""
+    environment = folder / f"venv-{peer}"
+    packages = PEERS[peer][0]
     python = environment / "bin/python"
     if Path(sys.prefix).resolve() == environment.resolve():
         return
     marker = environment / "complete"
-    wanted = " ".join(PACKAGES)
-    if not marker.exists() or marker.read_text() != wanted:
-        print(f"installing {', '.join(PACKAGES)} in {environment}", file=sys.stderr)
+    if not marker.exists():
+        print(f"installing {', '.join(packages)} in {environment}", file=sys.stderr)
         venv.create(environment, with_pip=True, clear=True)
-        subprocess.run([python, "-m", "pip", "install", "--quiet", *PACKAGES], check=True)
-        marker.write_text(wanted)
+        subprocess.run([python, "-m", "pip", "install", "--quiet", *packages], check=True)
+        marker.touch()
     os.execv(python, [str(python), *sys.argv])
 
 
@@ -185,11 +186,11 @@ def litert_interpreter(path, _size, threads):
     return ai_edge_litert.__version__, interpreter.invoke
 
 
-# Of each peer: the form of its network, and what makes its version and a call for one inference.
+# Of each peer: the packages, the form of its network, and what makes its version and a call for one inference.
 PEERS = {
-    "onnxruntime": ("QOperator", onnxruntime_session),
-    "openvino": ("QDQ", openvino_request),
-    "litert": (None, litert_interpreter),
+    "onnxruntime": (QUANTISER, "QOperator", onnxruntime_session),
+    "openvino": ([*QUANTISER, "openvino>=2025.0"], "QDQ", openvino_request),
+    "litert": (["ai-edge-litert", "numpy"], None, litert_interpreter),
 }
 
 
@@ -208,7 +209,7 @@ def networks(options):
     if source is None:
         source = folder / f"{options.architecture}.onnx"
         run([options.resight, "synth", options.architecture, "-o", source])
-    form = PEERS[options.peer][0]
+    form = PEERS[options.peer][1]
     quantised = folder / f"{source.stem}.{form}.onnx"
     model = folder / f"{source.stem}.resight.tar"
     quantise_by_onnxruntime(source, quantised, images, form)
@@ -233,14 +234,14 @@ def take_turn(infer, runs):
 
 def main():
     options = arguments()
-    enter_environment(options.folder)
+    enter_environment(options.folder, options.peer)
     if not options.resight.exists():
         sys.exit(f"{options.resight} does not exist; run `cargo build --release` or pass --resight")
     name, size, network, model = networks(options)
 
     report, failed = [], False
     for threads in options.threads:
-        version, infer = PEERS[options.peer][1](network, size, threads)
+        version, infer = PEERS[options.peer][2](network, size, threads)
         theirs, ours, isa = [], [], None
         for _ in range(options.rounds):
             theirs.append(take_turn(infer, options.runs))

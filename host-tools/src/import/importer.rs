@@ -542,13 +542,11 @@ impl<'a> Importer<'a> {
         self.value_of(node, Kind::Function(function), vec![source], data.shape, &data.layout)
     }
 
-    /// Whether no value is below zero. What a quantised file says of its numbers counts where
-    /// `through_roundings`: a function that stands behind them is a step of the file's own.
-    pub(super) fn is_non_negative(&self, mut operation: usize, through_roundings: bool) -> bool {
+    /// Whether a `Relu` would change nothing.
+    pub(super) fn is_non_negative(&self, mut operation: usize) -> bool {
         loop {
             let Operation { kind, inputs, .. } = &self.operations[operation];
             match kind {
-                Kind::Rounding { .. } if !through_roundings => return false,
                 Kind::Relu | Kind::Clip { .. } | Kind::Rounding { from_zero: true } => return true,
                 Kind::MaxPool { .. }
                 | Kind::Rounding { from_zero: false }

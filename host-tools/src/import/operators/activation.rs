@@ -16,7 +16,7 @@ use crate::import::value::{Outcome, Value};
 
 pub(super) fn relu(importer: &mut Importer<'_>, node: &NodeProto, _: &Attributes<'_>) -> Outcome {
     let data = importer.plain(node, 0)?;
-    if importer.is_non_negative(data.operation, false) {
+    if importer.is_non_negative(data.operation) {
         return Ok(Value::Data(data));
     }
     importer.value_of(node, Kind::Relu, vec![data.operation], data.shape, &data.layout)

@@ -23,7 +23,7 @@ pub(super) fn max_pool(
     if window.dilation != [1, 1] {
         return Err(WindowFault::Dilation(window.dilation).into());
     }
-    if data.padding != [0; 4] && !importer.is_non_negative(data.operation, true) {
+    if data.padding != [0; 4] && !importer.is_non_negative(data.operation) {
         return Err(PoolFault::ZerosBefore.into());
     }
     let padding = window.reach(data.padding);
