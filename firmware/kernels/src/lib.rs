@@ -22,6 +22,7 @@ mod error;
 mod geometry;
 mod isa;
 mod linear;
+mod loops;
 #[cfg(target_arch = "aarch64")]
 mod neon;
 mod parallel;
@@ -39,6 +40,7 @@ pub use convolution::{Convolution, ConvolutionParameters};
 pub use error::KernelError;
 pub use isa::Isa;
 pub use linear::{Linear, LinearParameters};
+pub use loops::{Loop, Loops};
 pub use parallel::{Parallel, Sequential};
 pub use pool::MaxPool;
 pub use shape::{ConvolutionShape, PoolShape};

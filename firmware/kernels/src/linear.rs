@@ -5,6 +5,9 @@ use crate::parts::split;
 use crate::vectors::Vectors;
 use crate::{Isa, KernelError, Parallel};
 
+/// Products that are about as much work as a step of a plain loop.
+const STEP_PRODUCTS: usize = 16;
+
 /// What a linear layer is made from.
 #[derive(Debug, Clone)]
 pub struct LinearParameters<'a> {
@@ -88,6 +91,11 @@ impl Linear {
     /// Output features.
     pub fn outputs(&self) -> usize {
         self.outputs
+    }
+
+    /// What all outputs take, in [steps of a loop](crate::Loop::steps): a vector of products is one.
+    pub fn steps(&self) -> usize {
+        self.inputs.div_ceil(STEP_PRODUCTS) * self.outputs
     }
 
     /// Computes the logits.

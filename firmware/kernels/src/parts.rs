@@ -118,11 +118,13 @@ pub(crate) fn run_parts_with_scratch(
     scratch: &mut [u8],
     task: &(dyn Fn(usize, *mut u8) + Sync),
 ) -> Result<(), KernelError> {
-    let len = parts * bytes;
-    let skip = scratch.as_ptr().align_offset(CACHE_LINE);
-    let found = scratch.len();
-    let error = KernelError::Length { what: "scratch", expected: scratch_len(parts, bytes), found };
-    let scratch = Shared::new(scratch.get_mut(skip..skip.saturating_add(len)).ok_or(error)?);
+    let (expected, found) = (scratch_len(parts, bytes), scratch.len());
+    // Wherever it starts, so that an error is not a matter of chance.
+    if found < expected {
+        return Err(KernelError::Length { what: "scratch", expected, found });
+    }
+    let skip = scratch.as_ptr().align_offset(CACHE_LINE).min(found);
+    let scratch = Shared::new(&mut scratch[skip..]);
     run_parts(parallel, parts, &|part| task(part, scratch.get().wrapping_add(part * bytes)));
     Ok(())
 }
@@ -130,7 +132,7 @@ pub(crate) fn run_parts_with_scratch(
 /// Bytes of scratch memory, wherever it starts, for parts that have `bytes` each, whole cache lines.
 pub(crate) fn scratch_len(parts: usize, bytes: usize) -> usize {
     debug_assert!(bytes.is_multiple_of(CACHE_LINE));
-    parts * bytes + CACHE_LINE - 1
+    if bytes == 0 { 0 } else { parts * bytes + CACHE_LINE - 1 }
 }
 
 /// Splits `output` into `parts` ranges of whole units and calls `task` with the index of the first unit

@@ -1,5 +1,7 @@
 //! What plain loops are compiled for.
 
+use crate::{KernelError, Loop};
+
 #[cfg(target_arch = "x86_64")]
 use crate::{convolution::tiled::Microkernel, x86::X86Avx2};
 
@@ -36,6 +38,23 @@ impl Vectors {
             return avx2.vectorise(body);
         }
         body()
+    }
+
+    /// Computes a part of an output.
+    #[inline(always)]
+    #[cfg_attr(not(target_arch = "x86_64"), expect(clippy::unused_self, reason = "the same call everywhere"))]
+    pub(crate) fn run_loop<T>(
+        self,
+        body: &impl Loop<T>,
+        first: usize,
+        output: &mut [T],
+        scratch: &mut [u8],
+    ) -> Result<(), KernelError> {
+        #[cfg(target_arch = "x86_64")]
+        if let Some(avx2) = self.avx2 {
+            return avx2.run_loop(body, first, output, scratch);
+        }
+        body.run(first, output, scratch)
     }
 
     /// The products of rows of weights, as long as `input`, with the inputs: several rows share the loads of

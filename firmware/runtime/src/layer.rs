@@ -9,7 +9,7 @@ use tract_nnef::ast::Parameter;
 use tract_nnef::internal::*;
 
 use crate::target::Target;
-use crate::tensors::{Inputs, Output, TensorFact};
+use crate::tensors::{Inputs, Output, TensorFact, TensorView};
 
 /// A layer for people and reports.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -264,7 +264,8 @@ fn run(packed: &dyn PackedLayer, fact: &TensorFact, inputs: &[TValue]) -> TractR
     let mut scratch = vec![0; packed.scratch_len(1)];
     let mut plain = output.try_as_plain_ram_mut()?;
     let bytes = Output::new(fact.datum_type, plain.as_bytes_mut());
-    let done = packed.run(&Sequential, Inputs::tensors(inputs), bytes, &mut scratch);
+    let views: Vec<_> = inputs.iter().map(|input| TensorView::of(input)).collect::<TractResult<_>>()?;
+    let done = packed.run(&Sequential, Inputs::views(&views), bytes, &mut scratch);
     done.map_err(|error| format_err!("{error}"))?;
     Ok(tvec!(output.into_tvalue()))
 }

@@ -32,6 +32,11 @@
 //! }
 //! ```
 
+#![allow(
+    clippy::inline_always,
+    reason = "loops must be compiled inside of the function that enables their instructions"
+)]
+
 mod arena;
 mod caches;
 mod classifier;

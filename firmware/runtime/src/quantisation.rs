@@ -11,6 +11,7 @@ pub struct Quantisation {
 
 impl Quantisation {
     /// The real number that `q` stands for.
+    #[inline(always)]
     pub fn dequantise(&self, q: i8) -> f32 {
         self.scale * (i32::from(q) - self.zero_point) as f32
     }

@@ -3,10 +3,12 @@
 use std::env;
 use std::path::{Path, PathBuf};
 
-use resight_kernels::{CacheSizes, Isa};
+use resight_kernels::{CacheSizes, Isa, Loops};
+use tract_nnef::internal::TractResult;
 
 use crate::caches::cache_sizes;
 use crate::error::RuntimeError;
+use crate::nnef::kernel_error;
 use crate::part::Part;
 use crate::threads;
 
@@ -41,6 +43,14 @@ impl Target {
     /// A name that is unknown or that this CPU cannot run; there is no silent fallback.
     pub fn of_this_machine() -> Result<Self, RuntimeError> {
         Ok(Self { isa: isa_from_environment()?, caches: cache_sizes(&fastest_core()), threads: 1 })
+    }
+
+    /// What runs layers that have no kernel of their own.
+    ///
+    /// # Errors
+    /// An instruction set that this CPU does not have.
+    pub fn loops(&self) -> TractResult<Loops> {
+        Loops::new(self.isa).map_err(kernel_error)
     }
 
     /// With another instruction set.

@@ -113,6 +113,15 @@ pub struct TensorView<'a> {
 }
 
 impl<'a> TensorView<'a> {
+    /// A tensor of tract.
+    ///
+    /// # Errors
+    /// One that is not in plain memory.
+    pub(crate) fn of(tensor: &'a Tensor) -> TractResult<Self> {
+        let bytes = tensor.try_as_plain_ram()?.as_bytes();
+        Ok(Self { datum_type: tensor.datum_type(), shape: tensor.shape(), bytes })
+    }
+
     /// The elements.
     ///
     /// # Errors
@@ -148,21 +157,21 @@ enum Place<'a> {
         values: &'a [Value],
         indices: &'a [usize],
     },
-    /// In tensors of tract.
-    Tensors(&'a [TValue]),
+    /// Anywhere.
+    Views(&'a [TensorView<'a>]),
 }
 
 impl<'a> Inputs<'a> {
-    /// The tensors that tract's plan hands over.
-    pub(crate) fn tensors(tensors: &'a [TValue]) -> Self {
-        Self(Place::Tensors(tensors))
+    /// Tensors that lie anywhere.
+    pub(crate) fn views(views: &'a [TensorView<'a>]) -> Self {
+        Self(Place::Views(views))
     }
 
     /// Number of inputs.
     pub fn len(&self) -> usize {
         match self.0 {
             Place::Arena { indices, .. } => indices.len(),
-            Place::Tensors(tensors) => tensors.len(),
+            Place::Views(views) => views.len(),
         }
     }
 
@@ -187,13 +196,7 @@ impl<'a> Inputs<'a> {
                 };
                 Ok(TensorView { datum_type: fact.datum_type, shape: &fact.shape, bytes })
             }
-            Place::Tensors(tensors) => {
-                let tensor: &'a Tensor = tensors.get(index).ok_or_else(missing)?;
-                let plain = tensor.try_as_plain_ram();
-                let plain = plain.map_err(|error| KernelError::Invalid(format!("{error:#}")))?;
-                let bytes = plain.as_bytes();
-                Ok(TensorView { datum_type: tensor.datum_type(), shape: tensor.shape(), bytes })
-            }
+            Place::Views(views) => views.get(index).copied().ok_or_else(missing),
         }
     }
 
@@ -203,6 +206,18 @@ impl<'a> Inputs<'a> {
     /// There are fewer inputs, or it is of another type.
     pub fn slice<T: Element>(&self, index: usize) -> Result<&'a [T], KernelError> {
         self.get(index)?.slice()
+    }
+
+    /// The elements of an input that has so many.
+    ///
+    /// # Errors
+    /// There are fewer inputs, or it is of another type or length.
+    pub fn exactly<T: Element>(&self, index: usize, len: usize) -> Result<&'a [T], KernelError> {
+        let elements = self.slice(index)?;
+        if elements.len() == len {
+            return Ok(elements);
+        }
+        Err(KernelError::Length { what: "an input", expected: len, found: elements.len() })
     }
 }
 

@@ -9,6 +9,7 @@ use super::detect::detected;
 use super::tile_6x16::{COLUMNS, ROW_BYTES, ROWS, STEP_BYTES, finish, kernel_6x16, pair};
 use super::unroll::with_rows;
 use crate::convolution::tiled::{Costs, Microkernel, Tile};
+use crate::{KernelError, Loop};
 
 /// Products of bytes and 16-bit numbers in a vector.
 const LANES: usize = 16;
@@ -45,6 +46,20 @@ impl X86Avx2 {
         unsafe { vectorise(body) }
     }
 
+    /// Computes a part of an output.
+    #[inline(always)]
+    pub(crate) fn run_loop<T>(
+        self,
+        body: &impl Loop<T>,
+        first: usize,
+        output: &mut [T],
+        scratch: &mut [u8],
+    ) -> Result<(), KernelError> {
+        let Self(()) = self;
+        // SAFETY: owning a value proves that the CPU has AVX2.
+        unsafe { run_loop(body, first, output, scratch) }
+    }
+
     /// The products of rows of weights, as long as `input`, with the inputs.
     #[inline(always)]
     pub(crate) fn products<const N: usize>(self, rows: [&[i8]; N], input: &[i16]) -> [i32; N] {
@@ -60,6 +75,18 @@ impl X86Avx2 {
 #[target_feature(enable = "avx2")]
 unsafe fn vectorise<R>(body: impl FnOnce() -> R) -> R {
     body()
+}
+
+/// # Safety
+/// The CPU has AVX2.
+#[target_feature(enable = "avx2")]
+unsafe fn run_loop<T>(
+    body: &impl Loop<T>,
+    first: usize,
+    output: &mut [T],
+    scratch: &mut [u8],
+) -> Result<(), KernelError> {
+    body.run(first, output, scratch)
 }
 
 /// Sums of products of bytes and 16-bit numbers: `vpmaddwd` multiplies 16 pairs and adds twos. The compiler

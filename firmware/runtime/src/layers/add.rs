@@ -1,6 +1,6 @@
 //! The sum of two activations.
 
-use resight_kernels::{CacheSizes, Isa, KernelError, Parallel};
+use resight_kernels::{CacheSizes, Isa, KernelError, Loop, Loops, Parallel};
 use tract_nnef::ast::Parameter;
 use tract_nnef::internal::*;
 use tract_nnef::ser::ints;
@@ -102,11 +102,15 @@ impl Layer for Add {
         Ok("add")
     }
 
-    fn pack(&self, _: &Target, inputs: &[TensorFact]) -> TractResult<Box<dyn PackedLayer>> {
+    fn pack(&self, target: &Target, inputs: &[TensorFact]) -> TractResult<Box<dyn PackedLayer>> {
         self.output(inputs)?;
-        let multiplier = self.multiplier.map(|multiplier| multiplier as i64);
-        let bias = self.bias + half(self.shift);
-        Ok(Box::new(Packed { multiplier, bias, shift: self.shift, is_narrow: self.is_narrow() }))
+        Ok(Box::new(Packed {
+            multiplier: self.multiplier.map(|multiplier| multiplier as i64),
+            bias: self.bias + half(self.shift),
+            shift: self.shift,
+            is_narrow: self.is_narrow(),
+            loops: target.loops()?,
+        }))
     }
 
     fn nnef_name() -> &'static str {
@@ -157,6 +161,7 @@ struct Packed {
     shift: u32,
     /// Whether 32 bits are enough.
     is_narrow: bool,
+    loops: Loops,
 }
 
 impl PackedLayer for Packed {
@@ -166,23 +171,40 @@ impl PackedLayer for Packed {
 
     fn run(
         &self,
-        _: &dyn Parallel,
+        parallel: &dyn Parallel,
         inputs: Inputs<'_>,
         output: Output<'_>,
-        _: &mut [u8],
+        scratch: &mut [u8],
     ) -> Result<(), KernelError> {
-        let terms = inputs.slice::<i8>(0)?.iter().zip(inputs.slice::<i8>(1)?);
-        if self.is_narrow {
-            let (multiplier, bias) = (self.multiplier.map(|multiplier| multiplier as i32), self.bias as i32);
-            for (output, (&a, &b)) in output.slice::<i8>()?.iter_mut().zip(terms) {
+        let output = output.slice::<i8>()?;
+        let [a, b] = [inputs.exactly(0, output.len())?, inputs.exactly(1, output.len())?];
+        self.loops.run(parallel, output, scratch, &Sums { packed: self, a, b })
+    }
+}
+
+struct Sums<'a> {
+    packed: &'a Packed,
+    a: &'a [i8],
+    b: &'a [i8],
+}
+
+impl Loop<i8> for Sums<'_> {
+    #[inline(always)]
+    fn run(&self, first: usize, output: &mut [i8], _: &mut [u8]) -> Result<(), KernelError> {
+        let &Packed { multiplier, bias, shift, is_narrow, .. } = self.packed;
+        let part = first..first + output.len();
+        let terms = self.a[part.clone()].iter().zip(&self.b[part]);
+        if is_narrow {
+            let (multiplier, bias) = (multiplier.map(|multiplier| multiplier as i32), bias as i32);
+            for (output, (&a, &b)) in output.iter_mut().zip(terms) {
                 let sum = i32::from(a) * multiplier[0] + i32::from(b) * multiplier[1] + bias;
-                *output = (sum >> self.shift).clamp(-128, 127) as i8;
+                *output = (sum >> shift).clamp(-128, 127) as i8;
             }
             return Ok(());
         }
-        for (output, (&a, &b)) in output.slice::<i8>()?.iter_mut().zip(terms) {
-            let sum = i64::from(a) * self.multiplier[0] + i64::from(b) * self.multiplier[1] + self.bias;
-            *output = (sum >> self.shift).clamp(-128, 127) as i8;
+        for (output, (&a, &b)) in output.iter_mut().zip(terms) {
+            let sum = i64::from(a) * multiplier[0] + i64::from(b) * multiplier[1] + bias;
+            *output = (sum >> shift).clamp(-128, 127) as i8;
         }
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! The average over windows.
 
-use resight_kernels::{CacheSizes, Isa, KernelError, Parallel, PoolShape};
+use resight_kernels::{CacheSizes, Isa, KernelError, Loop, Loops, Parallel, PoolShape};
 use tract_nnef::ast::Parameter;
 use tract_nnef::internal::*;
 use tract_nnef::ser::ints;
@@ -102,9 +102,10 @@ impl Layer for AveragePool {
         Ok("average_pool")
     }
 
-    fn pack(&self, _: &Target, inputs: &[TensorFact]) -> TractResult<Box<dyn PackedLayer>> {
+    fn pack(&self, target: &Target, inputs: &[TensorFact]) -> TractResult<Box<dyn PackedLayer>> {
         let shape = self.shape(inputs)?;
-        Ok(Box::new(Packed { output: shape.output(), shape, layer: self.clone() }))
+        let loops = target.loops()?;
+        Ok(Box::new(Packed { output: shape.output(), shape, layer: self.clone(), loops }))
     }
 
     fn nnef_name() -> &'static str {
@@ -164,6 +165,7 @@ struct Packed {
     shape: PoolShape,
     /// `[height, width, channels]`.
     output: [usize; 3],
+    loops: Loops,
 }
 
 /// A window along one axis.
@@ -176,6 +178,7 @@ struct Span {
 }
 
 impl Packed {
+    #[inline(always)]
     fn span(&self, position: usize, axis: usize) -> Span {
         let PoolShape { input, kernel, stride, padding } = &self.shape;
         let (start, end) = (position * stride[axis], position * stride[axis] + kernel[axis]);
@@ -190,6 +193,7 @@ impl Packed {
     }
 
     /// The average of a sum over `n` positions of an image.
+    #[inline(always)]
     fn average(&self, sum: i64, factor: i64) -> i8 {
         let scaled = (sum * factor + half(self.layer.shift)) >> self.layer.shift;
         (scaled + i64::from(self.layer.output.zero_point)).clamp(-128, 127) as i8
@@ -203,36 +207,67 @@ impl PackedLayer for Packed {
 
     fn run(
         &self,
-        _: &dyn Parallel,
+        parallel: &dyn Parallel,
         inputs: Inputs<'_>,
         output: Output<'_>,
-        _: &mut [u8],
+        scratch: &mut [u8],
     ) -> Result<(), KernelError> {
-        let (output, input) = (output.slice::<i8>()?, inputs.slice::<i8>(0)?);
-        let [_, width, channels] = self.shape.input;
-        for (pixel, output) in output.chunks_exact_mut(channels).enumerate() {
-            let rows = self.span(pixel / self.output[1], 0);
-            let columns = self.span(pixel % self.output[1], 1);
+        let input = inputs.exactly(0, self.shape.input.iter().product())?;
+        self.loops.run(parallel, output.slice()?, scratch, &Averages { packed: self, input })
+    }
+}
+
+struct Averages<'a> {
+    packed: &'a Packed,
+    input: &'a [i8],
+}
+
+impl Loop<i8> for Averages<'_> {
+    /// A cache line where pixels are whole ones: a pool over the whole image has only one pixel.
+    fn unit(&self) -> usize {
+        let channels = self.packed.shape.input[2];
+        if channels.is_multiple_of(CHANNELS) { CHANNELS } else { channels }
+    }
+
+    fn steps(&self) -> usize {
+        self.packed.shape.kernel.iter().product()
+    }
+
+    #[inline(always)]
+    fn run(&self, first: usize, output: &mut [i8], _: &mut [u8]) -> Result<(), KernelError> {
+        let Packed { layer, shape, output: [_, output_width, _], .. } = self.packed;
+        let [_, width, channels] = shape.input;
+        let unit = self.unit();
+        let mut start = first * unit % channels;
+        let mut pixel = first * unit / channels;
+        for output in output.chunks_exact_mut(unit) {
+            let rows = self.packed.span(pixel / output_width, 0);
+            let columns = self.packed.span(pixel % output_width, 1);
             let real = ((rows.end - rows.start) * (columns.end - columns.start)) as i64;
             let counted = (rows.counted * columns.counted).max(1) as i64;
-            let factor = (2 * self.layer.multiplier + counted) / (2 * counted);
-            let zeros = real * i64::from(self.layer.input_zero_point);
-            for (block, output) in output.chunks_mut(CHANNELS).enumerate() {
-                let first = block * CHANNELS;
+            let factor = (2 * layer.multiplier + counted) / (2 * counted);
+            let zeros = real * i64::from(layer.input_zero_point);
+            for output in output.chunks_mut(CHANNELS) {
                 let mut sums = [0i32; CHANNELS];
-                let sums = &mut sums[..output.len()];
                 for y in rows.start..rows.end {
-                    let row =
-                        &input[(y * width + columns.start) * channels..(y * width + columns.end) * channels];
-                    for pixel in row.chunks_exact(channels) {
-                        for (sum, &value) in sums.iter_mut().zip(&pixel[first..first + output.len()]) {
-                            *sum += i32::from(value);
+                    let row = (y * width + columns.start) * channels..(y * width + columns.end) * channels;
+                    for pixel in self.input[row].chunks_exact(channels) {
+                        // The usual case of a fixed length becomes vectors.
+                        if let Ok(values) = <&[i8; CHANNELS]>::try_from(&pixel[start..start + output.len()]) {
+                            sums.iter_mut().zip(values).for_each(|(sum, &value)| *sum += i32::from(value));
+                        } else {
+                            let values = &pixel[start..start + output.len()];
+                            sums.iter_mut().zip(values).for_each(|(sum, &value)| *sum += i32::from(value));
                         }
                     }
                 }
-                for (output, &sum) in output.iter_mut().zip(&*sums) {
-                    *output = self.average(i64::from(sum) - zeros, factor);
+                for (output, &sum) in output.iter_mut().zip(&sums) {
+                    *output = self.packed.average(i64::from(sum) - zeros, factor);
                 }
+                start += output.len();
+            }
+            if start == channels {
+                (start, pixel) = (0, pixel + 1);
             }
         }
         Ok(())

@@ -1,6 +1,6 @@
 //! Some channels of an activation, in any order.
 
-use resight_kernels::{CacheSizes, Isa, KernelError, Parallel};
+use resight_kernels::{CacheSizes, Isa, KernelError, Loop, Loops, Parallel};
 use tract_nnef::ast::Parameter;
 use tract_nnef::internal::*;
 use tract_nnef::ser::ints;
@@ -54,10 +54,11 @@ impl Layer for Channels {
         Ok("channels")
     }
 
-    fn pack(&self, _: &Target, inputs: &[TensorFact]) -> TractResult<Box<dyn PackedLayer>> {
+    fn pack(&self, target: &Target, inputs: &[TensorFact]) -> TractResult<Box<dyn PackedLayer>> {
         self.output(inputs)?;
         let [_, _, channels] = inputs[0].image()?;
-        Ok(Box::new(Packed { run: self.run(), order: self.order.clone(), channels }))
+        let (order, loops) = (self.order.clone(), target.loops()?);
+        Ok(Box::new(Packed { run: self.run(), order, channels, loops }))
     }
 
     fn nnef_name() -> &'static str {
@@ -90,6 +91,7 @@ struct Packed {
     order: Vec<usize>,
     /// Of the input.
     channels: usize,
+    loops: Loops,
 }
 
 impl PackedLayer for Packed {
@@ -99,18 +101,36 @@ impl PackedLayer for Packed {
 
     fn run(
         &self,
-        _: &dyn Parallel,
+        parallel: &dyn Parallel,
         inputs: Inputs<'_>,
         output: Output<'_>,
-        _: &mut [u8],
+        scratch: &mut [u8],
     ) -> Result<(), KernelError> {
-        let count = self.order.len();
-        let pixels = inputs.slice::<i8>(0)?.chunks_exact(self.channels);
-        for (output, pixel) in output.slice::<i8>()?.chunks_exact_mut(count).zip(pixels) {
-            if let Some(first) = self.run {
-                output.copy_from_slice(&pixel[first..first + count]);
+        let output = output.slice::<i8>()?;
+        let input = inputs.exactly(0, output.len() / self.order.len() * self.channels)?;
+        self.loops.run(parallel, output, scratch, &Chosen { packed: self, input })
+    }
+}
+
+struct Chosen<'a> {
+    packed: &'a Packed,
+    input: &'a [i8],
+}
+
+impl Loop<i8> for Chosen<'_> {
+    fn unit(&self) -> usize {
+        self.packed.order.len()
+    }
+
+    #[inline(always)]
+    fn run(&self, first: usize, output: &mut [i8], _: &mut [u8]) -> Result<(), KernelError> {
+        let Packed { run, order, channels, .. } = self.packed;
+        let pixels = self.input[first * channels..].chunks_exact(*channels);
+        for (output, pixel) in output.chunks_exact_mut(order.len()).zip(pixels) {
+            if let Some(first) = run {
+                output.copy_from_slice(&pixel[*first..first + order.len()]);
             } else {
-                output.iter_mut().zip(&self.order).for_each(|(output, &channel)| *output = pixel[channel]);
+                output.iter_mut().zip(order).for_each(|(output, &channel)| *output = pixel[channel]);
             }
         }
         Ok(())

@@ -1,6 +1,6 @@
 //! Concatenation of channels.
 
-use resight_kernels::{CacheSizes, Isa, KernelError, Parallel};
+use resight_kernels::{CacheSizes, Isa, KernelError, Loop, Loops, Parallel};
 use tract_nnef::ast::Parameter;
 use tract_nnef::internal::*;
 use tract_nnef::ser::array;
@@ -48,9 +48,9 @@ impl Layer for Concat {
         Ok("concat")
     }
 
-    fn pack(&self, _: &Target, inputs: &[TensorFact]) -> TractResult<Box<dyn PackedLayer>> {
+    fn pack(&self, target: &Target, inputs: &[TensorFact]) -> TractResult<Box<dyn PackedLayer>> {
         let (_, channels) = parts(inputs)?;
-        Ok(Box::new(Packed { channels }))
+        Ok(Box::new(Packed { channels, loops: target.loops()? }))
     }
 
     fn nnef_name() -> &'static str {
@@ -80,6 +80,7 @@ impl Layer for Concat {
 struct Packed {
     /// Of each input.
     channels: Vec<usize>,
+    loops: Loops,
 }
 
 impl PackedLayer for Packed {
@@ -89,20 +90,43 @@ impl PackedLayer for Packed {
 
     fn run(
         &self,
-        _: &dyn Parallel,
+        parallel: &dyn Parallel,
         inputs: Inputs<'_>,
         output: Output<'_>,
-        _: &mut [u8],
+        scratch: &mut [u8],
     ) -> Result<(), KernelError> {
-        let pitch: usize = self.channels.iter().sum();
         let output = output.slice::<i8>()?;
-        let mut first = 0;
+        let pitch: usize = self.channels.iter().sum();
         for (index, &channels) in self.channels.iter().enumerate() {
-            let pixels = inputs.slice::<i8>(index)?.chunks_exact(channels);
-            for (output, pixel) in output.chunks_exact_mut(pitch).zip(pixels) {
-                output[first..first + channels].copy_from_slice(pixel);
+            inputs.exactly::<i8>(index, output.len() / pitch * channels)?;
+        }
+        self.loops.run(parallel, output, scratch, &SideBySide { channels: &self.channels, pitch, inputs })
+    }
+}
+
+struct SideBySide<'a> {
+    channels: &'a [usize],
+    /// The sum of the channels.
+    pitch: usize,
+    /// As long as the output asks for.
+    inputs: Inputs<'a>,
+}
+
+impl Loop<i8> for SideBySide<'_> {
+    fn unit(&self) -> usize {
+        self.pitch
+    }
+
+    #[inline(always)]
+    fn run(&self, first: usize, output: &mut [i8], _: &mut [u8]) -> Result<(), KernelError> {
+        let mut start = 0;
+        for (index, &channels) in self.channels.iter().enumerate() {
+            let input = self.inputs.slice::<i8>(index)?;
+            let pixels = input[first * channels..].chunks_exact(channels);
+            for (output, pixel) in output.chunks_exact_mut(self.pitch).zip(pixels) {
+                output[start..start + channels].copy_from_slice(pixel);
             }
-            first += channels;
+            start += channels;
         }
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! From int8 logits to real numbers.
 
-use resight_kernels::{CacheSizes, Isa, KernelError, Parallel};
+use resight_kernels::{CacheSizes, Isa, KernelError, Loop, Loops, Parallel};
 use tract_nnef::ast::Parameter;
 use tract_nnef::internal::*;
 
@@ -44,9 +44,9 @@ impl Layer for Dequantise {
         Ok("dequantise")
     }
 
-    fn pack(&self, _: &Target, inputs: &[TensorFact]) -> TractResult<Box<dyn PackedLayer>> {
+    fn pack(&self, target: &Target, inputs: &[TensorFact]) -> TractResult<Box<dyn PackedLayer>> {
         self.output(inputs)?;
-        Ok(Box::new(Packed(self.input)))
+        Ok(Box::new(Packed { input: self.input, loops: target.loops()? }))
     }
 
     fn nnef_name() -> &'static str {
@@ -72,7 +72,10 @@ impl Layer for Dequantise {
 }
 
 #[derive(Debug)]
-struct Packed(Quantisation);
+struct Packed {
+    input: Quantisation,
+    loops: Loops,
+}
 
 impl PackedLayer for Packed {
     fn kernel(&self) -> &'static str {
@@ -81,13 +84,27 @@ impl PackedLayer for Packed {
 
     fn run(
         &self,
-        _: &dyn Parallel,
+        parallel: &dyn Parallel,
         inputs: Inputs<'_>,
         output: Output<'_>,
-        _: &mut [u8],
+        scratch: &mut [u8],
     ) -> Result<(), KernelError> {
-        for (output, &input) in output.slice::<f32>()?.iter_mut().zip(inputs.slice::<i8>(0)?) {
-            *output = self.0.dequantise(input);
+        let output = output.slice::<f32>()?;
+        let steps = inputs.exactly(0, output.len())?;
+        self.loops.run(parallel, output, scratch, &Reals { input: self.input, steps })
+    }
+}
+
+struct Reals<'a> {
+    input: Quantisation,
+    steps: &'a [i8],
+}
+
+impl Loop<f32> for Reals<'_> {
+    #[inline(always)]
+    fn run(&self, first: usize, output: &mut [f32], _: &mut [u8]) -> Result<(), KernelError> {
+        for (output, &step) in output.iter_mut().zip(&self.steps[first..]) {
+            *output = self.input.dequantise(step);
         }
         Ok(())
     }

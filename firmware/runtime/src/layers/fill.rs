@@ -1,6 +1,6 @@
 //! An activation whose values are all the same.
 
-use resight_kernels::{CacheSizes, Isa, KernelError, Parallel};
+use resight_kernels::{CacheSizes, Isa, KernelError, Loop, Loops, Parallel};
 use tract_nnef::ast::Parameter;
 use tract_nnef::internal::*;
 use tract_nnef::ser::ints;
@@ -49,9 +49,9 @@ impl Layer for Fill {
         Ok("fill")
     }
 
-    fn pack(&self, _: &Target, inputs: &[TensorFact]) -> TractResult<Box<dyn PackedLayer>> {
+    fn pack(&self, target: &Target, inputs: &[TensorFact]) -> TractResult<Box<dyn PackedLayer>> {
         self.output(inputs)?;
-        Ok(Box::new(Packed(self.value)))
+        Ok(Box::new(Packed { value: self.value, loops: target.loops()? }))
     }
 
     fn nnef_name() -> &'static str {
@@ -83,7 +83,10 @@ impl Layer for Fill {
 }
 
 #[derive(Debug)]
-struct Packed(i8);
+struct Packed {
+    value: i8,
+    loops: Loops,
+}
 
 impl PackedLayer for Packed {
     fn kernel(&self) -> &'static str {
@@ -92,12 +95,21 @@ impl PackedLayer for Packed {
 
     fn run(
         &self,
-        _: &dyn Parallel,
+        parallel: &dyn Parallel,
         _: Inputs<'_>,
         output: Output<'_>,
-        _: &mut [u8],
+        scratch: &mut [u8],
     ) -> Result<(), KernelError> {
-        output.slice::<i8>()?.fill(self.0);
+        self.loops.run(parallel, output.slice()?, scratch, &Everywhere(self.value))
+    }
+}
+
+struct Everywhere(i8);
+
+impl Loop<i8> for Everywhere {
+    #[inline(always)]
+    fn run(&self, _: usize, output: &mut [i8], _: &mut [u8]) -> Result<(), KernelError> {
+        output.fill(self.0);
         Ok(())
     }
 }

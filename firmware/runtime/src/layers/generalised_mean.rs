@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use resight_kernels::{CacheSizes, Isa, KernelError, Parallel};
+use resight_kernels::{CacheSizes, Isa, KernelError, Loop, Loops, Parallel};
 use tract_nnef::ast::Parameter;
 use tract_nnef::internal::*;
 
@@ -34,25 +34,30 @@ pub struct GeneralisedMean {
 layer!(GeneralisedMean, "ResightGeneralisedMean");
 
 impl GeneralisedMean {
-    /// Its numbers and the input's height, width and channels.
-    fn packed(&self, inputs: &[TensorFact]) -> TractResult<Packed> {
+    /// Positions and channels of the input.
+    fn sizes(&self, inputs: &[TensorFact]) -> TractResult<[usize; 2]> {
         let input = one_input("a generalised mean", inputs)?;
         let [height, width, channels] = input.image()?;
-        let (terms, limits) = (slice::<i32>(&self.terms)?, slice::<i32>(&self.limits)?);
-        let terms: [i32; 256] =
-            terms.try_into().with_context(|| format!("256 terms are expected, found {}", terms.len()))?;
+        self.terms()?;
+        let limits = slice::<i32>(&self.limits)?;
         ensure!(limits.len() == 255, "255 limits are expected, found {}", limits.len());
         ensure!(limits.is_sorted(), "a limit is less than the one before");
-        let positions = height.checked_mul(width).and_then(|positions| i64::try_from(positions).ok());
+        let positions = height.checked_mul(width);
         let positions = positions.filter(|&positions| (1..=1 << 31).contains(&positions));
         let positions = positions.with_context(|| format!("a mean of {height} x {width} positions"))?;
-        Ok(Packed { terms, limits: limits.to_vec(), positions, channels })
+        Ok([positions, channels])
+    }
+
+    fn terms(&self) -> TractResult<[i32; 256]> {
+        let terms = slice::<i32>(&self.terms)?;
+        terms.try_into().with_context(|| format!("256 terms are expected, found {}", terms.len()))
     }
 }
 
 impl Layer for GeneralisedMean {
     fn output(&self, inputs: &[TensorFact]) -> TractResult<TensorFact> {
-        Ok(TensorFact::activation([1, 1, self.packed(inputs)?.channels]))
+        let [_, channels] = self.sizes(inputs)?;
+        Ok(TensorFact::activation([1, 1, channels]))
     }
 
     fn describe(&self, _: &[TensorFact]) -> TractResult<Description> {
@@ -60,12 +65,14 @@ impl Layer for GeneralisedMean {
     }
 
     fn kernel(&self, _: Isa, _: CacheSizes, inputs: &[TensorFact]) -> TractResult<&'static str> {
-        self.packed(inputs)?;
+        self.sizes(inputs)?;
         Ok("generalised_mean")
     }
 
-    fn pack(&self, _: &Target, inputs: &[TensorFact]) -> TractResult<Box<dyn PackedLayer>> {
-        Ok(Box::new(self.packed(inputs)?))
+    fn pack(&self, target: &Target, inputs: &[TensorFact]) -> TractResult<Box<dyn PackedLayer>> {
+        let [positions, channels] = self.sizes(inputs)?;
+        let (terms, limits) = (self.terms()?, slice::<i32>(&self.limits)?.to_vec());
+        Ok(Box::new(Packed { terms, limits, positions, channels, loops: target.loops()? }))
     }
 
     fn nnef_name() -> &'static str {
@@ -105,8 +112,9 @@ struct Packed {
     terms: [i32; 256],
     limits: Vec<i32>,
     /// At most 2^31, so that a sum of terms fits 64 bits.
-    positions: i64,
+    positions: usize,
     channels: usize,
+    loops: Loops,
 }
 
 impl PackedLayer for Packed {
@@ -116,17 +124,34 @@ impl PackedLayer for Packed {
 
     fn run(
         &self,
-        _: &dyn Parallel,
+        parallel: &dyn Parallel,
         inputs: Inputs<'_>,
         output: Output<'_>,
-        _: &mut [u8],
+        scratch: &mut [u8],
     ) -> Result<(), KernelError> {
-        let input = inputs.slice::<i8>(0)?;
-        for (channel, output) in output.slice::<i8>()?.iter_mut().enumerate() {
-            let values = input.iter().skip(channel).step_by(self.channels);
-            let term = |value: &i8| i64::from(self.terms[usize::from(value.cast_unsigned() ^ 0x80)]);
-            let mean = values.map(term).sum::<i64>().div_euclid(self.positions);
-            let reached = self.limits.partition_point(|&limit| i64::from(limit) <= mean);
+        let input = inputs.exactly(0, self.positions * self.channels)?;
+        self.loops.run(parallel, output.slice()?, scratch, &Means { packed: self, input })
+    }
+}
+
+struct Means<'a> {
+    packed: &'a Packed,
+    input: &'a [i8],
+}
+
+impl Loop<i8> for Means<'_> {
+    fn steps(&self) -> usize {
+        self.packed.positions
+    }
+
+    #[inline(always)]
+    fn run(&self, first: usize, output: &mut [i8], _: &mut [u8]) -> Result<(), KernelError> {
+        let Packed { terms, limits, positions, channels, .. } = self.packed;
+        for (index, output) in output.iter_mut().enumerate() {
+            let values = self.input.iter().skip(first + index).step_by(*channels);
+            let term = |value: &i8| i64::from(terms[usize::from(value.cast_unsigned() ^ 0x80)]);
+            let mean = values.map(term).sum::<i64>().div_euclid(*positions as i64);
+            let reached = limits.partition_point(|&limit| i64::from(limit) <= mean);
             *output = (reached as i16 - 128) as i8;
         }
         Ok(())

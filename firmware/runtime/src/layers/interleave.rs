@@ -1,6 +1,6 @@
 //! The phases of a transposed convolution put together.
 
-use resight_kernels::{CacheSizes, Isa, KernelError, Parallel};
+use resight_kernels::{CacheSizes, Isa, KernelError, Loop, Loops, Parallel};
 use tract_nnef::ast::Parameter;
 use tract_nnef::internal::*;
 use tract_nnef::ser::{array, ints};
@@ -81,8 +81,9 @@ impl Layer for Interleave {
         Ok("interleave")
     }
 
-    fn pack(&self, _: &Target, inputs: &[TensorFact]) -> TractResult<Box<dyn PackedLayer>> {
-        Ok(Box::new(Packed { factor: self.factor, width: self.size[1], channels: self.channels(inputs)? }))
+    fn pack(&self, target: &Target, inputs: &[TensorFact]) -> TractResult<Box<dyn PackedLayer>> {
+        let (channels, loops) = (self.channels(inputs)?, target.loops()?);
+        Ok(Box::new(Packed { factor: self.factor, size: self.size, channels, loops }))
     }
 
     fn nnef_name() -> &'static str {
@@ -120,9 +121,18 @@ impl Layer for Interleave {
 #[derive(Debug)]
 struct Packed {
     factor: [usize; 2],
-    /// Of the output.
-    width: usize,
+    /// `[height, width]` of the output.
+    size: [usize; 2],
     channels: usize,
+    loops: Loops,
+}
+
+impl Packed {
+    /// Columns of the output that an input with this place in a row of phases has.
+    #[inline(always)]
+    fn columns(&self, place: usize) -> usize {
+        (self.size[1] - place).div_ceil(self.factor[1])
+    }
 }
 
 impl PackedLayer for Packed {
@@ -132,21 +142,42 @@ impl PackedLayer for Packed {
 
     fn run(
         &self,
-        _: &dyn Parallel,
+        parallel: &dyn Parallel,
         inputs: Inputs<'_>,
         output: Output<'_>,
-        _: &mut [u8],
+        scratch: &mut [u8],
     ) -> Result<(), KernelError> {
-        let Self { factor: [vertical, horizontal], width, channels } = *self;
-        let output = output.slice::<i8>()?;
+        let [vertical, horizontal] = self.factor;
         for place in 0..vertical * horizontal {
-            let (first_row, first_column) = (place / horizontal, place % horizontal);
-            let columns = (width - first_column).div_ceil(horizontal);
-            let rows = inputs.slice::<i8>(place)?.chunks_exact(columns * channels);
-            let lines = output.chunks_exact_mut(width * channels).skip(first_row).step_by(vertical);
-            for (line, row) in lines.zip(rows) {
-                let pixels = line[first_column * channels..].chunks_mut(horizontal * channels);
-                for (pixel, source) in pixels.zip(row.chunks_exact(channels)) {
+            let rows = (self.size[0] - place / horizontal).div_ceil(vertical);
+            inputs.exactly::<i8>(place, rows * self.columns(place % horizontal) * self.channels)?;
+        }
+        self.loops.run(parallel, output.slice()?, scratch, &Phases { packed: self, inputs })
+    }
+}
+
+struct Phases<'a> {
+    packed: &'a Packed,
+    /// As long as the output asks for.
+    inputs: Inputs<'a>,
+}
+
+impl Loop<i8> for Phases<'_> {
+    fn unit(&self) -> usize {
+        self.packed.size[1] * self.packed.channels
+    }
+
+    #[inline(always)]
+    fn run(&self, first: usize, output: &mut [i8], _: &mut [u8]) -> Result<(), KernelError> {
+        let &Packed { factor: [vertical, horizontal], channels, .. } = self.packed;
+        for (index, line) in output.chunks_exact_mut(self.unit()).enumerate() {
+            let y = first + index;
+            for place in 0..horizontal {
+                let input = self.inputs.slice::<i8>(y % vertical * horizontal + place)?;
+                let row = self.packed.columns(place) * channels;
+                let sources = input[y / vertical * row..][..row].chunks_exact(channels);
+                let pixels = line[place * channels..].chunks_mut(horizontal * channels);
+                for (pixel, source) in pixels.zip(sources) {
                     pixel[..channels].copy_from_slice(source);
                 }
             }

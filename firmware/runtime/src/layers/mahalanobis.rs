@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use resight_kernels::{
-    self as kernels, CacheSizes, Isa, KernelError, LinearParameters, Parallel, Sequential,
+    self as kernels, CacheSizes, Isa, KernelError, LinearParameters, Loop, Loops, Parallel, Sequential,
 };
 use tract_nnef::ast::Parameter;
 use tract_nnef::internal::*;
@@ -103,7 +103,8 @@ impl Layer for Mahalanobis {
             };
             kernels::Linear::new(target.isa, &parameters).map_err(kernel_error)
         };
-        Ok(Box::new(Packed { rows, features, places: of_places.map(place).collect::<TractResult<_>>()? }))
+        let places = of_places.map(place).collect::<TractResult<_>>()?;
+        Ok(Box::new(Packed { rows, features, places, loops: target.loops()? }))
     }
 
     fn nnef_name() -> &'static str {
@@ -146,6 +147,7 @@ struct Packed {
     rows: usize,
     features: usize,
     places: Vec<kernels::Linear>,
+    loops: Loops,
 }
 
 impl PackedLayer for Packed {
@@ -155,16 +157,33 @@ impl PackedLayer for Packed {
 
     fn run(
         &self,
-        _: &dyn Parallel,
+        parallel: &dyn Parallel,
         inputs: Inputs<'_>,
         output: Output<'_>,
-        _: &mut [u8],
+        scratch: &mut [u8],
     ) -> Result<(), KernelError> {
-        let (input, output) = (inputs.slice::<i8>(0)?, output.slice::<f32>()?);
+        let input = inputs.exactly(0, self.places.len() * self.features)?;
+        self.loops.run(parallel, output.slice()?, scratch, &Distances { packed: self, input })
+    }
+}
+
+struct Distances<'a> {
+    packed: &'a Packed,
+    input: &'a [i8],
+}
+
+impl Loop<f32> for Distances<'_> {
+    fn steps(&self) -> usize {
+        self.packed.places.first().map_or(0, kernels::Linear::steps)
+    }
+
+    #[inline(always)]
+    fn run(&self, first: usize, output: &mut [f32], _: &mut [u8]) -> Result<(), KernelError> {
+        let count = self.packed.features;
         let (mut features, mut rows) = ([0_i16; MAX_FEATURES], [0_f32; MAX_FEATURES]);
-        let (features, rows) = (&mut features[..self.features], &mut rows[..self.rows]);
-        for ((place, input), output) in self.places.iter().zip(input.chunks_exact(self.features)).zip(output)
-        {
+        let (features, rows) = (&mut features[..count], &mut rows[..self.packed.rows]);
+        let inputs = self.input[first * count..].chunks_exact(count);
+        for ((place, input), output) in self.packed.places[first..].iter().zip(inputs).zip(output) {
             features.iter_mut().zip(input).for_each(|(feature, &value)| *feature = value.into());
             place.run(&Sequential, features, rows)?;
             *output = rows.iter().fold(0.0, |sum: f32, &row| sum + row * row).sqrt();

@@ -1,7 +1,7 @@
 //! The product of two activations, one of which may be a gate: one number for each channel or for
 //! each position.
 
-use resight_kernels::{CacheSizes, Isa, KernelError, Parallel};
+use resight_kernels::{CacheSizes, Isa, KernelError, Loop, Loops, Parallel};
 use tract_nnef::ast::Parameter;
 use tract_nnef::internal::*;
 use tract_nnef::ser::array;
@@ -111,9 +111,10 @@ impl Layer for Multiply {
         Ok("multiply")
     }
 
-    fn pack(&self, _: &Target, inputs: &[TensorFact]) -> TractResult<Box<dyn PackedLayer>> {
+    fn pack(&self, target: &Target, inputs: &[TensorFact]) -> TractResult<Box<dyn PackedLayer>> {
         let second = self.second(inputs)?;
-        Ok(Box::new(Packed { layer: self.clone(), half: half(self.shift) as i32, second }))
+        let half = half(self.shift) as i32;
+        Ok(Box::new(Packed { layer: self.clone(), half, second, loops: target.loops()? }))
     }
 
     fn nnef_name() -> &'static str {
@@ -165,19 +166,7 @@ struct Packed {
     layer: Multiply,
     half: i32,
     second: Second,
-}
-
-impl Packed {
-    /// Element by element; both have the same length.
-    #[inline]
-    fn elements(&self, output: &mut [i8], a: &[i8], b: impl Iterator<Item = i32>) {
-        let Multiply { zero_points: [zero, _], multiplier, shift, output: Quantisation { zero_point, .. } } =
-            self.layer;
-        for ((output, &a), b) in output.iter_mut().zip(a).zip(b) {
-            let product = (i32::from(a) - zero) * b * multiplier + self.half;
-            *output = ((product >> shift) + zero_point).clamp(-128, 127) as i8;
-        }
-    }
+    loops: Loops,
 }
 
 impl PackedLayer for Packed {
@@ -185,28 +174,125 @@ impl PackedLayer for Packed {
         "multiply"
     }
 
+    fn scratch_len(&self, _: usize) -> usize {
+        match self.second {
+            // A factor for each, wherever it begins.
+            Second::Channels(channels) => (channels + 1) * size_of::<i32>(),
+            Second::Same | Second::Positions(_) => 0,
+        }
+    }
+
     fn run(
         &self,
-        _: &dyn Parallel,
+        parallel: &dyn Parallel,
         inputs: Inputs<'_>,
         output: Output<'_>,
-        _: &mut [u8],
+        scratch: &mut [u8],
     ) -> Result<(), KernelError> {
-        let (output, a, b) = (output.slice::<i8>()?, inputs.slice::<i8>(0)?, inputs.slice::<i8>(1)?);
-        let zero = self.layer.zero_points[1];
-        let real = |b: &i8| i32::from(*b) - zero;
+        let output = output.slice::<i8>()?;
+        let a = inputs.exactly(0, output.len())?;
         match self.second {
-            Second::Same => self.elements(output, a, b.iter().map(real)),
+            Second::Same => {
+                let b = inputs.exactly(1, output.len())?;
+                self.loops.run(parallel, output, &mut [], &Products { packed: self, a, b })
+            }
             Second::Channels(channels) => {
-                for (output, a) in output.chunks_exact_mut(channels).zip(a.chunks_exact(channels)) {
-                    self.elements(output, a, b.iter().map(real));
-                }
+                let gates = inputs.exactly::<i8>(1, channels)?;
+                let (_, factors, _) = bytemuck::pod_align_to_mut::<u8, i32>(scratch);
+                let Some(factors) = factors.get_mut(..channels) else {
+                    return Err(KernelError::Invalid("a product has too little scratch memory".into()));
+                };
+                factors.iter_mut().zip(gates).for_each(|(factor, &gate)| *factor = self.factor(gate));
+                self.loops.run(parallel, output, &mut [], &GatedChannels { packed: self, a, factors })
             }
             Second::Positions(channels) => {
-                let pixels = output.chunks_exact_mut(channels).zip(a.chunks_exact(channels));
-                for ((output, a), gate) in pixels.zip(b) {
-                    self.elements(output, a, std::iter::repeat_n(real(gate), channels));
-                }
+                let gates = inputs.exactly(1, output.len() / channels)?;
+                let products = GatedPositions { packed: self, a, gates, channels };
+                self.loops.run(parallel, output, &mut [], &products)
+            }
+        }
+    }
+}
+
+impl Packed {
+    /// What a value of the second input multiplies the first with.
+    #[inline(always)]
+    fn factor(&self, b: i8) -> i32 {
+        (i32::from(b) - self.layer.zero_points[1]) * self.layer.multiplier
+    }
+
+    #[inline(always)]
+    fn product(&self, a: i8, factor: i32) -> i8 {
+        let Multiply { zero_points, shift, output, .. } = self.layer;
+        let product = (i32::from(a) - zero_points[0]) * factor + self.half;
+        ((product >> shift) + output.zero_point).clamp(-128, 127) as i8
+    }
+}
+
+/// Element by element.
+struct Products<'a> {
+    packed: &'a Packed,
+    a: &'a [i8],
+    b: &'a [i8],
+}
+
+impl Loop<i8> for Products<'_> {
+    #[inline(always)]
+    fn run(&self, first: usize, output: &mut [i8], _: &mut [u8]) -> Result<(), KernelError> {
+        let part = first..first + output.len();
+        for ((output, &a), &b) in output.iter_mut().zip(&self.a[part.clone()]).zip(&self.b[part]) {
+            *output = self.packed.product(a, self.packed.factor(b));
+        }
+        Ok(())
+    }
+}
+
+struct GatedChannels<'a> {
+    packed: &'a Packed,
+    a: &'a [i8],
+    /// One for each channel.
+    factors: &'a [i32],
+}
+
+impl Loop<i8> for GatedChannels<'_> {
+    fn unit(&self) -> usize {
+        self.factors.len()
+    }
+
+    #[inline(always)]
+    fn run(&self, first: usize, output: &mut [i8], _: &mut [u8]) -> Result<(), KernelError> {
+        let channels = self.factors.len();
+        let pixels = self.a[first * channels..].chunks_exact(channels);
+        for (output, a) in output.chunks_exact_mut(channels).zip(pixels) {
+            for ((output, &a), &factor) in output.iter_mut().zip(a).zip(self.factors) {
+                *output = self.packed.product(a, factor);
+            }
+        }
+        Ok(())
+    }
+}
+
+struct GatedPositions<'a> {
+    packed: &'a Packed,
+    a: &'a [i8],
+    /// One for each position.
+    gates: &'a [i8],
+    channels: usize,
+}
+
+impl Loop<i8> for GatedPositions<'_> {
+    fn unit(&self) -> usize {
+        self.channels
+    }
+
+    #[inline(always)]
+    fn run(&self, first: usize, output: &mut [i8], _: &mut [u8]) -> Result<(), KernelError> {
+        let pixels = self.a[first * self.channels..].chunks_exact(self.channels);
+        let gated = pixels.zip(&self.gates[first..]);
+        for (output, (a, &gate)) in output.chunks_exact_mut(self.channels).zip(gated) {
+            let factor = self.packed.factor(gate);
+            for (output, &a) in output.iter_mut().zip(a) {
+                *output = self.packed.product(a, factor);
             }
         }
         Ok(())

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use resight_kernels::{
-    self as kernels, CacheSizes, Isa, KernelError, LinearParameters, Parallel, Sequential,
+    self as kernels, CacheSizes, Isa, KernelError, LinearParameters, Loop, Loops, Parallel, Sequential,
 };
 use tract_nnef::ast::Parameter;
 use tract_nnef::internal::*;
@@ -106,7 +106,7 @@ impl Layer for NearestNeighbour {
         };
         let memory: &[i8] = slice(&self.memory)?;
         let blocks = memory.chunks(BLOCK * features).map(block).collect::<TractResult<_>>()?;
-        Ok(Box::new(Packed { features, scale: self.scale, blocks }))
+        Ok(Box::new(Packed { features, scale: self.scale, blocks, loops: target.loops()? }))
     }
 
     fn nnef_name() -> &'static str {
@@ -154,6 +154,7 @@ struct Packed {
     features: usize,
     scale: f32,
     blocks: Vec<Block>,
+    loops: Loops,
 }
 
 impl PackedLayer for Packed {
@@ -163,19 +164,37 @@ impl PackedLayer for Packed {
 
     fn run(
         &self,
-        _: &dyn Parallel,
+        parallel: &dyn Parallel,
         inputs: Inputs<'_>,
         output: Output<'_>,
-        _: &mut [u8],
+        scratch: &mut [u8],
     ) -> Result<(), KernelError> {
-        let (input, output) = (inputs.slice::<i8>(0)?, output.slice::<f32>()?);
+        let output = output.slice::<f32>()?;
+        let input = inputs.exactly(0, output.len() * self.features)?;
+        self.loops.run(parallel, output, scratch, &Distances { packed: self, input })
+    }
+}
+
+struct Distances<'a> {
+    packed: &'a Packed,
+    input: &'a [i8],
+}
+
+impl Loop<f32> for Distances<'_> {
+    fn steps(&self) -> usize {
+        self.packed.blocks.iter().map(|block| block.products.steps()).sum()
+    }
+
+    #[inline(always)]
+    fn run(&self, first: usize, output: &mut [f32], _: &mut [u8]) -> Result<(), KernelError> {
         let (mut features, mut products) = ([0_i16; MAX_FEATURES], [0_f32; BLOCK]);
-        let features = &mut features[..self.features];
-        for (input, output) in input.chunks_exact(self.features).zip(output) {
+        let count = self.packed.features;
+        let features = &mut features[..count];
+        for (input, output) in self.input[first * count..].chunks_exact(count).zip(output) {
             features.iter_mut().zip(input).for_each(|(feature, &value)| *feature = value.into());
             let length: i32 = features.iter().map(|&value| i32::from(value) * i32::from(value)).sum();
             let mut nearest = i32::MAX;
-            for block in &self.blocks {
+            for block in &self.packed.blocks {
                 let products = &mut products[..block.squares.len()];
                 block.products.run(&Sequential, features, products)?;
                 for (&product, &square) in products.iter().zip(&block.squares) {
@@ -183,7 +202,7 @@ impl PackedLayer for Packed {
                     nearest = nearest.min(length + square - 2 * product as i32);
                 }
             }
-            *output = (nearest as f32).sqrt() * self.scale;
+            *output = (nearest as f32).sqrt() * self.packed.scale;
         }
         Ok(())
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use resight_kernels::{CacheSizes, Isa, KernelError, Parallel};
+use resight_kernels::{CacheSizes, Isa, KernelError, Loop, Loops, Parallel};
 use tract_nnef::ast::Parameter;
 use tract_nnef::internal::*;
 
@@ -114,13 +114,14 @@ impl Layer for Normalise {
         Ok("normalise")
     }
 
-    fn pack(&self, _: &Target, inputs: &[TensorFact]) -> TractResult<Box<dyn PackedLayer>> {
+    fn pack(&self, target: &Target, inputs: &[TensorFact]) -> TractResult<Box<dyn PackedLayer>> {
         self.check(inputs)?;
         Ok(Box::new(Packed {
             multiplier: slice::<i32>(&self.multiplier)?.to_vec(),
             input_zero_point: self.input_zero_point,
             shift: self.shift + ROOT_BITS,
             zero_point: self.output.zero_point,
+            loops: target.loops()?,
         }))
     }
 
@@ -168,6 +169,7 @@ struct Packed {
     /// That of the multipliers and that of the root.
     shift: u32,
     zero_point: i32,
+    loops: Loops,
 }
 
 impl PackedLayer for Packed {
@@ -177,15 +179,38 @@ impl PackedLayer for Packed {
 
     fn run(
         &self,
-        _: &dyn Parallel,
+        parallel: &dyn Parallel,
         inputs: Inputs<'_>,
         output: Output<'_>,
-        _: &mut [u8],
+        scratch: &mut [u8],
     ) -> Result<(), KernelError> {
-        let Self { multiplier, input_zero_point, shift, zero_point } = self;
+        let output = output.slice::<i8>()?;
+        let input = inputs.exactly(0, output.len())?;
+        self.loops.run(parallel, output, scratch, &Normalised { packed: self, input })
+    }
+}
+
+struct Normalised<'a> {
+    packed: &'a Packed,
+    input: &'a [i8],
+}
+
+impl Loop<i8> for Normalised<'_> {
+    fn unit(&self) -> usize {
+        self.packed.multiplier.len()
+    }
+
+    fn steps(&self) -> usize {
+        2
+    }
+
+    #[inline(always)]
+    fn run(&self, first: usize, output: &mut [i8], _: &mut [u8]) -> Result<(), KernelError> {
+        let Packed { multiplier, input_zero_point, shift, zero_point, .. } = self.packed;
         let half = half(*shift);
-        let pixels = inputs.slice::<i8>(0)?.chunks_exact(multiplier.len());
-        for (output, pixel) in output.slice::<i8>()?.chunks_exact_mut(multiplier.len()).zip(pixels) {
+        let channels = multiplier.len();
+        let pixels = self.input[first * channels..].chunks_exact(channels);
+        for (output, pixel) in output.chunks_exact_mut(channels).zip(pixels) {
             let difference = |q: &i8| i32::from(*q) - input_zero_point;
             let sum: u32 = pixel.iter().map(|q| difference(q).unsigned_abs().pow(2)).sum();
             let root = (1u64 << 62).checked_div(u64::from(sum)).map_or(0, u64::isqrt) as i64;

@@ -1,6 +1,6 @@
 //! Rows and columns more at the border.
 
-use resight_kernels::{CacheSizes, Isa, KernelError, Parallel};
+use resight_kernels::{CacheSizes, Isa, KernelError, Loop, Loops, Parallel};
 use tract_nnef::ast::Parameter;
 use tract_nnef::internal::*;
 use tract_nnef::ser::ints;
@@ -58,14 +58,16 @@ impl Layer for Pad {
         Ok("pad")
     }
 
-    fn pack(&self, _: &Target, inputs: &[TensorFact]) -> TractResult<Box<dyn PackedLayer>> {
+    fn pack(&self, target: &Target, inputs: &[TensorFact]) -> TractResult<Box<dyn PackedLayer>> {
         let output = self.output(inputs)?.image()?;
         let [height, width, channels] = inputs[0].image()?;
         Ok(Box::new(Packed {
             rows: (0..output[0]).map(|row| self.source(row, 0, height)).collect(),
             columns: (0..output[1]).map(|column| self.source(column, 1, width)).collect(),
+            height,
             width,
             channels,
+            loops: target.loops()?,
         }))
     }
 
@@ -106,8 +108,10 @@ struct Packed {
     rows: Vec<usize>,
     columns: Vec<usize>,
     /// Of the input.
+    height: usize,
     width: usize,
     channels: usize,
+    loops: Loops,
 }
 
 impl PackedLayer for Packed {
@@ -117,17 +121,33 @@ impl PackedLayer for Packed {
 
     fn run(
         &self,
-        _: &dyn Parallel,
+        parallel: &dyn Parallel,
         inputs: Inputs<'_>,
         output: Output<'_>,
-        _: &mut [u8],
+        scratch: &mut [u8],
     ) -> Result<(), KernelError> {
-        let (output, input) = (output.slice::<i8>()?, inputs.slice::<i8>(0)?);
-        let rows = output.chunks_exact_mut(self.columns.len() * self.channels).zip(&self.rows);
-        for (row, from) in rows {
-            let source = &input[from * self.width * self.channels..][..self.width * self.channels];
-            for (pixel, column) in row.chunks_exact_mut(self.channels).zip(&self.columns) {
-                pixel.copy_from_slice(&source[column * self.channels..][..self.channels]);
+        let input = inputs.exactly(0, self.height * self.width * self.channels)?;
+        self.loops.run(parallel, output.slice()?, scratch, &Border { packed: self, input })
+    }
+}
+
+struct Border<'a> {
+    packed: &'a Packed,
+    input: &'a [i8],
+}
+
+impl Loop<i8> for Border<'_> {
+    fn unit(&self) -> usize {
+        self.packed.columns.len() * self.packed.channels
+    }
+
+    #[inline(always)]
+    fn run(&self, first: usize, output: &mut [i8], _: &mut [u8]) -> Result<(), KernelError> {
+        let Packed { rows, columns, width, channels, .. } = self.packed;
+        for (row, from) in output.chunks_exact_mut(self.unit()).zip(&rows[first..]) {
+            let source = &self.input[from * width * channels..][..width * channels];
+            for (pixel, column) in row.chunks_exact_mut(*channels).zip(columns) {
+                pixel.copy_from_slice(&source[column * channels..][..*channels]);
             }
         }
         Ok(())

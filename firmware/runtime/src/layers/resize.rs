@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use resight_kernels::{CacheSizes, Isa, KernelError, Parallel};
+use resight_kernels::{CacheSizes, Isa, KernelError, Loop, Loops, Parallel};
 use tract_nnef::ast::Parameter;
 use tract_nnef::internal::*;
 
@@ -51,6 +51,7 @@ struct Between {
 }
 
 impl Between {
+    #[inline(always)]
     fn mix(self, first: i32, second: i32) -> i32 {
         first * (WHOLE - self.weight) + second * self.weight
     }
@@ -111,11 +112,11 @@ impl Layer for Resize {
         Ok("resize")
     }
 
-    fn pack(&self, _: &Target, inputs: &[TensorFact]) -> TractResult<Box<dyn PackedLayer>> {
+    fn pack(&self, target: &Target, inputs: &[TensorFact]) -> TractResult<Box<dyn PackedLayer>> {
         self.size(inputs)?;
         let [height, width, channels] = inputs[0].image()?;
         let (rows, columns) = (places(&self.rows, height)?, places(&self.columns, width)?);
-        Ok(Box::new(Packed { rows, columns, width, channels }))
+        Ok(Box::new(Packed { rows, columns, height, width, channels, loops: target.loops()? }))
     }
 
     fn nnef_name() -> &'static str {
@@ -155,8 +156,17 @@ struct Packed {
     rows: Vec<Between>,
     columns: Vec<Between>,
     /// Of the input.
+    height: usize,
     width: usize,
     channels: usize,
+    loops: Loops,
+}
+
+impl Packed {
+    /// Bytes of a row of the input in i32.
+    fn mixed_bytes(&self) -> usize {
+        self.width * self.channels * size_of::<i32>()
+    }
 }
 
 impl PackedLayer for Packed {
@@ -164,34 +174,55 @@ impl PackedLayer for Packed {
         "resize"
     }
 
-    fn scratch_len(&self, _: usize) -> usize {
-        // A row of i32, wherever it begins.
-        (self.width * self.channels + 1) * size_of::<i32>()
+    fn scratch_len(&self, threads: usize) -> usize {
+        Loops::scratch_len(threads, self.mixed_bytes())
     }
 
     fn run(
         &self,
-        _: &dyn Parallel,
+        parallel: &dyn Parallel,
         inputs: Inputs<'_>,
         output: Output<'_>,
         scratch: &mut [u8],
     ) -> Result<(), KernelError> {
-        let (input, output) = (inputs.slice::<i8>(0)?, output.slice::<i8>()?);
-        let pitch = self.width * self.channels;
+        let input = inputs.exactly(0, self.height * self.width * self.channels)?;
+        self.loops.run(parallel, output.slice()?, scratch, &Interpolation { packed: self, input })
+    }
+}
+
+struct Interpolation<'a> {
+    packed: &'a Packed,
+    input: &'a [i8],
+}
+
+impl Loop<i8> for Interpolation<'_> {
+    fn unit(&self) -> usize {
+        self.packed.columns.len() * self.packed.channels
+    }
+
+    fn steps(&self) -> usize {
+        4
+    }
+
+    fn scratch(&self) -> usize {
+        self.packed.mixed_bytes()
+    }
+
+    #[inline(always)]
+    fn run(&self, first: usize, output: &mut [i8], scratch: &mut [u8]) -> Result<(), KernelError> {
+        let Packed { rows, columns, width, channels, .. } = self.packed;
+        let pitch = width * channels;
+        // It starts at a cache line.
         let (_, mixed, _) = bytemuck::pod_align_to_mut::<u8, i32>(scratch);
-        let Some(mixed) = mixed.get_mut(..pitch) else {
-            return Err(KernelError::Invalid("a resize has too little scratch memory".into()));
-        };
-        let lines = output.chunks_exact_mut(self.columns.len() * self.channels);
-        for (row, line) in self.rows.iter().zip(lines) {
+        for (row, line) in rows[first..].iter().zip(output.chunks_exact_mut(self.unit())) {
             // Both axes are exact: nothing is rounded in between.
-            let [upper, lower] = [row.first, row.second].map(|at| &input[at * pitch..][..pitch]);
+            let [upper, lower] = [row.first, row.second].map(|at| &self.input[at * pitch..][..pitch]);
             for ((mixed, &upper), &lower) in mixed.iter_mut().zip(upper).zip(lower) {
                 *mixed = row.mix(upper.into(), lower.into());
             }
-            for (column, pixel) in self.columns.iter().zip(line.chunks_exact_mut(self.channels)) {
+            for (column, pixel) in columns.iter().zip(line.chunks_exact_mut(*channels)) {
                 let [left, right] =
-                    [column.first, column.second].map(|at| &mixed[at * self.channels..][..self.channels]);
+                    [column.first, column.second].map(|at| &mixed[at * channels..][..*channels]);
                 for ((value, &left), &right) in pixel.iter_mut().zip(left).zip(right) {
                     let sum = column.mix(left, right) + (1 << (2 * WEIGHT_BITS - 1));
                     *value = (sum >> (2 * WEIGHT_BITS)) as i8;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use resight_kernels::{CacheSizes, Isa, KernelError, Parallel};
+use resight_kernels::{CacheSizes, Isa, KernelError, Loop, Loops, Parallel};
 use tract_nnef::ast::Parameter;
 use tract_nnef::internal::*;
 
@@ -60,9 +60,10 @@ impl Layer for Table {
         Ok("table")
     }
 
-    fn pack(&self, _: &Target, inputs: &[TensorFact]) -> TractResult<Box<dyn PackedLayer>> {
+    fn pack(&self, target: &Target, inputs: &[TensorFact]) -> TractResult<Box<dyn PackedLayer>> {
         self.output(inputs)?;
-        Ok(Box::new(Packed(self.entries(Self::channels(&inputs[0]))?)))
+        let tables = self.entries(Self::channels(&inputs[0]))?;
+        Ok(Box::new(Packed { tables, loops: target.loops()? }))
     }
 
     fn nnef_name() -> &'static str {
@@ -94,9 +95,12 @@ impl Layer for Table {
     }
 }
 
-/// One table, or one for each channel.
 #[derive(Debug)]
-struct Packed(Vec<[i8; 256]>);
+struct Packed {
+    /// One, or one for each channel.
+    tables: Vec<[i8; 256]>,
+    loops: Loops,
+}
 
 impl PackedLayer for Packed {
     fn kernel(&self) -> &'static str {
@@ -105,22 +109,40 @@ impl PackedLayer for Packed {
 
     fn run(
         &self,
-        _: &dyn Parallel,
+        parallel: &dyn Parallel,
         inputs: Inputs<'_>,
         output: Output<'_>,
-        _: &mut [u8],
+        scratch: &mut [u8],
     ) -> Result<(), KernelError> {
-        let (output, input) = (output.slice::<i8>()?, inputs.slice::<i8>(0)?);
+        let output = output.slice::<i8>()?;
+        let lookups = Lookups { tables: &self.tables, input: inputs.exactly(0, output.len())? };
+        self.loops.run(parallel, output, scratch, &lookups)
+    }
+}
+
+struct Lookups<'a> {
+    tables: &'a [[i8; 256]],
+    input: &'a [i8],
+}
+
+impl Loop<i8> for Lookups<'_> {
+    fn unit(&self) -> usize {
+        self.tables.len()
+    }
+
+    #[inline(always)]
+    fn run(&self, first: usize, output: &mut [i8], _: &mut [u8]) -> Result<(), KernelError> {
         let of = |table: &[i8; 256], input: i8| table[usize::from(input.cast_unsigned() ^ 0x80)];
-        if let [table] = self.0.as_slice() {
+        let channels = self.tables.len();
+        let input = &self.input[first * channels..];
+        if let [table] = self.tables {
             for (output, &input) in output.iter_mut().zip(input) {
                 *output = of(table, input);
             }
             return Ok(());
         }
-        let channels = self.0.len().max(1);
         for (output, input) in output.chunks_exact_mut(channels).zip(input.chunks_exact(channels)) {
-            for ((output, &input), table) in output.iter_mut().zip(input).zip(&self.0) {
+            for ((output, &input), table) in output.iter_mut().zip(input).zip(self.tables) {
                 *output = of(table, input);
             }
         }

@@ -1,6 +1,6 @@
 //! Enlarging by whole factors.
 
-use resight_kernels::{CacheSizes, Isa, KernelError, Parallel};
+use resight_kernels::{CacheSizes, Isa, KernelError, Loop, Loops, Parallel};
 use tract_nnef::ast::Parameter;
 use tract_nnef::internal::*;
 use tract_nnef::ser::ints;
@@ -51,10 +51,10 @@ impl Layer for Upsample {
         Ok("upsample")
     }
 
-    fn pack(&self, _: &Target, inputs: &[TensorFact]) -> TractResult<Box<dyn PackedLayer>> {
+    fn pack(&self, target: &Target, inputs: &[TensorFact]) -> TractResult<Box<dyn PackedLayer>> {
         self.output(inputs)?;
         let [_, width, channels] = inputs[0].image()?;
-        Ok(Box::new(Packed { factor: self.factor, width, channels }))
+        Ok(Box::new(Packed { factor: self.factor, width, channels, loops: target.loops()? }))
     }
 
     fn nnef_name() -> &'static str {
@@ -84,6 +84,7 @@ struct Packed {
     /// Of the input.
     width: usize,
     channels: usize,
+    loops: Loops,
 }
 
 impl PackedLayer for Packed {
@@ -93,20 +94,40 @@ impl PackedLayer for Packed {
 
     fn run(
         &self,
-        _: &dyn Parallel,
+        parallel: &dyn Parallel,
         inputs: Inputs<'_>,
         output: Output<'_>,
-        _: &mut [u8],
+        scratch: &mut [u8],
     ) -> Result<(), KernelError> {
-        let [vertical, horizontal] = self.factor;
-        let row = self.width * self.channels;
+        let output = output.slice::<i8>()?;
+        let input = inputs.exactly(0, output.len() / self.factor.iter().product::<usize>())?;
+        self.loops.run(parallel, output, scratch, &Copies { packed: self, input })
+    }
+}
+
+struct Copies<'a> {
+    packed: &'a Packed,
+    input: &'a [i8],
+}
+
+impl Loop<i8> for Copies<'_> {
+    /// What a row of the input becomes.
+    fn unit(&self) -> usize {
+        let Packed { factor: [vertical, horizontal], width, channels, .. } = self.packed;
+        width * channels * vertical * horizontal
+    }
+
+    #[inline(always)]
+    fn run(&self, first: usize, output: &mut [i8], _: &mut [u8]) -> Result<(), KernelError> {
+        let &Packed { factor: [_, horizontal], width, channels, .. } = self.packed;
+        let row = width * channels;
         let output_row = row * horizontal;
-        let rows = inputs.slice::<i8>(0)?.chunks_exact(row);
-        for (copies, row) in output.slice::<i8>()?.chunks_exact_mut(output_row * vertical).zip(rows) {
+        let rows = self.input[first * row..].chunks_exact(row);
+        for (copies, row) in output.chunks_exact_mut(self.unit()).zip(rows) {
             let (first, others) = copies.split_at_mut(output_row);
-            let pixels = row.chunks_exact(self.channels);
-            for (repeated, pixel) in first.chunks_exact_mut(self.channels * horizontal).zip(pixels) {
-                repeated.chunks_exact_mut(self.channels).for_each(|copy| copy.copy_from_slice(pixel));
+            let pixels = row.chunks_exact(channels);
+            for (repeated, pixel) in first.chunks_exact_mut(channels * horizontal).zip(pixels) {
+                repeated.chunks_exact_mut(channels).for_each(|copy| copy.copy_from_slice(pixel));
             }
             others.chunks_exact_mut(output_row).for_each(|copy| copy.copy_from_slice(first));
         }
