@@ -455,6 +455,20 @@ fn what_a_file_cannot_have_is_named() {
         );
         assert_eq!(scale(value), expected);
     }
+    for (place, zero, kind) in [
+        (2, 128, "int8"),
+        (2, -129, "int8"),
+        // The image.
+        (0, i64::MIN, "int8"),
+        (7, 1, "int32"),
+    ] {
+        let found = with(&|file| {
+            let Field::Table(steps) = &mut file.tensors[place][4] else { unreachable!("it has steps") };
+            steps[3] = longs(&[zero]);
+        });
+        let expected = format!(" has the zero point {zero}, which {kind} cannot have; the file is damaged");
+        assert!(found.contains(&expected), "{found}");
+    }
     let kind = with(&|file| file.tensors[2][1] = byte(7));
     assert!(
         kind.contains("node `depth` (DEPTHWISE_CONV_2D): `depth` has the type int16; only int8, uint8 and float32 are supported"),

@@ -46,6 +46,8 @@ pub enum ContentFault {
     Bytes { found: usize, dims: Vec<usize>, expected: usize },
     #[error("has the scale {0}; a scale must be positive and finite")]
     Scale(f32),
+    #[error("has the zero point {zero}, which {kind} cannot have")]
+    ZeroPoint { zero: i64, kind: String },
     #[error("has {scales} scales and {zero_points} zero points along axis {axis} of {dims:?}")]
     Scales { scales: usize, zero_points: usize, axis: usize, dims: Vec<usize> },
     /// It is the image.

@@ -1,6 +1,8 @@
 //! The parts of a TFLite file that a network is made of. Numbers of fields, operators and types are those
 //! of `tensorflow/lite/schema/schema.fbs`, version 3.
 
+use std::ops::RangeInclusive;
+
 use super::fault::{ContentFault, FileFault};
 use super::flatbuffer::Table;
 use crate::import::limits::{MAX_WEIGHTS, elements};
@@ -38,6 +40,16 @@ impl Kind {
             Kind::Int8 | Kind::Uint8 => 1,
             Kind::Int64 => 8,
             _ => 4,
+        }
+    }
+
+    /// The zero points that its integers can have: those of 8 bits are among them, and a bias has none.
+    fn zero_points(self) -> RangeInclusive<i64> {
+        match self {
+            Kind::Int8 => -128..=127,
+            Kind::Uint8 => 0..=255,
+            Kind::Int32 | Kind::Int64 => 0..=0,
+            Kind::Float | Kind::Other(_) => i64::MIN..=i64::MAX,
         }
     }
 
@@ -187,6 +199,10 @@ fn tensor<'a>(
         {
             let (scales, zero_points, axis) = (steps.scales.len(), steps.zero_points.len(), steps.axis);
             return Err(fault(ContentFault::Scales { scales, zero_points, axis, dims }));
+        }
+        let zero = steps.zero_points.iter().find(|zero| !kind.zero_points().contains(zero));
+        if let Some(&zero) = zero {
+            return Err(fault(ContentFault::ZeroPoint { zero, kind: kind.name() }));
         }
     }
     Ok(Tensor { name, dims, kind, steps, data })
