@@ -18,9 +18,9 @@ use crate::{CacheSizes, ConvolutionParameters, KernelError};
 #[cfg(any(target_arch = "aarch64", target_arch = "x86_64"))]
 use crate::convolution::tiled::{self, is_available};
 #[cfg(target_arch = "aarch64")]
-use crate::neon::{self, NeonDot, NeonDotInOrder, NeonI8mm, NeonMlal};
+use crate::neon::{self, NeonDot, NeonDotInOrder, NeonI8mm, NeonMlal, NeonPixels};
 #[cfg(target_arch = "x86_64")]
-use crate::x86::{X86Amx, X86Avx2, X86AvxVnni, X86Vnni};
+use crate::x86::{X86Amx, X86Avx2, X86AvxVnni, X86Pixels, X86Vnni};
 
 /// A row of the table.
 struct InstructionSet {
@@ -86,43 +86,43 @@ instruction_sets! {
     NeonMlal: "neon_mlal", on!("aarch64", is_available::<NeonMlal>), || Vectors::BASELINE, [
         "neon_mlal_4x16", ALL, on!("aarch64", tiled::pack::<NeonMlal>);
         "neon_mlal_winograd_4x4", WINOGRAD, on!("aarch64", neon::pack_winograd);
-        "neon_mlal_depthwise", DEPTHWISE, on!("aarch64", depthwise::pack);
+        "neon_mlal_depthwise", DEPTHWISE, on!("aarch64", depthwise::pack::<NeonPixels>);
     ]
     /// NEON with `sdot`, for cores that take instructions in their order (Cortex-A55): whoever knows the
     /// core has to choose it.
     NeonDotInOrder: "neon_dot_in_order", on!("aarch64", is_available::<NeonDotInOrder>), || Vectors::BASELINE, [
         "neon_dot_in_order_6x16", ALL, on!("aarch64", tiled::pack::<NeonDotInOrder>);
-        "neon_dot_in_order_depthwise", DEPTHWISE, on!("aarch64", depthwise::pack);
+        "neon_dot_in_order_depthwise", DEPTHWISE, on!("aarch64", depthwise::pack::<NeonPixels>);
     ]
     /// NEON with `sdot` (Cortex-A76, A78AE).
     NeonDot: "neon_dot", on!("aarch64", is_available::<NeonDot>), || Vectors::BASELINE, [
         "neon_dot_6x16", ALL, on!("aarch64", tiled::pack::<NeonDot>);
-        "neon_dot_depthwise", DEPTHWISE, on!("aarch64", depthwise::pack);
+        "neon_dot_depthwise", DEPTHWISE, on!("aarch64", depthwise::pack::<NeonPixels>);
     ]
     /// NEON with `smmla` (ARMv8.6, Neoverse V1, Cortex-A710 and later).
     NeonI8mm: "neon_i8mm", on!("aarch64", is_available::<NeonI8mm>), || Vectors::BASELINE, [
         "neon_i8mm_6x16", ALL, on!("aarch64", tiled::pack::<NeonI8mm>);
-        "neon_i8mm_depthwise", DEPTHWISE, on!("aarch64", depthwise::pack);
+        "neon_i8mm_depthwise", DEPTHWISE, on!("aarch64", depthwise::pack::<NeonPixels>);
     ]
     /// AVX2, 16-bit multiply-add.
     X86Avx2: "x86_avx2", on!("x86_64", is_available::<X86Avx2>), Vectors::avx2, [
         "x86_avx2_6x16", ALL, on!("x86_64", tiled::pack::<X86Avx2>);
-        "x86_avx2_depthwise", DEPTHWISE, on!("x86_64", depthwise::pack);
+        "x86_avx2_depthwise", DEPTHWISE, on!("x86_64", depthwise::pack::<X86Pixels>);
     ]
     /// AVX2 with AVX-VNNI, 256-bit dot products (Alder Lake and later without AVX-512).
     X86AvxVnni: "x86_avx_vnni", on!("x86_64", is_available::<X86AvxVnni>), Vectors::avx2, [
         "x86_avx_vnni_6x16", ALL, on!("x86_64", tiled::pack::<X86AvxVnni>);
-        "x86_avx_vnni_depthwise", DEPTHWISE, on!("x86_64", depthwise::pack);
+        "x86_avx_vnni_depthwise", DEPTHWISE, on!("x86_64", depthwise::pack::<X86Pixels>);
     ]
     /// AVX-512 with VNNI.
     X86Vnni: "x86_vnni", on!("x86_64", is_available::<X86Vnni>), Vectors::avx2, [
         "x86_vnni_14x32", ALL, on!("x86_64", tiled::pack::<X86Vnni>);
-        "x86_vnni_depthwise", DEPTHWISE, on!("x86_64", depthwise::pack);
+        "x86_vnni_depthwise", DEPTHWISE, on!("x86_64", depthwise::pack::<X86Pixels>);
     ]
     /// AMX for bytes, with AVX-512 for the rest (Sapphire Rapids and later).
     X86Amx: "x86_amx", on!("x86_64", is_available::<X86Amx>), Vectors::avx2, [
         "x86_amx_32x64", ALL, on!("x86_64", tiled::pack::<X86Amx>);
-        "x86_amx_depthwise", DEPTHWISE, on!("x86_64", depthwise::pack);
+        "x86_amx_depthwise", DEPTHWISE, on!("x86_64", depthwise::pack::<X86Pixels>);
     ]
 }
 

@@ -1,6 +1,7 @@
 //! Arm kernels. NEON itself belongs to every aarch64 CPU; `sdot` and `smmla` are detected.
 
 mod blocks;
+mod depthwise;
 mod detect;
 mod dot;
 mod dot_in_order;
@@ -11,6 +12,7 @@ mod mlal;
 mod panel;
 mod winograd;
 
+pub(crate) use depthwise::NeonPixels;
 pub(crate) use dot::NeonDot;
 pub(crate) use dot_in_order::NeonDotInOrder;
 pub(crate) use i8mm::NeonI8mm;

@@ -1,15 +1,12 @@
-//! Depthwise convolutions: one input and one output channel in each group.
-//!
-//! As a matrix product they would be a diagonal: of a tile of 16 channels, fifteen sixteenths
-//! multiply zeros. Here the lanes of a vector are channels, and nothing is packed but the
-//! weights. The loops are plain; the compiler makes vectors of them.
+//! Depthwise convolutions in plain loops, of which the compiler makes vectors: for any number of channels
+//! and any window.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
-use super::choose::Target;
-use super::packed::PackedConvolution;
-use super::parameters::ConvolutionParameters;
+use crate::convolution::choose::Target;
+use crate::convolution::packed::PackedConvolution;
+use crate::convolution::parameters::ConvolutionParameters;
 use crate::geometry::Windows;
 use crate::parts::split;
 use crate::requantise::Requantisation;
@@ -23,7 +20,7 @@ const FEWER_CHANNELS: usize = 16;
 
 /// A depthwise convolution for any instruction set.
 #[derive(Debug)]
-struct Depthwise {
+struct Plain {
     kernel: &'static str,
     vectors: Vectors,
     windows: Windows,
@@ -33,23 +30,19 @@ struct Depthwise {
 }
 
 /// Packs the weights of a depthwise layer; the parameters are valid.
-#[allow(clippy::unnecessary_wraps, reason = "other kernels need a CPU that has their instructions")]
-pub(crate) fn pack(
-    target: Target,
-    parameters: &ConvolutionParameters<'_>,
-) -> Option<Box<dyn PackedConvolution>> {
+pub(super) fn pack(target: Target, parameters: &ConvolutionParameters<'_>) -> Box<dyn PackedConvolution> {
     let taps = parameters.shape.depth();
     let channel = |tap| parameters.weights.iter().skip(tap).step_by(taps).copied();
-    Some(Box::new(Depthwise {
+    Box::new(Plain {
         kernel: target.kernel,
         vectors: target.vectors,
         windows: parameters.windows(),
         weights: (0..taps).flat_map(channel).collect(),
         requantisation: parameters.requantisation(),
-    }))
+    })
 }
 
-impl Depthwise {
+impl Plain {
     /// Computes whole rows of the output, from `first` on.
     #[inline(always)]
     fn rows(&self, input: &[i8], residual: Option<&[i8]>, first: usize, output: &mut [i8]) {
@@ -107,7 +100,7 @@ impl Depthwise {
     }
 }
 
-impl PackedConvolution for Depthwise {
+impl PackedConvolution for Plain {
     fn kernel(&self) -> &'static str {
         self.kernel
     }
