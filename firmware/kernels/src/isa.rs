@@ -83,24 +83,24 @@ instruction_sets! {
         "generic", ALL, Some(generic::pack);
     ]
     /// ARMv8.0 NEON: `smull`, `smlal2`, `sadalp` (Cortex-A53, A57, A72).
-    NeonMlal: "neon_mlal", on!("aarch64", is_available::<NeonMlal>), || Vectors::BASELINE, [
+    NeonMlal: "neon_mlal", on!("aarch64", is_available::<NeonMlal>), Vectors::neon, [
         "neon_mlal_4x16", ALL, on!("aarch64", tiled::pack::<NeonMlal>);
         "neon_mlal_winograd_4x4", WINOGRAD, on!("aarch64", neon::pack_winograd);
         "neon_mlal_depthwise", DEPTHWISE, on!("aarch64", depthwise::pack::<NeonPixels>);
     ]
     /// NEON with `sdot`, for cores that take instructions in their order (Cortex-A55): whoever knows the
     /// core has to choose it.
-    NeonDotInOrder: "neon_dot_in_order", on!("aarch64", is_available::<NeonDotInOrder>), || Vectors::BASELINE, [
+    NeonDotInOrder: "neon_dot_in_order", on!("aarch64", is_available::<NeonDotInOrder>), Vectors::neon, [
         "neon_dot_in_order_6x16", ALL, on!("aarch64", tiled::pack::<NeonDotInOrder>);
         "neon_dot_in_order_depthwise", DEPTHWISE, on!("aarch64", depthwise::pack::<NeonPixels>);
     ]
     /// NEON with `sdot` (Cortex-A76, A78AE).
-    NeonDot: "neon_dot", on!("aarch64", is_available::<NeonDot>), || Vectors::BASELINE, [
+    NeonDot: "neon_dot", on!("aarch64", is_available::<NeonDot>), Vectors::neon, [
         "neon_dot_6x16", ALL, on!("aarch64", tiled::pack::<NeonDot>);
         "neon_dot_depthwise", DEPTHWISE, on!("aarch64", depthwise::pack::<NeonPixels>);
     ]
     /// NEON with `smmla` (ARMv8.6, Neoverse V1, Cortex-A710 and later).
-    NeonI8mm: "neon_i8mm", on!("aarch64", is_available::<NeonI8mm>), || Vectors::BASELINE, [
+    NeonI8mm: "neon_i8mm", on!("aarch64", is_available::<NeonI8mm>), Vectors::neon, [
         "neon_i8mm_6x16", ALL, on!("aarch64", tiled::pack::<NeonI8mm>);
         "neon_i8mm_depthwise", DEPTHWISE, on!("aarch64", depthwise::pack::<NeonPixels>);
     ]
@@ -115,12 +115,12 @@ instruction_sets! {
         "x86_avx_vnni_depthwise", DEPTHWISE, on!("x86_64", depthwise::pack::<X86Pixels>);
     ]
     /// AVX-512 with VNNI.
-    X86Vnni: "x86_vnni", on!("x86_64", is_available::<X86Vnni>), Vectors::avx2, [
+    X86Vnni: "x86_vnni", on!("x86_64", is_available::<X86Vnni>), Vectors::avx512, [
         "x86_vnni_14x32", ALL, on!("x86_64", tiled::pack::<X86Vnni>);
         "x86_vnni_depthwise", DEPTHWISE, on!("x86_64", depthwise::pack::<X86Pixels>);
     ]
     /// AMX for bytes, with AVX-512 for the rest (Sapphire Rapids and later).
-    X86Amx: "x86_amx", on!("x86_64", is_available::<X86Amx>), Vectors::avx2, [
+    X86Amx: "x86_amx", on!("x86_64", is_available::<X86Amx>), Vectors::avx512, [
         "x86_amx_32x64", ALL, on!("x86_64", tiled::pack::<X86Amx>);
         "x86_amx_depthwise", DEPTHWISE, on!("x86_64", depthwise::pack::<X86Pixels>);
     ]

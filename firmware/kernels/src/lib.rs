@@ -30,6 +30,7 @@ mod parts;
 mod pool;
 mod requantise;
 mod shape;
+mod table;
 mod vectors;
 #[cfg(target_arch = "x86_64")]
 mod x86;
@@ -44,3 +45,4 @@ pub use loops::{Loop, Loops};
 pub use parallel::{Parallel, Sequential};
 pub use pool::MaxPool;
 pub use shape::{ConvolutionShape, PoolShape};
+pub use table::Table;

@@ -2,31 +2,83 @@
 
 use crate::{KernelError, Loop};
 
+#[cfg(target_arch = "aarch64")]
+use crate::neon;
+use crate::table;
 #[cfg(target_arch = "x86_64")]
-use crate::{convolution::tiled::Microkernel, x86::X86Avx2};
+use crate::{
+    convolution::tiled::Microkernel,
+    x86::{X86Avx2, X86Vbmi},
+};
 
-/// The vector instructions that the layers without a micro-kernel of their own are compiled for:
-/// depthwise convolutions, maximum pool, average, linear. Their loops are plain enough for the compiler
-/// to vectorise; on aarch64 it may always use NEON.
+/// The vector instructions that the layers without a micro-kernel of their own are compiled for: maximum
+/// pool, average, linear, sums and their kind. Their loops are plain enough for the compiler to vectorise;
+/// on aarch64 it may always use NEON.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Vectors {
+    #[cfg(target_arch = "aarch64")]
+    neon: bool,
     #[cfg(target_arch = "x86_64")]
     avx2: Option<X86Avx2>,
+    #[cfg(target_arch = "x86_64")]
+    vbmi: Option<X86Vbmi>,
 }
 
 impl Vectors {
-    /// Those that every CPU of the architecture has.
+    /// What the compiler takes by itself.
     pub(crate) const BASELINE: Self = Self {
+        #[cfg(target_arch = "aarch64")]
+        neon: false,
         #[cfg(target_arch = "x86_64")]
         avx2: None,
+        #[cfg(target_arch = "x86_64")]
+        vbmi: None,
     };
 
-    /// AVX2 where the running CPU has it.
+    /// NEON, on aarch64.
+    pub(crate) fn neon() -> Self {
+        Self {
+            #[cfg(target_arch = "aarch64")]
+            neon: true,
+            ..Self::BASELINE
+        }
+    }
+
+    /// AVX2, where the running CPU has it.
     pub(crate) fn avx2() -> Self {
         Self {
             #[cfg(target_arch = "x86_64")]
             avx2: X86Avx2::new(),
+            ..Self::BASELINE
         }
+    }
+
+    /// AVX2 and of AVX-512 what the running CPU has.
+    pub(crate) fn avx512() -> Self {
+        Self {
+            #[cfg(target_arch = "x86_64")]
+            vbmi: X86Vbmi::new(),
+            ..Self::avx2()
+        }
+    }
+
+    /// The results of a table for values; there are as many.
+    #[inline(always)]
+    #[cfg_attr(
+        not(any(target_arch = "aarch64", target_arch = "x86_64")),
+        expect(clippy::unused_self, reason = "the same call everywhere")
+    )]
+    pub(crate) fn look_up(self, table: &[i8; 256], input: &[i8], output: &mut [i8]) {
+        #[cfg(target_arch = "x86_64")]
+        if let Some(vbmi) = self.vbmi {
+            return vbmi.look_up(table, input, output);
+        }
+        #[cfg(target_arch = "aarch64")]
+        if self.neon {
+            let (input, output) = neon::look_up(table, input, output);
+            return table::look_up(table, input, output);
+        }
+        table::look_up(table, input, output);
     }
 
     /// Calls `body`, whose loops must be `inline(always)`.

@@ -30,9 +30,11 @@ fn shapes() -> Vec<ConvolutionShape> {
         grouped.groups = groups;
         shapes.push(grouped);
     }
-    let mut depthwise = square(5, 32, 32, 3, 1, 1);
-    depthwise.groups = 32;
-    shapes.push(depthwise);
+    for (channels, kernel) in [(32, 3), (35, 3), (17, 1), (16, 5), (33, 2), (7, 3), (20, 9)] {
+        let mut depthwise = square(5, channels, channels, kernel, 1, kernel / 2);
+        depthwise.groups = channels;
+        shapes.push(depthwise);
+    }
     let mut dilated = square(9, 16, 24, 3, 1, 2);
     dilated.dilation = [2, 3];
     shapes.push(dilated);

@@ -5,7 +5,9 @@ mod common;
 
 use common::{Guarded, Random, Threads, available, report_skipped};
 use proptest::prelude::*;
-use resight_kernels::{GlobalAverage, Linear, LinearParameters, MaxPool, Parallel, PoolShape, Sequential};
+use resight_kernels::{
+    GlobalAverage, Linear, LinearParameters, MaxPool, Parallel, PoolShape, Sequential, Table,
+};
 
 /// One thread, and more threads than there is work for some of the shapes.
 fn parallels() -> Vec<Box<dyn Parallel>> {
@@ -111,6 +113,45 @@ fn check_average(shape: [usize; 3], fraction_bits: u32, seed: u64) {
     }
 }
 
+fn check_table(pixels: usize, functions: usize, seed: u64) {
+    let mut random = Random::new(seed);
+    let input = random.activations(pixels * functions);
+    let results = random.activations(256 * functions);
+    let tables: Vec<[i8; 256]> = results.as_chunks().0.to_vec();
+    let result = |(index, &value): (usize, &i8)| tables[index % functions][(i32::from(value) + 128) as usize];
+    let expected: Vec<i8> = input.iter().enumerate().map(result).collect();
+    for isa in available() {
+        let table = Table::new(isa, tables.clone()).unwrap();
+        for parallel in parallels() {
+            for side in 0..2 {
+                let input = Guarded::new(&input, side);
+                let mut output = Guarded::new(&vec![85; expected.len()], side);
+                table.run(&*parallel, &input, &mut output).unwrap();
+                assert_eq!(&output[..], expected, "{isa}, {} threads, {pixels}", parallel.threads());
+            }
+        }
+    }
+}
+
+#[test]
+fn every_value_is_looked_up() {
+    for isa in available() {
+        let values: Vec<i8> = (-128..=127).collect();
+        let squares: [i8; 256] = core::array::from_fn(|index| (index * index % 251) as u8 as i8);
+        let table = Table::new(isa, vec![squares]).unwrap();
+        let mut found = vec![0; 256];
+        table.run(&Sequential, &values, &mut found).unwrap();
+        assert_eq!(found, squares, "{isa}");
+        let error = table.run(&Sequential, &values, &mut found[1..]).unwrap_err().to_string();
+        assert_eq!(error, "input has 256 elements, expected 255");
+        let table = Table::new(isa, vec![squares; 3]).unwrap();
+        let error = table.run(&Sequential, &values, &mut found).unwrap_err().to_string();
+        assert_eq!(error, "output has 256 elements, expected 255");
+        let error = Table::new(isa, vec![]).unwrap_err().to_string();
+        assert_eq!(error, "a table has no function");
+    }
+}
+
 fn check_linear(inputs: usize, outputs: usize, seed: u64) {
     let mut random = Random::new(seed);
     let limit = 2048i16;
@@ -177,6 +218,8 @@ fn one_pixel_and_one_channel_agree() {
     check_average([1, 1, 1], 0, 3);
     check_average([1, 1, 65], 7, 4);
     check_linear(1, 1, 5);
+    // More than one part.
+    check_table(40_000, 1, 6);
 }
 
 proptest! {
@@ -198,6 +241,11 @@ proptest! {
         fraction_bits in 0u32..=7, seed: u64,
     ) {
         check_average([height, width, channels], fraction_bits, seed);
+    }
+
+    #[test]
+    fn any_table_agrees(pixels in 1usize..400, functions in 1usize..4, seed: u64) {
+        check_table(pixels, functions, seed);
     }
 
     #[test]

@@ -2,13 +2,15 @@
 
 use std::sync::Arc;
 
-use resight_kernels::{CacheSizes, Isa, KernelError, Loop, Loops, Parallel};
+use resight_kernels::{self as kernels, CacheSizes, Isa, KernelError, Parallel};
 use tract_nnef::ast::Parameter;
 use tract_nnef::internal::*;
 
 use crate::layer;
 use crate::layer::{Description, Layer, PackedLayer, one_input};
-use crate::nnef::{input, quantisation, slice, tensor, variable, with_quantisation, with_quantisation_of};
+use crate::nnef::{
+    input, kernel_error, quantisation, slice, tensor, variable, with_quantisation, with_quantisation_of,
+};
 use crate::quantisation::Quantisation;
 use crate::target::Target;
 use crate::tensors::{Inputs, Output, TensorFact};
@@ -63,7 +65,7 @@ impl Layer for Table {
     fn pack(&self, target: &Target, inputs: &[TensorFact]) -> TractResult<Box<dyn PackedLayer>> {
         self.output(inputs)?;
         let tables = self.entries(Self::channels(&inputs[0]))?;
-        Ok(Box::new(Packed { tables, loops: target.loops()? }))
+        Ok(Box::new(kernels::Table::new(target.isa, tables).map_err(kernel_error)?))
     }
 
     fn nnef_name() -> &'static str {
@@ -95,14 +97,7 @@ impl Layer for Table {
     }
 }
 
-#[derive(Debug)]
-struct Packed {
-    /// One, or one for each channel.
-    tables: Vec<[i8; 256]>,
-    loops: Loops,
-}
-
-impl PackedLayer for Packed {
+impl PackedLayer for kernels::Table {
     fn kernel(&self) -> &'static str {
         "table"
     }
@@ -112,40 +107,8 @@ impl PackedLayer for Packed {
         parallel: &dyn Parallel,
         inputs: Inputs<'_>,
         output: Output<'_>,
-        scratch: &mut [u8],
+        _: &mut [u8],
     ) -> Result<(), KernelError> {
-        let output = output.slice::<i8>()?;
-        let lookups = Lookups { tables: &self.tables, input: inputs.exactly(0, output.len())? };
-        self.loops.run(parallel, output, scratch, &lookups)
-    }
-}
-
-struct Lookups<'a> {
-    tables: &'a [[i8; 256]],
-    input: &'a [i8],
-}
-
-impl Loop<i8> for Lookups<'_> {
-    fn unit(&self) -> usize {
-        self.tables.len()
-    }
-
-    #[inline(always)]
-    fn run(&self, first: usize, output: &mut [i8], _: &mut [u8]) -> Result<(), KernelError> {
-        let of = |table: &[i8; 256], input: i8| table[usize::from(input.cast_unsigned() ^ 0x80)];
-        let channels = self.tables.len();
-        let input = &self.input[first * channels..];
-        if let [table] = self.tables {
-            for (output, &input) in output.iter_mut().zip(input) {
-                *output = of(table, input);
-            }
-            return Ok(());
-        }
-        for (output, input) in output.chunks_exact_mut(channels).zip(input.chunks_exact(channels)) {
-            for ((output, &input), table) in output.iter_mut().zip(input).zip(self.tables) {
-                *output = of(table, input);
-            }
-        }
-        Ok(())
+        self.run(parallel, inputs.slice(0)?, output.slice()?)
     }
 }
