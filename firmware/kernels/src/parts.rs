@@ -71,10 +71,40 @@ impl Grid {
     }
 }
 
+/// What is added to the outputs of a layer: a pixel for each of theirs, or one that counts for all.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Residual<'a> {
+    values: &'a [i8],
+    channels: usize,
+    /// Elements from one pixel to the next: as many as there are channels, or none.
+    stride: usize,
+}
+
+impl<'a> Residual<'a> {
+    /// `values` are `channels`, or as many for each pixel.
+    pub(crate) fn new(values: &'a [i8], channels: usize) -> Self {
+        Self { values, channels, stride: if values.len() == channels { 0 } else { channels } }
+    }
+
+    /// A pixel.
+    #[inline(always)]
+    pub(crate) fn pixel(&self, index: usize) -> &'a [i8] {
+        &self.values[index * self.stride..][..self.channels]
+    }
+
+    /// Where a channel of a pixel is, null without a residual, and the elements to the next pixel.
+    #[inline(always)]
+    pub(crate) fn place(residual: Option<Self>, pixel: usize, channel: usize) -> (*const i8, usize) {
+        residual.map_or((core::ptr::null(), 0), |Self { values, stride, .. }| {
+            (values.as_ptr().wrapping_add(pixel * stride + channel), stride)
+        })
+    }
+}
+
 /// What the parts of a layer read and write.
 pub(crate) struct Buffers<'a> {
     pub(crate) input: &'a [i8],
-    pub(crate) residual: Option<&'a [i8]>,
+    pub(crate) residual: Option<Residual<'a>>,
     pub(crate) output: Shared<'a, i8>,
 }
 

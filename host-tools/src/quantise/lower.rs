@@ -62,7 +62,8 @@ fn fill(
 ) -> Result<(), QuantiseError> {
     let (annotation, node) = (&graph.annotations[id], graph.node(id));
     if let Some(value) = annotation.residual_value {
-        let fill = Fill { shape: nhwc(node.shape), value };
+        let [_, _, channels] = nhwc(node.shape);
+        let fill = Fill { shape: [1, 1, channels], value };
         let wired = model.wire_node(format!("{}.zero", annotation.name), fill, &inputs[..1]);
         inputs.push(wired.map_err(|error| LayerFault::graph(&error).of(node))?[0]);
     }

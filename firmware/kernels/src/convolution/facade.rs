@@ -2,6 +2,7 @@ use alloc::boxed::Box;
 
 use super::packed::PackedConvolution;
 use super::parameters::ConvolutionParameters;
+use crate::parts::Residual;
 use crate::{CacheSizes, ConvolutionShape, Isa, KernelError, Parallel};
 
 impl ConvolutionParameters<'_> {
@@ -73,7 +74,8 @@ impl Convolution {
 
     /// Computes the output.
     ///
-    /// `input`, `residual` and `output` are NHWC; the residual has the output's shape.
+    /// `input`, `residual` and `output` are NHWC; the residual has the output's shape, or is one pixel that
+    /// is added to all.
     /// `scratch` has at least [`scratch_len`](Self::scratch_len) bytes of any content.
     ///
     /// # Errors
@@ -88,8 +90,11 @@ impl Convolution {
     ) -> Result<(), KernelError> {
         KernelError::check("input", self.shape.input_len(), input.len())?;
         KernelError::check("output", self.shape.output_len(), output.len())?;
-        let expected = if self.residual { output.len() } else { 0 };
-        KernelError::check("residual", expected, residual.map_or(0, <[i8]>::len))?;
+        let (channels, found) = (self.shape.output_channels, residual.map_or(0, <[i8]>::len));
+        if !self.residual || found != channels {
+            KernelError::check("residual", if self.residual { output.len() } else { 0 }, found)?;
+        }
+        let residual = residual.map(|residual| Residual::new(residual, channels));
         let needed = self.scratch_len(parallel.threads());
         if scratch.len() < needed {
             return Err(KernelError::Length { what: "scratch", expected: needed, found: scratch.len() });

@@ -7,6 +7,7 @@ use super::choose::Target;
 use super::packed::PackedConvolution;
 use super::parameters::ConvolutionParameters;
 use crate::geometry::Windows;
+use crate::parts::Residual;
 use crate::requantise::Requantisation;
 use crate::{KernelError, Parallel};
 
@@ -67,7 +68,7 @@ impl PackedConvolution for Generic {
         &self,
         _parallel: &dyn Parallel,
         input: &[i8],
-        residual: Option<&[i8]>,
+        residual: Option<Residual<'_>>,
         output: &mut [i8],
         _scratch: &mut [u8],
     ) -> Result<(), KernelError> {
@@ -75,7 +76,7 @@ impl PackedConvolution for Generic {
         let [_, width, channels] = shape.output();
         let group_outputs = shape.output_channels / shape.groups;
         for (pixel, output) in output.chunks_exact_mut(channels).enumerate() {
-            let residual = residual.map(|residual| &residual[pixel * channels..][..channels]);
+            let residual = residual.map(|residual| residual.pixel(pixel));
             for channel in 0..channels {
                 let position = [pixel / width, pixel % width];
                 let sum = self.accumulate(input, position, channel, channel / group_outputs);

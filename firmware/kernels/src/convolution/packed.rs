@@ -1,5 +1,6 @@
 use core::fmt::Debug;
 
+use crate::parts::Residual;
 use crate::{KernelError, Parallel};
 
 /// A convolution as one kernel packs it.
@@ -15,7 +16,7 @@ pub(crate) trait PackedConvolution: Debug + Send + Sync {
         &self,
         parallel: &dyn Parallel,
         input: &[i8],
-        residual: Option<&[i8]>,
+        residual: Option<Residual<'_>>,
         output: &mut [i8],
         scratch: &mut [u8],
     ) -> Result<(), KernelError>;

@@ -46,7 +46,7 @@ pub(super) unsafe fn finish<const ROWS: usize>(mut rows: [[int32x4_t; 4]; ROWS],
         if !tile.residual.is_null() {
             let factor = tile.residual_multiplier as i16;
             for (index, row) in rows.iter_mut().enumerate() {
-                let residual = vld1q_s8(tile.residual.add(index * tile.stride));
+                let residual = vld1q_s8(tile.residual.add(index * tile.residual_stride));
                 let (low, high) = (vmovl_s8(vget_low_s8(residual)), vmovl_s8(vget_high_s8(residual)));
                 row[0] = vmlal_n_s16(row[0], vget_low_s16(low), factor);
                 row[1] = vmlal_high_n_s16(row[1], low, factor);

@@ -175,7 +175,7 @@ unsafe fn sweep_rows<const HALVES: usize>(tile: &Tile, tiles: usize) {
     let at = |index: usize| (index / across, index % across);
     let place = |index: usize| {
         let (down, right) = at(index);
-        Place { element: down * ROWS * tile.stride + right * BLOCK, column: right * BLOCK }
+        Place { row: down * ROWS, column: right * BLOCK }
     };
     // SAFETY: as stated for all constants; registers are configured before they are used, and given back.
     unsafe {
@@ -320,7 +320,7 @@ unsafe fn store<const HALVES: usize>(sums: &mut MaybeUninit<Sums>) {
 unsafe fn requantise(sums: &MaybeUninit<Sums>, part: usize, tile: &Tile, mut place: Place) {
     let first = part * PART_ROWS;
     let rows = tile.rows.saturating_sub(first).min(PART_ROWS);
-    place.element += first * tile.stride;
+    place.row += first;
     // SAFETY: as stated: these rows were written.
     unsafe {
         let sums = core::slice::from_raw_parts(sums.as_ptr().cast::<RowSums>().add(first), rows);
@@ -331,7 +331,7 @@ unsafe fn requantise(sums: &MaybeUninit<Sums>, part: usize, tile: &Tile, mut pla
         } else {
             for sums in sums {
                 finish_rows(&[*sums], tile, place);
-                place.element += tile.stride;
+                place.row += 1;
             }
         }
     }

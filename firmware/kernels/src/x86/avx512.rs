@@ -93,10 +93,24 @@ fn unforeseen(mut vector: __m512i) -> __m512i {
 /// memory.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Place {
-    /// From the first element of output, and of residual.
-    pub(super) element: usize,
+    /// From the first row.
+    pub(super) row: usize,
     /// From the first channel.
     pub(super) column: usize,
+}
+
+impl Place {
+    /// From the first element of output.
+    #[inline(always)]
+    fn output(self, tile: &Tile) -> usize {
+        self.row * tile.stride + self.column
+    }
+
+    /// From the first element of residual.
+    #[inline(always)]
+    fn residual(self, tile: &Tile) -> usize {
+        self.row * tile.residual_stride + self.column
+    }
 }
 
 /// Requantises `N` rows of 32 channels, adds the residual if there is one, and stores.
@@ -113,7 +127,7 @@ pub(super) unsafe fn finish<const N: usize, const RESIDUAL: bool>(
     // SAFETY: 32 multipliers.
     let multiplier = unsafe { even_odd(tile.multiplier.add(place.column)) };
     let (output, residuals) =
-        (tile.output.wrapping_add(place.element), tile.residual.wrapping_add(place.element));
+        (tile.output.wrapping_add(place.output(tile)), tile.residual.wrapping_add(place.residual(tile)));
     // A pair of residuals times these is the first or the second of them times the multiplier.
     let factor =
         [_mm512_set1_epi32(tile.residual_multiplier), _mm512_set1_epi32(tile.residual_multiplier << 16)];
@@ -131,7 +145,7 @@ pub(super) unsafe fn finish<const N: usize, const RESIDUAL: bool>(
         if RESIDUAL {
             // SAFETY: as many elements of each row of residual as there are columns, at most 32.
             let residual = unsafe {
-                let residual = residuals.add(row * tile.stride);
+                let residual = residuals.add(row * tile.residual_stride);
                 let residual = if columns == COLUMNS {
                     _mm256_loadu_si256(residual.cast())
                 } else {
@@ -186,10 +200,11 @@ pub(super) unsafe fn finish_plain(rows: &[[[i32; 16]; 2]], tile: &Tile, place: P
                 }
                 // SAFETY: an element of the multipliers, of each row of residual and of output.
                 unsafe {
-                    let offset = place.element + index * tile.stride + column;
+                    let at = place.residual(tile) + index * tile.residual_stride + column;
                     let residual =
-                        if tile.residual.is_null() { 0 } else { i32::from(*tile.residual.add(offset)) };
-                    *tile.output.add(offset) = requantise(
+                        if tile.residual.is_null() { 0 } else { i32::from(*tile.residual.add(at)) };
+                    let at = place.output(tile) + index * tile.stride + column;
+                    *tile.output.add(at) = requantise(
                         accumulator,
                         tile.shift & !PLAIN,
                         *tile.multiplier.add(place.column + column),

@@ -158,7 +158,7 @@ pub(super) unsafe fn finish<const N: usize>(rows: [[__m256i; 2]; N], tile: &Tile
             if !tile.residual.is_null() {
                 // SAFETY: 16 elements of each row of residual.
                 let residual = unsafe {
-                    let residual = tile.residual.add(index * tile.stride + 8 * part);
+                    let residual = tile.residual.add(index * tile.residual_stride + 8 * part);
                     _mm256_cvtepi8_epi32(_mm_loadl_epi64(residual.cast()))
                 };
                 // The upper half of the factor is zero.

@@ -25,7 +25,7 @@ const STEP_BYTES: usize = 4 * COLUMNS;
 const PREFETCH_BYTES: usize = 4096;
 
 /// The whole tile.
-const ALL: Place = Place { element: 0, column: 0 };
+const ALL: Place = Place { row: 0, column: 0 };
 
 /// Proof that the CPU has AVX-512 with VNNI.
 #[derive(Debug, Clone, Copy)]

@@ -21,8 +21,9 @@ use crate::tensors::{Inputs, Output, TensorFact};
 
 /// An int8 convolution with fused bias, residual addition, ReLU and requantisation.
 ///
-/// Inputs: the activation and, with a `residual_multiplier`, the residual. The arithmetic is
-/// that of [`resight_kernels::arithmetic`].
+/// Inputs: the activation and, with a `residual_multiplier`, the residual: of the output's shape, or
+/// `[1, 1, 1, c]`, which is added to each pixel. The arithmetic is that of
+/// [`resight_kernels::arithmetic`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Convolution {
     /// `i8` `[output channel][kernel y][kernel x][input channel of the group]`.
@@ -95,8 +96,9 @@ impl Layer for Convolution {
         let output = TensorFact::activation(self.shape(inputs)?.output());
         if let Some(residual) = inputs.get(1) {
             let found = residual.expect(DatumType::I8)?;
+            let pixel = [1, 1, 1, *output.shape.last().context("an activation has four dimensions")?];
             ensure!(
-                found == output.shape,
+                found == output.shape || found == pixel,
                 "the residual has shape {found:?}, the convolution gives {:?}",
                 output.shape
             );

@@ -9,7 +9,7 @@ use resight_runtime::layers::{
 use resight_runtime::{Layers, Quantisation, Target};
 use tract_nnef::internal::*;
 
-use crate::common::{both_ways, by_program, input, tensor};
+use crate::common::{both_ways, by_program, convolution, input, tensor};
 
 const fn quantisation(scale: f32, zero_point: i32) -> Quantisation {
     Quantisation { scale, zero_point }
@@ -103,6 +103,24 @@ fn a_generalised_mean_is_as_documented() {
     for (layer, expected) in table {
         let found = refused(layer);
         assert!(found.contains(expected), "{found}");
+    }
+}
+
+#[test]
+fn a_residual_of_one_pixel_is_added_to_all() {
+    let wired = |model: &mut TypedModel, image, shape, value| {
+        let fill = model.wire_node("fill", Fill { shape, value }, &[image]).unwrap()[0];
+        let layer = convolution(&mut Random::new(3), 3, 5, 3, true);
+        model.wire_node("convolution", layer, &[image, fill])
+    };
+    let convolved = |shape, value| run(&graph(|model, image| wired(model, image, shape, value).unwrap()[0]));
+    assert_eq!(convolved([1, 1, 5], -9), convolved([9, 7, 5], -9));
+    assert_ne!(convolved([1, 1, 5], -9), convolved([1, 1, 5], 9));
+    for shape in [[9, 1, 5], [1, 7, 5], [1, 1, 4]] {
+        let mut model = TypedModel::default();
+        let image = model.add_source("image", DatumType::I8.fact([1, 9, 7, 3])).unwrap();
+        let error = format!("{:#}", wired(&mut model, image, shape, 0).unwrap_err());
+        assert!(error.contains("the residual has shape [1, "), "{error}");
     }
 }
 

@@ -10,7 +10,7 @@ use crate::convolution::packed::PackedConvolution;
 use crate::convolution::parameters::ConvolutionParameters;
 use crate::convolution::tiled::Tile;
 use crate::geometry::Windows;
-use crate::parts::split;
+use crate::parts::{Residual, split};
 use crate::requantise::Requantisation;
 use crate::{KernelError, Parallel};
 
@@ -158,13 +158,13 @@ impl<K: PixelKernel> Pixels<K> {
     }
 
     /// Computes whole rows of the output, from `first` on.
-    fn rows(&self, input: &[i8], residual: Option<&[i8]>, first: usize, output: &mut [i8]) {
+    fn rows(&self, input: &[i8], residual: Option<Residual<'_>>, first: usize, output: &mut [i8]) {
         let [_, width, channels] = self.windows.shape.output();
         let mut taps = [ptr::null(); MAX_TAPS];
         let taps = &mut taps[..self.offsets.len()];
         for (pixel, output) in (first * width..).zip(output.chunks_exact_mut(channels)) {
             self.find(input, [pixel / width, pixel % width], taps);
-            let residual = residual.map(|residual| &residual[pixel * channels..][..channels]);
+            let (residual, residual_stride) = Residual::place(residual, pixel, 0);
             let Requantisation { bias, multiplier, shift, residual_multiplier } = &self.requantisation;
             let tile = Tile {
                 panel: ptr::null(),
@@ -175,10 +175,11 @@ impl<K: PixelKernel> Pixels<K> {
                 bias: bias.as_ptr(),
                 multiplier: multiplier.as_ptr(),
                 shift: *shift,
-                residual: residual.map_or(ptr::null(), <[i8]>::as_ptr),
+                residual,
                 residual_multiplier: *residual_multiplier,
                 output: output.as_mut_ptr(),
                 stride: channels,
+                residual_stride,
             };
             let pixel = Pixel { taps, weights: self.weights.as_ptr(), channels, tile };
             // SAFETY: the taps have all channels, as have bias, multiplier, residual and output; the weights
@@ -201,7 +202,7 @@ impl<K: PixelKernel> PackedConvolution for Pixels<K> {
         &self,
         parallel: &dyn Parallel,
         input: &[i8],
-        residual: Option<&[i8]>,
+        residual: Option<Residual<'_>>,
         output: &mut [i8],
         _scratch: &mut [u8],
     ) -> Result<(), KernelError> {

@@ -8,7 +8,7 @@ use crate::convolution::choose::Target;
 use crate::convolution::packed::PackedConvolution;
 use crate::convolution::parameters::ConvolutionParameters;
 use crate::geometry::Windows;
-use crate::parts::split;
+use crate::parts::{Residual, split};
 use crate::requantise::Requantisation;
 use crate::vectors::Vectors;
 use crate::{KernelError, Parallel};
@@ -45,12 +45,12 @@ pub(super) fn pack(target: Target, parameters: &ConvolutionParameters<'_>) -> Bo
 impl Plain {
     /// Computes whole rows of the output, from `first` on.
     #[inline(always)]
-    fn rows(&self, input: &[i8], residual: Option<&[i8]>, first: usize, output: &mut [i8]) {
+    fn rows(&self, input: &[i8], residual: Option<Residual<'_>>, first: usize, output: &mut [i8]) {
         let [_, width, channels] = self.windows.shape.output();
         let first = first * width;
         for (pixel, output) in (first..).zip(output.chunks_exact_mut(channels)) {
             let position = [pixel / width, pixel % width];
-            let residual = residual.map(|residual| &residual[pixel * channels..][..channels]);
+            let residual = residual.map(|residual| residual.pixel(pixel));
             let mut channel = 0;
             while channel + CHANNELS <= channels {
                 self.block::<CHANNELS>(input, residual, position, channel, output);
@@ -113,7 +113,7 @@ impl PackedConvolution for Plain {
         &self,
         parallel: &dyn Parallel,
         input: &[i8],
-        residual: Option<&[i8]>,
+        residual: Option<Residual<'_>>,
         output: &mut [i8],
         _scratch: &mut [u8],
     ) -> Result<(), KernelError> {

@@ -11,7 +11,7 @@ use super::plan::{LastGrid, Plan};
 use super::weights::{CacheLines, pack_constants, pack_weights};
 use crate::convolution::choose::Target;
 use crate::convolution::packed::PackedConvolution;
-use crate::parts::{Buffers, CACHE_LINE, Shared, run_parts_with_scratch, scratch_len};
+use crate::parts::{Buffers, CACHE_LINE, Residual, Shared, run_parts_with_scratch, scratch_len};
 use crate::requantise::Requantisation;
 use crate::{CacheSizes, ConvolutionParameters, KernelError, Parallel};
 
@@ -124,6 +124,7 @@ impl<M: Microkernel> Tiled<M> {
         let channels = self.matrix.channels(column);
         let stride = self.packer.windows.shape.output_channels;
         let offset = block.start * stride + channels.start;
+        let (residual, residual_stride) = Residual::place(buffers.residual, block.start, channels.start);
         // SAFETY: panels, weights and constants lie within their buffers, and so do rows of output and
         // residual, which have `channels` elements: `store` narrows the tiles to them.
         unsafe {
@@ -136,12 +137,11 @@ impl<M: Microkernel> Tiled<M> {
                 bias: self.requantisation.bias.as_ptr().add(column * M::COLUMNS),
                 multiplier: self.requantisation.multiplier.as_ptr().add(column * M::COLUMNS),
                 shift: self.requantisation.shift,
-                residual: buffers
-                    .residual
-                    .map_or(core::ptr::null(), |residual| residual.as_ptr().add(offset)),
+                residual,
                 residual_multiplier: self.requantisation.residual_multiplier,
                 output: buffers.output.get().add(offset),
                 stride,
+                residual_stride,
             };
             self.store(&tile, block.len(), channels.len());
         }
@@ -196,9 +196,9 @@ impl<M: Microkernel> Tiled<M> {
             if !tile.residual.is_null() {
                 for row in 0..tile.rows {
                     let to = residual.as_mut_ptr().add(row * M::COLUMNS);
-                    to.copy_from_nonoverlapping(tile.residual.add(row * tile.stride), width);
+                    to.copy_from_nonoverlapping(tile.residual.add(row * tile.residual_stride), width);
                 }
-                inner.residual = residual.as_ptr();
+                (inner.residual, inner.residual_stride) = (residual.as_ptr(), M::COLUMNS);
             }
             self.microkernel.tile(&inner);
             for row in 0..tile.rows {
@@ -223,7 +223,7 @@ impl<M: Microkernel> PackedConvolution for Tiled<M> {
         &self,
         parallel: &dyn Parallel,
         input: &[i8],
-        residual: Option<&[i8]>,
+        residual: Option<Residual<'_>>,
         output: &mut [i8],
         scratch: &mut [u8],
     ) -> Result<(), KernelError> {

@@ -156,15 +156,18 @@ pub(crate) struct Tile {
     pub(crate) residual_multiplier: i32,
     /// The first of `rows` rows of `columns` elements.
     pub(crate) output: *mut i8,
-    /// From a row of output, and of residual, to the next.
+    /// From a row of output to the next.
     pub(crate) stride: usize,
+    /// From a row of residual to the next: 0 where one counts for all.
+    pub(crate) residual_stride: usize,
 }
 
 impl Tile {
     /// Moves output and residual down by so many rows.
     #[inline(always)]
     pub(crate) fn move_down(&mut self, rows: usize) {
-        self.move_on(rows * self.stride);
+        self.output = self.output.wrapping_add(rows * self.stride);
+        self.residual = self.residual.wrapping_add(rows * self.residual_stride);
     }
 
     /// Moves output and residual on by so many elements.

@@ -15,7 +15,9 @@ use crate::convolution::winograd::{
     products,
 };
 use crate::geometry::Windows;
-use crate::parts::{Axis, Buffers, CACHE_LINE, Grid, MAX_PARTS, Shared, run_parts_with_scratch, scratch_len};
+use crate::parts::{
+    Axis, Buffers, CACHE_LINE, Grid, MAX_PARTS, Residual, Shared, run_parts_with_scratch, scratch_len,
+};
 use crate::requantise::Requantisation;
 use crate::{CacheSizes, ConvolutionParameters, KernelError, Parallel};
 
@@ -255,7 +257,8 @@ impl Winograd {
             // SAFETY: within the products.
             sources[vertical][horizontal] = unsafe { scratch.products.add(offset).cast_const() };
         }
-        let offset = (vertical.start * width + horizontal.start) * channels + channel;
+        let pixel = vertical.start * width + horizontal.start;
+        let (residual, residual_stride) = Residual::place(buffers.residual, pixel, channel);
         // SAFETY: 16 channels of bias and multiplier, and of each pixel of the tile.
         unsafe {
             let tile = Tile {
@@ -267,24 +270,22 @@ impl Winograd {
                 bias: self.requantisation.bias.as_ptr().add(channel),
                 multiplier: self.requantisation.multiplier.as_ptr().add(channel),
                 shift: self.requantisation.shift,
-                residual: buffers
-                    .residual
-                    .map_or(core::ptr::null(), |residual| residual.as_ptr().add(offset)),
+                residual,
                 residual_multiplier: self.requantisation.residual_multiplier,
-                output: buffers.output.get().add(offset),
+                output: buffers.output.get().add(pixel * channels + channel),
                 stride: channels,
+                residual_stride,
             };
-            let next_row = width * channels;
             match (vertical.len, horizontal.len) {
-                (4, 4) => output_tile::<6, 4, 6, 4>(&sources, tile, next_row),
-                (4, 3) => output_tile::<6, 4, 5, 3>(&sources, tile, next_row),
-                (4, _) => output_tile::<6, 4, 4, 2>(&sources, tile, next_row),
-                (3, 4) => output_tile::<5, 3, 6, 4>(&sources, tile, next_row),
-                (3, 3) => output_tile::<5, 3, 5, 3>(&sources, tile, next_row),
-                (3, _) => output_tile::<5, 3, 4, 2>(&sources, tile, next_row),
-                (_, 4) => output_tile::<4, 2, 6, 4>(&sources, tile, next_row),
-                (_, 3) => output_tile::<4, 2, 5, 3>(&sources, tile, next_row),
-                _ => output_tile::<4, 2, 4, 2>(&sources, tile, next_row),
+                (4, 4) => output_tile::<6, 4, 6, 4>(&sources, tile, width),
+                (4, 3) => output_tile::<6, 4, 5, 3>(&sources, tile, width),
+                (4, _) => output_tile::<6, 4, 4, 2>(&sources, tile, width),
+                (3, 4) => output_tile::<5, 3, 6, 4>(&sources, tile, width),
+                (3, 3) => output_tile::<5, 3, 5, 3>(&sources, tile, width),
+                (3, _) => output_tile::<5, 3, 4, 2>(&sources, tile, width),
+                (_, 4) => output_tile::<4, 2, 6, 4>(&sources, tile, width),
+                (_, 3) => output_tile::<4, 2, 5, 3>(&sources, tile, width),
+                _ => output_tile::<4, 2, 4, 2>(&sources, tile, width),
             }
         }
     }
@@ -310,7 +311,7 @@ impl PackedConvolution for Winograd {
         &self,
         parallel: &dyn Parallel,
         input: &[i8],
-        residual: Option<&[i8]>,
+        residual: Option<Residual<'_>>,
         output: &mut [i8],
         scratch: &mut [u8],
     ) -> Result<(), KernelError> {

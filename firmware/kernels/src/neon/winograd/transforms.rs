@@ -154,11 +154,11 @@ fn weight_points(g: [int16x8_t; 3]) -> [int16x8_t; POINTS] {
 ///
 /// # Safety
 /// The sources of the points have 16 elements; what [`Tile`] says about bias, multiplier,
-/// residual and output, for `A` rows of `B` pixels, `next_row` apart.
+/// residual and output, for `A` rows of `B` pixels of an image of this width.
 pub(super) unsafe fn output_tile<const V: usize, const A: usize, const H: usize, const B: usize>(
     sources: &[[*const i32; POINTS]; POINTS],
     mut tile: Tile,
-    next_row: usize,
+    width: usize,
 ) {
     let (vertical, horizontal) = (points::<V>(), points::<H>());
     // SAFETY: 16 biases, sources as stated, and `A` rows of `B` pixels.
@@ -185,7 +185,7 @@ pub(super) unsafe fn output_tile<const V: usize, const A: usize, const H: usize,
                 [vld1q_s32(sums), vld1q_s32(sums.add(4)), vld1q_s32(sums.add(8)), vld1q_s32(sums.add(12))]
             });
             epilogue::finish(rows, &tile);
-            tile.move_on(next_row);
+            tile.move_down(width);
         }
     }
 }
