@@ -113,7 +113,7 @@ pub enum TaskError {
     },
     /// Nothing says how boxes are made.
     #[error(
-        "`--task detect` needs `--decoder`: {}, or a FILE.toml that says how boxes are made of the maps", READY.map(|(name, _)| name).join(", ")
+        "`--task detect` needs `--decoder`: {}, or a FILE.toml that says how boxes are made of the maps", OF_BOXES.map(|(name, _)| name).join(", ")
     )]
     NoDecoder,
     /// The network's outputs are not what the decoder needs.
@@ -138,18 +138,21 @@ enum DecoderFile {
 }
 
 /// A decoder and its name on the command line.
-type Ready = (&'static str, fn() -> BoxDecoder);
+type Ready = (&'static str, fn() -> Decoder);
 
 /// The ready decoders of boxes.
-const READY: [Ready; 7] = [
-    ("centernet", || BoxDecoder::CenterNet(CenterNet::default())),
-    ("retinanet", || BoxDecoder::Anchors(Anchors::retinanet())),
-    ("ssd300", || BoxDecoder::Anchors(Anchors::ssd300())),
-    ("fcos", || BoxDecoder::Fcos(Fcos::default())),
-    ("detectnet", || BoxDecoder::Fcos(Fcos::detectnet())),
-    ("opencv-faces", || BoxDecoder::Anchors(Anchors::opencv_faces())),
-    ("opencv-faces-even", || BoxDecoder::Anchors(Anchors::opencv_faces_even())),
+const OF_BOXES: [Ready; 7] = [
+    ("centernet", || Decoder::Boxes(BoxDecoder::CenterNet(CenterNet::default()))),
+    ("retinanet", || Decoder::Boxes(BoxDecoder::Anchors(Anchors::retinanet()))),
+    ("ssd300", || Decoder::Boxes(BoxDecoder::Anchors(Anchors::ssd300()))),
+    ("fcos", || Decoder::Boxes(BoxDecoder::Fcos(Fcos::default()))),
+    ("detectnet", || Decoder::Boxes(BoxDecoder::Fcos(Fcos::detectnet()))),
+    ("opencv-faces", || Decoder::Boxes(BoxDecoder::Anchors(Anchors::opencv_faces()))),
+    ("opencv-faces-even", || Decoder::Boxes(BoxDecoder::Anchors(Anchors::opencv_faces_even()))),
 ];
+
+/// The ready decoders of points.
+const OF_POINTS: [Ready; 1] = [("trt-pose", || Decoder::Points(PointDecoder::trt_pose()))];
 
 impl Decoder {
     /// The decoder of a task, by the name of a ready one or by a TOML file; `None` for a classifier
@@ -163,10 +166,12 @@ impl Decoder {
             (TaskKind::Segment, None) => Self::Mask(MaskDecoder::default()),
             (TaskKind::Keypoints, None) => Self::Points(PointDecoder::default()),
             (TaskKind::Detect, None) => return Err(TaskError::NoDecoder),
-            (_, Some(argument)) => match READY.iter().find(|(name, _)| *name == argument) {
-                Some((_, decoder)) => Self::Boxes(decoder()),
-                None => Self::from_toml(Path::new(argument))?,
-            },
+            (_, Some(argument)) => {
+                match OF_BOXES.iter().chain(&OF_POINTS).find(|ready| ready.0 == argument) {
+                    Some((_, decoder)) => decoder(),
+                    None => Self::from_toml(Path::new(argument))?,
+                }
+            }
         };
         let (makes, of) = match decoder {
             Self::Boxes(_) => ("boxes", TaskKind::Detect),
@@ -210,7 +215,7 @@ impl Decoder {
         match self {
             Self::Boxes(decoder) => decoder.needs(),
             Self::Mask(mask) => mask.map.iter().cloned().collect(),
-            Self::Points(points) => vec![points.heat_maps.clone()],
+            Self::Points(points) => points.needs(),
         }
     }
 
@@ -273,5 +278,41 @@ impl Decoder {
         let [_, height, width] = graph.nodes.first().map_or([0; 3], |input| input.shape);
         Head::new(self.task(outputs), &facts, [height, width])
             .map_err(|fault| TaskError::Head { network: network.into(), fault })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_decoders_of_the_guide_are_read() {
+        let guide = include_str!("../../docs/guides/where.md");
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("decoder.toml");
+        let blocks = guide.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next());
+        let mut read = 0;
+        for block in blocks.filter(|block| block.starts_with("kind = ")) {
+            std::fs::write(&file, block).unwrap();
+            let of = |task| Decoder::read(task, file.to_str());
+            let tasks = [TaskKind::Detect, TaskKind::Segment, TaskKind::Keypoints];
+            let found = tasks.map(of).into_iter().filter_map(Result::ok).flatten().count();
+            assert_eq!(found, 1, "{block}\n{:?}", of(TaskKind::Keypoints));
+            read += 1;
+        }
+        assert!(read >= 4, "{read}");
+    }
+
+    #[test]
+    fn ready_decoders_are_of_their_task() {
+        for (name, _) in OF_BOXES {
+            assert!(matches!(Decoder::read(TaskKind::Detect, Some(name)), Ok(Some(Decoder::Boxes(_)))));
+        }
+        let Ok(Some(points)) = Decoder::read(TaskKind::Keypoints, Some("trt-pose")) else { panic!("points") };
+        assert_eq!(points.needs(), ["cmap", "paf"]);
+        let Decoder::Points(points) = points else { panic!("points") };
+        points.validate().unwrap();
+        let error = Decoder::read(TaskKind::Detect, Some("trt-pose")).unwrap_err().to_string();
+        assert_eq!(error, "the decoder `trt-pose` makes points, which `--task detect` does not");
     }
 }

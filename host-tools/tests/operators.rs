@@ -1040,3 +1040,41 @@ fn points_are_found_in_integers() {
     }
     assert!(points.iter().any(|point| point.place != points[0].place), "{points:?}");
 }
+
+#[test]
+fn points_of_several_things_are_found_in_integers() {
+    let mut n = Network::new(37);
+    let stem = n.convolution("input", 3, 16, 3, 2, 1);
+    let stem = n.node("Relu", &[&stem], vec![]);
+    // With attention, as trt_pose's: a sigmoid for the points, a tangent for what joins them.
+    let mut gated = |function: &str, channels| {
+        let features = n.convolution(&stem, 16, 16, 3, 1, 1);
+        let features = n.node("Relu", &[&features], vec![]);
+        let gate = n.convolution(&features, 16, 16, 3, 1, 1);
+        let gate = n.node(function, &[&gate], vec![]);
+        let gated = n.node("Mul", &[&features, &gate], vec![]);
+        n.convolution(&gated, 16, channels, 1, 1, 1)
+    };
+    let [heats, fields] = [gated("Sigmoid", 3), gated("Tanh", 4)];
+    let proto = n.maps(&[(&heats, "cmap"), (&fields, "paf")]);
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("decoder.toml");
+    let text = "kind = \"keypoints\"\nheat_maps = \"cmap\"\nthreshold = 0.05\n[fields]\nmap = \"paf\"\n\
+                links = [[0, 1], [1, 2]]\norder = \"down_first\"\nthreshold = 0\nfewest = 2\nmost = 5\n";
+    std::fs::write(&file, text).unwrap();
+    let decoder = Decoder::read(TaskKind::Keypoints, file.to_str()).unwrap().unwrap();
+    let model = located("things", proto, &decoder, Rounding::Nearest, 18.0);
+    let settings = ThreadSettings { threads: Some(NonZeroUsize::MIN), pin: false };
+    let mut locator = Locator::new(&model, &Target::reference(), settings).unwrap();
+    let image = Clip::new(5).frame(3);
+    let Found::Points(points) = locator.locate(&ImageView::of(&image).unwrap()).unwrap() else {
+        panic!("points")
+    };
+    let things = points.iter().map(|point| point.thing + 1).max().unwrap_or(0);
+    assert!((2..=5).contains(&things), "{points:?}");
+    for thing in 0..things {
+        let classes: Vec<usize> =
+            points.iter().filter(|point| point.thing == thing).map(|point| point.class).collect();
+        assert!((2..=3).contains(&classes.len()) && classes.is_sorted_by(|a, b| a < b), "{points:?}");
+    }
+}

@@ -51,6 +51,7 @@ NETWORKS = {
     "detectnet_resnet18": (128, "detect", "detectnet"),
     "pose_resnet18": (128, "keypoints", None),
     "pose_resnet50": (128, "keypoints", None),
+    "affinity_resnet18": (128, "keypoints", "trt-pose"),
     "embed_resnet18_pooled": (112, "embed", None),
     "embed_resnet18_normalised_dynamo": (112, "embed", None),
     "embed_resnet34_bottleneck_dynamo": (112, "embed", None),
@@ -246,6 +247,36 @@ def of_the_board(kind):
     return heads_on(nn.Sequential(*layers), [nn.Sequential(nn.Conv2d(512, 3, 1), nn.Sigmoid()), nn.Conv2d(512, 12, 1)])
 
 
+def affinity(backbone):
+    """Heat maps and part affinity fields as trt_pose's networks with attention: three transposed convolutions for each
+    of the two, a sigmoid of a map times the map for one, a tangent for the other."""
+    import torch
+    import torchvision
+    from torch import nn
+
+    body = nn.Sequential(*list(torchvision.models.get_model(backbone, weights=None).children())[:-2])
+    width = 64
+
+    def larger():
+        channels, layers = body(torch.zeros(1, 3, 64, 64)).shape[1], []
+        for _ in range(3):
+            layers += [nn.ConvTranspose2d(channels, width, 4, stride=2, padding=1), nn.BatchNorm2d(width), nn.ReLU()]
+            channels = width
+        return nn.Sequential(*layers)
+
+    class Attentive(nn.Module):
+        def __init__(self, count, gate):
+            super().__init__()
+            self.larger, self.gate = larger(), gate
+            self.attention, self.end = nn.Conv2d(width, width, 3, padding=1), nn.Conv2d(width, count, 1)
+
+        def forward(self, features):
+            features = self.larger(features)
+            return self.end(features * self.gate(self.attention(features)))
+
+    return heads_on(body, [Attentive(18, torch.sigmoid), Attentive(42, torch.tanh)])
+
+
 KINDS = {"unet": "Unet", "unetplusplus": "UnetPlusPlus", "manet": "MAnet", "fpn": "FPN", "linknet": "Linknet",
          "deeplabv3plus": "DeepLabV3Plus"}
 
@@ -264,6 +295,8 @@ def build(name):
         return of_the_board(kind)
     if kind == "centernet":
         return enlarged(what, [(3, [torch.nn.Sigmoid()]), (2, []), (2, [])])
+    if kind == "affinity":
+        return affinity(what)
     if kind == "pose":
         return enlarged(what, [(17, [])])
     if kind in KINDS:
@@ -316,6 +349,7 @@ def _with_batch_normalisation(module):
 OUTPUTS = {
     "segment": ["out"],
     "keypoints": ["heatmaps"],
+    "trt-pose": ["cmap", "paf"],
     "centernet": ["heatmap", "size", "offset"],
     "detectnet": ["output_cov/Sigmoid:0", "output_bbox/BiasAdd:0"],
     "embed": ["out"],

@@ -43,8 +43,9 @@ pub use causes::{
     TruncationCause,
 };
 pub use decoder::{
-    AnchorClip, AnchorLevel, AnchorShapes, Anchors, BoxDecoder, CenterNet, DecoderError, Fcos, LengthUnit,
-    MAX_BOXES, MAX_CANDIDATES, OutputNames, PointDecoder, Refinement, level_name,
+    AnchorClip, AnchorLevel, AnchorShapes, Anchors, BoxDecoder, CenterNet, DecoderError, Fcos, FieldOrder,
+    Fields, LengthUnit, MAX_BOXES, MAX_CANDIDATES, MAX_LINKED_POINTS, MAX_LINKS, MAX_THINGS, OutputNames,
+    PointDecoder, Refinement, level_name,
 };
 pub use digest::sha256_of_file;
 pub use error::ModelFileError;

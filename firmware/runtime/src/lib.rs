@@ -65,7 +65,7 @@ pub use embedder::Embedder;
 pub use error::{ModelCause, RuntimeError};
 pub use heads::{
     AnomalousArea, Bounds, BoxHead, Classes, Detection, Detections, Embedding, Head, HeadError, Inspection,
-    MaskHead, Point, PointHead, Prediction, predictions, sigmoid, softmax, top_k,
+    MaskHead, Point, PointHead, Points, Prediction, predictions, sigmoid, softmax, top_k,
 };
 pub use layer::{Description, Layer, PackedLayer, one_input, two_inputs};
 pub use layers::Layers;

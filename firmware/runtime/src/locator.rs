@@ -7,7 +7,7 @@ use resight_imaging::{ImageView, Orientation, Placement, Preprocessor};
 use resight_kernels::Parallel;
 
 use crate::error::RuntimeError;
-use crate::heads::{Bounds, BoxHead, Detection, Detections, Head, MaskHead, Point, PointHead};
+use crate::heads::{Bounds, BoxHead, Detection, Detections, Head, MaskHead, Point, PointHead, Points};
 use crate::model::Model;
 use crate::program::Program;
 use crate::target::Target;
@@ -29,7 +29,7 @@ pub struct Locator {
 enum Decoding {
     Boxes { head: BoxHead, detections: Detections, placed: Vec<Detection> },
     Mask { head: MaskHead, mask: Vec<u8> },
-    Points { head: PointHead, points: Vec<Point> },
+    Points { head: PointHead, points: Points },
 }
 
 /// What is where in an image.
@@ -44,7 +44,8 @@ pub enum Found<'a> {
         /// `[height, width]`.
         size: [usize; 2],
     },
-    /// Each point that the network knows, in their order, in pixels of the image that was given.
+    /// Points in pixels of the image that was given: each that the network knows, in their order, or those
+    /// of each of several things, the surest thing first.
     Points(&'a [Point]),
 }
 
@@ -64,9 +65,7 @@ impl Locator {
                 let [height, width] = head.size();
                 Decoding::Mask { head: head.clone(), mask: Vec::with_capacity(height * width) }
             }
-            Head::Points(head) => {
-                Decoding::Points { points: Vec::with_capacity(head.points()), head: head.clone() }
-            }
+            Head::Points(head) => Decoding::Points { points: head.memory(), head: head.clone() },
             Head::Classes(_) | Head::Anomaly(_) | Head::Embedding(_) | Head::Tensors => {
                 let cause = "the network gives neither boxes nor masks nor points: quantise it with `--task detect`, `--task segment` or `--task keypoints`";
                 return Err(FileError::content(model.file(), cause).into());
@@ -110,8 +109,7 @@ impl Locator {
     }
 
     /// Looks at an input that a [`Preprocessor`] for the same model has quantised, and says how much of
-    /// each class there is, `0..=1`: the score of its likeliest box, its share of the mask, or the score of
-    /// the point.
+    /// each class there is, `0..=1`: the score of its likeliest box or point, or its share of the mask.
     ///
     /// # Errors
     /// An input of another length, `scores` that are not one for each class.
@@ -146,8 +144,8 @@ impl Locator {
                 }
                 Decoding::Points { head, points } => {
                     head.decode(outputs, points)?;
-                    for (score, point) in scores.iter_mut().zip(points.iter()) {
-                        *score = point.score.clamp(0.0, 1.0);
+                    for point in points.points() {
+                        scores[point.class] = scores[point.class].max(point.score.clamp(0.0, 1.0));
                     }
                 }
             }
@@ -173,11 +171,11 @@ impl Locator {
         }
     }
 
-    /// The points of what was looked at last, in the order of the classes, in pixels of the network's image;
-    /// `None` of a network that gives something else.
+    /// The points of what was looked at last, see [`Points::points`]; `None` of a network that gives
+    /// something else.
     pub fn points(&self) -> Option<&[Point]> {
         match &self.decoding {
-            Decoding::Points { points, .. } => Some(points),
+            Decoding::Points { points, .. } => Some(points.points()),
             Decoding::Boxes { .. } | Decoding::Mask { .. } => None,
         }
     }
@@ -187,6 +185,14 @@ impl Locator {
         match &self.decoding {
             Decoding::Boxes { head, .. } => head.decoder().most(),
             Decoding::Mask { .. } | Decoding::Points { .. } => 0,
+        }
+    }
+
+    /// The most points of an image.
+    pub fn most_points(&self) -> usize {
+        match &self.decoding {
+            Decoding::Points { head, .. } => head.most(),
+            Decoding::Boxes { .. } | Decoding::Mask { .. } => 0,
         }
     }
 
@@ -220,10 +226,10 @@ impl Locator {
                 }
                 Decoding::Points { head, points } => {
                     head.decode(outputs, points)?;
-                    for point in points.iter_mut() {
+                    for point in points.points_mut() {
                         point.place = placement.in_image(point.place);
                     }
-                    Found::Points(points)
+                    Found::Points(points.points())
                 }
             })
         })

@@ -57,9 +57,15 @@ pub(crate) fn print(model: &Model, image: &Path, threads: Option<NonZeroUsize>) 
             }
         }
         Found::Points(points) => {
-            for (index, point) in points.iter().enumerate() {
-                let (percent, [down, right]) = (point.score * 100.0, point.place);
-                print_line(format_args!("{percent:6.2} %  {}  at {right:.1}, {down:.1}", name(index)))?;
+            let several = points.iter().any(|point| point.thing > 0);
+            let mut before = None;
+            for point in points {
+                if several && before != Some(point.thing) {
+                    print_line(format_args!("thing {}:", point.thing + 1))?;
+                }
+                before = Some(point.thing);
+                let (percent, [down, right]) = (point.score.clamp(0.0, 1.0) * 100.0, point.place);
+                print_line(format_args!("{percent:6.2} %  {}  at {right:.1}, {down:.1}", name(point.class)))?;
             }
         }
         Found::Mask { classes, .. } => {

@@ -196,9 +196,15 @@ impl Arguments {
                     found.bounds
                 ))?;
             }
-            for (index, point) in points.iter().enumerate() {
-                let (percent, [down, right]) = (point.score * 100.0, point.place);
-                print_line(format_args!("{percent:7.2} %  {}  at {right:.1}, {down:.1}", name(index)))?;
+            let several = points.iter().any(|point| point.thing > 0);
+            let mut before = None;
+            for point in &points {
+                if several && before != Some(point.thing) {
+                    print_line(format_args!("thing {}:", point.thing + 1))?;
+                }
+                before = Some(point.thing);
+                let (percent, [down, right]) = (point.score.clamp(0.0, 1.0) * 100.0, point.place);
+                print_line(format_args!("{percent:7.2} %  {}  at {right:.1}, {down:.1}", name(point.class)))?;
             }
             for (class, percent) in &shares {
                 print_line(format_args!("{percent:7.2} %  {} of the picture", name(*class)))?;
@@ -230,11 +236,8 @@ fn json_of_boxes<'a>(boxes: &[Detection], name: impl Fn(usize) -> &'a str) -> Va
 }
 
 fn json_of_points<'a>(points: &[Point], name: impl Fn(usize) -> &'a str) -> Value {
-    let json = |(index, point): (usize, &Point)| {
-        let [down, right] = point.place;
-        json!({ "point": index, "name": name(index), "score": point.score, "place": [right, down] })
-    };
-    points.iter().enumerate().map(json).collect()
+    let json = |&Point { class, thing, score, place: [down, right] }: &Point| json!({ "point": class, "thing": thing, "name": name(class), "score": score, "place": [right, down] });
+    points.iter().map(json).collect()
 }
 
 fn json_of_shares<'a>(shares: &[(usize, f64)], name: impl Fn(usize) -> &'a str) -> Value {

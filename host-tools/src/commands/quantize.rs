@@ -166,11 +166,12 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "ACTIVATION")]
     activation: Option<Activation>,
     /// What the network is for: classify, segment (a class for each pixel), detect (boxes), keypoints
-    /// (points of one thing) or embed (a vector that is alike for pictures that are alike).
+    /// (points of one thing or of several) or embed (a vector that is alike for pictures that are alike).
     #[arg(long, default_value_t, value_name = "TASK")]
     task: TaskKind,
-    /// How boxes or a mask are made of the network's maps: centernet, retinanet, ssd300, fcos, detectnet,
-    /// opencv-faces, opencv-faces-even, or a TOML file that says so; see docs/guides/where.md.
+    /// How boxes, a mask or points are made of the network's maps: centernet, retinanet, ssd300, fcos,
+    /// detectnet, opencv-faces, opencv-faces-even, trt-pose, or a TOML file that says so; see
+    /// docs/guides/where.md.
     #[arg(long, value_name = "NAME|FILE")]
     decoder: Option<String>,
     #[command(flatten)]

@@ -88,8 +88,12 @@ struct Annotation {
     iscrowd: u8,
 }
 
+/// Points of a person in COCO.
+const COCO_POINTS: usize = 17;
+
 /// Reads the things with `count` points each, in the order of the file. Crowds, and things without any
-/// labelled point, are left aside.
+/// labelled point, are left aside. COCO's 17 points of a person are taken for a network of 18 as well: the
+/// neck between its shoulders is added by whoever trains such a network.
 ///
 /// # Errors
 /// See [`PointLabelError`].
@@ -105,7 +109,8 @@ pub fn read(file: &Path, folder: &Path, count: usize) -> Result<Vec<LabelledThin
         if *iscrowd != 0 || keypoints.is_empty() {
             continue;
         }
-        if keypoints.len() != 3 * count {
+        let is_without_neck = count == COCO_POINTS + 1 && keypoints.len() == 3 * COCO_POINTS;
+        if keypoints.len() != 3 * count && !is_without_neck {
             let (found, expected) = (keypoints.len(), 3 * count);
             return Err(PointLabelError::Count { file: file.into(), annotation: number, found, expected });
         }

@@ -3,6 +3,7 @@
 pub mod coco;
 pub mod similarity;
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -76,10 +77,11 @@ impl AnyPoints {
             Self::Float { maps, head } => {
                 let outputs = maps.run(&view)?;
                 let outputs: Vec<&[f32]> = outputs.iter().map(Vec::as_slice).collect();
-                let mut points = vec![];
+                let mut points = head.memory();
                 head.decode_reals(&outputs, &mut points)?;
                 let preprocessing = maps.preprocessor().preprocessing();
                 let placement = preprocessing.placement(view.size(), Orientation::default());
+                let mut points = points.points().to_vec();
                 for point in &mut points {
                     point.place = placement.in_image(point.place);
                 }
@@ -89,8 +91,57 @@ impl AnyPoints {
     }
 }
 
-/// Runs every model over the things that COCO's `annotations` label, each by itself: the part of the
-/// picture round its box. An f32 network gets preprocessing, decoder and names of the first int8 model.
+/// The points of a thing that was found, one for each that the network knows.
+type FoundThing = Vec<Option<Point>>;
+
+/// What is labelled in a picture, and what was found.
+struct Picture<'t> {
+    things: Vec<&'t LabelledThing>,
+    found: Vec<FoundThing>,
+    /// Whether each thing was looked at by itself, so that what was found is known to be its.
+    is_one_by_one: bool,
+}
+
+impl Picture<'_> {
+    /// What was found of each thing, nothing twice: the one with the most right points first.
+    fn of_things(&self) -> Vec<Option<&FoundThing>> {
+        if self.is_one_by_one {
+            return self.found.iter().map(Some).collect();
+        }
+        let right = |thing: &LabelledThing, found: &FoundThing| {
+            correct(found, thing).into_iter().flatten().filter(|is_right| *is_right).count()
+        };
+        let mut pairs: Vec<(usize, usize, usize)> = vec![];
+        for (number, thing) in self.things.iter().enumerate() {
+            let of = self.found.iter().enumerate().map(|(index, found)| (right(thing, found), number, index));
+            pairs.extend(of);
+        }
+        pairs.sort_by_key(|&(right, number, index)| (Reverse(right), number, index));
+        let (mut taken, mut of) = (vec![false; self.found.len()], vec![None; self.things.len()]);
+        for (_, number, index) in pairs {
+            if of[number].is_none() && !taken[index] {
+                taken[index] = true;
+                of[number] = Some(&self.found[index]);
+            }
+        }
+        of
+    }
+}
+
+/// Points by the things that have them.
+fn things_of(points: &[Point], classes: usize) -> Vec<FoundThing> {
+    let count = points.iter().map(|point| point.thing + 1).max().unwrap_or(0);
+    let mut things = vec![vec![None; classes]; count];
+    for point in points {
+        if let Some(place) = things.get_mut(point.thing).and_then(|thing| thing.get_mut(point.class)) {
+            *place = Some(*point);
+        }
+    }
+    things
+}
+
+/// Runs every model over the things that COCO's `annotations` label: each by itself, the part of the
+/// picture round its box, or whole pictures where the network sees several things at once. An f32 network gets preprocessing, decoder and names of the first int8 model.
 ///
 /// # Errors
 /// Models that find no points or cannot be read, labels that do not fit, pictures that cannot be read.
@@ -124,7 +175,8 @@ fn one(
 ) -> Result<PointEvaluation> {
     let phase = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let done = AtomicUsize::new(0);
-    progress(&phase, 0, things.len());
+    let all = things.len();
+    progress(&phase, 0, all);
     let float = if is_onnx(path) {
         let decoder = Decoder::Points(head(first)?.decoder().clone());
         let (maps, Head::Points(head)) = FloatMaps::new(path, first, &decoder)? else {
@@ -145,23 +197,39 @@ fn one(
         Ok(AnyPoints::Int8(Box::new(Locator::new(model, target, settings)?)))
     };
     let [height, width] = first.preprocessing().crop;
-    let found: Vec<Vec<Point>> = things
-        .par_iter()
-        .map_init(network, |network, thing| -> Result<Vec<Point>> {
+    let classes = head(first)?.points();
+    let is_one_by_one = head(first)?.decoder().fields.is_none();
+    let mut pictures: BTreeMap<&Path, Vec<&LabelledThing>> = BTreeMap::new();
+    for thing in things {
+        pictures.entry(&thing.picture).or_default().push(thing);
+    }
+    let pictures: Vec<(&Path, Vec<&LabelledThing>)> = pictures.into_iter().collect();
+    let pictures: Vec<Picture<'_>> = pictures
+        .into_par_iter()
+        .map_init(network, |network, (path, things)| -> Result<Picture<'_>> {
             let network = network.as_mut().map_err(|error| anyhow::anyhow!("{error:#}"))?;
-            let (part, [top, left]) = part(&decode(&thing.picture)?, thing.bounds, [height, width]);
-            let mut points = network.find(&part)?;
-            for point in &mut points {
-                point.place = [point.place[0] + top, point.place[1] + left];
+            let picture = decode(path)?;
+            let mut found = vec![];
+            if !is_one_by_one {
+                found = things_of(&network.find(&picture)?, classes);
             }
-            progress(&phase, done.fetch_add(1, Ordering::Relaxed) + 1, things.len());
-            Ok(points)
+            for thing in things.iter().filter(|_| is_one_by_one) {
+                let (part, [top, left]) = part(&picture, thing.bounds, [height, width]);
+                let mut points = network.find(&part)?;
+                for point in &mut points {
+                    point.place = [point.place[0] + top, point.place[1] + left];
+                }
+                found.push(points.into_iter().map(Some).collect());
+            }
+            let looked = done.fetch_add(things.len(), Ordering::Relaxed) + things.len();
+            progress(&phase, looked, all);
+            Ok(Picture { things, found, is_one_by_one })
         })
         .collect::<Result<_>>()
         .with_context(|| format!("evaluating {}", path.display()))?;
     let names = int8.as_ref().unwrap_or(first).labels();
     let name = |point: usize| names.name(point).unwrap_or_default().to_owned();
-    Ok(score(path.display().to_string(), name, things, &found))
+    Ok(score(path.display().to_string(), name, &pictures))
 }
 
 /// The part of a picture round a box, a quarter larger and in the proportions of the network's image,
@@ -178,16 +246,17 @@ fn part(picture: &RgbImage, bounds: Bounds, [height, width]: [u32; 2]) -> (RgbIm
     (part, corner)
 }
 
-fn score(
-    model: String,
-    name: impl Fn(usize) -> String,
-    things: &[LabelledThing],
-    found: &[Vec<Point>],
-) -> PointEvaluation {
-    let hits: Vec<Vec<Option<bool>>> =
-        things.iter().zip(found).map(|(thing, found)| correct(found, thing)).collect();
+fn score(model: String, name: impl Fn(usize) -> String, pictures: &[Picture<'_>]) -> PointEvaluation {
+    let hits: Vec<Vec<Option<bool>>> = pictures
+        .iter()
+        .flat_map(|picture| picture.things.iter().zip(picture.of_things()))
+        .map(|(thing, found)| {
+            let nothing = vec![None; thing.points.len()];
+            correct(found.unwrap_or(&nothing), thing)
+        })
+        .collect();
     let percent = |right: usize, of: usize| 100.0 * right as f64 / of.max(1) as f64;
-    let count = things.first().map_or(0, |thing| thing.points.len());
+    let count = hits.first().map_or(0, Vec::len);
     let of = |point: usize| hits.iter().filter_map(move |hits| hits.get(point).copied().flatten());
     let accuracy = |point: usize| {
         let labelled = of(point).count();
@@ -195,11 +264,11 @@ fn score(
         PointAccuracy { point, name: name(point), labelled, pck: percent(right, labelled) }
     };
     let all: Vec<bool> = (0..count).flat_map(of).collect();
-    let precision = average_precision(things, found);
+    let precision = average_precision(pictures);
     let mean = |values: [f64; OVERLAPS]| values.iter().sum::<f64>() / OVERLAPS as f64;
     PointEvaluation {
         model,
-        things: things.len(),
+        things: hits.len(),
         pck: percent(all.iter().filter(|is_right| **is_right).count(), all.len()),
         ap_50: precision.map(|values| 100.0 * values[0]),
         ap_50_95: precision.map(|values| 100.0 * mean(values)),
@@ -208,25 +277,22 @@ fn score(
 }
 
 /// COCO's average precision: things of a picture may be taken for each other.
-fn average_precision(things: &[LabelledThing], found: &[Vec<Point>]) -> Option<[f64; OVERLAPS]> {
-    let mut pictures: BTreeMap<&Path, Vec<usize>> = BTreeMap::new();
-    for (index, thing) in things.iter().enumerate() {
-        pictures.entry(&thing.picture).or_default().push(index);
-    }
-    let mean =
-        |points: &[Point]| points.iter().map(|point| point.score).sum::<f32>() / points.len().max(1) as f32;
+fn average_precision(pictures: &[Picture<'_>]) -> Option<[f64; OVERLAPS]> {
+    let mean = |points: &FoundThing| {
+        let scores = || points.iter().flatten().map(|point| point.score);
+        scores().sum::<f32>() / scores().count().max(1) as f32
+    };
     let mut compared = vec![];
-    for members in pictures.values() {
-        let mut ranked: Vec<(f32, usize)> =
-            members.iter().map(|&index| (mean(&found[index]), index)).collect();
+    for Picture { things, found, .. } in pictures {
+        let mut ranked: Vec<(f32, &FoundThing)> = found.iter().map(|found| (mean(found), found)).collect();
         ranked.sort_by(|a, b| b.0.total_cmp(&a.0));
-        let similar = |&(_, index): &(f32, usize)| -> Option<Vec<f64>> {
-            members.iter().map(|&thing| similarity(&found[index], &things[thing])).collect()
+        let similar = |&(_, found): &(f32, &FoundThing)| -> Option<Vec<f64>> {
+            things.iter().map(|thing| similarity(found, thing)).collect()
         };
         compared.push(Compared {
             overlaps: ranked.iter().map(similar).collect::<Option<_>>()?,
             scores: ranked.into_iter().map(|(score, _)| score).collect(),
-            truths: vec![TruthKind::One; members.len()],
+            truths: vec![TruthKind::One; things.len()],
         });
     }
     precision(&compared)
@@ -258,16 +324,28 @@ mod tests {
             area: 100.0,
             points: (0..17).map(|point| (point < 2).then_some([at, at])).collect(),
         };
-        let found = |at: f32| vec![Point { score: 0.5, place: [at, at] }; 17];
+        let found = |at: f32| vec![Some(Point { class: 0, thing: 0, score: 0.5, place: [at, at] }); 17];
         let things = [thing(20.0), thing(60.0)];
-        let evaluation = score("m".into(), |point| format!("p{point}"), &things, &[found(20.0), found(90.0)]);
+        let picture = |found: [FoundThing; 2], is_one_by_one| {
+            [Picture { things: things.iter().collect(), found: found.into(), is_one_by_one }]
+        };
+        let name = |point| format!("p{point}");
+        let evaluation = score("m".into(), name, &picture([found(20.0), found(90.0)], true));
         assert_eq!((evaluation.things, evaluation.pck), (2, 50.0));
         // One of two is as it should be: recall 0 to 50 of 100 with precision 1.
         assert!((evaluation.ap_50.unwrap() - 100.0 * 51.0 / 101.0).abs() < 1e-9, "{evaluation:?}");
         assert_eq!(evaluation.points[1].labelled, 2);
         assert_eq!((evaluation.points[2].labelled, evaluation.points[2].pck), (0, 0.0));
         // Each may be taken for the other.
-        let exchanged = score("m".into(), |_| String::new(), &things, &[found(60.0), found(20.0)]);
+        let exchanged = score("m".into(), name, &picture([found(60.0), found(20.0)], true));
         assert_eq!((exchanged.pck, exchanged.ap_50), (0.0, Some(100.0)));
+        // What was found in whole pictures belongs to what it is nearest to.
+        let together = score("m".into(), name, &picture([found(60.0), found(20.0)], false));
+        assert_eq!((together.pck, together.ap_50), (100.0, Some(100.0)));
+        let mut half = found(20.0);
+        half[1] = None;
+        let one = [Picture { things: things.iter().collect(), found: vec![half], is_one_by_one: false }];
+        let one = score("m".into(), name, &one);
+        assert_eq!((one.things, one.pck, one.points[0].pck, one.points[1].pck), (2, 25.0, 50.0, 0.0));
     }
 }

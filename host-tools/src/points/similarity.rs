@@ -20,26 +20,29 @@ fn distance(found: &Point, point: [f64; 2]) -> f64 {
 }
 
 /// Of each point whether it is near where it is labelled; nothing of those that are not labelled.
-pub fn correct(found: &[Point], thing: &LabelledThing) -> Vec<Option<bool>> {
+pub fn correct(found: &[Option<Point>], thing: &LabelledThing) -> Vec<Option<bool>> {
     let bounds = thing.bounds;
     let side = f64::from((bounds.right - bounds.left).max(bounds.bottom - bounds.top));
+    let is_near =
+        |found: &Option<Point>, point| found.is_some_and(|found| distance(&found, point) <= NEAR * side);
     let points = found.iter().zip(&thing.points);
-    points.map(|(found, point)| point.map(|point| distance(found, point) <= NEAR * side)).collect()
+    points.map(|(found, point)| point.map(|point| is_near(found, point))).collect()
 }
 
 /// COCO's similarity, `0..=1`: the mean over the labelled points of
-/// `exp(-distance^2 / (2 * area * (2 * deviation)^2))`. `None` of other points than COCO's 17 of a person,
+/// `exp(-distance^2 / (2 * area * (2 * deviation)^2))`, 0 of one that was not found. `None` of other points than COCO's 17 of a person,
 /// whose deviations are not known.
-pub fn similarity(found: &[Point], thing: &LabelledThing) -> Option<f64> {
+pub fn similarity(found: &[Option<Point>], thing: &LabelledThing) -> Option<f64> {
     if thing.points.len() != COCO_DEVIATIONS.len() {
         return None;
     }
     let (mut sum, mut count) = (0.0, 0usize);
     for ((found, point), deviation) in found.iter().zip(&thing.points).zip(COCO_DEVIATIONS) {
-        if let Some(point) = point {
+        let Some(point) = point else { continue };
+        count += 1;
+        if let Some(found) = found {
             let width = 2.0 * thing.area.max(f64::EPSILON) * (2.0 * deviation).powi(2);
             sum += (-distance(found, *point).powi(2) / width).exp();
-            count += 1;
         }
     }
     Some(sum / count.max(1) as f64)
@@ -55,8 +58,9 @@ mod tests {
         LabelledThing { picture: "a.png".into(), bounds, area: 400.0, points }
     }
 
-    fn found(places: &[[f32; 2]]) -> Vec<Point> {
-        places.iter().map(|&place| Point { score: 0.5, place }).collect()
+    fn found(places: &[[f32; 2]]) -> Vec<Option<Point>> {
+        let point = |(class, &place)| Point { class, thing: 0, score: 0.5, place };
+        places.iter().enumerate().map(point).map(Some).collect()
     }
 
     #[test]

@@ -12,6 +12,15 @@ pub(super) const MAX_LEVELS: usize = 16;
 /// The most anchors of a place.
 pub(super) const MAX_ANCHORS: usize = 64;
 
+/// The most things of a picture whose points are told apart, and the most points of a kind.
+pub const MAX_THINGS: usize = 50;
+
+/// The most links between the points of a thing.
+pub const MAX_LINKS: usize = 64;
+
+/// The most kinds of points that are linked.
+pub const MAX_LINKED_POINTS: usize = 64;
+
 /// Why a decoder cannot be used.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum DecoderError {
@@ -48,6 +57,17 @@ pub enum DecoderError {
     /// The number of levels is out of range.
     #[error("the decoder has {0} levels; 1 to {MAX_LEVELS} are possible")]
     Levels(usize),
+    /// The number of things is out of range.
+    #[error("the decoder's `fields.most` is {0}; 1 to {MAX_THINGS} things are possible")]
+    Things(usize),
+    /// The number of links is out of range.
+    #[error("the decoder has {0} links; 1 to {MAX_LINKS} are possible")]
+    Links(usize),
+    /// A link joins no two points.
+    #[error(
+        "the decoder has a link from point {0} to point {1}; two different ones below {MAX_LINKED_POINTS} are needed"
+    )]
+    Link(usize, usize),
     /// The number of anchors of a place is out of range.
     #[error("level {level} of the decoder has {found} anchors; 1 to {MAX_ANCHORS} are possible")]
     Anchors {

@@ -13,10 +13,10 @@ use serde::{Deserialize, Serialize};
 
 pub use self::anchors::{AnchorClip, AnchorLevel, AnchorShapes, Anchors};
 pub use self::centernet::{CenterNet, LengthUnit};
-pub use self::error::{DecoderError, MAX_BOXES, MAX_CANDIDATES};
+pub use self::error::{DecoderError, MAX_BOXES, MAX_CANDIDATES, MAX_LINKED_POINTS, MAX_LINKS, MAX_THINGS};
 pub use self::fcos::Fcos;
 pub use self::names::{OutputNames, level_name};
-pub use self::points::{PointDecoder, Refinement};
+pub use self::points::{FieldOrder, Fields, PointDecoder, Refinement};
 use crate::activation::Activation;
 
 /// How boxes are made of maps. Sizes of cells follow from those of the maps and of the network's

@@ -13,6 +13,7 @@ mod maps;
 mod mask;
 mod points;
 mod suppression;
+mod things;
 
 use resight_model_file::{OutputMap, Task};
 
@@ -23,7 +24,7 @@ pub use self::embedding::Embedding;
 pub use self::error::HeadError;
 pub use self::inspection::{AnomalousArea, Inspection};
 pub use self::mask::MaskHead;
-pub use self::points::{Point, PointHead};
+pub use self::points::{Point, PointHead, Points};
 use crate::tensors::TensorFact;
 
 /// The decoder of a network's outputs, chosen by the [`Task`] of its model file.

@@ -4,6 +4,7 @@ use resight_model_file::{Activation, OutputMap, PointDecoder, Refinement};
 
 use super::error::HeadError;
 use super::maps::{Bytes, Element, Map, Reals, Source, check};
+use super::things::{Assembly, Linked};
 use crate::error::RuntimeError;
 use crate::program::Outputs;
 use crate::tensors::TensorFact;
@@ -11,10 +12,34 @@ use crate::tensors::TensorFact;
 /// A point of a thing, such as a joint.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Point {
+    /// Which point it is.
+    pub class: usize,
+    /// Which of the things in the image has it; 0 where the network sees one at a time.
+    pub thing: usize,
     /// Its score: the largest value of its map.
     pub score: f32,
     /// Its place from the upper left corner of an image, `[downwards, to the right]`, in pixels.
     pub place: [f32; 2],
+}
+
+/// The points of an image, and the memory to find them in: made once, it grows no more.
+#[derive(Debug, Default)]
+pub struct Points {
+    found: Vec<Point>,
+    assembly: Assembly,
+}
+
+impl Points {
+    /// The points, in pixels of the network's image: of a network that sees one thing at a time all that it
+    /// knows, in their order; else those that belong to things, the surest thing first.
+    pub fn points(&self) -> &[Point] {
+        &self.found
+    }
+
+    /// The same, to be moved.
+    pub fn points_mut(&mut self) -> &mut [Point] {
+        &mut self.found
+    }
 }
 
 /// The head of a network whose map has a channel for each point.
@@ -23,6 +48,8 @@ pub struct PointHead {
     maps: Vec<OutputMap>,
     decoder: PointDecoder,
     map: Map,
+    /// What tells things apart, where there may be several.
+    linked: Option<Linked>,
     /// Pixels of the network's image in a cell, `[vertical, horizontal]`.
     cell: [f32; 2],
 }
@@ -42,11 +69,13 @@ impl PointHead {
         check(&maps, outputs)?;
         let map = Map::find(&maps, outputs, &decoder.heat_maps)?;
         map.ends_in(Activation::Sigmoid)?;
-        let cell = map.cell(input);
-        Ok(Self { maps, decoder, map, cell })
+        let (cell, least) = (map.cell(input), map.least(decoder.threshold));
+        let linked = decoder.fields.as_ref();
+        let linked = linked.map(|fields| Linked::new(&maps, fields, outputs, &map, least)).transpose()?;
+        Ok(Self { maps, decoder, map, linked, cell })
     }
 
-    /// Number of points.
+    /// Number of points that a thing has.
     pub fn points(&self) -> usize {
         self.map.channels
     }
@@ -61,12 +90,24 @@ impl PointHead {
         &self.decoder
     }
 
-    /// Finds the points in the outputs of a run, in the order of the channels, in pixels of the network's
-    /// image. Allocates nothing into points that were found before.
+    /// The most points of an image.
+    pub fn most(&self) -> usize {
+        self.linked.as_ref().map_or(self.points(), |linked| linked.most(self.points()))
+    }
+
+    /// Memory for the points of images.
+    pub fn memory(&self) -> Points {
+        Points {
+            found: Vec::with_capacity(self.most()),
+            assembly: self.linked.as_ref().map(|linked| linked.memory(self.points())).unwrap_or_default(),
+        }
+    }
+
+    /// Finds the points in the outputs of a run. Allocates nothing with [`memory`](Self::memory).
     ///
     /// # Errors
     /// Outputs of another network.
-    pub fn decode(&self, outputs: Outputs<'_>, points: &mut Vec<Point>) -> Result<(), RuntimeError> {
+    pub fn decode(&self, outputs: Outputs<'_>, points: &mut Points) -> Result<(), RuntimeError> {
         self.decode_from(Bytes(outputs), points)
     }
 
@@ -75,54 +116,78 @@ impl PointHead {
     ///
     /// # Errors
     /// Outputs of another network.
-    pub fn decode_reals(&self, outputs: &[&[f32]], points: &mut Vec<Point>) -> Result<(), RuntimeError> {
+    pub fn decode_reals(&self, outputs: &[&[f32]], points: &mut Points) -> Result<(), RuntimeError> {
         self.decode_from(Reals(outputs), points)
     }
 
-    fn decode_from<'a, S: Source<'a>>(
-        &self,
-        outputs: S,
-        points: &mut Vec<Point>,
-    ) -> Result<(), RuntimeError> {
-        let values = outputs.values(&self.map)?;
+    fn decode_from<'a, S: Source<'a>>(&self, outputs: S, points: &mut Points) -> Result<(), RuntimeError> {
+        let Points { found, assembly } = points;
+        found.clear();
+        let between = Between { refinement: self.decoder.refinement, offset: self.decoder.offset };
+        match &self.linked {
+            Some(linked) => linked.decode(outputs, &self.map, between, assembly, found)?,
+            None => self.decode_one(outputs.values(&self.map)?, between, found),
+        }
+        for Point { place, .. } in found {
+            *place = [place[0] * self.cell[0], place[1] * self.cell[1]];
+        }
+        Ok(())
+    }
+
+    /// The largest cell of each channel, in cells.
+    fn decode_one<T: Element>(&self, values: &[T], between: Between, found: &mut Vec<Point>) {
         let channels = self.map.channels;
-        points.clear();
-        for channel in 0..channels {
-            let heats = values.iter().skip(channel).step_by(channels);
-            let (mut best, mut most) = (0, values.get(channel).copied());
+        for class in 0..channels {
+            let heats = values.iter().skip(class).step_by(channels);
+            let (mut best, mut most) = (0, values.get(class).copied());
             for (at, &heat) in heats.enumerate() {
                 if most.is_some_and(|most| heat > most) {
                     (best, most) = (at, Some(heat));
                 }
             }
             let Some(most) = most else { continue };
-            let [height, width] = self.map.size;
-            let (row, column) = (best / width, best % width);
-            let at = |row: usize, column: usize| values[(row * width + column) * channels + channel];
-            let down = (row > 0 && row + 1 < height).then(|| [at(row - 1, column), at(row + 1, column)]);
-            let right =
-                (column > 0 && column + 1 < width).then(|| [at(row, column - 1), at(row, column + 1)]);
-            let place = [(row, down), (column, right)];
-            let place = place.map(|(cell, beside)| {
-                cell as f32 + self.decoder.offset + beside.map_or(0.0, |beside| self.beside(beside, most))
-            });
-            let place = [place[0] * self.cell[0], place[1] * self.cell[1]];
-            points.push(Point { score: most.value(&self.map), place });
+            let (row, column) = self.map.place(best);
+            let place = between.place(values, &self.map, class, [row, column]);
+            found.push(Point { class, thing: 0, score: most.value(&self.map), place });
         }
-        Ok(())
+    }
+}
+
+/// How the place between cells is found.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Between {
+    refinement: Refinement,
+    offset: f32,
+}
+
+impl Between {
+    /// The place of a maximum, in cells, `[downwards, to the right]`.
+    pub(super) fn place<T: Element>(
+        self,
+        values: &[T],
+        map: &Map,
+        channel: usize,
+        [row, column]: [usize; 2],
+    ) -> [f32; 2] {
+        let [height, width] = map.size;
+        let at = |row: usize, column: usize| values[(row * width + column) * map.channels + channel];
+        let most = at(row, column);
+        let down = (row > 0 && row + 1 < height).then(|| [at(row - 1, column), at(row + 1, column)]);
+        let right = (column > 0 && column + 1 < width).then(|| [at(row, column - 1), at(row, column + 1)]);
+        [(row, down), (column, right)].map(|(cell, beside)| {
+            cell as f32 + self.offset + beside.map_or(0.0, |beside| self.beside(beside, most, map))
+        })
     }
 
     /// How far from its cell a maximum is, in cells; nothing is known of one at the border.
-    fn beside<T: Element>(&self, [before, behind]: [T; 2], most: T) -> f32 {
-        match self.decoder.refinement {
+    fn beside<T: Element>(self, [before, behind]: [T; 2], most: T, map: &Map) -> f32 {
+        match self.refinement {
             Refinement::Quarter if behind > before => 0.25,
             Refinement::Quarter if behind < before => -0.25,
             Refinement::None | Refinement::Quarter => 0.0,
             Refinement::Parabola => {
-                let (slope, bend) = (
-                    behind.over(before, &self.map),
-                    most.over(before, &self.map) + most.over(behind, &self.map),
-                );
+                let (slope, bend) =
+                    (behind.over(before, map), most.over(before, map) + most.over(behind, map));
                 // As high as both neighbours: a plain, whose middle it is.
                 if bend > 0.0 { slope / bend / 2.0 } else { 0.0 }
             }

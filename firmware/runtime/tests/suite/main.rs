@@ -10,5 +10,6 @@ mod outputs;
 mod outside;
 mod points;
 mod small_layers;
+mod things;
 mod tract_user;
 mod vectors;

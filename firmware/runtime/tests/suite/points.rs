@@ -55,7 +55,12 @@ fn searched(decoder: &PointDecoder, outputs: Outputs<'_>) -> Vec<Point> {
             place[1] += beside(at(row, column - 1, channel), at(row, column + 1, channel));
         }
         let place = [0, 1].map(|axis| (place[axis] + f64::from(decoder.offset)) * [4.0, 8.0][axis]);
-        Point { score: (0.01 * (most + 90.0)) as f32, place: place.map(|place| place as f32) }
+        Point {
+            class: channel,
+            thing: 0,
+            score: (0.01 * (most + 90.0)) as f32,
+            place: place.map(|place| place as f32),
+        }
     };
     (0..MAP[2]).map(point).collect()
 }
@@ -69,7 +74,7 @@ fn points_are_those_of_a_plain_search() {
         let decoder = PointDecoder { refinement, offset, ..PointDecoder::default() };
         let head = head(decoder.clone());
         assert_eq!(head.points(), 3);
-        let (mut points, mut of_reals) = (vec![], vec![]);
+        let (mut points, mut of_reals) = (head.memory(), head.memory());
         for seed in 0..40 {
             let image = Random::new(seed).activations(MAP.iter().product());
             // Few different values, so that neighbours are often equal.
@@ -80,14 +85,16 @@ fn points_are_those_of_a_plain_search() {
             let bytes = outputs.get(0).unwrap().slice::<i8>().unwrap();
             let reals: Vec<f32> = bytes.iter().map(|&q| 0.01 * (i32::from(q) + 90) as f32).collect();
             head.decode_reals(&[&reals], &mut of_reals).unwrap();
-            for ((found, real), expected) in points.iter().zip(&of_reals).zip(&expected) {
+            let both = points.points().iter().zip(of_reals.points());
+            for ((found, real), expected) in both.zip(&expected) {
                 for found in [found, real] {
+                    assert_eq!((found.class, found.thing), (expected.class, 0));
                     assert!((found.score - expected.score).abs() < 1e-5, "{found:?} {expected:?}");
                     let near = |axis: usize| (found.place[axis] - expected.place[axis]).abs() < 1e-3;
                     assert!(near(0) && near(1), "{refinement:?} {seed}: {found:?} {expected:?}");
                 }
             }
-            assert_eq!((points.len(), of_reals.len()), (3, 3));
+            assert_eq!((points.points().len(), of_reals.points().len()), (3, 3));
             let again = allocation_counter::measure(|| head.decode(outputs, &mut points).unwrap());
             assert_eq!(again.count_total, 0);
         }

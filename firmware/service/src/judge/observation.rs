@@ -40,7 +40,7 @@ pub(crate) enum Finding {
     /// The score of each class, its share of what the network saw, and what each place belongs to: a mask
     /// of each part of the frame that is looked at by itself.
     Masks(Vec<f32>, Vec<SeenMask>),
-    /// The score of each class, and where it is, in their order.
+    /// The score of each class, and where it is, once or in several things.
     Points(Vec<f32>, Vec<SeenPoint>),
 }
 
@@ -92,7 +92,7 @@ impl Finding {
         }
     }
 
-    /// Where each class is, in their order; none of a network that does not say.
+    /// Where each class is, one after another; none of a network that does not say.
     pub(crate) fn points(&self) -> &[SeenPoint] {
         match self {
             Self::Points(_, points) => points,

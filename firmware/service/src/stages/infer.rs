@@ -16,9 +16,7 @@ use super::network::{Network, Says};
 use super::turns::Turns;
 use super::viewpoint::{Memory, Viewpoint, names};
 use crate::config::Config;
-use crate::judge::{
-    Finding, LineFacts, Observation, Rule, Rules, SeenBox, SeenMask, SeenPoint, Triggers, local_zone,
-};
+use crate::judge::{Finding, LineFacts, Observation, Rule, Rules, SeenBox, SeenMask, Triggers, local_zone};
 use crate::lines::{InputList, LineList};
 use crate::names::{Prefix, SharedNames};
 use crate::notify::Notify;
@@ -156,9 +154,7 @@ impl Engine {
         if network.mask().is_some() {
             masks.resize_with(sights.len(), SeenMask::default);
         }
-        if network.says() == Says::Points {
-            points.resize_with(scores.len(), SeenPoint::default);
-        }
+        points.reserve((network.most_points() * sights.len()).saturating_sub(points.len()));
         let (threads, mut new) = (network.threads(), 0);
         for (look, sight) in sights.iter_mut().enumerate() {
             let begin = Instant::now();
@@ -177,11 +173,10 @@ impl Engine {
             }
             if let Some(found) = network.points() {
                 let first = number * classes;
-                let seen =
-                    found.iter().enumerate().map(|(class, found)| sight.seen_point(first + class, found));
-                for (kept, seen) in points.iter_mut().skip(first).zip(seen) {
-                    *kept = seen;
-                }
+                // Those of other parts of the frame stay.
+                points.retain(|point| !(first..first + classes).contains(&point.class));
+                points.extend(found.iter().map(|found| sight.seen_point(first, found)));
+                points.sort_unstable_by(|a, b| a.class.cmp(&b.class).then(b.score.total_cmp(&a.score)));
             }
             let Some(found) = network.boxes() else { continue };
             let found = found.iter().map(|found| sight.seen(found));

@@ -119,12 +119,20 @@ impl Network {
         }
     }
 
-    /// The points of what was looked at last, in the order of the classes, in pixels of the network's image;
-    /// `None` of a network that finds none.
+    /// The points of what was looked at last, in pixels of the network's image; `None` of a network that
+    /// finds none.
     pub(super) fn points(&self) -> Option<&[Point]> {
         match self {
             Self::Places(locator) => locator.points(),
             Self::Classes(_) => None,
+        }
+    }
+
+    /// The most points of an image.
+    pub(super) fn most_points(&self) -> usize {
+        match self {
+            Self::Classes(_) => 0,
+            Self::Places(locator) => locator.most_points(),
         }
     }
 

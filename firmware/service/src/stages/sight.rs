@@ -141,8 +141,8 @@ impl Sight {
         SeenBox { class: found.class, score: found.score, edges, track: None }
     }
 
-    /// A point in what was looked at last, as one of the whole frame.
-    pub(super) fn seen_point(&self, class: usize, found: &Point) -> SeenPoint {
+    /// A point in what was looked at last, as one of the whole frame, whose classes begin with `first`.
+    pub(super) fn seen_point(&self, first: usize, found: &Point) -> SeenPoint {
         let mut place = [0.0; 2];
         if let Some(placement) = &self.placement {
             let [height, width] = placement.size();
@@ -150,7 +150,7 @@ impl Sight {
             let Region { left, top, width: part, height: rows } = self.region;
             place = [left + (x / width).clamp(0.0, 1.0) * part, top + (y / height).clamp(0.0, 1.0) * rows];
         }
-        SeenPoint { class, score: found.score.clamp(0.0, 1.0), place }
+        SeenPoint { class: first + found.class, score: found.score.clamp(0.0, 1.0), place }
     }
 
     /// Copies what each place of what was looked at last belongs to, as the frame lies. Allocates nothing

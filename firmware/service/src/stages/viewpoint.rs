@@ -47,7 +47,7 @@ pub(super) struct Memory {
     pub(super) boxes: Vec<SeenBox>,
     /// The last masks, one for each part that is looked at.
     pub(super) masks: Vec<SeenMask>,
-    /// The last points, in the order of the scores.
+    /// The last points, one class after another, the surest of each first.
     pub(super) points: Vec<SeenPoint>,
     /// Whether a frame was classified.
     pub(super) ready: bool,

@@ -135,6 +135,63 @@ fn points_are_judged_by_their_zone_and_shown() {
     }
 }
 
+/// Rules look at the points of all things, and nothing is allocated however many there are.
+#[test]
+fn points_of_several_things_are_judged() {
+    let folder = tempfile::tempdir().unwrap();
+    model_of_things(folder.path());
+    let rule = |name: &str, class: &str, left: f32| {
+        let zone = format!("zone = [[{left}, 0], [{r}, 0], [{r}, 1], [{left}, 1]]", r = left + 0.5);
+        format!("[[rule]]\nname = \"{name}\"\nclasses = [\"thing {class}\"]\nthreshold = 0.5\n{zone}\n")
+    };
+    let rules = [
+        rule("left", "blue", 0.0),
+        rule("right", "blue", 0.5),
+        rule("left red", "red", 0.0),
+        rule("right red", "red", 0.5),
+    ];
+    let text = configuration(1, "rgb24", &rules.concat());
+    let mut source = frames(folder.path(), "rgb24", &text);
+    let mut jig = Jig::new(folder.path(), &text);
+    let mut captured = Frame::new();
+    // In cells of 8 x 6 pixels: from a red one diagonally to a blue one, once or twice.
+    let mut frame = |jig: &mut Jig, things: &[usize]| {
+        source.next(&mut captured, Duration::from_mins(1)).unwrap();
+        for (index, pixel) in captured.bytes.chunks_exact_mut(3).enumerate() {
+            let [column, row] = [index % 64 / 8, index / 64 / 6];
+            let on = |thing: &&usize| row < 4 && column == **thing + row;
+            let is_on = things.iter().any(|thing| on(&thing));
+            let bright = |is_bright: bool| u8::from(is_bright) * 250;
+            pixel.copy_from_slice(&[bright(is_on && row == 0), bright(is_on), bright(is_on && row == 3)]);
+        }
+        captured.number += 1;
+        jig.put(0, &mut captured);
+        jig.go_on();
+        assert!(matches!(jig.step(), Step::Again));
+        let active: Vec<bool> = jig.camera().judged().active().collect();
+        let points = &jig.engine.viewpoints[0].memory.points;
+        (active[..4] == [true; 4], points.len(), points.iter().map(|point| point.class).sum::<usize>())
+    };
+    assert_eq!(frame(&mut jig, &[0, 4]), (true, 4, 2));
+    let points = jig.engine.viewpoints[0].memory.points.clone();
+    let places: Vec<(usize, [f32; 2])> = points.iter().map(|point| (point.class, point.place)).collect();
+    let near = |found: [f32; 2], cell: [f32; 2]| {
+        std::iter::zip(found, cell).all(|(at, cell)| (at - (cell + 0.5) / 8.0).abs() < 0.05)
+    };
+    for (class, cell) in [(0, [0.0, 0.0]), (0, [4.0, 0.0]), (1, [3.0, 3.0]), (1, [7.0, 3.0])] {
+        assert!(places.iter().any(|place| place.0 == class && near(place.1, cell)), "{places:?}");
+    }
+    assert_eq!(frame(&mut jig, &[4]).1, 2);
+    assert_eq!(frame(&mut jig, &[]).1, 0);
+    let threads = jig.engine.network.threads();
+    let counted = threads.enter(|| {
+        (0..3).for_each(|_| assert_eq!(frame(&mut jig, &[]).1, 0));
+        allocation_counter::measure(|| (0..5).for_each(|_| assert_eq!(frame(&mut jig, &[0, 4]).1, 4)))
+    });
+    // The list of what is active, which the test makes.
+    assert_eq!(counted.count_total, 5);
+}
+
 #[test]
 fn points_of_a_region_are_places_of_the_frame() {
     let folder = tempfile::tempdir().unwrap();

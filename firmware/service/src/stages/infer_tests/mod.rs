@@ -19,8 +19,8 @@ use crate::telemetry::Telemetry;
 use resight_imaging::Region;
 
 use models::{
-    model, model_of_anomalies, model_of_boxes, model_of_channels, model_of_points, model_with_labels,
-    model_with_unknown, output_map,
+    model, model_of_anomalies, model_of_boxes, model_of_channels, model_of_points, model_of_things,
+    model_with_labels, model_with_unknown, output_map,
 };
 
 struct RealTime(Instant);

@@ -86,6 +86,26 @@ pub(super) fn model_of_points(folder: &Path) {
     model_of_channels(folder, &[&[0, 1, 2]], Task::Points { outputs, decoder }, labels);
 }
 
+/// One that takes what is red and what is blue for two points, which what is green joins to the right and
+/// downwards.
+pub(super) fn model_of_things(folder: &Path) {
+    use resight_model_file::{Fields, PointDecoder, Task};
+
+    let outputs = vec![output_map("heatmaps", None), output_map("fields", None)];
+    let fields = Fields {
+        map: "fields".into(),
+        links: vec![[0, 1]],
+        order: resight_model_file::FieldOrder::RightFirst,
+        threshold: 0.1,
+        fewest: 2,
+        most: 5,
+    };
+    let decoder =
+        PointDecoder { offset: 0.5, threshold: 0.3, fields: Some(fields), ..PointDecoder::default() };
+    let task = Task::Points { outputs, decoder };
+    model_of_channels(folder, &[&[0, 2], &[1, 1]], task, b"thing red\nthing blue\n");
+}
+
 /// The smallest network with something else at its end, as a model file of this task and with these labels.
 fn model_with_another_end(
     folder: &Path,
