@@ -25,7 +25,6 @@ pub struct Locator {
 }
 
 /// A head with the memory that it finds things in.
-#[expect(clippy::large_enum_variant, reason = "a locator has one of them")]
 enum Decoding {
     Boxes { head: BoxHead, detections: Detections, placed: Vec<Detection> },
     Mask { head: MaskHead, mask: Vec<u8> },

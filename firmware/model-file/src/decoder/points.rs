@@ -60,10 +60,10 @@ pub struct Fields {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FieldOrder {
-    /// The part of the direction to the right, as OpenPose has it.
+    /// The part of the direction to the right, as `OpenPose` has it.
     #[default]
     RightFirst,
-    /// The part of the direction downwards, as trt_pose has it.
+    /// The part of the direction downwards, as `trt_pose` has it.
     DownFirst,
 }
 
@@ -145,7 +145,7 @@ impl PointDecoder {
         self.fields.as_ref().map_or(Ok(()), Fields::validate)
     }
 
-    /// What trt_pose makes, and with it jetson-inference, of COCO's 17 points of a person and the neck:
+    /// What `trt_pose` makes, and with it jetson-inference, of COCO's 17 points of a person and the neck:
     /// the outputs `cmap` and `paf`.
     pub fn trt_pose() -> Self {
         /// `skeleton` of its `human_pose.json`, counted from 0.
