@@ -1,7 +1,9 @@
 use alloc::string::ToString;
 use alloc::vec::Vec;
 
-use crate::loops::{Loop, Loops};
+use crate::lookup::of;
+use crate::loops::Loops;
+use crate::plain::Loop;
 use crate::vectors::Vectors;
 use crate::{Isa, KernelError, Parallel};
 
@@ -62,18 +64,5 @@ impl Loop<i8> for Lookups<'_> {
             }
         }
         Ok(())
-    }
-}
-
-#[inline(always)]
-fn of(table: &[i8; 256], value: i8) -> i8 {
-    table[usize::from(value.cast_unsigned() ^ 0x80)]
-}
-
-/// Looks values up one by one.
-#[inline(always)]
-pub(crate) fn look_up(table: &[i8; 256], input: &[i8], output: &mut [i8]) {
-    for (output, &input) in output.iter_mut().zip(input) {
-        *output = of(table, input);
     }
 }

@@ -1,10 +1,11 @@
 //! What plain loops are compiled for.
 
-use crate::{KernelError, Loop};
+use crate::KernelError;
+use crate::plain::Loop;
 
+use crate::lookup;
 #[cfg(target_arch = "aarch64")]
 use crate::neon;
-use crate::table;
 #[cfg(target_arch = "x86_64")]
 use crate::{
     convolution::tiled::Microkernel,
@@ -36,6 +37,10 @@ impl Vectors {
     };
 
     /// NEON, on aarch64.
+    #[cfg_attr(
+        target_arch = "aarch64",
+        expect(clippy::needless_update, reason = "elsewhere there are other fields")
+    )]
     pub(crate) fn neon() -> Self {
         Self {
             #[cfg(target_arch = "aarch64")]
@@ -76,9 +81,9 @@ impl Vectors {
         #[cfg(target_arch = "aarch64")]
         if self.neon {
             let (input, output) = neon::look_up(table, input, output);
-            return table::look_up(table, input, output);
+            return lookup::look_up(table, input, output);
         }
-        table::look_up(table, input, output);
+        lookup::look_up(table, input, output);
     }
 
     /// Calls `body`, whose loops must be `inline(always)`.

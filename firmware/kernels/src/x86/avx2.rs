@@ -8,8 +8,9 @@ use core::arch::x86_64::*;
 use super::detect::detected;
 use super::tile_6x16::{COLUMNS, ROW_BYTES, ROWS, STEP_BYTES, finish, kernel_6x16, pair};
 use super::unroll::with_rows;
+use crate::KernelError;
 use crate::convolution::tiled::{Costs, Microkernel, Tile};
-use crate::{KernelError, Loop};
+use crate::plain::Loop;
 
 /// Products of bytes and 16-bit numbers in a vector.
 const LANES: usize = 16;

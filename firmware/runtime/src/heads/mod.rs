@@ -11,6 +11,7 @@ mod fcos;
 mod inspection;
 mod maps;
 mod mask;
+mod point;
 mod points;
 mod suppression;
 mod things;
@@ -24,7 +25,8 @@ pub use self::embedding::Embedding;
 pub use self::error::HeadError;
 pub use self::inspection::{AnomalousArea, Inspection};
 pub use self::mask::MaskHead;
-pub use self::points::{Point, PointHead, Points};
+pub use self::point::Point;
+pub use self::points::{PointHead, Points};
 use crate::tensors::TensorFact;
 
 /// The decoder of a network's outputs, chosen by the [`Task`] of its model file.

@@ -4,7 +4,7 @@ use resight_model_file::{FieldOrder, Fields, MAX_LINKED_POINTS, OutputMap};
 
 use super::error::HeadError;
 use super::maps::{Element, Least, Map, Source, real};
-use super::points::{Between, Point};
+use super::point::{Between, Point};
 use crate::error::RuntimeError;
 use crate::tensors::TensorFact;
 
