@@ -16,7 +16,8 @@ pub enum PoolFault {
     CountedZeros,
     #[error(
         "it averages over the axes {axes:?} of {layout}; only height and width are supported (over channels it is \
-         layer normalisation, which integers with fixed scales cannot compute)",
+         layer normalisation, over groups of them group normalisation or EvoNorm, which integers with fixed scales \
+         cannot compute: train the network with batch normalisation)",
         layout = shown_layout(layout)
     )]
     MeanAxes { axes: Vec<i64>, layout: Layout },
