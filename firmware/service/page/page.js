@@ -797,7 +797,7 @@ function drawPicture() {
   drawPlaces(pen, turned, image, unit);
   const seen = samples().findLast((sample) => sample.frame <= frame) ?? {};
   drawBoxes(pen, turned, image, seen.boxes ?? [], unit);
-  drawPoints(pen, turned, image, seen.points ?? [], unit);
+  drawPoints(pen, turned, image, seen.points ?? [], seen.lines, unit);
 }
 
 // A mask as a picture of its own: each class in its colour, and what is black not at all.
@@ -850,13 +850,26 @@ function drawBoxes(pen, turned, image, boxes, unit) {
 }
 
 // Where each point is, of a network that says so: the less sure of it, the fainter. A name stands at each that is likelier
-// than not.
-function drawPoints(pen, turned, image, points, unit) {
+// than not, or lines join those of one thing where the network tells things apart.
+function drawPoints(pen, turned, image, points, lines, unit) {
   pen.setTransform(1, 0, 0, 1, 0, 0);
   pen.font = `600 ${13 * unit}px system-ui, sans-serif`;
   pen.textBaseline = "middle";
-  for (const [name, score, left, top] of points) {
-    const { x, y } = turned.transformPoint({ x: left * image.width, y: top * image.height });
+  const place = ([, , left, top]) => turned.transformPoint({ x: left * image.width, y: top * image.height });
+  for (const [colour, width] of [["rgb(0 0 0 / .8)", 5], ["#ffd24a", 2.5]]) {
+    pen.strokeStyle = colour;
+    pen.lineWidth = width * unit;
+    for (const [from, to] of lines ?? []) {
+      const [a, b] = [points[from], points[to]].map(place);
+      pen.beginPath();
+      pen.moveTo(a.x, a.y);
+      pen.lineTo(b.x, b.y);
+      pen.stroke();
+    }
+  }
+  for (const point of points) {
+    const [name, score] = point;
+    const { x, y } = place(point);
     pen.globalAlpha = Math.max(0.15, score);
     pen.beginPath();
     pen.arc(x, y, 5 * unit, 0, 2 * Math.PI);
@@ -866,7 +879,7 @@ function drawPoints(pen, turned, image, points, unit) {
     pen.strokeStyle = "rgb(0 0 0 / .8)";
     pen.stroke();
     pen.globalAlpha = 1;
-    if (score < 0.5) continue;
+    if (lines || score < 0.5) continue;
     pen.lineWidth = 4 * unit;
     pen.strokeStyle = "rgb(0 0 0 / .78)";
     pen.strokeText(name, x + 9 * unit, y);

@@ -191,7 +191,7 @@ mod tests {
     }
 
     fn observation(frame: u64) -> Observation {
-        let point = SeenPoint { class: 1, score: 0.7, place: [0.5, 0.25] };
+        let point = SeenPoint { class: 1, thing: 0, score: 0.7, place: [0.5, 0.25] };
         let finding = Finding::Points(vec![0.1, 0.7, 0.2], vec![point; 3]);
         Observation { frame, arrival: Duration::from_millis(frame), finding }
     }

@@ -19,6 +19,8 @@ pub(crate) struct Names {
     pub(crate) labels: Labels,
     /// Red, green and blue of each class, of a network that gives masks.
     pub(crate) colours: Vec<[u8; 3]>,
+    /// The two points of each link, of a network that tells things apart by them.
+    pub(crate) links: Vec<[usize; 2]>,
     pub(crate) view: View,
 }
 

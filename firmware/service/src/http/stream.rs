@@ -112,6 +112,22 @@ fn push(text: &mut String, event: &str, data: &str) {
     text.extend(["event: ", event, "\ndata: ", data, "\n\n"]);
 }
 
+/// Which two of some points are joined: those of one thing that a link is between, in one part of the frame,
+/// which has so many classes.
+fn lines(points: &[SeenPoint], links: &[[usize; 2]], classes: usize) -> Vec<[usize; 2]> {
+    let part = |point: &SeenPoint| (point.class / classes.max(1), point.class % classes.max(1));
+    let mut lines = vec![];
+    for (from, a) in points.iter().enumerate() {
+        for (to, b) in points.iter().enumerate() {
+            let ((region, one), (other_region, other)) = (part(a), part(b));
+            if region == other_region && a.thing == b.thing && links.contains(&[one, other]) {
+                lines.push([from, to]);
+            }
+        }
+    }
+    lines
+}
+
 fn scores(samples: &[Sample], board: &StatusBoard) -> Value {
     let cameras: Vec<SharedNames> = board.cameras().iter().map(|camera| camera.names()).collect();
     let rule = |standing: &Standing| json!([standing.score.map(short), standing.hits, standing.active]);
@@ -141,6 +157,9 @@ fn scores(samples: &[Sample], board: &StatusBoard) -> Value {
                 json!([names.class(seen.class), short(seen.score), x, y])
             };
             value["points"] = sample.points.iter().map(seen).collect();
+            if !names.links.is_empty() {
+                value["lines"] = json!(lines(&sample.points, &names.links, names.labels.len()));
+            }
         }
         if let Some(camera) = &names.camera {
             value["camera"] = json!(camera);
@@ -158,4 +177,21 @@ pub(super) fn classes(top: &[(usize, f32)], names: &Names) -> Value {
 /// Four digits are more than can be seen.
 fn short(probability: f32) -> f64 {
     (f64::from(probability) * 1e4).round() / 1e4
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn points_of_one_thing_in_one_part_are_joined() {
+        let point = |class, thing| SeenPoint { class, thing, score: 0.5, place: [0.0; 2] };
+        // Two things in the first part of the frame, one in the second; the last point of one is missing.
+        let points =
+            [point(0, 0), point(0, 1), point(1, 0), point(1, 1), point(2, 1), point(3, 0), point(4, 0)];
+        let found = lines(&points, &[[0, 1], [2, 1]], 3);
+        assert_eq!(found, [[0, 2], [1, 3], [4, 3], [5, 6]]);
+        assert_eq!(lines(&points, &[], 3), <[[usize; 2]; 0]>::default());
+        assert_eq!(lines(&points[..1], &[[0, 1]], 0), <[[usize; 2]; 0]>::default());
+    }
 }

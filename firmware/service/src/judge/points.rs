@@ -7,6 +7,8 @@ use super::evidence::{Evidence, Place};
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(crate) struct SeenPoint {
     pub(crate) class: usize,
+    /// Which of the things that were seen together has it.
+    pub(crate) thing: usize,
     /// `0..=1`.
     pub(crate) score: f32,
     /// `[x, y]` as shares of the picture, each `0..=1`.
@@ -37,7 +39,7 @@ mod tests {
     fn the_surest_point_in_the_zone_counts() {
         type Case<'c> = (&'c [usize], &'c [[f32; 2]], f32, usize, Option<[f32; 2]>);
         let points = [([0.1, 0.1], 0.5), ([0.9, 0.9], 0.75), ([0.2, 0.9], 0.75)];
-        let seen = |(class, (place, score))| SeenPoint { class, score, place };
+        let seen = |(class, (place, score))| SeenPoint { class, thing: 0, score, place };
         let points: Vec<SeenPoint> = points.into_iter().enumerate().map(seen).collect();
         let left: &[[f32; 2]] = &[[0.0, 0.0], [0.5, 0.0], [0.5, 1.0], [0.0, 1.0]];
         let table: [Case<'_>; 6] = [

@@ -32,6 +32,7 @@ pub(super) fn names(rules: &[&str]) -> SharedNames {
         rules: rules.iter().map(|rule| facts(rule)).collect(),
         labels: Labels::parse("l", b"n00000001 a\n").unwrap(),
         colours: vec![],
+        links: vec![],
         view: resight_status::View::default(),
     })
 }

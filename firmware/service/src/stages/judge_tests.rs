@@ -112,6 +112,7 @@ fn new_rules_of(lines: &Lines, camera: Option<&str>, names: &[&str], mode: Mode)
         rules: names.iter().map(facts).collect(),
         labels: Labels::parse("names", b"a\nb\nc\n").unwrap(),
         colours: vec![],
+        links: vec![],
         view: View::default(),
     });
     let board = Arc::new(CameraBoard::new(Instant::now(), &names));

@@ -150,7 +150,8 @@ impl Sight {
             let Region { left, top, width: part, height: rows } = self.region;
             place = [left + (x / width).clamp(0.0, 1.0) * part, top + (y / height).clamp(0.0, 1.0) * rows];
         }
-        SeenPoint { class: first + found.class, score: found.score.clamp(0.0, 1.0), place }
+        let score = found.score.clamp(0.0, 1.0);
+        SeenPoint { class: first + found.class, thing: found.thing, score, place }
     }
 
     /// Copies what each place of what was looked at last belongs to, as the frame lies. Allocates nothing

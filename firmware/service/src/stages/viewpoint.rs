@@ -132,6 +132,12 @@ pub(super) fn names(
             Head::Mask(head) => (0..head.classes()).map(|class| head.colour(class)).collect(),
             _ => vec![],
         },
+        links: match model.head() {
+            Head::Points(head) => {
+                head.decoder().fields.as_ref().map(|fields| fields.links.clone()).unwrap_or_default()
+            }
+            _ => vec![],
+        },
         view: view(camera, model),
     })
 }

@@ -173,7 +173,12 @@ fn points_of_several_things_are_judged() {
         (active[..4] == [true; 4], points.len(), points.iter().map(|point| point.class).sum::<usize>())
     };
     assert_eq!(frame(&mut jig, &[0, 4]), (true, 4, 2));
+    assert_eq!(jig.engine.viewpoints[0].names.links, [[0, 1]]);
     let points = jig.engine.viewpoints[0].memory.points.clone();
+    let left = points.iter().filter(|point| point.place[0] < 0.5).map(|point| point.thing);
+    let right = points.iter().filter(|point| point.place[0] > 0.5).map(|point| point.thing);
+    let (left, right): (Vec<usize>, Vec<usize>) = (left.collect(), right.collect());
+    assert!(left[0] == left[1] && right[0] == right[1] && left[0] != right[0], "{points:?}");
     let places: Vec<(usize, [f32; 2])> = points.iter().map(|point| (point.class, point.place)).collect();
     let near = |found: [f32; 2], cell: [f32; 2]| {
         std::iter::zip(found, cell).all(|(at, cell)| (at - (cell + 0.5) / 8.0).abs() < 0.05)
