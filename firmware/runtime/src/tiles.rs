@@ -100,10 +100,14 @@ impl Tiling {
 #[derive(Debug)]
 pub struct TiledBoxes {
     tiles: Vec<Bounds>,
+    /// Those that see a part of what each tile sees.
+    neighbours: Vec<Vec<usize>>,
     /// With the tile that each was found in.
     boxes: Vec<(usize, Detection)>,
     /// Which thing each shows.
     things: Vec<usize>,
+    /// The boxes of each tile that have been looked at, by their places in the list.
+    of_tiles: Vec<Vec<usize>>,
     merged: Vec<Detection>,
     /// Whether boxes came since they were merged.
     is_changed: bool,
@@ -112,7 +116,23 @@ pub struct TiledBoxes {
 impl TiledBoxes {
     /// None yet, of these tiles.
     pub fn new(tiles: impl Iterator<Item = Bounds>) -> Self {
-        Self { tiles: tiles.collect(), boxes: vec![], things: vec![], merged: vec![], is_changed: false }
+        let tiles: Vec<Bounds> = tiles.collect();
+        let see = |tile: usize, other: usize| {
+            let both = tiles[tile].common(&tiles[other]);
+            tile != other && both.left < both.right && both.top < both.bottom
+        };
+        let all = 0..tiles.len();
+        let neighbours =
+            all.clone().map(|tile| all.clone().filter(|&other| see(tile, other)).collect()).collect();
+        Self {
+            neighbours,
+            boxes: vec![],
+            things: vec![],
+            of_tiles: vec![vec![]; tiles.len()],
+            merged: vec![],
+            tiles,
+            is_changed: false,
+        }
     }
 
     /// Memory for so many boxes.
@@ -121,6 +141,8 @@ impl TiledBoxes {
         self.boxes.reserve(more(self.boxes.len()));
         self.things.reserve(more(self.things.len()));
         self.merged.reserve(more(self.merged.len()));
+        let each = boxes.div_ceil(self.tiles.len().max(1));
+        self.of_tiles.iter_mut().for_each(|of_tile| of_tile.reserve(each.saturating_sub(of_tile.len())));
     }
 
     /// The boxes of a tile are these now; those of the others stay.
@@ -139,7 +161,7 @@ impl TiledBoxes {
     /// they see of it, with the highest of their scores: boxes of one class from two tiles are of one thing
     /// where they are nearly the same in what both tiles see.
     pub fn merge(&mut self) -> &[Detection] {
-        let Self { tiles, boxes, things, merged, is_changed } = self;
+        let Self { tiles, neighbours, boxes, things, of_tiles, merged, is_changed } = self;
         *is_changed = false;
         let place = |(tile, found): &(usize, Detection)| (found.class, *tile);
         boxes.sort_unstable_by(|a, b| {
@@ -151,8 +173,17 @@ impl TiledBoxes {
         });
         things.clear();
         merged.clear();
+        of_tiles.iter_mut().for_each(Vec::clear);
         for (index, seen) in boxes.iter().enumerate() {
-            let same = boxes[..index].iter().position(|better| is_same(tiles, better, seen));
+            // The likeliest of all neighbours: the first of each is that of this tile.
+            let near = neighbours.get(seen.0).into_iter().flatten();
+            let first = |&tile: &usize| {
+                of_tiles[tile].iter().copied().find(|&better| is_same(tiles, &boxes[better], seen))
+            };
+            let same = near.filter_map(first).min();
+            if let Some(of_tile) = of_tiles.get_mut(seen.0) {
+                of_tile.push(index);
+            }
             let thing = same.map_or(merged.len(), |better| things[better]);
             things.push(thing);
             match merged.get_mut(thing) {
@@ -169,6 +200,11 @@ fn is_same(tiles: &[Bounds], one: &(usize, Detection), other: &(usize, Detection
     if one.1.class != other.1.class || one.0 == other.0 {
         return false;
     }
+    // Nearly all of them are apart.
+    let (a, b) = (one.1.bounds, other.1.bounds);
+    if a.right <= b.left || b.right <= a.left || a.bottom <= b.top || b.bottom <= a.top {
+        return false;
+    }
     let (Some(tile), Some(next)) = (tiles.get(one.0), tiles.get(other.0)) else { return false };
     let both = tile.common(next);
     one.1.bounds.common(&both).overlap(&other.1.bounds.common(&both)) > SAME
@@ -176,6 +212,7 @@ fn is_same(tiles: &[Bounds], one: &(usize, Detection), other: &(usize, Detection
 
 #[cfg(test)]
 mod tests {
+    use resight_fixtures::Random;
     use resight_imaging::RgbImage;
 
     use super::*;
@@ -212,6 +249,57 @@ mod tests {
             [([1, 1], 0.2), ([0, 2], 0.2), ([9, 2], 0.2), ([2, 2], 0.6), ([2, 2], f32::NAN)]
         {
             assert_eq!(Tiling::new(size, overlap), None, "{size:?} {overlap}");
+        }
+    }
+
+    /// All boxes against all others.
+    fn searched(tiles: &TiledBoxes) -> Vec<Detection> {
+        let mut merged: Vec<Detection> = vec![];
+        let mut things: Vec<usize> = vec![];
+        for (index, seen) in tiles.boxes.iter().enumerate() {
+            let same = tiles.boxes[..index].iter().position(|better| is_same(&tiles.tiles, better, seen));
+            let thing = same.map_or(merged.len(), |better| things[better]);
+            things.push(thing);
+            match merged.get_mut(thing) {
+                Some(known) => known.bounds = known.bounds.hull(&seen.1.bounds),
+                None => merged.push(seen.1),
+            }
+        }
+        merged
+    }
+
+    #[test]
+    fn boxes_of_many_tiles_are_those_of_a_search_among_all() {
+        for (seed, overlap) in [0.2, 0.5, 0.0, 0.35].into_iter().enumerate() {
+            let tiling = Tiling::new([4, 5], overlap).unwrap();
+            let bounds = |part: Region| Bounds {
+                left: part.left,
+                top: part.top,
+                right: part.left + part.width,
+                bottom: part.top + part.height,
+            };
+            let parts: Vec<Bounds> = tiling.parts(Region::WHOLE).map(bounds).collect();
+            let mut tiles = TiledBoxes::new(parts.iter().copied());
+            tiles.reserve(20 * 40);
+            let random = &mut Random::new(seed as u64);
+            let mut share = || random.unit() as f32;
+            // Things anywhere, which every tile sees as far as they lie in it, a little moved.
+            let things: Vec<[f32; 4]> =
+                (0..150).map(|_| [share(), share(), 0.02 + 0.1 * share(), 0.02 + 0.1 * share()]).collect();
+            for (tile, part) in parts.iter().enumerate() {
+                let seen = |(index, &[x, y, width, height]): (usize, &[f32; 4])| {
+                    let (right, moved) = ((x + width).min(1.0), 0.01 * share());
+                    let whole = Bounds { left: x + moved, top: y, right, bottom: (y + height).min(1.0) };
+                    let bounds = whole.common(part);
+                    let is_seen = bounds.left < bounds.right && bounds.top < bounds.bottom;
+                    is_seen.then(|| Detection { class: index % 3, score: share(), bounds })
+                };
+                let found: Vec<Detection> = things.iter().enumerate().filter_map(seen).collect();
+                tiles.replace(tile, found.into_iter());
+            }
+            let merged = tiles.merge().to_vec();
+            assert!(merged.len() < tiles.boxes.len() || overlap == 0.0, "{}", merged.len());
+            assert_eq!(merged, searched(&tiles));
         }
     }
 
