@@ -17,6 +17,13 @@ pub(crate) fn fixed_point(ratio: f64, most: u32, max_shift: u32) -> Option<(u32,
     Some((scaled(shift).round_ties_even() as u32, shift))
 }
 
+/// The nearest int8 value. By way of 16 bits, since that is how vectors narrow and saturate.
+#[inline(always)]
+pub(crate) fn saturate(value: i32) -> i8 {
+    let narrow = value.clamp(i16::MIN.into(), i16::MAX.into()) as i16;
+    narrow.clamp(i8::MIN.into(), i8::MAX.into()) as i8
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

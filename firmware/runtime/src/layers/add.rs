@@ -5,7 +5,7 @@ use tract_nnef::ast::Parameter;
 use tract_nnef::internal::*;
 use tract_nnef::ser::ints;
 
-use crate::fixed_point::half;
+use crate::fixed_point::{half, saturate};
 use crate::layer;
 use crate::layer::{Description, Layer, PackedLayer, two_inputs};
 use crate::nnef::{input, integer, integers, quantisation, with_quantisation, with_quantisation_of};
@@ -198,7 +198,7 @@ impl Loop<i8> for Sums<'_> {
             let (multiplier, bias) = (multiplier.map(|multiplier| multiplier as i32), bias as i32);
             for (output, (&a, &b)) in output.iter_mut().zip(terms) {
                 let sum = i32::from(a) * multiplier[0] + i32::from(b) * multiplier[1] + bias;
-                *output = (sum >> shift).clamp(-128, 127) as i8;
+                *output = saturate(sum >> shift);
             }
             return Ok(());
         }

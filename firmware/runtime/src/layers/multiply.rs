@@ -6,7 +6,7 @@ use tract_nnef::ast::Parameter;
 use tract_nnef::internal::*;
 use tract_nnef::ser::array;
 
-use crate::fixed_point::{fixed_point, half};
+use crate::fixed_point::{fixed_point, half, saturate};
 use crate::layer;
 use crate::layer::{Description, Layer, PackedLayer, two_inputs};
 use crate::nnef::{input, integer, quantisation, with_quantisation, with_quantisation_of};
@@ -225,7 +225,7 @@ impl Packed {
     fn product(&self, a: i8, factor: i32) -> i8 {
         let Multiply { zero_points, shift, output, .. } = self.layer;
         let product = (i32::from(a) - zero_points[0]) * factor + self.half;
-        ((product >> shift) + output.zero_point).clamp(-128, 127) as i8
+        saturate((product >> shift) + output.zero_point)
     }
 }
 
