@@ -21,8 +21,8 @@ pub(crate) const TOP: usize = 5;
 /// Likeliest boxes that are shown.
 pub(crate) const BOXES: usize = 50;
 
-/// Points that are shown.
-pub(crate) const POINTS: usize = 200;
+/// Points that are shown: all of 20 people with the 18 points that such networks know.
+pub(crate) const POINTS: usize = 400;
 
 /// Frames that are kept for viewers who have not read them yet.
 const SAMPLES: usize = 64;

@@ -57,15 +57,19 @@ pub(crate) fn print(model: &Model, image: &Path, threads: Option<NonZeroUsize>) 
             }
         }
         Found::Points(points) => {
-            let several = points.iter().any(|point| point.thing > 0);
-            let mut before = None;
-            for point in points {
-                if several && before != Some(point.thing) {
-                    print_line(format_args!("thing {}:", point.thing + 1))?;
+            let things = points.chunk_by(|a, b| a.thing == b.thing);
+            let several = things.clone().count() > 1;
+            for (number, thing) in things.enumerate() {
+                if several {
+                    print_line(format_args!("thing {}:", number + 1))?;
                 }
-                before = Some(point.thing);
-                let (percent, [down, right]) = (point.score.clamp(0.0, 1.0) * 100.0, point.place);
-                print_line(format_args!("{percent:6.2} %  {}  at {right:.1}, {down:.1}", name(point.class)))?;
+                for point in thing {
+                    let (percent, [down, right]) = (point.score.clamp(0.0, 1.0) * 100.0, point.place);
+                    print_line(format_args!(
+                        "{percent:6.2} %  {}  at {right:.1}, {down:.1}",
+                        name(point.class)
+                    ))?;
+                }
             }
         }
         Found::Mask { classes, .. } => {

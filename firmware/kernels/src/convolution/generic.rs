@@ -60,10 +60,6 @@ impl PackedConvolution for Generic {
         self.kernel
     }
 
-    fn scratch_len(&self, _threads: usize) -> usize {
-        0
-    }
-
     fn run(
         &self,
         _parallel: &dyn Parallel,

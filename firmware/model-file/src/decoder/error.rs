@@ -60,6 +60,14 @@ pub enum DecoderError {
     /// The number of things is out of range.
     #[error("the decoder's `fields.most` is {0}; 1 to {MAX_THINGS} things are possible")]
     Things(usize),
+    /// The fewest points of a thing are none, or more than it can have.
+    #[error("the decoder's `fields.fewest` is {found}; 1 to {most} points are possible")]
+    Fewest {
+        /// How many are asked for.
+        found: usize,
+        /// How many there can be.
+        most: usize,
+    },
     /// The number of links is out of range.
     #[error("the decoder has {0} links; 1 to {MAX_LINKS} are possible")]
     Links(usize),

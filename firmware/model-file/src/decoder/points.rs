@@ -48,7 +48,7 @@ pub struct Fields {
     /// The least fit of a link, `0..=1`.
     #[serde(default = "least_fit")]
     pub threshold: f32,
-    /// The fewest points of a thing.
+    /// The fewest points of a thing, at least 1.
     #[serde(default = "fewest")]
     pub fewest: usize,
     /// The most things of a picture, those with the surest points, and the most points of a kind.
@@ -108,8 +108,18 @@ impl Fields {
     /// Places at which a link is looked at.
     pub const SAMPLES: usize = 10;
 
+    /// Whether things that have at most so many points can have enough.
+    ///
+    /// # Errors
+    /// They cannot, or none is asked for.
+    pub fn check_fewest(&self, most: usize) -> Result<(), DecoderError> {
+        let found = self.fewest;
+        if (1..=most).contains(&found) { Ok(()) } else { Err(DecoderError::Fewest { found, most }) }
+    }
+
     fn validate(&self) -> Result<(), DecoderError> {
         share("fields.threshold", self.threshold)?;
+        self.check_fewest(MAX_LINKED_POINTS)?;
         if !(1..=MAX_THINGS).contains(&self.most) {
             return Err(DecoderError::Things(self.most));
         }

@@ -80,6 +80,7 @@ impl Linked {
             let found = heat_map.channels;
             return Err(HeadError::Channels { name: heat_map.name.clone(), found, expected });
         }
+        fields.check_fewest(heat_map.channels)?;
         Ok(Self { map, fields: fields.clone(), least })
     }
 

@@ -288,6 +288,11 @@ fn fields_that_do_not_fit_are_refused() {
         ),
         (with(&|fields| fields.links.clear()), "the decoder has 0 links; 1 to 64 are possible"),
         (with(&|fields| fields.most = 51), "the decoder's `fields.most` is 51; 1 to 50 things are possible"),
+        (
+            with(&|fields| fields.fewest = 0),
+            "the decoder's `fields.fewest` is 0; 1 to 64 points are possible",
+        ),
+        (with(&|fields| fields.fewest = 4), "the decoder's `fields.fewest` is 4; 1 to 3 points are possible"),
         (with(&|fields| fields.threshold = 2.0), "the decoder's `fields.threshold` is 2; 0 to 1 is needed"),
         (
             refusal(fields(), soft, &facts()),

@@ -115,14 +115,13 @@ fn push(text: &mut String, event: &str, data: &str) {
 /// Which two of some points are joined: those of one thing that a link is between, in one part of the frame,
 /// which has so many classes.
 fn lines(points: &[SeenPoint], links: &[[usize; 2]], classes: usize) -> Vec<[usize; 2]> {
-    let part = |point: &SeenPoint| (point.class / classes.max(1), point.class % classes.max(1));
+    let classes = classes.max(1);
     let mut lines = vec![];
     for (from, a) in points.iter().enumerate() {
-        for (to, b) in points.iter().enumerate() {
-            let ((region, one), (other_region, other)) = (part(a), part(b));
-            if region == other_region && a.thing == b.thing && links.contains(&[one, other]) {
-                lines.push([from, to]);
-            }
+        let first = a.class / classes * classes;
+        for [_, other] in links.iter().filter(|link| first + link[0] == a.class) {
+            let is_end = |b: &SeenPoint| b.class == first + other && b.thing == a.thing;
+            lines.extend(points.iter().position(is_end).map(|to| [from, to]));
         }
     }
     lines

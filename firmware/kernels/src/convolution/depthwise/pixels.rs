@@ -136,13 +136,11 @@ impl<K: PixelKernel> Pixels<K> {
         let windows = &self.windows;
         let shape = &windows.shape;
         let first = [windows.position(0, y, 0), windows.position(1, x, 0)];
-        let inside = |axis: usize| {
-            // What lies before the image is a huge position.
-            first[axis] < shape.input[axis] && first[axis] + windows.extent(axis) <= shape.input[axis]
-        };
+        let is_inside = |axis: usize| first[axis] + windows.extent(axis) <= shape.input[axis];
+        // Where the first tap lies in the image, nothing overflows.
         if let Some(index) = windows.index(first)
-            && inside(0)
-            && inside(1)
+            && is_inside(0)
+            && is_inside(1)
         {
             let first = input.as_ptr().wrapping_add(index);
             for (tap, &offset) in taps.iter_mut().zip(&self.offsets) {
@@ -192,10 +190,6 @@ impl<K: PixelKernel> Pixels<K> {
 impl<K: PixelKernel> PackedConvolution for Pixels<K> {
     fn kernel(&self) -> &'static str {
         self.name
-    }
-
-    fn scratch_len(&self, _threads: usize) -> usize {
-        0
     }
 
     fn run(

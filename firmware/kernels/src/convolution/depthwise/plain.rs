@@ -105,10 +105,6 @@ impl PackedConvolution for Plain {
         self.kernel
     }
 
-    fn scratch_len(&self, _threads: usize) -> usize {
-        0
-    }
-
     fn run(
         &self,
         parallel: &dyn Parallel,
