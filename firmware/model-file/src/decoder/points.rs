@@ -33,7 +33,7 @@ pub struct PointDecoder {
 /// Points are the cells of at least the threshold that are the largest of those at most two rows and
 /// columns away, of equals the first. How well a link fits two points is the mean, over [`SAMPLES`](Self::SAMPLES) places between
 /// them, of the field's part along the line from the first to the second. The best link first, points are
-/// joined to things, unless one of them has such a link already or their things have a point in common.
+/// joined to things, unless their things have a point in common.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Fields {

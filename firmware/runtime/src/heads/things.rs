@@ -43,8 +43,6 @@ struct Peak {
     /// `[downwards, to the right]` in cells.
     place: [f32; 2],
     class: usize,
-    /// The links that it has.
-    links: u64,
     /// Another peak of its thing; itself at the root of the tree.
     parent: usize,
     /// At the root: the kinds of points that the thing has.
@@ -155,7 +153,6 @@ impl Linked {
                     cell: [row, column],
                     place: between.place(heats, map, class, [row, column]),
                     class,
-                    links: 0,
                     parent: 0,
                     classes: 1 << class,
                 };
@@ -236,21 +233,14 @@ impl Linked {
 /// Joins peaks to things, the best link first.
 fn join(assembly: &mut Assembly) {
     let Assembly { peaks, joints, .. } = assembly;
-    for &Joint { link, ends: [a, b], .. } in joints.iter() {
-        // What has one such link already has the better one.
-        if (peaks[a].links | peaks[b].links) & (1 << link) != 0 {
-            continue;
-        }
+    for &Joint { ends: [a, b], .. } in joints.iter() {
         let (one, other) = (root(peaks, a), root(peaks, b));
-        if one != other {
-            if peaks[one].classes & peaks[other].classes != 0 {
-                continue;
-            }
+        // No thing has a point twice; so no point has a link twice, and what has one has the better one. Those
+        // of one thing have all points in common.
+        if peaks[one].classes & peaks[other].classes == 0 {
             peaks[one].classes |= peaks[other].classes;
             peaks[other].parent = one;
         }
-        peaks[a].links |= 1 << link;
-        peaks[b].links |= 1 << link;
     }
 }
 

@@ -195,7 +195,6 @@ fn searched(fields: &Fields, image: &[i8]) -> BTreeSet<Vec<(usize, [usize; 2])>>
     let mut things: Vec<BTreeSet<(usize, [usize; 2])>> = (0..POINTS)
         .flat_map(|class| peaks(class).into_iter().map(move |cell| BTreeSet::from([(class, cell)])))
         .collect();
-    let mut linked = BTreeSet::new();
     for (_, link, _, a, b) in joints {
         if linked.contains(&(link, a)) || linked.contains(&(link, b)) {
             continue;
