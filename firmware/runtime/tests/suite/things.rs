@@ -195,10 +195,7 @@ fn searched(fields: &Fields, image: &[i8]) -> BTreeSet<Vec<(usize, [usize; 2])>>
     let mut things: Vec<BTreeSet<(usize, [usize; 2])>> = (0..POINTS)
         .flat_map(|class| peaks(class).into_iter().map(move |cell| BTreeSet::from([(class, cell)])))
         .collect();
-    for (_, link, _, a, b) in joints {
-        if linked.contains(&(link, a)) || linked.contains(&(link, b)) {
-            continue;
-        }
+    for (_, _, _, a, b) in joints {
         let [one, other] =
             [a, b].map(|point| things.iter().position(|thing| thing.contains(&point)).unwrap());
         if one != other {
@@ -211,7 +208,6 @@ fn searched(fields: &Fields, image: &[i8]) -> BTreeSet<Vec<(usize, [usize; 2])>>
             let taken = std::mem::take(&mut things[other]);
             things[one].extend(taken);
         }
-        linked.extend([(link, a), (link, b)]);
     }
     things.retain(|thing| thing.len() >= fields.fewest);
     things.into_iter().map(|thing| thing.into_iter().collect()).collect()
