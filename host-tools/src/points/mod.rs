@@ -342,6 +342,10 @@ mod tests {
         // What was found in whole pictures belongs to what it is nearest to.
         let together = score("m".into(), name, &picture([found(60.0), found(20.0)], false));
         assert_eq!((together.pck, together.ap_50), (100.0, Some(100.0)));
+        // One that was found is not two that are labelled.
+        let alike = [thing(20.0), thing(20.0)];
+        let one = Picture { things: alike.iter().collect(), found: vec![found(20.0)], is_one_by_one: false };
+        assert_eq!(score("m".into(), name, &[one]).pck, 50.0);
         let mut half = found(20.0);
         half[1] = None;
         let one = [Picture { things: things.iter().collect(), found: vec![half], is_one_by_one: false }];
