@@ -60,6 +60,12 @@ const STEPS: f64 = 255.0;
 /// Thresholds that a search tries on either side.
 const CANDIDATES: usize = 256;
 
+/// A range that is settled grows by less than one part in so many: whatever lies in its outer half comes
+/// to lie on a step by less than that.
+const WIDEST: f64 = 64.0;
+/// The share of the error of rounding that may be left for a range to be settled.
+const WORTH_IT: f64 = 0.8;
+
 /// The range `[low, high]` that `method` chooses; it always contains zero.
 pub fn choose(method: Method, histogram: &Histogram) -> (f64, f64) {
     let low = f64::from(histogram.minimum()).min(0.0);
@@ -112,6 +118,37 @@ pub fn choose_for(method: Method, histogram: &Histogram, function: &dyn Fn(f64) 
         best.0 = search(low, |edge| error(edge, best.1));
     }
     if best.0 == best.1 { (low, high) } else { best }
+}
+
+/// A range a little wider than `[low, high]`, so that what most of the values are lies on a step: a map
+/// of scores is one number nearly everywhere, and half a step beside it is all its error. Both edges
+/// move alike, so the zero point stays. The same range, where that would not take a fifth of the
+/// rounding away. `function` is what alone looks at the values.
+pub fn settle(
+    method: Method,
+    histogram: &Histogram,
+    (low, high): (f64, f64),
+    function: &dyn Fn(f64) -> f64,
+) -> (f64, f64) {
+    if !matches!(method, Method::Mse | Method::Best) {
+        return (low, high);
+    }
+    let bins: Vec<(f64, f64, f64)> =
+        histogram.bins().map(|(x, count)| (x, count as f64, function(x))).collect();
+    let error = |wider: f64| {
+        let steps = quantisation(low * wider, high * wider);
+        let rounded = |x: f64| {
+            let step = (x / f64::from(steps.scale)).round() + f64::from(steps.zero_point);
+            f64::from(steps.scale) * (step.clamp(-128.0, 127.0) - f64::from(steps.zero_point))
+        };
+        bins.iter().map(|&(x, count, value)| count * (function(rounded(x)) - value).powi(2)).sum::<f64>()
+    };
+    let candidates = (0..CANDIDATES).map(|i| 1.0 + i as f64 / (WIDEST * CANDIDATES as f64));
+    let best = candidates.map(|wider| (error(wider), wider)).min_by(|a, b| a.0.total_cmp(&b.0));
+    match best {
+        Some((least, wider)) if least < WORTH_IT * error(1.0) => (low * wider, high * wider),
+        _ => (low, high),
+    }
 }
 
 /// Scale and zero point of a range that contains zero. Zero is always exactly representable.
@@ -283,6 +320,32 @@ mod tests {
         };
         assert!(error(Method::Mse) < error(Method::MinMax));
         assert!(error(Method::Mse) <= error(Method::Percentile(99.9)));
+    }
+
+    #[test]
+    fn a_map_that_is_one_number_nearly_everywhere_has_it_on_a_step() {
+        let mut histogram = Histogram::default();
+        assert!(histogram.add(&vec![-4.595; 20_000]) && histogram.add(&[-9.0, 2.0]));
+        let error = |(low, high)| {
+            let q = quantisation(low, high);
+            let step = (-4.595 / q.scale).round() as i32 + q.zero_point;
+            f64::from((q.dequantise(step as i8) + 4.595).abs() / q.scale)
+        };
+        // Between two steps, as far from both as it can be.
+        let range = (-9.0, 4.595 / 52.5 * STEPS - 9.0);
+        assert!(error(range) > 0.45, "{}", error(range));
+        let settled = settle(Method::Mse, &histogram, range, &|x| x);
+        assert!(error(settled) < 0.05, "{settled:?}");
+        assert!(settled.0 <= range.0 && settled.1 >= range.1 && settled.1 < range.1 * (1.0 + 1.0 / WIDEST));
+        // What the function does not tell apart is no reason to move anything.
+        assert_eq!(settle(Method::Mse, &histogram, range, &|_| 1.0), range);
+        assert_eq!(settle(Method::MinMax, &histogram, range, &|x| x), range);
+    }
+
+    #[test]
+    fn a_map_of_many_numbers_keeps_its_range() {
+        let range = choose(Method::Mse, &outlier());
+        assert_eq!(settle(Method::Mse, &outlier(), range, &|x| x), range);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use crate::graph::{NodeId, Operator};
 use crate::quantise::calibrate::Calibration;
 use crate::quantise::error::QuantiseError;
 use crate::quantise::graph::QuantisationGraph;
-use crate::quantise::range::{choose, choose_for};
+use crate::quantise::range::{choose, choose_for, settle};
 
 /// Sets `range` of every node that has one of its own.
 ///
@@ -21,6 +21,11 @@ pub fn run(graph: &mut QuantisationGraph<'_>, calibration: &Calibration<'_>) -> 
     let total = nodes.len();
     let (method, progress) = (calibration.options.method, calibration.progress);
     let functions: Vec<Option<Function>> = (0..nodes.len()).map(|id| function(graph, id)).collect();
+    let ends: Vec<bool> = (0..nodes.len())
+        .map(|id| {
+            graph.users(id).next().is_none() && graph.float.outputs.iter().any(|output| output.node == id)
+        })
+        .collect();
     graph.annotations.par_iter_mut().enumerate().for_each(|(id, annotation)| {
         let chosen = matches!(
             nodes[id].operator,
@@ -35,9 +40,16 @@ pub fn run(graph: &mut QuantisationGraph<'_>, calibration: &Calibration<'_>) -> 
                 | Operator::AveragePool { .. }
         );
         if let (true, Some(statistics)) = (chosen, &calibration.statistics[id]) {
-            annotation.range = Some(match &functions[id] {
-                Some(function) => choose_for(method, &statistics.histogram, &|x| function.at(x, 0)),
-                None => choose(method, &statistics.histogram),
+            let histogram = &statistics.histogram;
+            let range = match &functions[id] {
+                Some(function) => choose_for(method, histogram, &|x| function.at(x, 0)),
+                None => choose(method, histogram),
+            };
+            annotation.range = Some(if ends[id] {
+                let function = |x| functions[id].as_ref().map_or(x, |function| function.at(x, 0));
+                settle(method, histogram, range, &function)
+            } else {
+                range
             });
         }
         progress("choosing ranges", done.fetch_add(1, Ordering::Relaxed) + 1, total);
