@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 use core::ops::Range;
 
-use crate::ConvolutionShape;
+use crate::{ConvolutionShape, Strided};
 
 /// The windows of a convolution, and what they read outside of the image.
 #[derive(Debug)]
@@ -22,23 +22,23 @@ impl Windows {
         (output * shape.stride[axis] + tap * shape.dilation[axis]).wrapping_sub(shape.padding[axis])
     }
 
-    /// The index in the input of the first channel at `[y, x]`, when that is inside of the image.
+    /// The number of the pixel at `[y, x]`, when that is inside of the image.
     #[inline(always)]
     pub(crate) fn index(&self, [y, x]: [usize; 2]) -> Option<usize> {
-        let [height, width, channels] = self.shape.input;
-        (y < height && x < width).then(|| (y * width + x) * channels)
+        let [height, width, _] = self.shape.input;
+        (y < height && x < width).then(|| y * width + x)
     }
 
     /// Some channels at `[y, x]` of the image, or of the padding.
     #[inline(always)]
     pub(crate) fn channels<'a>(
         &'a self,
-        input: &'a [i8],
+        input: Strided<'a>,
         position: [usize; 2],
         channels: Range<usize>,
     ) -> &'a [i8] {
         match self.index(position) {
-            Some(index) => &input[index..][channels],
+            Some(index) => &input.pixel(index)[channels],
             None => &self.padding_value[channels],
         }
     }

@@ -32,6 +32,7 @@ mod plain;
 mod pool;
 mod requantise;
 mod shape;
+mod strided;
 mod table;
 mod vectors;
 #[cfg(target_arch = "x86_64")]
@@ -48,4 +49,5 @@ pub use parallel::{Parallel, Sequential};
 pub use plain::Loop;
 pub use pool::MaxPool;
 pub use shape::{ConvolutionShape, PoolShape};
+pub use strided::{Strided, StridedMut};
 pub use table::Table;

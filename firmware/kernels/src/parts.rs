@@ -4,7 +4,7 @@ use core::marker::PhantomData;
 use core::ops::Range;
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use crate::{KernelError, Parallel};
+use crate::{KernelError, Parallel, Strided, StridedMut};
 
 /// Parts of a layer are claimed in one `u64`.
 pub(crate) const MAX_PARTS: usize = 64;
@@ -103,9 +103,19 @@ impl<'a> Residual<'a> {
 
 /// What the parts of a layer read and write.
 pub(crate) struct Buffers<'a> {
-    pub(crate) input: &'a [i8],
+    pub(crate) input: Strided<'a>,
     pub(crate) residual: Option<Residual<'a>>,
+    /// The first channel of the first pixel.
     pub(crate) output: Shared<'a, i8>,
+    /// Elements from one pixel of the output to the next.
+    pub(crate) output_stride: usize,
+}
+
+impl<'a> Buffers<'a> {
+    pub(crate) fn new(input: Strided<'a>, residual: Option<Residual<'a>>, output: StridedMut<'a>) -> Self {
+        let output_stride = output.stride();
+        Self { input, residual, output: output.shared(), output_stride }
+    }
 }
 
 /// A borrowed slice that the parts of a layer share; they write to disjoint elements.

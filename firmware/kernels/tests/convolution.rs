@@ -141,7 +141,10 @@ fn one_to_eight_threads_give_identical_bytes() {
         let expected = case.plain();
         for isa in available() {
             for threads in 1..=8 {
-                let found = case.run(isa, &Threads { threads, twice: threads % 2 == 0 }, threads % 2);
+                let parallel = Threads { threads, twice: threads % 2 == 0 };
+                let found = case.run(isa, &parallel, threads % 2);
+                compare(isa, &case, &expected, &found, index as u64);
+                let found = case.run_strided(isa, &parallel, threads % 2, threads);
                 compare(isa, &case, &expected, &found, index as u64);
             }
         }

@@ -61,7 +61,7 @@ fn main() -> TractResult<()> {
         _ => None,
     };
     mark(0);
-    let outputs = program.run_observed(&Sequential, &golden.input, |index, _| {
+    let outputs = program.run_stepwise(&Sequential, &golden.input, |index| {
         mark(if index + 1 < steps { index + 1 } else { OUTSIDE });
     })?;
     if let Some((head, mut memory)) = decoding {

@@ -57,6 +57,18 @@ pub trait Layer: TypedOp {
     /// Parameters that no kernel takes.
     fn kernel(&self, isa: Isa, caches: CacheSizes, inputs: &[TensorFact]) -> TractResult<&'static str>;
 
+    /// Whether it puts the channels of its inputs, int8 images, side by side as they are: then its inputs
+    /// may be written where they end up, and programs run what is left.
+    fn concatenates(&self) -> bool {
+        false
+    }
+
+    /// Whether its packed form takes its first input, and its output, where they are channels of larger
+    /// images: by [`Inputs::strided`] and [`Output::strided`].
+    fn takes_strides(&self) -> bool {
+        false
+    }
+
     /// Packs it for a target and for inputs like these.
     ///
     /// # Errors
@@ -263,7 +275,7 @@ fn run(packed: &dyn PackedLayer, fact: &TensorFact, inputs: &[TValue]) -> TractR
     let mut output = Tensor::zero_dt(fact.datum_type, &fact.shape)?;
     let mut scratch = vec![0; packed.scratch_len(1)];
     let mut plain = output.try_as_plain_ram_mut()?;
-    let bytes = Output::new(fact.datum_type, plain.as_bytes_mut());
+    let bytes = Output::new(fact, None, plain.as_bytes_mut());
     let views: Vec<_> = inputs.iter().map(|input| TensorView::of(input)).collect::<TractResult<_>>()?;
     let done = packed.run(&Sequential, Inputs::views(&views), bytes, &mut scratch);
     done.map_err(|error| format_err!("{error}"))?;

@@ -45,6 +45,7 @@ mod embedder;
 mod error;
 mod fixed_point;
 mod heads;
+mod joins;
 mod layer;
 pub mod layers;
 mod locator;

@@ -10,10 +10,11 @@ use tract_nnef::tract_core::ops::source::TypedSource;
 
 use crate::arena::{Lifetime, place};
 use crate::error::RuntimeError;
+use crate::joins::{self, Joins, Place};
 use crate::layer::{Description, Layer, PackedLayer};
-use crate::layers::Layers;
+use crate::layers::{Layers, SideBySide};
 use crate::target::Target;
-use crate::tensors::{Arena, TensorFact, TensorView, Value};
+use crate::tensors::{Arena, Part, TensorFact, TensorView, Value};
 
 /// A compiled network: runs one image at a time.
 ///
@@ -174,6 +175,67 @@ impl<'a> Wiring<'a> {
         within_limits(work, largest)
     }
 
+    /// What is written where a concatenation has it.
+    fn joins(&self) -> Joins {
+        let node = |wired: &Wired<'_>| joins::Node {
+            inputs: wired.inputs.clone(),
+            concatenates: wired.layer.concatenates(),
+            takes_strides: wired.layer.takes_strides(),
+        };
+        let nodes: Vec<joins::Node> = self.nodes.iter().map(node).collect();
+        let channels: Vec<usize> = self.values.iter().map(|fact| image_shape(&fact.shape)[2]).collect();
+        joins::plan(&nodes, &channels, &self.outputs)
+    }
+
+    /// Packs a step, of which the inputs that are in `copies` are left to do if it is a concatenation.
+    fn pack(
+        &self,
+        wired: &Wired<'_>,
+        target: &Target,
+        copies: &[usize],
+    ) -> TractResult<Box<dyn PackedLayer>> {
+        let facts = self.inputs(wired);
+        if wired.layer.concatenates() {
+            return Ok(Box::new(SideBySide::new(target, &facts, copies)?));
+        }
+        wired.layer.pack(target, &facts)
+    }
+
+    /// Places the values in an arena, of which the size is returned too.
+    fn place(&self, joins: &Joins) -> (Vec<Value>, usize) {
+        let mut lifetimes = self.lifetimes();
+        for (value, place) in joins.places.iter().enumerate() {
+            let Some(Place { whole, .. }) = *place else { continue };
+            let part = lifetimes[value];
+            lifetimes[whole].defined = lifetimes[whole].defined.min(part.defined);
+            lifetimes[whole].last_use = lifetimes[whole].last_use.max(part.last_use);
+        }
+        // A copy is there as soon as the first step needs it.
+        for (step, copies) in joins.copies.iter().enumerate() {
+            if let (false, Some(Place { whole, .. })) = (copies.is_empty(), joins.places[step + 1]) {
+                lifetimes[whole].defined = lifetimes[whole].defined.min(step + 1);
+            }
+        }
+        let mut order: Vec<usize> =
+            (0..lifetimes.len()).filter(|&value| joins.places[value].is_none()).collect();
+        order.sort_by_key(|&value| lifetimes[value].defined);
+        let (placed, arena) = place(&order.iter().map(|&value| lifetimes[value]).collect::<Vec<_>>());
+        let mut ranges = vec![0..0; lifetimes.len()];
+        for (value, range) in order.into_iter().zip(placed) {
+            ranges[value] = range;
+        }
+        let value = |(value, fact): (usize, &TensorFact)| {
+            let place = joins.places[value];
+            let part = place.map(|Place { whole, first }| Part {
+                first,
+                stride: image_shape(&self.values[whole].shape)[2],
+            });
+            let range = ranges[place.map_or(value, |place| place.whole)].clone();
+            Value { fact: fact.clone(), range, part }
+        };
+        (self.values.iter().enumerate().map(value).collect(), arena)
+    }
+
     /// When each value lives.
     fn lifetimes(&self) -> Vec<Lifetime> {
         let mut lifetimes: Vec<Lifetime> = self
@@ -237,27 +299,25 @@ impl Program {
     fn try_compile(graph: &TypedModel, layers: &Layers, target: &Target) -> TractResult<Self> {
         let wiring = Wiring::of(graph, layers)?;
         wiring.check_work()?;
+        let joins = wiring.joins();
         let (mut steps, mut scratch) = (vec![], 0);
         for (index, wired) in wiring.nodes.iter().enumerate() {
             let context = || format!("node `{}` ({})", wired.node.name, wired.node.op.name());
-            let facts = wiring.inputs(wired);
-            let layer = wired.layer.pack(target, &facts).with_context(context)?;
+            let layer = wiring.pack(wired, target, &joins.copies[index]).with_context(context)?;
             scratch = scratch.max(layer.scratch_len(target.threads));
             steps.push(Step {
                 name: wired.node.name.clone(),
-                description: wired.layer.describe(&facts).with_context(context)?,
+                description: wired.layer.describe(&wiring.inputs(wired)).with_context(context)?,
                 layer,
                 inputs: wired.inputs.clone(),
                 output: index + 1,
             });
         }
-        let (ranges, arena) = place(&wiring.lifetimes());
-        let input_shape = image_shape(&wiring.values[0].shape);
-        let values = wiring.values.into_iter().zip(ranges).map(|(fact, range)| Value { fact, range });
+        let (values, arena) = wiring.place(&joins);
         Ok(Self {
             steps,
-            values: values.collect(),
-            input_shape,
+            input_shape: image_shape(&wiring.values[0].shape),
+            values,
             outputs: wiring.outputs,
             arena: Arena::new(arena),
             scratch: vec![0; scratch],
@@ -318,10 +378,11 @@ impl Program {
     /// # Errors
     /// An input of another size.
     pub fn run(&mut self, parallel: &dyn Parallel, input: &[i8]) -> Result<Outputs<'_>, RuntimeError> {
-        self.run_observed(parallel, input, |_, _| ())
+        self.run_steps(parallel, input, |_, _, _| ())
     }
 
-    /// Like [`run`](Self::run), calling `observe` with each step's index and output.
+    /// Like [`run`](Self::run), calling `observe` with each step's index and output. Outputs that are part
+    /// of other values are copied for it.
     ///
     /// # Errors
     /// An input of another size.
@@ -330,6 +391,34 @@ impl Program {
         parallel: &dyn Parallel,
         input: &[i8],
         mut observe: impl FnMut(usize, TensorView<'_>),
+    ) -> Result<Outputs<'_>, RuntimeError> {
+        self.run_steps(parallel, input, |index, arena, value| match value.part {
+            None => observe(index, arena.view(value)),
+            Some(part) => {
+                let TensorFact { datum_type, ref shape } = value.fact;
+                observe(index, TensorView { datum_type, shape, bytes: &arena.gather(value, part) });
+            }
+        })
+    }
+
+    /// Like [`run`](Self::run), calling `done` with the index of each step after it.
+    ///
+    /// # Errors
+    /// An input of another size.
+    pub fn run_stepwise(
+        &mut self,
+        parallel: &dyn Parallel,
+        input: &[i8],
+        mut done: impl FnMut(usize),
+    ) -> Result<Outputs<'_>, RuntimeError> {
+        self.run_steps(parallel, input, |index, _, _| done(index))
+    }
+
+    fn run_steps(
+        &mut self,
+        parallel: &dyn Parallel,
+        input: &[i8],
+        mut done: impl FnMut(usize, &Arena, &Value),
     ) -> Result<Outputs<'_>, RuntimeError> {
         let expected = self.values[0].fact.len();
         if input.len() != expected {
@@ -346,7 +435,7 @@ impl Program {
             step.layer
                 .run(parallel, inputs, output, scratch)
                 .map_err(|error| RuntimeError::Graph(format!("node `{}`: {error}", step.name)))?;
-            observe(index, arena.view(&values[step.output]));
+            done(index, arena, &values[step.output]);
         }
         Ok(Outputs(self))
     }
@@ -362,7 +451,7 @@ impl Program {
         nanoseconds: &mut [u64],
     ) -> Result<Outputs<'_>, RuntimeError> {
         let mut last = Instant::now();
-        self.run_observed(parallel, input, |index, _| {
+        self.run_stepwise(parallel, input, |index| {
             let now = Instant::now();
             if let Some(total) = nanoseconds.get_mut(index) {
                 *total += (now - last).as_nanos() as u64;

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::ops::Range;
 
-use resight_kernels::KernelError;
+use resight_kernels::{KernelError, Strided, StridedMut};
 use tract_nnef::internal::*;
 
 use crate::arena::CACHE_LINE;
@@ -97,8 +97,30 @@ impl fmt::Display for TensorFact {
 pub struct Value {
     /// Type and shape.
     pub fact: TensorFact,
-    /// Its bytes in the arena.
+    /// Its bytes in the arena; of a value that is part of another one, those of the other one.
     pub(crate) range: Range<usize>,
+    /// What part of another value it is.
+    pub(crate) part: Option<Part>,
+}
+
+/// Channels of an image that has more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Part {
+    /// The first of them.
+    pub(crate) first: usize,
+    /// How many the image has.
+    pub(crate) stride: usize,
+}
+
+/// A value is read or written as a whole by what takes it only so.
+fn not_whole() -> KernelError {
+    KernelError::Invalid("a tensor that is part of another one is taken as a whole".to_owned())
+}
+
+/// The channels of a value, and what part it is of an image.
+fn channels(shape: &[usize], part: Option<Part>) -> (usize, Part) {
+    let channels = shape.last().copied().unwrap_or(1);
+    (channels, part.unwrap_or(Part { first: 0, stride: channels }))
 }
 
 /// A tensor that can be read.
@@ -183,21 +205,45 @@ impl<'a> Inputs<'a> {
     /// An input.
     ///
     /// # Errors
-    /// There are fewer.
+    /// There are fewer, or it is part of another value.
     pub fn get(&self, index: usize) -> Result<TensorView<'a>, KernelError> {
+        match self.find(index)? {
+            (view, None) => Ok(view),
+            (_, Some(_)) => Err(not_whole()),
+        }
+    }
+
+    /// An input with the bytes that it is part of.
+    fn find(&self, index: usize) -> Result<(TensorView<'a>, Option<Part>), KernelError> {
         let missing = || KernelError::Invalid(format!("there is no input {index}"));
         match self.0 {
             Place::Arena { before, after, written, values, indices } => {
-                let Value { fact, range } = &values[*indices.get(index).ok_or_else(missing)?];
-                let bytes = if range.start < written.start {
-                    &before[range.clone()]
+                let Value { fact, range, part } = &values[*indices.get(index).ok_or_else(missing)?];
+                let bytes = if range.end <= written.start {
+                    before.get(range.clone())
                 } else {
-                    &after[range.start - written.end..range.end - written.end]
+                    range
+                        .start
+                        .checked_sub(written.end)
+                        .and_then(|start| after.get(start..start + range.len()))
                 };
-                Ok(TensorView { datum_type: fact.datum_type, shape: &fact.shape, bytes })
+                let overlaps = || KernelError::Invalid(format!("input {index} is being written"));
+                let bytes = bytes.ok_or_else(overlaps)?;
+                Ok((TensorView { datum_type: fact.datum_type, shape: &fact.shape, bytes }, *part))
             }
-            Place::Views(views) => views.get(index).copied().ok_or_else(missing),
+            Place::Views(views) => Ok((views.get(index).copied().ok_or_else(missing)?, None)),
         }
+    }
+
+    /// The channels of an input, an int8 image, which may be part of a larger one: for layers that say
+    /// that they [take such ones](crate::Layer::takes_strides).
+    ///
+    /// # Errors
+    /// There are fewer inputs, or it is of another type.
+    pub fn strided(&self, index: usize) -> Result<Strided<'a>, KernelError> {
+        let (view, part) = self.find(index)?;
+        let (channels, part) = channels(view.shape, part);
+        Strided::new(view.slice()?, part.first, channels, part.stride)
     }
 
     /// The elements of an input.
@@ -224,22 +270,41 @@ impl<'a> Inputs<'a> {
 /// The output of a layer while it runs; its content is whatever was there before.
 #[derive(Debug)]
 pub struct Output<'a> {
-    datum_type: DatumType,
+    fact: &'a TensorFact,
+    part: Option<Part>,
+    /// Of the whole image where it is part of one.
     bytes: &'a mut [u8],
 }
 
 impl<'a> Output<'a> {
-    pub(crate) fn new(datum_type: DatumType, bytes: &'a mut [u8]) -> Self {
-        Self { datum_type, bytes }
+    pub(crate) fn new(fact: &'a TensorFact, part: Option<Part>, bytes: &'a mut [u8]) -> Self {
+        Self { fact, part, bytes }
     }
 
     /// The elements.
     ///
     /// # Errors
-    /// They are of another type.
+    /// They are of another type, or part of another value.
     pub fn slice<T: Element>(self) -> Result<&'a mut [T], KernelError> {
-        check_type::<T>(self.datum_type)?;
+        if self.part.is_some() {
+            return Err(not_whole());
+        }
+        self.elements()
+    }
+
+    fn elements<T: Element>(self) -> Result<&'a mut [T], KernelError> {
+        check_type::<T>(self.fact.datum_type)?;
         bytemuck::try_cast_slice_mut(self.bytes).map_err(misplaced)
+    }
+
+    /// The channels of an int8 image, which may be part of a larger one: for layers that say that they
+    /// [take such ones](crate::Layer::takes_strides).
+    ///
+    /// # Errors
+    /// They are of another type.
+    pub fn strided(self) -> Result<StridedMut<'a>, KernelError> {
+        let (channels, part) = channels(&self.fact.shape, self.part);
+        StridedMut::new(self.elements()?, part.first, channels, part.stride)
     }
 }
 
@@ -274,9 +339,16 @@ impl Arena {
         &mut bytemuck::cast_slice_mut(&mut self.memory)[self.skip..]
     }
 
-    /// A value.
+    /// The elements of a value that is part of another one, together.
+    pub(crate) fn gather(&self, value: &Value, part: Part) -> Vec<u8> {
+        let channels = part.first..part.first + channels(&value.fact.shape, None).0;
+        let pixels = self.bytes()[value.range.clone()].chunks_exact(part.stride);
+        pixels.flat_map(|pixel| &pixel[channels.clone()]).copied().collect()
+    }
+
+    /// A value that is whole.
     pub(crate) fn view<'a>(&'a self, value: &'a Value) -> TensorView<'a> {
-        let Value { fact, range } = value;
+        let Value { fact, range, .. } = value;
         let bytes = &self.bytes()[range.clone()];
         TensorView { datum_type: fact.datum_type, shape: &fact.shape, bytes }
     }
@@ -293,12 +365,12 @@ impl Arena {
         indices: &'a [usize],
         output: usize,
     ) -> (Inputs<'a>, Output<'a>) {
-        let Value { fact, range: written } = &values[output];
+        let Value { fact, range: written, part } = &values[output];
         let bytes = self.all_bytes_mut();
         let (before, rest) = bytes.split_at_mut(written.start);
         let (output, after) = rest.split_at_mut(written.len());
         let inputs = Inputs(Place::Arena { before, after, written, values, indices });
-        (inputs, Output::new(fact.datum_type, output))
+        (inputs, Output::new(fact, *part, output))
     }
 }
 
@@ -320,8 +392,10 @@ mod tests {
 
     #[test]
     fn a_step_reads_around_what_it_writes() {
-        let value =
-            |datum_type, shape: &[usize], range| Value { fact: TensorFact::new(datum_type, shape), range };
+        let value = |datum_type, shape: &[usize], range| {
+            let fact = TensorFact::new(datum_type, shape);
+            Value { fact, range, part: None }
+        };
         let values = [
             value(DatumType::I8, &[1, 4], 0..4),
             value(DatumType::I16, &[1, 2], 64..68),

@@ -81,13 +81,24 @@ fn rescale(
     for (position, input) in inputs.iter_mut().enumerate() {
         let from = node.inputs[position];
         if graph.encoding(from)? != graph.encoding(id)? {
-            let rescaled = format!("{}.{position}", graph.annotations[id].name);
             let table = table(graph, from, id, &Function::Argument)?;
-            let wired = model.wire_node(rescaled, table, &[*input]);
+            if let Some(same) = rescaled(model, *input, &table) {
+                *input = same;
+                continue;
+            }
+            let name = format!("{}.{position}", graph.annotations[id].name);
+            let wired = model.wire_node(name, table, &[*input]);
             *input = wired.map_err(|error| LayerFault::graph(&error).of(node))?[0];
         }
     }
     Ok(())
+}
+
+/// What a table gives of a value already: several nodes of one scale may take it.
+fn rescaled(model: &TypedModel, value: OutletId, table: &Table) -> Option<OutletId> {
+    let users = &model.node(value.node).outputs.get(value.slot)?.successors;
+    let is_same = |id: &usize| model.node(*id).op_as::<Table>() == Some(table);
+    users.iter().map(|user| user.node).find(is_same).map(OutletId::from)
 }
 
 /// Builds one node alone: its inputs are those of the node, int8 as their encodings say.

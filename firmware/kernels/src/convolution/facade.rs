@@ -3,7 +3,7 @@ use alloc::boxed::Box;
 use super::packed::PackedConvolution;
 use super::parameters::ConvolutionParameters;
 use crate::parts::Residual;
-use crate::{CacheSizes, ConvolutionShape, Isa, KernelError, Parallel};
+use crate::{CacheSizes, ConvolutionShape, Isa, KernelError, Parallel, Strided, StridedMut};
 
 impl ConvolutionParameters<'_> {
     /// The name of the kernel that runs it on a CPU with this instruction set and these caches,
@@ -72,7 +72,7 @@ impl Convolution {
         self.packed.scratch_len(threads)
     }
 
-    /// Computes the output.
+    /// Computes the output, of whole images.
     ///
     /// `input`, `residual` and `output` are NHWC; the residual has the output's shape, or is one pixel that
     /// is added to all.
@@ -88,9 +88,32 @@ impl Convolution {
         output: &mut [i8],
         scratch: &mut [u8],
     ) -> Result<(), KernelError> {
+        let (inputs, outputs) = (self.shape.input[2], self.shape.output_channels);
         KernelError::check("input", self.shape.input_len(), input.len())?;
         KernelError::check("output", self.shape.output_len(), output.len())?;
-        let (channels, found) = (self.shape.output_channels, residual.map_or(0, <[i8]>::len));
+        let input = Strided::new(input, 0, inputs, inputs)?;
+        self.run_strided(parallel, input, residual, StridedMut::new(output, 0, outputs, outputs)?, scratch)
+    }
+
+    /// As [`run`](Self::run), of images whose channels may be some of more. The residual is a whole one, or
+    /// a pixel.
+    ///
+    /// # Errors
+    /// [`KernelError::Length`] when a buffer has another length than the shape asks for.
+    pub fn run_strided(
+        &self,
+        parallel: &dyn Parallel,
+        input: Strided<'_>,
+        residual: Option<&[i8]>,
+        output: StridedMut<'_>,
+        scratch: &mut [u8],
+    ) -> Result<(), KernelError> {
+        let (inputs, channels) = (self.shape.input[2], self.shape.output_channels);
+        KernelError::check("channels of the input", inputs, input.channels())?;
+        KernelError::check("channels of the output", channels, output.channels())?;
+        KernelError::check("input", self.shape.input_len(), input.len())?;
+        KernelError::check("output", self.shape.output_len(), output.len())?;
+        let found = residual.map_or(0, <[i8]>::len);
         if !self.residual || found != channels {
             KernelError::check("residual", if self.residual { output.len() } else { 0 }, found)?;
         }

@@ -9,7 +9,7 @@ use super::parameters::ConvolutionParameters;
 use crate::geometry::Windows;
 use crate::parts::Residual;
 use crate::requantise::Requantisation;
-use crate::{KernelError, Parallel};
+use crate::{KernelError, Parallel, Strided, StridedMut};
 
 /// A convolution of any kernel size, stride, padding, dilation and groups.
 #[derive(Debug)]
@@ -35,7 +35,7 @@ pub(crate) fn pack(
 }
 
 impl Generic {
-    fn accumulate(&self, input: &[i8], [y, x]: [usize; 2], channel: usize, group: usize) -> i32 {
+    fn accumulate(&self, input: Strided<'_>, [y, x]: [usize; 2], channel: usize, group: usize) -> i32 {
         let shape = &self.windows.shape;
         let depth = shape.group_channels();
         let group = group * depth..(group + 1) * depth;
@@ -63,15 +63,15 @@ impl PackedConvolution for Generic {
     fn run(
         &self,
         _parallel: &dyn Parallel,
-        input: &[i8],
+        input: Strided<'_>,
         residual: Option<Residual<'_>>,
-        output: &mut [i8],
+        mut output: StridedMut<'_>,
         _scratch: &mut [u8],
     ) -> Result<(), KernelError> {
         let shape = &self.windows.shape;
         let [_, width, channels] = shape.output();
         let group_outputs = shape.output_channels / shape.groups;
-        for (pixel, output) in output.chunks_exact_mut(channels).enumerate() {
+        for (pixel, output) in output.pixels_mut().enumerate() {
             let residual = residual.map(|residual| residual.pixel(pixel));
             for channel in 0..channels {
                 let position = [pixel / width, pixel % width];

@@ -1,7 +1,7 @@
 use core::fmt::Debug;
 
 use crate::parts::Residual;
-use crate::{KernelError, Parallel};
+use crate::{KernelError, Parallel, Strided, StridedMut};
 
 /// A convolution as one kernel packs it.
 pub(crate) trait PackedConvolution: Debug + Send + Sync {
@@ -17,9 +17,9 @@ pub(crate) trait PackedConvolution: Debug + Send + Sync {
     fn run(
         &self,
         parallel: &dyn Parallel,
-        input: &[i8],
+        input: Strided<'_>,
         residual: Option<Residual<'_>>,
-        output: &mut [i8],
+        output: StridedMut<'_>,
         scratch: &mut [u8],
     ) -> Result<(), KernelError>;
 }

@@ -6,7 +6,9 @@ use std::ops::Deref;
 
 pub use resight_fixtures::Random;
 use resight_kernels::arithmetic::quantise_multipliers;
-use resight_kernels::{Convolution, ConvolutionParameters, ConvolutionShape, Isa, Parallel, Sequential};
+use resight_kernels::{
+    Convolution, ConvolutionParameters, ConvolutionShape, Isa, Parallel, Sequential, Strided, StridedMut,
+};
 
 /// How the values of a case are drawn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -161,12 +163,40 @@ impl Case {
         output.to_vec()
     }
 
+    /// As [`run`](Self::run), where input and output are channels of images that have more, next to the
+    /// unreadable memory. The others must stay.
+    pub fn run_strided(&self, isa: Isa, parallel: &dyn Parallel, side: usize, more: usize) -> Vec<i8> {
+        let convolution = Convolution::new(isa, &self.parameters()).unwrap();
+        let first = if side == 0 { more } else { 0 };
+        let (inputs, outputs) = (self.shape.input[2], self.shape.output_channels);
+        let widen = |pixels: &[i8], channels: usize| -> Vec<i8> {
+            let wide = |pixel: &[i8]| [vec![85; first], pixel.to_vec(), vec![85; more - first]].concat();
+            pixels.chunks_exact(channels).flat_map(wide).collect()
+        };
+        let input = Guarded::new(&widen(&self.input, inputs), side);
+        let residual = self.residual.as_ref().map(|residual| Guarded::new(residual, side));
+        let mut output = Guarded::new(&vec![85; self.pixels() * (outputs + more)], side);
+        let mut scratch = Guarded::new(&vec![0xa5u8; convolution.scratch_len(parallel.threads())], side);
+        let read = Strided::new(&input, first, inputs, inputs + more).unwrap();
+        let written = StridedMut::new(&mut output, first, outputs, outputs + more).unwrap();
+        convolution.run_strided(parallel, read, residual.as_deref(), written, &mut scratch).unwrap();
+        let found: Vec<i8> = output
+            .chunks_exact(outputs + more)
+            .flat_map(|pixel| &pixel[first..][..outputs])
+            .copied()
+            .collect();
+        assert!(widen(&found, outputs) == *output, "{isa}: other channels were written, {:?}", self.shape);
+        found
+    }
+
     /// Demands that every available kernel gives exactly the plain reference.
     pub fn check_all(&self, seed: u64) {
         let expected = self.plain();
         for isa in available() {
             for side in 0..2 {
                 let found = self.run(isa, &Sequential, side);
+                compare(isa, self, &expected, &found, seed);
+                let found = self.run_strided(isa, &Sequential, side, 1 + seed as usize % 40);
                 compare(isa, self, &expected, &found, seed);
             }
         }

@@ -50,7 +50,12 @@ impl Layer for Concat {
 
     fn pack(&self, target: &Target, inputs: &[TensorFact]) -> TractResult<Box<dyn PackedLayer>> {
         let (_, channels) = parts(inputs)?;
-        Ok(Box::new(Packed { channels, loops: target.loops()? }))
+        let all: Vec<usize> = (0..channels.len()).collect();
+        Ok(Box::new(SideBySide::new(target, inputs, &all)?))
+    }
+
+    fn concatenates(&self) -> bool {
+        true
     }
 
     fn nnef_name() -> &'static str {
@@ -76,14 +81,38 @@ impl Layer for Concat {
     }
 }
 
+/// Copies channels of some inputs to where they belong.
 #[derive(Debug)]
-struct Packed {
-    /// Of each input.
-    channels: Vec<usize>,
+pub(crate) struct SideBySide {
+    /// `[height, width]` of all inputs.
+    size: [usize; 2],
+    copies: Vec<Copy>,
     loops: Loops,
 }
 
-impl PackedLayer for Packed {
+/// An input that is copied.
+#[derive(Debug)]
+struct Copy {
+    input: usize,
+    channels: usize,
+    /// Where they begin in the output.
+    first: usize,
+}
+
+impl SideBySide {
+    /// Those of a concatenation's inputs that `which` says, by their index.
+    ///
+    /// # Errors
+    /// Inputs of several sizes, an instruction set that this CPU does not have.
+    pub(crate) fn new(target: &Target, inputs: &[TensorFact], which: &[usize]) -> TractResult<Self> {
+        let (size, channels) = parts(inputs)?;
+        let copy =
+            |&input: &usize| Copy { input, channels: channels[input], first: channels[..input].iter().sum() };
+        Ok(Self { size, copies: which.iter().map(copy).collect(), loops: target.loops()? })
+    }
+}
+
+impl PackedLayer for SideBySide {
     fn kernel(&self) -> &'static str {
         "concat"
     }
@@ -95,38 +124,47 @@ impl PackedLayer for Packed {
         output: Output<'_>,
         scratch: &mut [u8],
     ) -> Result<(), KernelError> {
-        let output = output.slice::<i8>()?;
-        let pitch: usize = self.channels.iter().sum();
-        for (index, &channels) in self.channels.iter().enumerate() {
-            inputs.exactly::<i8>(index, output.len() / pitch * channels)?;
+        if self.copies.is_empty() {
+            return Ok(());
         }
-        self.loops.run(parallel, output, scratch, &SideBySide { channels: &self.channels, pitch, inputs })
+        let pixels = self.size[0] * self.size[1];
+        let output = output.strided()?;
+        for &Copy { input, channels, first } in &self.copies {
+            let input = inputs.strided(input)?;
+            let [expected, written] = [pixels * channels, output.len() / output.channels() * channels];
+            let fits = input.channels() == channels && first + channels <= output.channels();
+            if !fits || [input.len(), written] != [expected; 2] {
+                return Err(KernelError::Length { what: "an input", expected, found: input.len() });
+            }
+        }
+        let stride = output.stride();
+        let (whole, first) = output.into_whole();
+        self.loops.run(parallel, whole, scratch, &Copying { copies: &self.copies, first, stride, inputs })
     }
 }
 
-struct SideBySide<'a> {
-    channels: &'a [usize],
-    /// The sum of the channels.
-    pitch: usize,
-    /// As long as the output asks for.
+struct Copying<'a> {
+    copies: &'a [Copy],
+    /// The first channel of the output.
+    first: usize,
+    stride: usize,
+    /// As many pixels as the output.
     inputs: Inputs<'a>,
 }
 
-impl Loop<i8> for SideBySide<'_> {
+impl Loop<i8> for Copying<'_> {
     fn unit(&self) -> usize {
-        self.pitch
+        self.stride
     }
 
     #[inline(always)]
     fn run(&self, first: usize, output: &mut [i8], _: &mut [u8]) -> Result<(), KernelError> {
-        let mut start = 0;
-        for (index, &channels) in self.channels.iter().enumerate() {
-            let input = self.inputs.slice::<i8>(index)?;
-            let pixels = input[first * channels..].chunks_exact(channels);
-            for (output, pixel) in output.chunks_exact_mut(self.pitch).zip(pixels) {
+        for &Copy { input, channels, first: start } in self.copies {
+            let pixels = self.inputs.strided(input)?.pixels(first);
+            let start = self.first + start;
+            for (output, pixel) in output.chunks_exact_mut(self.stride).zip(pixels) {
                 output[start..start + channels].copy_from_slice(pixel);
             }
-            start += channels;
         }
         Ok(())
     }

@@ -128,6 +128,10 @@ impl Layer for Convolution {
         Ok(parameters.kernel(isa, caches))
     }
 
+    fn takes_strides(&self) -> bool {
+        true
+    }
+
     fn pack(&self, target: &Target, inputs: &[TensorFact]) -> TractResult<Box<dyn PackedLayer>> {
         let parameters = self.parameters(inputs)?;
         let packed = kernels::Convolution::with_caches(target.isa, &parameters, target.caches);
@@ -225,6 +229,6 @@ impl PackedLayer for kernels::Convolution {
         scratch: &mut [u8],
     ) -> Result<(), KernelError> {
         let residual = if inputs.len() > 1 { Some(inputs.slice(1)?) } else { None };
-        self.run(parallel, inputs.slice(0)?, residual, output.slice()?, scratch)
+        self.run_strided(parallel, inputs.strided(0)?, residual, output.strided()?, scratch)
     }
 }

@@ -52,6 +52,8 @@ known! {
     view::View,
 }
 
+pub(crate) use self::concat::SideBySide;
+
 /// The layers that model files and programs know. Cheap to clone.
 #[derive(Clone)]
 pub struct Layers(Arc<Vec<LayerKind>>);

@@ -4,6 +4,7 @@
 mod boxes_and_masks;
 mod classes;
 mod common;
+mod concatenations;
 mod graph;
 mod levels;
 mod outputs;

@@ -10,9 +10,9 @@ use crate::convolution::packed::PackedConvolution;
 use crate::convolution::parameters::ConvolutionParameters;
 use crate::convolution::tiled::Tile;
 use crate::geometry::Windows;
-use crate::parts::{Residual, split};
+use crate::parts::Residual;
 use crate::requantise::Requantisation;
-use crate::{KernelError, Parallel};
+use crate::{KernelError, Parallel, Strided, StridedMut};
 
 /// Channels that a micro-kernel computes at a time.
 pub(crate) const CHANNELS: usize = 16;
@@ -90,7 +90,7 @@ struct Pixels<K: PixelKernel> {
     kernel: K,
     name: &'static str,
     windows: Windows,
-    /// Where the taps of a window that lies inside of the image are, from its first.
+    /// How many pixels the taps of a window that lies inside of the image are from its first.
     offsets: Vec<usize>,
     /// `[block][pair of taps][2 * CHANNELS]`.
     weights: Vec<K::Weight>,
@@ -110,7 +110,7 @@ pub(super) fn pack<K: PixelKernel>(
         return None;
     }
     let [height_taps, width_taps] = shape.kernel;
-    let offset = |y: usize, x: usize| (y * shape.dilation[0] * width + x * shape.dilation[1]) * channels;
+    let offset = |y: usize, x: usize| y * shape.dilation[0] * width + x * shape.dilation[1];
     let offsets = (0..height_taps).flat_map(|y| (0..width_taps).map(move |x| offset(y, x))).collect();
     let weight = |channel: usize, tap: usize| {
         if tap < taps { parameters.weights[channel * taps + tap] } else { 0 }
@@ -132,7 +132,7 @@ pub(super) fn pack<K: PixelKernel>(
 impl<K: PixelKernel> Pixels<K> {
     /// Lists the pixels under the window of an output position, of which each has all channels.
     #[inline(always)]
-    fn find(&self, input: &[i8], [y, x]: [usize; 2], taps: &mut [*const i8]) {
+    fn find(&self, input: Strided<'_>, [y, x]: [usize; 2], taps: &mut [*const i8]) {
         let windows = &self.windows;
         let shape = &windows.shape;
         let first = [windows.position(0, y, 0), windows.position(1, x, 0)];
@@ -142,9 +142,9 @@ impl<K: PixelKernel> Pixels<K> {
             && is_inside(0)
             && is_inside(1)
         {
-            let first = input.as_ptr().wrapping_add(index);
+            let (stride, first) = (input.stride(), input.pixel(index).as_ptr());
             for (tap, &offset) in taps.iter_mut().zip(&self.offsets) {
-                *tap = first.wrapping_add(offset);
+                *tap = first.wrapping_add(offset * stride);
             }
             return;
         }
@@ -155,12 +155,19 @@ impl<K: PixelKernel> Pixels<K> {
         }
     }
 
-    /// Computes whole rows of the output, from `first` on.
-    fn rows(&self, input: &[i8], residual: Option<Residual<'_>>, first: usize, output: &mut [i8]) {
+    /// Computes the pixels of the output from `first` on.
+    fn pixels(
+        &self,
+        input: Strided<'_>,
+        residual: Option<Residual<'_>>,
+        first: usize,
+        mut output: StridedMut<'_>,
+    ) {
         let [_, width, channels] = self.windows.shape.output();
         let mut taps = [ptr::null(); MAX_TAPS];
         let taps = &mut taps[..self.offsets.len()];
-        for (pixel, output) in (first * width..).zip(output.chunks_exact_mut(channels)) {
+        let stride = output.stride();
+        for (pixel, output) in (first..).zip(output.pixels_mut()) {
             self.find(input, [pixel / width, pixel % width], taps);
             let (residual, residual_stride) = Residual::place(residual, pixel, 0);
             let Requantisation { bias, multiplier, shift, residual_multiplier } = &self.requantisation;
@@ -176,7 +183,7 @@ impl<K: PixelKernel> Pixels<K> {
                 residual,
                 residual_multiplier: *residual_multiplier,
                 output: output.as_mut_ptr(),
-                stride: channels,
+                stride,
                 residual_stride,
             };
             let pixel = Pixel { taps, weights: self.weights.as_ptr(), channels, tile };
@@ -195,15 +202,13 @@ impl<K: PixelKernel> PackedConvolution for Pixels<K> {
     fn run(
         &self,
         parallel: &dyn Parallel,
-        input: &[i8],
+        input: Strided<'_>,
         residual: Option<Residual<'_>>,
-        output: &mut [i8],
+        output: StridedMut<'_>,
         _scratch: &mut [u8],
     ) -> Result<(), KernelError> {
-        let [_, width, channels] = self.windows.shape.output();
-        split(parallel, parallel.threads(), output, width * channels, &|first, rows| {
-            self.rows(input, residual, first, rows);
-        });
+        let [_, width, _] = self.windows.shape.output();
+        output.split_rows(parallel, width, &|first, pixels| self.pixels(input, residual, first, pixels));
         Ok(())
     }
 }

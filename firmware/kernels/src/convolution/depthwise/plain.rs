@@ -8,10 +8,10 @@ use crate::convolution::choose::Target;
 use crate::convolution::packed::PackedConvolution;
 use crate::convolution::parameters::ConvolutionParameters;
 use crate::geometry::Windows;
-use crate::parts::{Residual, split};
+use crate::parts::Residual;
 use crate::requantise::Requantisation;
 use crate::vectors::Vectors;
-use crate::{KernelError, Parallel};
+use crate::{KernelError, Parallel, Strided, StridedMut};
 
 /// Channels whose accumulators stay in registers: half of NEON's.
 const CHANNELS: usize = 64;
@@ -43,12 +43,17 @@ pub(super) fn pack(target: Target, parameters: &ConvolutionParameters<'_>) -> Bo
 }
 
 impl Plain {
-    /// Computes whole rows of the output, from `first` on.
+    /// Computes the pixels of the output from `first` on.
     #[inline(always)]
-    fn rows(&self, input: &[i8], residual: Option<Residual<'_>>, first: usize, output: &mut [i8]) {
+    fn pixels(
+        &self,
+        input: Strided<'_>,
+        residual: Option<Residual<'_>>,
+        first: usize,
+        mut output: StridedMut<'_>,
+    ) {
         let [_, width, channels] = self.windows.shape.output();
-        let first = first * width;
-        for (pixel, output) in (first..).zip(output.chunks_exact_mut(channels)) {
+        for (pixel, output) in (first..).zip(output.pixels_mut()) {
             let position = [pixel / width, pixel % width];
             let residual = residual.map(|residual| residual.pixel(pixel));
             let mut channel = 0;
@@ -74,7 +79,7 @@ impl Plain {
     #[inline(always)]
     fn block<const N: usize>(
         &self,
-        input: &[i8],
+        input: Strided<'_>,
         residual: Option<&[i8]>,
         [y, x]: [usize; 2],
         channel: usize,
@@ -108,14 +113,14 @@ impl PackedConvolution for Plain {
     fn run(
         &self,
         parallel: &dyn Parallel,
-        input: &[i8],
+        input: Strided<'_>,
         residual: Option<Residual<'_>>,
-        output: &mut [i8],
+        output: StridedMut<'_>,
         _scratch: &mut [u8],
     ) -> Result<(), KernelError> {
-        let [_, width, channels] = self.windows.shape.output();
-        split(parallel, parallel.threads(), output, width * channels, &|first, rows| {
-            self.vectors.run(|| self.rows(input, residual, first, rows));
+        let [_, width, _] = self.windows.shape.output();
+        output.split_rows(parallel, width, &|first, pixels| {
+            self.vectors.run(|| self.pixels(input, residual, first, pixels));
         });
         Ok(())
     }

@@ -11,9 +11,9 @@ use super::plan::{LastGrid, Plan};
 use super::weights::{CacheLines, pack_constants, pack_weights};
 use crate::convolution::choose::Target;
 use crate::convolution::packed::PackedConvolution;
-use crate::parts::{Buffers, CACHE_LINE, Residual, Shared, run_parts_with_scratch, scratch_len};
+use crate::parts::{Buffers, CACHE_LINE, Residual, run_parts_with_scratch, scratch_len};
 use crate::requantise::Requantisation;
-use crate::{CacheSizes, ConvolutionParameters, KernelError, Parallel};
+use crate::{CacheSizes, ConvolutionParameters, KernelError, Parallel, Strided, StridedMut};
 
 /// A convolution packed for a micro-kernel.
 #[derive(Debug)]
@@ -99,7 +99,7 @@ impl<M: Microkernel> Tiled<M> {
         plan: &Plan,
         group: usize,
         block: Range<usize>,
-        input: &[i8],
+        input: Strided<'_>,
         scratch: *mut u8,
     ) {
         let panel_bytes = self.matrix.panel_bytes;
@@ -122,7 +122,7 @@ impl<M: Microkernel> Tiled<M> {
     #[inline(always)]
     unsafe fn column(&self, column: usize, block: Range<usize>, buffers: &Buffers<'_>, panels: *const u8) {
         let channels = self.matrix.channels(column);
-        let stride = self.packer.windows.shape.output_channels;
+        let stride = buffers.output_stride;
         let offset = block.start * stride + channels.start;
         let (residual, residual_stride) = Residual::place(buffers.residual, block.start, channels.start);
         // SAFETY: panels, weights and constants lie within their buffers, and so do rows of output and
@@ -222,13 +222,13 @@ impl<M: Microkernel> PackedConvolution for Tiled<M> {
     fn run(
         &self,
         parallel: &dyn Parallel,
-        input: &[i8],
+        input: Strided<'_>,
         residual: Option<Residual<'_>>,
-        output: &mut [i8],
+        output: StridedMut<'_>,
         scratch: &mut [u8],
     ) -> Result<(), KernelError> {
         let plan = self.plan(parallel.threads());
-        let buffers = Buffers { input, residual, output: Shared::new(output) };
+        let buffers = Buffers::new(input, residual, output);
         run_parts_with_scratch(parallel, plan.grid.parts(), plan.part_bytes, scratch, &|part, scratch| {
             // SAFETY: the lengths were checked by the caller, each part runs once, writes
             // its own pixels and channels, and has its own scratch memory.

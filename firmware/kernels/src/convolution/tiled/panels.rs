@@ -5,6 +5,7 @@ use core::ops::Range;
 
 use super::matrix::Matrix;
 use super::microkernel::{MAX_ROWS, Microkernel};
+use crate::Strided;
 use crate::geometry::Windows;
 
 /// Packs the input under the windows of a few output pixels.
@@ -45,7 +46,7 @@ impl PanelPacker {
     pub(super) unsafe fn pack<M: Microkernel>(
         &self,
         microkernel: M,
-        input: &[i8],
+        input: Strided<'_>,
         group: usize,
         pixels: Range<usize>,
         gathered: *mut i8,
@@ -54,7 +55,11 @@ impl PanelPacker {
         let first_channel = group * self.matrix.group_inputs;
         let source = Source {
             packer: self,
-            input: input[first_channel..].as_ptr(),
+            input: input.as_ptr().wrapping_add(first_channel),
+            stride: input.stride(),
+            are_runs: self.matrix.groups == 1
+                && self.windows.shape.dilation[1] == 1
+                && input.stride() == self.matrix.group_inputs,
             padding: self.windows.padding_value[first_channel..].as_ptr(),
         };
         if self.pointwise && self.matrix.gather_bytes == 0 {
@@ -103,6 +108,10 @@ struct Source<'a> {
     packer: &'a PanelPacker,
     /// The first pixel.
     input: *const i8,
+    /// Elements from one pixel to the next.
+    stride: usize,
+    /// Whether taps next to each other in the image are one run of memory.
+    are_runs: bool,
     padding: *const i8,
 }
 
@@ -113,7 +122,7 @@ impl Source<'_> {
         let windows = &self.packer.windows;
         let dilation = windows.shape.dilation;
         let position = [origin[0].wrapping_add(ky * dilation[0]), origin[1].wrapping_add(kx * dilation[1])];
-        windows.index(position).map_or(self.padding, |index| self.input.wrapping_add(index))
+        windows.index(position).map_or(self.padding, |index| self.input.wrapping_add(index * self.stride))
     }
 
     /// Packs the channels of pixels of the input.
@@ -122,10 +131,9 @@ impl Source<'_> {
     /// These are 1 to `ROWS` pixels of the input; `panel` is good for writing.
     #[inline(always)]
     unsafe fn pack_pixels<M: Microkernel>(&self, microkernel: M, pixels: Range<usize>, panel: *mut u8) {
-        let channels = self.packer.windows.shape.input[2];
-        let mut pointers = [self.input.wrapping_add((pixels.end - 1) * channels); MAX_ROWS];
+        let mut pointers = [self.input.wrapping_add((pixels.end - 1) * self.stride); MAX_ROWS];
         for (pointer, pixel) in pointers[..M::ROWS].iter_mut().zip(pixels) {
-            *pointer = self.input.wrapping_add(pixel * channels);
+            *pointer = self.input.wrapping_add(pixel * self.stride);
         }
         // SAFETY: each pointer is to the channels of a group of a pixel.
         unsafe { microkernel.pack_rows(&pointers[..M::ROWS], self.packer.matrix.group_inputs, panel) };
@@ -139,18 +147,18 @@ impl Source<'_> {
     unsafe fn pack_taps<M: Microkernel>(&self, microkernel: M, origins: &[[usize; 2]], panel: *mut u8) {
         let windows = &self.packer.windows;
         let (shape, group_inputs) = (&windows.shape, self.packer.matrix.group_inputs);
-        let [_, width, channels] = shape.input;
+        let width = shape.input[1];
         let interior = origins.iter().all(|&origin| self.packer.is_interior(origin));
         let mut bases = [self.input; MAX_ROWS];
         for (base, &[y, x]) in bases.iter_mut().zip(origins) {
-            *base = self.input.wrapping_add(y.wrapping_mul(width).wrapping_add(x).wrapping_mul(channels));
+            *base = self.input.wrapping_add(y.wrapping_mul(width).wrapping_add(x).wrapping_mul(self.stride));
         }
         let mut panel = panel;
         for ky in 0..shape.kernel[0] {
             for kx in 0..shape.kernel[1] {
                 let mut pointers = [self.padding; MAX_ROWS];
                 let (down, right) = (ky * shape.dilation[0], kx * shape.dilation[1]);
-                let offset = (down * width + right) * channels;
+                let offset = (down * width + right) * self.stride;
                 for ((pointer, base), &[y, x]) in pointers.iter_mut().zip(bases).zip(origins) {
                     let position = [y.wrapping_add(down), x.wrapping_add(right)];
                     if interior || windows.index(position).is_some() {
@@ -207,8 +215,7 @@ impl Source<'_> {
     /// Whether a window is inside of the image, and each of its rows one run of memory.
     #[inline(always)]
     fn is_contiguous(&self, origin: [usize; 2]) -> bool {
-        let dilation = self.packer.windows.shape.dilation;
-        self.packer.matrix.groups == 1 && dilation[1] == 1 && self.packer.is_interior(origin)
+        self.are_runs && self.packer.is_interior(origin)
     }
 
     /// Copies windows to contiguous memory, a row of all of them at a time. What is left behind them does
@@ -240,9 +247,7 @@ impl Source<'_> {
     unsafe fn gather_row(&self, origin: [usize; 2], row: *mut i8) {
         let (shape, group_inputs) = (&self.packer.windows.shape, self.packer.matrix.group_inputs);
         let kernel = shape.kernel;
-        // Taps next to each other in the image are one run of memory.
-        let contiguous =
-            self.packer.matrix.groups == 1 && shape.dilation[1] == 1 && origin[1] < self.packer.interior[1];
+        let contiguous = self.are_runs && origin[1] < self.packer.interior[1];
         let run = kernel[1] * group_inputs;
         let mut end = row;
         for ky in 0..kernel[0] {

@@ -16,10 +16,10 @@ use crate::convolution::winograd::{
 };
 use crate::geometry::Windows;
 use crate::parts::{
-    Axis, Buffers, CACHE_LINE, Grid, MAX_PARTS, Residual, Shared, run_parts_with_scratch, scratch_len,
+    Axis, Buffers, CACHE_LINE, Grid, MAX_PARTS, Residual, run_parts_with_scratch, scratch_len,
 };
 use crate::requantise::Requantisation;
-use crate::{CacheSizes, ConvolutionParameters, KernelError, Parallel};
+use crate::{CacheSizes, ConvolutionParameters, KernelError, Parallel, Strided, StridedMut};
 
 /// A convolution whose products are taken at points.
 #[derive(Debug)]
@@ -137,7 +137,7 @@ impl Winograd {
     unsafe fn transform_inputs(
         &self,
         block: Range<usize>,
-        input: &[i8],
+        input: Strided<'_>,
         scratch: Scratch<'_>,
     ) -> [u16; COMPONENTS] {
         let mut counts = [0u16; COMPONENTS];
@@ -194,7 +194,7 @@ impl Winograd {
     /// The input has its length; the slots are within the scratch memory.
     unsafe fn transform_input(
         &self,
-        input: &[i8],
+        input: Strided<'_>,
         vertical: Segment,
         horizontal: Segment,
         slots: &[u16; COMPONENTS],
@@ -246,7 +246,7 @@ impl Winograd {
         scratch: Scratch<'_>,
     ) {
         let (vertical, horizontal) = self.tile(tile);
-        let [_, width, channels] = self.windows.shape.output();
+        let [_, width, _] = self.windows.shape.output();
         let channel = column * COLUMNS;
         // SAFETY: written when the input of the tile was transformed.
         let slots = unsafe { &*scratch.slots.add(index) };
@@ -272,8 +272,8 @@ impl Winograd {
                 shift: self.requantisation.shift,
                 residual,
                 residual_multiplier: self.requantisation.residual_multiplier,
-                output: buffers.output.get().add(pixel * channels + channel),
-                stride: channels,
+                output: buffers.output.get().add(pixel * buffers.output_stride + channel),
+                stride: buffers.output_stride,
                 residual_stride,
             };
             match (vertical.len, horizontal.len) {
@@ -310,13 +310,13 @@ impl PackedConvolution for Winograd {
     fn run(
         &self,
         parallel: &dyn Parallel,
-        input: &[i8],
+        input: Strided<'_>,
         residual: Option<Residual<'_>>,
-        output: &mut [i8],
+        output: StridedMut<'_>,
         scratch: &mut [u8],
     ) -> Result<(), KernelError> {
         let plan = self.plan(parallel.threads());
-        let buffers = Buffers { input, residual, output: Shared::new(output) };
+        let buffers = Buffers::new(input, residual, output);
         let (parts, bytes) = (plan.grid.parts(), plan.layout.bytes);
         run_parts_with_scratch(parallel, parts, bytes, scratch, &|part, scratch| {
             // SAFETY: the lengths were checked by the caller, each part runs once, writes its
