@@ -48,8 +48,10 @@ const THRESHOLD: Key = Key::set(
 const COUNT: Key = Key::shown(
     "count",
     "2",
-    Expected::Words("a whole number of boxes from 1 to 1000"),
-    "Of a network that finds boxes (`resight quantize --task detect`): how many there must be.",
+    Expected::Words("a whole number of things from 1 to 1000"),
+    "Of a network that finds boxes (`resight quantize --task detect`): how many there must be. Of one that finds the \
+     points of several things (`--task keypoints` with `[fields]`): how many of them must have one of the classes' \
+     points.",
 );
 const LEAST_SIZE: Key = Key::shown(
     "least_size",

@@ -52,7 +52,12 @@ impl BoxCondition {
     /// Whether it asks for what boxes alone can tell.
     pub(crate) fn is_of_boxes(&self) -> bool {
         let any = Self::default();
-        (self.least_size, self.count, self.happening) != (any.least_size, any.count, any.happening)
+        (self.least_size, self.happening) != (any.least_size, any.happening)
+    }
+
+    /// Whether it asks for several things.
+    pub(crate) fn is_of_several(&self) -> bool {
+        self.count > 1
     }
 
     /// Whether a box is as large and where it must be.

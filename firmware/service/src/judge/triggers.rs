@@ -16,7 +16,7 @@ use super::boxes::BoxCondition;
 use super::evidence::Place;
 use super::hours::Hours;
 use super::observation::Finding;
-use super::points;
+use super::points::{self, SeenPoint};
 use super::things::Things;
 
 /// Longest history of a rule, in frames.
@@ -141,12 +141,14 @@ impl State {
 pub(crate) struct Triggers {
     rules: Vec<Rule>,
     states: Vec<State>,
+    /// Memory for points.
+    surest: Vec<SeenPoint>,
 }
 
 impl Triggers {
     pub(crate) fn new(rules: Vec<Rule>) -> Self {
         let states = vec![State::default(); rules.len()];
-        Self { rules, states }
+        Self { rules, states, surest: vec![] }
     }
 
     /// Takes over the states of the rules that are the same in `old`, whose lines and inputs
@@ -209,7 +211,9 @@ impl Triggers {
                     Some(state.things.look(now, &rule.classes, &rule.boxes, rule.threshold, boxes))
                 }
                 Finding::Masks(..) => finding.share(&rule.classes, &rule.boxes.zone),
-                Finding::Points(_, points) => Some(points::evidence(points, &rule.classes, &rule.boxes.zone)),
+                Finding::Points(_, points) => {
+                    Some(points::evidence(points, &rule.classes, &rule.boxes, &mut self.surest))
+                }
                 _ => finding.evidence(&rule.classes),
             };
             let Some(evidence) = evidence else { continue };

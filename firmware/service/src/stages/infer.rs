@@ -101,15 +101,28 @@ impl Program {
 /// The rules, if the model can judge them.
 ///
 /// # Errors
-/// Conditions on boxes where the network finds none.
+/// Conditions on boxes where the network finds none, or on several things where it finds one.
 pub(super) fn checked(path: &Path, model: &Model, rules: Vec<Vec<Rule>>) -> Result<Vec<Vec<Rule>>> {
+    let is_of_boxes = |rule: &Rule| rule.boxes.is_of_boxes() || rule.boxes.is_of_several();
     let unfit = |rule: &&Rule| match model.head() {
         Head::Boxes(_) => false,
-        Head::Mask(_) | Head::Points(_) => rule.boxes.is_of_boxes(),
-        _ => rule.boxes.is_of_boxes() || !rule.boxes.zone.is_empty(),
+        Head::Points(_) => rule.boxes.is_of_boxes(),
+        Head::Mask(_) => is_of_boxes(rule),
+        _ => is_of_boxes(rule) || !rule.boxes.zone.is_empty(),
     };
-    if let Some(rule) = rules.iter().flatten().find(unfit) {
-        let (file, rule, model) = (path.display(), &rule.name, model.file());
+    let of_several = |rule: &&Rule| match model.head() {
+        Head::Points(head) => rule.boxes.is_of_several() && head.decoder().fields.is_none(),
+        _ => false,
+    };
+    let (file, model_file) = (path.display(), model.file());
+    if let Some(Rule { name, .. }) = rules.iter().flatten().find(of_several) {
+        bail!(
+            "{file}: rule `{name}` has `count`, which is for networks that find boxes, or the points of several \
+             things; {model_file} finds those of one: leave it out"
+        );
+    }
+    if let Some(Rule { name: rule, .. }) = rules.iter().flatten().find(unfit) {
+        let model = model_file;
         bail!(
             "{file}: rule `{rule}` has `least_size`, `count`, `dwell_s` or `crossing`, which are for networks that find \
              boxes, or `zone`, which is for those, for masks and for points; {model} does not say so where things are"
@@ -155,7 +168,7 @@ impl Engine {
             masks.resize_with(sights.len(), SeenMask::default);
         }
         points.reserve((network.most_points() * sights.len()).saturating_sub(points.len()));
-        let (threads, mut new) = (network.threads(), 0);
+        let (threads, most_points, mut new) = (network.threads(), network.most_points(), 0);
         for (look, sight) in sights.iter_mut().enumerate() {
             let begin = Instant::now();
             let number = look / tiles;
@@ -175,7 +188,9 @@ impl Engine {
                 let first = number * classes;
                 // Those of other parts of the frame stay.
                 points.retain(|point| !(first..first + classes).contains(&point.class));
-                points.extend(found.iter().map(|found| sight.seen_point(first, found)));
+                // No more things than points.
+                let firsts = [first, number * most_points];
+                points.extend(found.iter().map(|found| sight.seen_point(firsts, found)));
                 points.sort_unstable_by(|a, b| a.class.cmp(&b.class).then(b.score.total_cmp(&a.score)));
             }
             let Some(found) = network.boxes() else { continue };

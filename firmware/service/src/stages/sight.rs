@@ -141,8 +141,9 @@ impl Sight {
         SeenBox { class: found.class, score: found.score, edges, track: None }
     }
 
-    /// A point in what was looked at last, as one of the whole frame, whose classes begin with `first`.
-    pub(super) fn seen_point(&self, first: usize, found: &Point) -> SeenPoint {
+    /// A point in what was looked at last, as one of the whole frame, whose classes and things begin with
+    /// `first`.
+    pub(super) fn seen_point(&self, [class, thing]: [usize; 2], found: &Point) -> SeenPoint {
         let mut place = [0.0; 2];
         if let Some(placement) = &self.placement {
             let [height, width] = placement.size();
@@ -151,7 +152,7 @@ impl Sight {
             place = [left + (x / width).clamp(0.0, 1.0) * part, top + (y / height).clamp(0.0, 1.0) * rows];
         }
         let score = found.score.clamp(0.0, 1.0);
-        SeenPoint { class: first + found.class, thing: found.thing, score, place }
+        SeenPoint { class: class + found.class, thing: thing + found.thing, score, place }
     }
 
     /// Copies what each place of what was looked at last belongs to, as the frame lies. Allocates nothing

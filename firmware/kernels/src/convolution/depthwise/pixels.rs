@@ -142,7 +142,8 @@ impl<K: PixelKernel> Pixels<K> {
             && is_inside(0)
             && is_inside(1)
         {
-            let (stride, first) = (input.stride(), input.pixel(index).as_ptr());
+            let stride = input.stride();
+            let first = input.as_ptr().wrapping_add(index * stride);
             for (tap, &offset) in taps.iter_mut().zip(&self.offsets) {
                 *tap = first.wrapping_add(offset * stride);
             }

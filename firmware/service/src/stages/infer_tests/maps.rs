@@ -70,6 +70,27 @@ fn masks_are_judged_by_their_share_of_a_zone_and_shown() {
     assert!(error.to_string().contains(expected), "{error}");
 }
 
+/// A network that sees one thing has no two of them.
+#[test]
+fn several_things_are_not_asked_of_a_network_that_sees_one() {
+    let folder = tempfile::tempdir().unwrap();
+    model_of_points(folder.path());
+    let path = folder.path().join("c.toml");
+    let refusal = |condition: &str| {
+        let rule =
+            format!("[[rule]]\nname = \"many\"\nclasses = [\"thing red\"]\nthreshold = 0.5\n{condition}\n");
+        std::fs::write(&path, configuration(1, "rgb24", &rule)).unwrap();
+        let link = |_: usize, _: &SharedNames| -> Arc<CameraLink> { unreachable!("refused before") };
+        Program::load(&path, &Config::load(&path).unwrap(), link).map(|_| ()).unwrap_err().to_string()
+    };
+    let error = refusal("count = 2");
+    let expected =
+        "rule `many` has `count`, which is for networks that find boxes, or the points of several things";
+    assert!(error.contains(expected) && error.ends_with("finds those of one: leave it out"), "{error}");
+    let error = refusal("least_size = 0.5");
+    assert!(error.contains("rule `many` has `least_size`"), "{error}");
+}
+
 /// Points are places of the frame as it comes, however it is turned for the network and from whichever region;
 /// those who watch are told of them.
 #[test]
@@ -149,6 +170,8 @@ fn points_of_several_things_are_judged() {
         rule("right", "blue", 0.5),
         rule("left red", "red", 0.0),
         rule("right red", "red", 0.5),
+        "[[rule]]\nname = \"two\"\nclasses = [\"thing red\", \"thing blue\"]\nthreshold = 0.5\ncount = 2\n"
+            .to_owned(),
     ];
     let text = configuration(1, "rgb24", &rules.concat());
     let mut source = frames(folder.path(), "rgb24", &text);
@@ -174,6 +197,7 @@ fn points_of_several_things_are_judged() {
     };
     assert_eq!(frame(&mut jig, &[0, 4]), (true, 4, 2));
     assert_eq!(jig.engine.viewpoints[0].names.links, [[0, 1]]);
+    assert!(jig.camera().judged().active().nth(4) == Some(true), "there are two things");
     let points = jig.engine.viewpoints[0].memory.points.clone();
     let left = points.iter().filter(|point| point.place[0] < 0.5).map(|point| point.thing);
     let right = points.iter().filter(|point| point.place[0] > 0.5).map(|point| point.thing);
@@ -187,6 +211,7 @@ fn points_of_several_things_are_judged() {
         assert!(places.iter().any(|place| place.0 == class && near(place.1, cell)), "{places:?}");
     }
     assert_eq!(frame(&mut jig, &[4]).1, 2);
+    assert!(jig.camera().judged().active().nth(4) == Some(false), "there is one thing");
     assert_eq!(frame(&mut jig, &[]).1, 0);
     let threads = jig.engine.network.threads();
     let counted = threads.enter(|| {
