@@ -9,6 +9,14 @@ const HALF: usize = 4096;
 const BLOCK: usize = 1024;
 /// Places for zeros while values are counted.
 const ZEROS: usize = 8;
+/// Values of which each has a minimum of its own.
+const LANES: usize = 16;
+/// Sums next to each other.
+const SUMS: usize = 4;
+/// The bits of a float's exponent: all of them where it is not finite.
+const EXPONENT: u32 = 0x7f80_0000;
+/// 1.5 x 2^23: what is added to it, up to 2^22, is rounded to a whole number, which its last bits are.
+const INTEGERS: f32 = 12_582_912.0;
 /// The narrowest bins: 2^-40.
 const MINIMUM_EXPONENT: i32 = -40;
 /// Fixed-point scale of summed means.
@@ -45,10 +53,7 @@ impl Histogram {
         if values.is_empty() {
             return true;
         }
-        let (low, high) = extremes(values);
-        if !(low.is_finite() && high.is_finite()) {
-            return false;
-        }
+        let Some((low, high)) = extremes(values) else { return false };
         self.grow(low.abs().max(high.abs()));
         self.minimum = self.minimum.min(low);
         self.maximum = self.maximum.max(high);
@@ -61,8 +66,9 @@ impl Histogram {
             for (index, (place, &value)) in places.iter_mut().zip(block).enumerate() {
                 // A power of two scales exactly, and `grow` made the result fit.
                 let scaled = value * inverse;
-                let towards_zero = scaled as i32;
-                let bin = towards_zero - i32::from(scaled < towards_zero as f32) + HALF as i32;
+                let shifted = scaled + INTEGERS;
+                let nearest = shifted.to_bits() as i32 - INTEGERS.to_bits() as i32;
+                let bin = nearest - i32::from(shifted - INTEGERS > scaled) + HALF as i32;
                 *place = if value == 0.0 { (2 * HALF + index % ZEROS) as i32 } else { bin };
             }
             for &place in &places[..block.len()] {
@@ -145,19 +151,38 @@ impl Histogram {
     }
 }
 
-/// Smallest and largest of values; what is not finite lies outside of all that is.
-///
-/// Bits of a float, with those below the sign inverted where it is negative, have the order of the
-/// floats as signed integers, whose minimum does not depend on the order in which it is sought.
-fn extremes(values: &[f32]) -> (f32, f32) {
-    // Its own inverse.
-    let turned = |bits: i32| bits ^ ((bits >> 31) & i32::MAX);
-    let (low, high) = values.iter().fold((i32::MAX, i32::MIN), |(low, high), value| {
-        let ordered = turned(value.to_bits() as i32);
-        (low.min(ordered), high.max(ordered))
-    });
-    let float = |ordered: i32| f32::from_bits(turned(ordered) as u32);
-    (float(low), float(high))
+/// Smallest and largest of values, of which a zero is positive; `None` where one is not finite.
+fn extremes(values: &[f32]) -> Option<(f32, f32)> {
+    // A minimum of its own for each of some lanes needs no order, so the compiler makes vectors of them.
+    let (mut low, mut high, mut exponents) = ([f32::INFINITY; LANES], [f32::NEG_INFINITY; LANES], [0; LANES]);
+    let mut block = |values: &[f32; LANES]| {
+        for (lane, &value) in values.iter().enumerate() {
+            low[lane] = if value < low[lane] { value } else { low[lane] };
+            high[lane] = if value > high[lane] { value } else { high[lane] };
+            let exponent = value.to_bits() & EXPONENT;
+            exponents[lane] = if exponent > exponents[lane] { exponent } else { exponents[lane] };
+        }
+    };
+    let (blocks, rest) = values.as_chunks::<LANES>();
+    blocks.iter().for_each(&mut block);
+    rest.iter().for_each(|&value| block(&[value; LANES]));
+    let is_finite = exponents.iter().all(|exponent| *exponent < EXPONENT);
+    let low = low.into_iter().fold(f32::INFINITY, f32::min);
+    let high = high.into_iter().fold(f32::NEG_INFINITY, f32::max);
+    is_finite.then_some((low + 0.0, high + 0.0))
+}
+
+/// The sum of each of some slices as long as the first, each in its order: next to each other, because a
+/// sum waits for the one before it.
+fn sums(slices: [&[f32]; SUMS]) -> [f64; SUMS] {
+    let mut sums = [0.0; SUMS];
+    let [a, b, c, d] = slices;
+    for (((a, b), c), d) in a.iter().zip(b).zip(c).zip(d) {
+        for (sum, value) in sums.iter_mut().zip([a, b, c, d]) {
+            *sum += f64::from(*value);
+        }
+    }
+    sums
 }
 
 /// Statistics of one tensor: its histogram and the mean of each channel.
@@ -181,9 +206,13 @@ impl TensorStatistics {
             return false;
         }
         let positions = (values.len() / self.sums.len().max(1)).max(1);
-        for (sum, channel) in self.sums.iter_mut().zip(values.chunks_exact(positions)) {
-            let mean = channel.iter().map(|&v| f64::from(v)).sum::<f64>() / positions as f64;
-            *sum += (mean * MEAN_SCALE).round() as i128;
+        let channels: Vec<&[f32]> = values.chunks_exact(positions).take(self.sums.len()).collect();
+        for (totals, channels) in self.sums.chunks_mut(SUMS).zip(channels.chunks(SUMS)) {
+            let last = channels[channels.len() - 1];
+            let found = sums(std::array::from_fn(|index| channels.get(index).copied().unwrap_or(last)));
+            for (total, sum) in totals.iter_mut().zip(found) {
+                *total += (sum / positions as f64 * MEAN_SCALE).round() as i128;
+            }
         }
         self.images += 1;
         true
