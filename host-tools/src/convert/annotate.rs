@@ -42,7 +42,7 @@ pub fn annotate(
             (Operator::Linear { .. }, _) => {
                 let rows = rows(graph, id, None, file)?;
                 let scales: Vec<f64> = rows.scales.iter().map(|&scale| f64::from(scale as f32)).collect();
-                rows.set(graph, id);
+                rows.set(graph, id)?;
                 graph.annotations[id].weight_scales = scales;
                 let annotation = &graph.annotations[id];
                 let correction = vec![0.0; annotation.weight_scales.len()];
@@ -124,7 +124,7 @@ fn convolution(
         output.residual_multiplier = Some(quantisation.zero_point.abs() * 128);
         graph.annotations[id].residual_value = Some(if quantisation.zero_point < 0 { -2 } else { 2 });
     }
-    rows.set(graph, id);
+    rows.set(graph, id)?;
     let annotation = &mut graph.annotations[id];
     annotation.encoding = Some(Encoding::Tensor(Quantisation {
         scale: output.scale as f32,
@@ -144,10 +144,9 @@ struct Rows {
 }
 
 impl Rows {
-    fn set(self, graph: &mut QuantisationGraph<'_>, id: NodeId) {
-        let annotation = &mut graph.annotations[id];
-        annotation.weight_scales = self.scales;
-        annotation.weights = self.weights;
+    fn set(self, graph: &mut QuantisationGraph<'_>, id: NodeId) -> Result<(), QuantiseError> {
+        graph.annotations[id].weight_scales = self.scales;
+        graph.set_weights(id, &self.weights)
     }
 }
 

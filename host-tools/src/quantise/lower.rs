@@ -5,7 +5,7 @@ use resight_runtime::layers::{
     Add, AveragePool, Channels, Concat, Convolution, Fill, GlobalAverage, Interleave, Linear, MaxPool,
     Multiply, Normalise, Pad, Resize, Table, Upsample, View,
 };
-use tract_onnx::prelude::tract_ndarray::{Array2, Array4};
+use tract_onnx::prelude::tract_ndarray::Array2;
 use tract_onnx::tract_core::internal::*;
 
 use super::error::{LayerFault, QuantiseError};
@@ -260,13 +260,8 @@ fn convolution(
     let shape = graph.convolution_shape(id, convolution);
     let encoding = graph.encoding(node.inputs[0])?;
     let padding_value: Vec<i8> = (0..shape.input[2]).map(|channel| encoding.padding(channel)).collect();
-    let weights = Array4::from_shape_vec(
-        (shape.output_channels, shape.kernel[0], shape.kernel[1], shape.group_channels()),
-        annotation.weights.clone(),
-    )
-    .map_err(|_| LayerFault::PassOrder("rounded weights").of(node))?;
     Ok(Convolution {
-        weights: weights.into_arc_tensor(),
+        weights: graph.known(id, annotation.weights.tensor(), "rounded weights")?,
         bias: tensor1(bias).into_arc_tensor(),
         multiplier: tensor1(multiplier).into_arc_tensor(),
         padding_value: tensor1(&padding_value).into_arc_tensor(),
@@ -289,14 +284,11 @@ fn linear(graph: &QuantisationGraph<'_>, id: NodeId) -> Result<Linear, QuantiseE
     let Some(Folded::Linear { bias }) = &annotation.folded else {
         return Err(LayerFault::PassOrder("integer bias").of(node));
     };
-    let matrix = graph.matrix(id);
-    let weights = Array2::from_shape_vec((matrix.rows, matrix.columns), annotation.weights.clone())
-        .map_err(|_| LayerFault::PassOrder("rounded weights").of(node))?;
     let temperature = annotation.temperature.unwrap_or(1.0);
     let scale: Vec<f32> =
         annotation.weight_scales.iter().map(|&scale| (scale / temperature) as f32).collect();
     Ok(Linear {
-        weights: weights.into_arc_tensor(),
+        weights: graph.known(id, annotation.weights.tensor(), "rounded weights")?,
         bias: tensor1(bias).into_arc_tensor(),
         scale: tensor1(&scale).into_arc_tensor(),
         input_limit: 128i16 << fraction_bits,
