@@ -148,9 +148,9 @@ pub struct Annotation {
     pub weights_noise: Option<Noise>,
     /// What is added to the float bias of each row.
     pub bias_correction: Vec<f64>,
-    /// What a convolution without a residual gets as one at each position: the output's zero point, apart
-    /// from the bias.
-    pub residual_value: Option<i8>,
+    /// What a convolution without a residual gets as one at each position, apart from the bias: a value for
+    /// all channels, such as the output's zero point, or one for each, parts of a step; empty where there is none.
+    pub residual_values: Vec<i8>,
     /// Whether a table rounds halves to the even number, as ONNX does, and not away from zero.
     pub halves_to_even: bool,
     /// The integers of the epilogue.
