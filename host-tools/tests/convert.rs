@@ -555,7 +555,8 @@ fn biases_between_the_steps_of_an_accumulator_are_kept() {
         let whole = constant(&mut proto, &format!("{name}.b")).int32_data.clone();
         let parts = random.reals(whole.len());
         let between = whole.iter().zip(&parts).zip(&steps);
-        let real: Vec<f32> = between.map(|((&whole, part), step)| (whole as f32 + part / 2.0) * step).collect();
+        let real: Vec<f32> =
+            between.map(|((&whole, part), step)| (whole as f32 + part / 2.0) * step).collect();
         let graph = proto.graph.as_mut().unwrap();
         graph.node.retain(|node| node.name != format!("{name}.db"));
         graph.initializer.push(floats(&format!("{name}.db_out"), &[real.len() as i64], &real));

@@ -601,7 +601,11 @@ fn what_integers_cannot_is_named() {
         "layer normalisation",
     );
     // Three parts cannot be weighed in pairs.
-    refused(parts_of_groups(2, 3), "softmax", "it is over 3 parts of 24 channels; 2, 4, 8 and so on are supported");
+    refused(
+        parts_of_groups(2, 3),
+        "softmax",
+        "it is over 3 parts of 24 channels; 2, 4, 8 and so on are supported",
+    );
 }
 
 /// As ResNeSt's blocks with several groups: the parts of each exclude each other.

@@ -634,7 +634,8 @@ impl Network {
         let small = self.convolution(&mean, channels, channels, 1, 1, groups);
         let small = self.node("Relu", &[&small], vec![]);
         let shares = self.convolution(&small, channels, all, 1, 1, groups);
-        let [divided, flat] = [self.numbers(&[-1, groups, parts, channels / groups]), self.numbers(&[-1, all])];
+        let [divided, flat] =
+            [self.numbers(&[-1, groups, parts, channels / groups]), self.numbers(&[-1, all])];
         let shares = self.node("Reshape", &[&shares, &divided], vec![]);
         let shares = self.node("Transpose", &[&shares], vec![integers("perm", &[0, 2, 1, 3])]);
         let shares = self.node("Softmax", &[&shares], vec![integer("axis", 1)]);

@@ -125,7 +125,8 @@ fn convolution(
     }
     if is_uneven && let Folded::Convolution { bias, .. } = &mut folded {
         let biases = fold::biases(graph, id, &output, &rows.scales, &rows.weights, &correction)?;
-        let parts = biases.iter().zip(&rows.scales).map(|(bias, scale)| parts_of_step(*bias, scale / output.scale));
+        let parts =
+            biases.iter().zip(&rows.scales).map(|(bias, scale)| parts_of_step(*bias, scale / output.scale));
         let (whole, parts): (Vec<i32>, Vec<i8>) = parts.unzip();
         *bias = whole;
         output.residual_multiplier = Some(1);
@@ -150,7 +151,8 @@ fn parts_of_step(bias: f64, step: f64) -> (i32, i8) {
         (rest.round() as i32, parts, (rest - rest.round()).abs())
     };
     let all = (i8::MIN..=i8::MAX).map(with);
-    all.min_by(|a, b| a.2.total_cmp(&b.2)).map_or((bias.round() as i32, 0), |(whole, parts, _)| (whole, parts))
+    all.min_by(|a, b| a.2.total_cmp(&b.2))
+        .map_or((bias.round() as i32, 0), |(whole, parts, _)| (whole, parts))
 }
 
 /// The integers of a layer's weights.

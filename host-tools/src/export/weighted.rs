@@ -204,7 +204,8 @@ fn residual(
 /// A convolution that gives a value for each channel, whatever the network's input is.
 pub(super) fn constant<'a>(writer: &Writer<'_>, node: &'a TypedNode) -> Option<&'a Convolution> {
     let is_filled = writer.maker(node, 0).is_some_and(|maker| maker.op_is::<Fill>());
-    let layer = node.op_as::<Convolution>().filter(|layer| is_filled && layer.residual_multiplier.is_none())?;
+    let layer =
+        node.op_as::<Convolution>().filter(|layer| is_filled && layer.residual_multiplier.is_none())?;
     let weights: Vec<i8> = writer.numbers(node, &layer.weights).ok()?;
     weights.iter().all(|&weight| weight == 0).then_some(layer)
 }

@@ -72,7 +72,8 @@ fn fill(
     };
     let failed = |error: TractError| LayerFault::graph(&error).of(node);
     let fill = Fill { shape: [1, 1, channels], value };
-    let mut wired = model.wire_node(format!("{}.zero", annotation.name), fill, &inputs[..1]).map_err(failed)?;
+    let mut wired =
+        model.wire_node(format!("{}.zero", annotation.name), fill, &inputs[..1]).map_err(failed)?;
     if values.len() > 1 {
         let constant = constant(values).map_err(failed)?;
         wired = model.wire_node(format!("{}.bias", annotation.name), constant, &wired).map_err(failed)?;

@@ -24,7 +24,8 @@ pub(super) fn flatten(importer: &mut Importer<'_>, node: &NodeProto, attributes:
     let split = usize::try_from(split).ok().filter(|&split| split <= rank);
     // The batch and nothing but dimensions of 1 with it, the channels and nothing else with them.
     let batch = split.map(|split| merged(&data, &data.layout[..split]));
-    let in_groups = data.layout.iter().any(|axis| matches!(axis, Axis::Outer(_) | Axis::Middle(_) | Axis::Features));
+    let in_groups =
+        data.layout.iter().any(|axis| matches!(axis, Axis::Outer(_) | Axis::Middle(_) | Axis::Features));
     if batch != Some(vec![Axis::Batch]) || in_groups {
         return Err(ShapeFault::FlattenAxis(axis).into());
     }

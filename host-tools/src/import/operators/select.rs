@@ -54,12 +54,9 @@ pub(super) fn pad(importer: &mut Importer<'_>, node: &NodeProto, attributes: &At
             Axis::Channels => &mut channels,
             Axis::Height => &mut vertical,
             Axis::Width => &mut horizontal,
-            Axis::Batch
-            | Axis::One
-            | Axis::Outer(_)
-            | Axis::Middle(_)
-            | Axis::Inner
-            | Axis::Features => &mut others,
+            Axis::Batch | Axis::One | Axis::Outer(_) | Axis::Middle(_) | Axis::Inner | Axis::Features => {
+                &mut others
+            }
         };
         for side in 0..2 {
             let amount = usize::try_from(pads[position + side * axes.len()])

@@ -122,13 +122,17 @@ impl Division {
     /// Where the channels `[before][after][parts]` come from.
     fn joined(&self) -> Vec<usize> {
         let Self { parts, after, .. } = *self;
-        (0..self.channels()).map(|at| (at / parts / after * parts + at % parts) * after + at / parts % after).collect()
+        (0..self.channels())
+            .map(|at| (at / parts / after * parts + at % parts) * after + at / parts % after)
+            .collect()
     }
 
     /// Where the channels `[before][parts][after]` come from.
     fn apart(&self) -> Vec<usize> {
         let Self { parts, after, .. } = *self;
-        (0..self.channels()).map(|at| (at / after / parts * after + at % after) * parts + at / after % parts).collect()
+        (0..self.channels())
+            .map(|at| (at / after / parts * after + at % after) * parts + at / after % parts)
+            .collect()
     }
 
     fn first(&self, importer: &mut Importer<'_>, node: &NodeProto, data: &Data) -> Result<Round, NodeFault> {
@@ -189,8 +193,13 @@ impl Round {
             return Ok(None);
         }
         let Step { operation, tensor } = &self.difference;
+        // The same for the reference, whose exponentials overflow above 88.
         let negative = importer.add_node("Neg", &[tensor], vec![]);
-        let tensor = importer.add_node("Softplus", &[&negative], vec![]);
+        let above = importer.add_node("Relu", &[&negative], vec![]);
+        let size = importer.add_node("Abs", &[tensor], vec![]);
+        let below = importer.add_node("Neg", &[&size], vec![]);
+        let rest = importer.add_node("Softplus", &[&below], vec![]);
+        let tensor = importer.add_node("Add", &[&above, &rest], vec![]);
         let softplus = Function::Argument.with(Binary::Product, Function::number(-1.0)).then(Unary::Softplus);
         let shape = importer.operations[*operation].shape;
         let more = importer.step(node, Kind::Function(softplus), vec![*operation], shape, &tensor)?;
