@@ -1,5 +1,6 @@
 //! What the `resight` command line is made of: import, quantisation, evaluation.
 
+pub mod allocator;
 pub mod boxes;
 pub mod cards;
 pub mod classifier;

@@ -14,8 +14,8 @@ const LEAST_STORED: usize = 1 << 24;
 /// Weights of one layer, read as a slice.
 #[derive(Debug, Clone, Default)]
 pub struct Weights {
-    /// In memory; empty where they are stored.
-    held: Vec<f32>,
+    /// In memory, once for all copies; empty where they are stored.
+    held: Arc<Vec<f32>>,
     stored: Option<Stored>,
 }
 
@@ -30,9 +30,9 @@ impl Weights {
     /// The weights for changing them, from now on in memory.
     pub fn to_mut(&mut self) -> &mut Vec<f32> {
         if let Some(stored) = self.stored.take() {
-            self.held = stored.weights().to_vec();
+            self.held = Arc::new(stored.weights().to_vec());
         }
-        &mut self.held
+        Arc::make_mut(&mut self.held)
     }
 
     /// Moves very many weights into a temporary file, where there is room for one.
@@ -41,7 +41,7 @@ impl Weights {
             return;
         }
         match Stored::new(&self.held) {
-            Ok(stored) => *self = Self { held: vec![], stored: Some(stored) },
+            Ok(stored) => *self = Self { held: Arc::default(), stored: Some(stored) },
             Err(error) => log::debug!("{} weights stay in memory: {error}", self.held.len()),
         }
     }
@@ -68,7 +68,7 @@ impl Weights {
 
 impl From<Vec<f32>> for Weights {
     fn from(held: Vec<f32>) -> Self {
-        Self { held, stored: None }
+        Self { held: Arc::new(held), stored: None }
     }
 }
 

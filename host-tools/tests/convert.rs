@@ -545,6 +545,29 @@ fn a_sum_that_is_rounded_once_is_on_the_steps_of_the_file() {
 }
 
 #[test]
+fn biases_between_the_steps_of_an_accumulator_are_kept() {
+    let (pictures, real) = pictures();
+    // NNCF leaves biases in floats.
+    let mut proto = rounded(Writer::new(DataType::Uint8, DataType::Int8, true), false);
+    let mut random = Random::new(5);
+    for name in ["conv1", "conv2"] {
+        let steps = constant(&mut proto, &format!("{name}.bs")).float_data.clone();
+        let whole = constant(&mut proto, &format!("{name}.b")).int32_data.clone();
+        let parts = random.reals(whole.len());
+        let between = whole.iter().zip(&parts).zip(&steps);
+        let real: Vec<f32> =
+            between.map(|((&whole, part), step)| (whole as f32 + part / 2.0) * step).collect();
+        let graph = proto.graph.as_mut().unwrap();
+        graph.node.retain(|node| node.name != format!("{name}.db"));
+        graph.initializer.push(floats(&format!("{name}.db_out"), &[real.len() as i64], &real));
+    }
+    let plain = Plain::new(&proto);
+    let of = |image: &Vec<f64>| plain.run(&proto, image).into_iter().map(|logit| logit as f32).collect();
+    let expected: Vec<Vec<f32>> = real.iter().map(of).collect();
+    assert_eq!(converted(proto.clone(), &pictures), expected);
+}
+
+#[test]
 fn both_forms_are_one_network() {
     let (pictures, _) = pictures();
     for (one, other) in writers().into_iter().zip(writers()) {

@@ -600,16 +600,44 @@ fn what_integers_cannot_is_named() {
         "odd",
         "layer normalisation",
     );
-    // As ResNeSt's blocks with several groups: the parts of each exclude each other.
+    // Three parts cannot be weighed in pairs.
+    refused(
+        parts_of_groups(2, 3),
+        "softmax",
+        "it is over 3 parts of 24 channels; 2, 4, 8 and so on are supported",
+    );
+}
+
+/// As ResNeSt's blocks with several groups: the parts of each exclude each other.
+fn parts_of_groups(groups: i64, parts: i64) -> ModelProto {
     let nodes = vec![
         node("GlobalAveragePool", "mean", &["conv_out"], vec![]),
         node("Conv", "more", &["mean_out", "w2"], vec![]),
         node("Reshape", "parts", &["more_out", "groups"], vec![]),
         node("Transpose", "t", &["parts_out"], vec![integers("perm", &[0, 2, 1, 3])]),
-        node("Softmax", "f", &["t_out"], vec![integer("axis", 1)]),
+        node("Softmax", "softmax", &["t_out"], vec![integer("axis", 1)]),
+        node("Reshape", "f", &["softmax_out", "back"], vec![]),
     ];
-    let constants = vec![random("w2", &[16, 4, 1, 1]), shape("groups", &[1, 2, 4, -1])];
-    refused(headless(17, nodes, constants), "parts", "split attention over 4 parts in 2 groups");
+    let channels = groups * parts * 4;
+    let constants = vec![
+        random("w2", &[channels, 4, 1, 1]),
+        shape("groups", &[1, groups, parts, -1]),
+        shape("back", &[1, channels, 1, 1]),
+    ];
+    network(17, nodes, constants, "f_out", channels)
+}
+
+#[test]
+fn parts_of_groups_are_weighed_in_pairs() {
+    let once = ["input", "conv", "conv", "conv", "channels", "conv", "table", "channels", "channels"];
+    let imported = accepted(parts_of_groups(2, 2));
+    assert_eq!(operators(&imported)[..9], once);
+    let twice = [
+        "input", "conv", "conv", "conv", "channels", "conv", "table", "table", "add", "conv", "table",
+        "multiply", "channels", "channels",
+    ];
+    let imported = accepted(parts_of_groups(2, 4));
+    assert_eq!(operators(&imported)[..14], twice);
 }
 
 #[test]

@@ -620,6 +620,47 @@ fn gates_of_every_kind() {
     quantised("gated", n.finish(&small, 16 * 16, true), 25.0);
 }
 
+impl Network {
+    /// A block of ResNeSt: `parts` images of a convolution, in so many groups, each channel of them with its
+    /// share.
+    fn split_attention(&mut self, input: &str, channels: i64, groups: i64, parts: i64) -> String {
+        let all = channels * parts;
+        let parted = self.convolution(input, channels, all, 3, 1, groups * parts);
+        let parted = self.node("Relu", &[&parted], vec![]);
+        let (one, stack) = (self.numbers(&[1]), self.numbers(&[-1, parts, channels, 16, 16]));
+        let stacked = self.node("Reshape", &[&parted, &stack], vec![]);
+        let sum = self.node("ReduceSum", &[&stacked, &one], vec![integer("keepdims", 0)]);
+        let mean = self.node("ReduceMean", &[&sum], vec![integers("axes", &[2, 3])]);
+        let small = self.convolution(&mean, channels, channels, 1, 1, groups);
+        let small = self.node("Relu", &[&small], vec![]);
+        let shares = self.convolution(&small, channels, all, 1, 1, groups);
+        let [divided, flat] =
+            [self.numbers(&[-1, groups, parts, channels / groups]), self.numbers(&[-1, all])];
+        let shares = self.node("Reshape", &[&shares, &divided], vec![]);
+        let shares = self.node("Transpose", &[&shares], vec![integers("perm", &[0, 2, 1, 3])]);
+        let shares = self.node("Softmax", &[&shares], vec![integer("axis", 1)]);
+        let shares = self.node("Reshape", &[&shares, &flat], vec![]);
+        let [image, stack] = [self.numbers(&[-1, all, 1, 1]), self.numbers(&[-1, parts, channels, 1, 1])];
+        let shares = self.node("Reshape", &[&shares, &image], vec![]);
+        let shares = self.node("Reshape", &[&shares, &stack], vec![]);
+        let weighed = self.node("Mul", &[&stacked, &shares], vec![]);
+        self.node("ReduceSum", &[&weighed, &one], vec![integer("keepdims", 0)])
+    }
+}
+
+#[test]
+fn parts_in_groups_have_their_shares() {
+    for (groups, parts) in [(1, 2), (2, 2), (1, 4), (2, 4), (1, 8)] {
+        let mut n = Network::new(17);
+        let stem = n.convolution("input", 3, 16, 3, 2, 1);
+        let stem = n.node("Relu", &[&stem], vec![]);
+        let sum = n.split_attention(&stem, 16, groups, parts);
+        let sum = n.node("Add", &[&sum, &stem], vec![]);
+        let sum = n.node("Relu", &[&sum], vec![]);
+        quantised(&format!("{groups} groups of {parts} parts"), n.finish(&sum, 16, false), 25.0);
+    }
+}
+
 /// How a detector's levels are written into one tensor.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Written {

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use clap::{Args, ValueEnum};
+use resight::allocator::return_large_blocks;
 use resight::import::{Imported, Wanted, import_vector, import_wanted};
 use resight::quantise::{Method, Options, OutputReport, Quantised, Rounding, check, quantise};
 use resight::readable::ReadableImages;
@@ -260,6 +261,7 @@ impl Arguments {
 
     pub(crate) fn run(self) -> Result<()> {
         let start = Instant::now();
+        return_large_blocks();
         self.check()?;
         let folder = ImageFolder::read(&self.calibration)?;
         let decoder = Decoder::read(self.task, self.decoder.as_deref())?;

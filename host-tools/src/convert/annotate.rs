@@ -42,7 +42,7 @@ pub fn annotate(
             (Operator::Linear { .. }, _) => {
                 let rows = rows(graph, id, None, file)?;
                 let scales: Vec<f64> = rows.scales.iter().map(|&scale| f64::from(scale as f32)).collect();
-                rows.set(graph, id);
+                rows.set(graph, id)?;
                 graph.annotations[id].weight_scales = scales;
                 let annotation = &graph.annotations[id];
                 let correction = vec![0.0; annotation.weight_scales.len()];
@@ -109,22 +109,30 @@ fn convolution(
         distances.sort_unstable_by(f64::total_cmp);
         Ok(distances.get(distances.len() / 2).copied().unwrap_or(0.0))
     };
-    let apart = residual.is_none() && quantisation.zero_point != 0 && {
-        let within = distance(&with(quantisation.zero_point))?;
-        within > UNEVEN_BIAS || distance(&with(0))? < UNEVEN_BIAS
-    };
+    let are_whole = |output: &Output| Ok::<_, QuantiseError>(distance(output)? < UNEVEN_BIAS);
+    let apart = residual.is_none() && quantisation.zero_point != 0 && are_whole(&with(0))?;
+    let is_uneven = !apart && residual.is_none() && !are_whole(&output)?;
     let of_bias = with(if apart { 0 } else { quantisation.zero_point });
     let folded = fold::convolution(graph, id, &of_bias, &rows.scales, &rows.weights, &correction)?;
-    let folded: Folded = folded.ok_or_else(|| {
+    let mut folded: Folded = folded.ok_or_else(|| {
         let layer = graph.node(id).name.clone();
         ConvertError::from(QuantiseError::Layer { layer, fault: LayerFault::NoScale })
     })?;
     if apart {
         // In steps of 2^-8: half of them are the multiplier's, which ends below 2^15.
         output.residual_multiplier = Some(quantisation.zero_point.abs() * 128);
-        graph.annotations[id].residual_value = Some(if quantisation.zero_point < 0 { -2 } else { 2 });
+        graph.annotations[id].residual_values = vec![if quantisation.zero_point < 0 { -2 } else { 2 }];
     }
-    rows.set(graph, id);
+    if is_uneven && let Folded::Convolution { bias, .. } = &mut folded {
+        let biases = fold::biases(graph, id, &output, &rows.scales, &rows.weights, &correction)?;
+        let parts =
+            biases.iter().zip(&rows.scales).map(|(bias, scale)| parts_of_step(*bias, scale / output.scale));
+        let (whole, parts): (Vec<i32>, Vec<i8>) = parts.unzip();
+        *bias = whole;
+        output.residual_multiplier = Some(1);
+        graph.annotations[id].residual_values = parts;
+    }
+    rows.set(graph, id)?;
     let annotation = &mut graph.annotations[id];
     annotation.encoding = Some(Encoding::Tensor(Quantisation {
         scale: output.scale as f32,
@@ -133,6 +141,18 @@ fn convolution(
     annotation.output = Some(output);
     annotation.folded = Some(folded);
     Ok(())
+}
+
+/// A bias in steps of an accumulator, which are so much of a step of the output each, as a whole number of them and
+/// as many 256ths of a step of the output as bring both together closest to it.
+fn parts_of_step(bias: f64, step: f64) -> (i32, i8) {
+    let with = |parts: i8| {
+        let rest = bias - f64::from(parts) / (Q8 * step);
+        (rest.round() as i32, parts, (rest - rest.round()).abs())
+    };
+    let all = (i8::MIN..=i8::MAX).map(with);
+    all.min_by(|a, b| a.2.total_cmp(&b.2))
+        .map_or((bias.round() as i32, 0), |(whole, parts, _)| (whole, parts))
 }
 
 /// The integers of a layer's weights.
@@ -144,10 +164,9 @@ struct Rows {
 }
 
 impl Rows {
-    fn set(self, graph: &mut QuantisationGraph<'_>, id: NodeId) {
-        let annotation = &mut graph.annotations[id];
-        annotation.weight_scales = self.scales;
-        annotation.weights = self.weights;
+    fn set(self, graph: &mut QuantisationGraph<'_>, id: NodeId) -> Result<(), QuantiseError> {
+        graph.annotations[id].weight_scales = self.scales;
+        graph.set_weights(id, &self.weights)
     }
 }
 
@@ -224,5 +243,21 @@ pub(super) fn integers(name: &str, largest: &HashMap<String, Vec<u32>>, rows: us
         // A network of one output has got another one, which is always zero.
         &[one] if rows == 2 => Some(vec![0, one]),
         found => (found.len() == rows).then(|| found.to_vec()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::parts_of_step;
+
+    #[test]
+    fn parts_of_a_step_bring_a_bias_to_its_place() {
+        for steps in [40.3, 173.7, 411.1, 1203.9] {
+            for bias in [-1234.5, -0.3, 0.0, 17.49, 40_000.77] {
+                let (whole, parts) = parts_of_step(bias, 1.0 / steps);
+                let found = f64::from(whole) + f64::from(parts) / 256.0 * steps;
+                assert!((found - bias).abs() < 0.05, "{bias} of {steps} steps: {whole} and {parts}");
+            }
+        }
     }
 }

@@ -126,6 +126,7 @@ impl Builder<'_> {
         // Values that are only put together need no rounding of their own.
         let widest = inputs.iter().flatten().copied().max_by(|a, b| a.scale.total_cmp(&b.scale));
         let of_inputs = widest.filter(|_| matches!(node.operator, Operator::Concat));
+        let of_inputs = of_inputs.or(inputs[0].filter(|_| selects(&node.operator)));
         let output = wanted.or(of_inputs).ok_or_else(|| ConvertFault::Island.of(&node.name))?;
         if let Operator::Table(function) = &node.operator
             && inputs == [Some(output)]
@@ -140,6 +141,23 @@ impl Builder<'_> {
         let table = Node { name, operator: Operator::Table(limit), inputs: vec![place], tensor, shape };
         Ok(self.push(table, Some(output)))
     }
+}
+
+/// Whether each result is one of the input's values, or zero.
+fn selects(operator: &Operator) -> bool {
+    let Operator::Convolution(layer) = operator else { return false };
+    let columns = layer.weights.len() / layer.bias.len().max(1);
+    #[expect(clippy::float_cmp, reason = "only exactly the same value is the same integer")]
+    let is_one = |row: &[f32]| {
+        let mut used = row.iter().filter(|&&weight| weight != 0.0);
+        used.next().is_none_or(|&weight| weight == 1.0) && used.next().is_none()
+    };
+    layer.kernel == [1, 1]
+        && layer.padding == [0; 4]
+        && !layer.relu
+        && !layer.residual
+        && layer.bias.iter().all(|&bias| bias == 0.0)
+        && layer.weights.chunks_exact(columns.max(1)).all(is_one)
 }
 
 /// Whether the same integers stand for the same numbers in all channels.

@@ -15,6 +15,10 @@ use super::{tables, weighted};
 /// Writes a layer and gives its result.
 pub(super) fn layer(writer: &mut Writer<'_>, node: &TypedNode) -> Result<Exported, ExportError> {
     let name = node.name.as_str();
+    // Its user knows what it holds.
+    if node.op_as::<Fill>().is_some() || weighted::constant(writer, node).is_some() {
+        return Ok(Exported { quantisation: None, ..writer.input(node, 0)? });
+    }
     if let Some(layer) = node.op_as::<Convolution>() {
         return weighted::convolution(writer, node, layer);
     }
@@ -26,10 +30,6 @@ pub(super) fn layer(writer: &mut Writer<'_>, node: &TypedNode) -> Result<Exporte
     }
     if let Some(layer) = node.op_as::<GeneralisedMean>() {
         return tables::generalised_mean(writer, node, layer);
-    }
-    // Its user knows what it holds.
-    if node.op_as::<Fill>().is_some() {
-        return Ok(Exported { quantisation: None, ..writer.input(node, 0)? });
     }
     if node.op_as::<Dequantise>().is_some() {
         let input = writer.input(node, 0)?;

@@ -1,6 +1,6 @@
 //! Layers with weights.
 
-use resight_kernels::arithmetic::FRACTION_BITS;
+use resight_kernels::arithmetic::{FRACTION_BITS, requantise};
 use resight_runtime::Quantisation;
 use resight_runtime::layers::{Convolution, Fill, Linear};
 use resight_runtime::tract::TypedNode;
@@ -83,9 +83,10 @@ pub(super) fn convolution(
     let levels: Option<Vec<i8>> = (input.is_image && layer.padding != [0; 4])
         .then(|| writer.numbers(node, &layer.padding_value))
         .transpose()?;
-    let (residual, zero_of_residual) = residual(writer, node, layer)?;
-    let zero = f64::from(layer.output.zero_point) - zero_of_residual;
-    let weights = convolution_weights(writer, node, layer, &input, levels.as_deref(), zero)?;
+    let (residual, zeros_of_residual) = residual(writer, node, layer)?;
+    let zeros: Vec<f64> =
+        zeros_of_residual.iter().map(|zero| f64::from(layer.output.zero_point) - zero).collect();
+    let weights = convolution_weights(writer, node, layer, &input, levels.as_deref(), &zeros)?;
     let tensor = if input.is_image {
         writer.grey_levels(&format!("{name}_0"), levels.as_deref())
     } else {
@@ -122,15 +123,15 @@ pub(super) fn convolution(
     Ok(Exported { tensor, quantisation: Some(layer.output), shape: shape_of(node), is_image: false })
 }
 
-/// `levels` are what stands for zero in each channel of an image; `zero` is what the numbers of the output
-/// are to be less than they are here, in its steps.
+/// `levels` are what stands for zero in each channel of an image; `zeros` are what the numbers of the output
+/// are to be less than they are here, in its steps, for each channel or for all.
 fn convolution_weights(
     writer: &Writer<'_>,
     node: &TypedNode,
     layer: &Convolution,
     input: &Exported,
     levels: Option<&[i8]>,
-    zero: f64,
+    zeros: &[f64],
 ) -> Result<Weights, ExportError> {
     let from = input.quantisation.ok_or_else(|| writer.fault(node, NumberFault::NoScale(0)))?;
     let weights: Vec<i8> = writer.numbers(node, &layer.weights)?;
@@ -150,9 +151,10 @@ fn convolution_weights(
         let real = f64::from(multiplier[row]) / f64::from(1u32 << 31) * f64::from(1u32 << layer.shift)
             / f64::from(1u32 << FRACTION_BITS);
         let products = weights.iter().enumerate();
-        let zeros: i64 =
+        let of_input: i64 =
             products.map(|(column, &weight)| i64::from(weight) * i64::from(zero_of_input(row, column))).sum();
-        let sum = (i64::from(bias[row]) + zeros) as f64;
+        let sum = (i64::from(bias[row]) + of_input) as f64;
+        let zero = zeros.get(row).or(zeros.first()).copied().unwrap_or_default();
         let steps = sum - zero / real;
         let is_whole = (steps - steps.round()).abs() * real < UNEVEN && steps.abs() < f64::from(i32::MAX);
         whole = whole.filter(|_| is_whole);
@@ -175,21 +177,37 @@ fn convolution_weights(
 }
 
 /// The residual of a convolution, if it is more than a constant, and what the numbers of either stand for
-/// in output steps where they are to be zero.
+/// in output steps where they are to be zero, for all channels or for each.
 fn residual(
     writer: &mut Writer<'_>,
     node: &TypedNode,
     layer: &Convolution,
-) -> Result<(Option<Exported>, f64), ExportError> {
-    let Some(multiplier) = layer.residual_multiplier else { return Ok((None, 0.0)) };
+) -> Result<(Option<Exported>, Vec<f64>), ExportError> {
+    let Some(multiplier) = layer.residual_multiplier else { return Ok((None, vec![0.0])) };
     let factor = f64::from(multiplier) / f64::from(1u32 << FRACTION_BITS);
-    let maker = node.inputs.get(1).and_then(|outlet| writer.model.graph().nodes.get(outlet.node));
+    let maker = writer.maker(node, 1);
     if let Some(fill) = maker.and_then(|maker| maker.op_as::<Fill>()) {
-        return Ok((None, f64::from(fill.value) * factor));
+        return Ok((None, vec![f64::from(fill.value) * factor]));
+    }
+    if let Some((maker, constant)) = maker.and_then(|maker| Some((maker, constant(writer, maker)?))) {
+        let bias: Vec<i32> = writer.numbers(maker, &constant.bias)?;
+        let multipliers: Vec<i32> = writer.numbers(maker, &constant.multiplier)?;
+        let value = |(&bias, &multiplier): (&i32, &i32)| requantise(bias, constant.shift, multiplier, 0);
+        let values = bias.iter().zip(&multipliers).map(value);
+        return Ok((None, values.map(|value| f64::from(value) * factor).collect()));
     }
     let residual = writer.int8(node, 1)?;
     let zero = residual.quantisation.map_or(0, |quantisation| quantisation.zero_point);
-    Ok((Some(residual), f64::from(zero) * factor))
+    Ok((Some(residual), vec![f64::from(zero) * factor]))
+}
+
+/// A convolution that gives a value for each channel, whatever the network's input is.
+pub(super) fn constant<'a>(writer: &Writer<'_>, node: &'a TypedNode) -> Option<&'a Convolution> {
+    let is_filled = writer.maker(node, 0).is_some_and(|maker| maker.op_is::<Fill>());
+    let layer =
+        node.op_as::<Convolution>().filter(|layer| is_filled && layer.residual_multiplier.is_none())?;
+    let weights: Vec<i8> = writer.numbers(node, &layer.weights).ok()?;
+    weights.iter().all(|&weight| weight == 0).then_some(layer)
 }
 
 /// `(bias + sum(w * a)) * scale` of averages with fractional bits, as a linear layer of real averages.

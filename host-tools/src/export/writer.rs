@@ -114,6 +114,12 @@ impl<'a> Writer<'a> {
         found.cloned().ok_or_else(|| self.fault(node, NumberFault::NoScale(at)))
     }
 
+    /// The layer that gives an input of another one.
+    pub(super) fn maker(&self, node: &TypedNode, at: usize) -> Option<&'a TypedNode> {
+        let outlet = node.inputs.get(at)?;
+        self.model.graph().nodes.get(outlet.node)
+    }
+
     pub(super) fn fault(&self, node: &TypedNode, cause: NumberFault) -> ExportError {
         ExportError::Numbers { file: self.model.file().into(), layer: node.name.clone(), cause }
     }

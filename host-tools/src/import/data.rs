@@ -11,7 +11,9 @@ pub enum Axis {
     Width,
     /// The channels in so many groups: which group.
     Outer(usize),
-    /// The channels in groups: which channel of the group.
+    /// The channels of a group in so many parts: which part of the group.
+    Middle(usize),
+    /// The channels in groups: which channel of the group, or of its part.
     Inner,
     /// Channels, rows and columns in this order as one dimension.
     Features,
@@ -48,10 +50,11 @@ impl Axis {
             Axis::Batch => 0,
             Axis::Channels | Axis::Features => 1,
             Axis::Outer(_) => 2,
-            Axis::Inner => 3,
-            Axis::Height => 4,
-            Axis::Width => 5,
-            Axis::One => 6,
+            Axis::Middle(_) => 3,
+            Axis::Inner => 4,
+            Axis::Height => 5,
+            Axis::Width => 6,
+            Axis::One => 7,
         }
     }
 }
@@ -61,6 +64,12 @@ impl Data {
     pub(super) fn groups(&self) -> usize {
         let groups = |axis: &Axis| if let Axis::Outer(groups) = axis { Some(*groups) } else { None };
         self.layout.iter().find_map(groups).unwrap_or(1)
+    }
+
+    /// The parts that the channels of a group are divided into.
+    pub(super) fn parts(&self) -> usize {
+        let parts = |axis: &Axis| if let Axis::Middle(parts) = axis { Some(*parts) } else { None };
+        self.layout.iter().find_map(parts).unwrap_or(1)
     }
 
     /// `[channels, height, width]` with the pending padding.
@@ -80,8 +89,8 @@ impl Data {
         let [channels, height, width] = self.padded();
         match axis {
             Axis::Channels => channels,
-            Axis::Outer(groups) => groups,
-            Axis::Inner => channels / self.groups().max(1),
+            Axis::Outer(count) | Axis::Middle(count) => count,
+            Axis::Inner => channels / (self.groups() * self.parts()).max(1),
             Axis::Features => channels * height * width,
             Axis::Height => height,
             Axis::Width => width,
@@ -99,7 +108,12 @@ impl Data {
         match axis {
             Axis::One => true,
             Axis::Height | Axis::Width => self.size(axis) == 1,
-            Axis::Batch | Axis::Channels | Axis::Outer(_) | Axis::Inner | Axis::Features => false,
+            Axis::Batch
+            | Axis::Channels
+            | Axis::Outer(_)
+            | Axis::Middle(_)
+            | Axis::Inner
+            | Axis::Features => false,
         }
     }
 
@@ -138,6 +152,7 @@ pub(super) fn shown_layout(layout: &[Axis]) -> String {
         Axis::Height => "height",
         Axis::Width => "width",
         Axis::Outer(_) => "groups",
+        Axis::Middle(_) => "parts of a group",
         Axis::Inner => "channels of a group",
         Axis::Features => "features",
         Axis::One => "1",

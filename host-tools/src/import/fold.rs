@@ -73,7 +73,7 @@ pub(super) fn fold(
             Kind::Affine { scale, offset } => affine(&mut nodes, inputs[0], sole[0], &scale, &offset),
             Kind::Relu => relu(&mut nodes, inputs[0], sole[0], operation.shape[0]),
             Kind::Clip { high } => clip(&mut nodes, inputs[0], sole[0], high),
-            Kind::Add => add(&mut nodes, &inputs, &sole),
+            Kind::Add => add(&mut nodes, &inputs, &sole, matches!(ending, Ending::Rounded(_))),
             Kind::Rounding { .. } => Step::New(Operator::Table(Function::Argument)),
             Kind::Function(function) => {
                 // A quantised file has rounded in between.
@@ -281,11 +281,14 @@ fn clip(nodes: &mut [Folding], input: usize, sole: bool, high: f32) -> Step {
     Step::New(Operator::Table(Function::Argument.limited(0.0, f64::from(high))))
 }
 
-fn add(nodes: &mut [Folding], inputs: &[usize], sole: &[bool]) -> Step {
+fn add(nodes: &mut [Folding], inputs: &[usize], sole: &[bool], rounds: bool) -> Step {
     let mut open = Vec::new();
     for position in 0..2 {
         let node = &mut nodes[inputs[position]];
-        if node.convolution().is_some_and(|c| sole[position] && !c.relu && !c.residual) {
+        // In a quantised file a selection keeps its integers, and a sum tells scales apart more finely than the
+        // multiplier of a residual does.
+        let is_kept = rounds && node.selection;
+        if !is_kept && node.convolution().is_some_and(|c| sole[position] && !c.relu && !c.residual) {
             open.push((!node.selection, node.last, position));
         }
     }

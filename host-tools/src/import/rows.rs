@@ -64,7 +64,8 @@ impl Part {
 impl Rows {
     /// A result of the network under dimensions that merge some of its own.
     pub(super) fn of(data: &Data, dims: &[usize]) -> Option<Self> {
-        if data.layout.first() != Some(&Axis::Batch) || dims.first() != Some(&1) || data.padding != [0; 4] {
+        let is_plain = data.padding == [0; 4] && data.parts() == 1;
+        if data.layout.first() != Some(&Axis::Batch) || dims.first() != Some(&1) || !is_plain {
             return None;
         }
         let expanded = data.layout[1..].iter().flat_map(|&axis| match axis {

@@ -9,6 +9,7 @@ use resight_runtime::Quantisation;
 
 use super::error::{LayerFault, QuantiseError};
 use super::noise::Noise;
+use super::steps::Steps;
 use crate::graph::{FloatConvolution, FloatGraph, Node, NodeId, Operator};
 use crate::weights::{Block, Weights};
 
@@ -142,14 +143,14 @@ pub struct Annotation {
     /// What one step of a row's weights is worth, for each row of [`LayerMatrix`].
     pub weight_scales: Vec<f64>,
     /// Weights in `[-127, 127]`, `[row][column]` of [`LayerMatrix`].
-    pub weights: Vec<i8>,
+    pub weights: Steps,
     /// The weights against the real ones, once they are in a network and no longer here.
     pub weights_noise: Option<Noise>,
     /// What is added to the float bias of each row.
     pub bias_correction: Vec<f64>,
-    /// What a convolution without a residual gets as one at each position: the output's zero point, apart
-    /// from the bias.
-    pub residual_value: Option<i8>,
+    /// What a convolution without a residual gets as one at each position, apart from the bias: a value for
+    /// all channels, such as the output's zero point, or one for each, parts of a step; empty where there is none.
+    pub residual_values: Vec<i8>,
     /// Whether a table rounds halves to the even number, as ONNX does, and not away from zero.
     pub halves_to_even: bool,
     /// The integers of the epilogue.
@@ -412,6 +413,23 @@ impl<'a> QuantisationGraph<'a> {
             let columns = node.inputs.first().map_or(1, |&input| self.float.nodes[input].shape[0]);
             LayerMatrix { rows, columns, taps: 1, groups: 1 }
         }
+    }
+
+    /// Sets a layer's rounded weights, `[row][column]` of [`matrix`](Self::matrix).
+    ///
+    /// # Errors
+    /// Where these are not so many as the layer has.
+    pub fn set_weights(&mut self, id: NodeId, weights: &[i8]) -> Result<(), QuantiseError> {
+        let LayerMatrix { rows, columns, .. } = self.matrix(id);
+        let steps = match &self.node(id).operator {
+            Operator::Convolution(convolution) => {
+                let shape = self.convolution_shape(id, convolution);
+                Steps::new(&[rows, shape.kernel[0], shape.kernel[1], shape.group_channels()], weights)
+            }
+            _ => Steps::new(&[rows, columns], weights),
+        };
+        self.annotations[id].weights = steps.map_err(|error| LayerFault::graph(&error).of(self.node(id)))?;
+        Ok(())
     }
 
     /// The weights of a layer in units of its input's steps, row by row of [`matrix`](Self::matrix): the

@@ -1,11 +1,14 @@
 //! From the annotated graph to the int8 graph.
 
+use std::sync::Arc;
+
+use resight_kernels::arithmetic::quantise_multipliers;
 use resight_runtime::Quantisation;
 use resight_runtime::layers::{
     Add, AveragePool, Channels, Concat, Convolution, Fill, GlobalAverage, Interleave, Linear, MaxPool,
     Multiply, Normalise, Pad, Resize, Table, Upsample, View,
 };
-use tract_onnx::prelude::tract_ndarray::{Array2, Array4};
+use tract_onnx::prelude::tract_ndarray::Array2;
 use tract_onnx::tract_core::internal::*;
 
 use super::error::{LayerFault, QuantiseError};
@@ -53,7 +56,7 @@ pub fn lower_part(
     Ok(model)
 }
 
-/// Gives a convolution the residual of one value that it is annotated with.
+/// Gives a convolution the constant residual that it is annotated with.
 fn fill(
     graph: &QuantisationGraph<'_>,
     id: NodeId,
@@ -61,13 +64,45 @@ fn fill(
     inputs: &mut Vec<OutletId>,
 ) -> Result<(), QuantiseError> {
     let (annotation, node) = (&graph.annotations[id], graph.node(id));
-    if let Some(value) = annotation.residual_value {
-        let [_, _, channels] = nhwc(node.shape);
-        let fill = Fill { shape: [1, 1, channels], value };
-        let wired = model.wire_node(format!("{}.zero", annotation.name), fill, &inputs[..1]);
-        inputs.push(wired.map_err(|error| LayerFault::graph(&error).of(node))?[0]);
+    let values = annotation.residual_values.as_slice();
+    let (channels, value) = match values {
+        [] => return Ok(()),
+        [value] => (node.shape[0], *value),
+        _ => (1, 0),
+    };
+    let failed = |error: TractError| LayerFault::graph(&error).of(node);
+    let fill = Fill { shape: [1, 1, channels], value };
+    let mut wired =
+        model.wire_node(format!("{}.zero", annotation.name), fill, &inputs[..1]).map_err(failed)?;
+    if values.len() > 1 {
+        let constant = constant(values).map_err(failed)?;
+        wired = model.wire_node(format!("{}.bias", annotation.name), constant, &wired).map_err(failed)?;
     }
+    inputs.push(wired[0]);
     Ok(())
+}
+
+/// A value for each channel, whatever the input of one value is: a convolution whose weights are zero.
+fn constant(values: &[i8]) -> TractResult<Convolution> {
+    // Of an accumulator there are so many steps in one of the output, the fewest that a multiplier can say.
+    const STEPS: i32 = 2;
+    let channels = values.len();
+    let multipliers = vec![1.0 / f64::from(STEPS); channels];
+    let (shift, multiplier) = quantise_multipliers(&multipliers).context("a half is a multiplier")?;
+    let bias: Vec<i32> = values.iter().map(|&value| STEPS * i32::from(value)).collect();
+    Ok(Convolution {
+        weights: Arc::new(Tensor::zero::<i8>(&[channels, 1, 1, 1])?),
+        bias: tensor1(&bias).into_arc_tensor(),
+        multiplier: tensor1(&multiplier).into_arc_tensor(),
+        padding_value: tensor1(&[0i8]).into_arc_tensor(),
+        shift,
+        residual_multiplier: None,
+        stride: [1, 1],
+        padding: [0; 4],
+        dilation: [1, 1],
+        groups: 1,
+        output: Quantisation { scale: 1.0, zero_point: 0 },
+    })
 }
 
 /// Brings the inputs of a node that copies bytes to its scale, by a table where one has another.
@@ -260,13 +295,8 @@ fn convolution(
     let shape = graph.convolution_shape(id, convolution);
     let encoding = graph.encoding(node.inputs[0])?;
     let padding_value: Vec<i8> = (0..shape.input[2]).map(|channel| encoding.padding(channel)).collect();
-    let weights = Array4::from_shape_vec(
-        (shape.output_channels, shape.kernel[0], shape.kernel[1], shape.group_channels()),
-        annotation.weights.clone(),
-    )
-    .map_err(|_| LayerFault::PassOrder("rounded weights").of(node))?;
     Ok(Convolution {
-        weights: weights.into_arc_tensor(),
+        weights: graph.known(id, annotation.weights.tensor(), "rounded weights")?,
         bias: tensor1(bias).into_arc_tensor(),
         multiplier: tensor1(multiplier).into_arc_tensor(),
         padding_value: tensor1(&padding_value).into_arc_tensor(),
@@ -289,14 +319,11 @@ fn linear(graph: &QuantisationGraph<'_>, id: NodeId) -> Result<Linear, QuantiseE
     let Some(Folded::Linear { bias }) = &annotation.folded else {
         return Err(LayerFault::PassOrder("integer bias").of(node));
     };
-    let matrix = graph.matrix(id);
-    let weights = Array2::from_shape_vec((matrix.rows, matrix.columns), annotation.weights.clone())
-        .map_err(|_| LayerFault::PassOrder("rounded weights").of(node))?;
     let temperature = annotation.temperature.unwrap_or(1.0);
     let scale: Vec<f32> =
         annotation.weight_scales.iter().map(|&scale| (scale / temperature) as f32).collect();
     Ok(Linear {
-        weights: weights.into_arc_tensor(),
+        weights: graph.known(id, annotation.weights.tensor(), "rounded weights")?,
         bias: tensor1(bias).into_arc_tensor(),
         scale: tensor1(&scale).into_arc_tensor(),
         input_limit: 128i16 << fraction_bits,

@@ -33,6 +33,7 @@ pub mod range;
 pub mod report;
 pub mod split;
 pub mod statistics;
+pub mod steps;
 pub mod walk;
 
 use std::path::PathBuf;

@@ -7,6 +7,7 @@ use super::error::QuantiseError;
 use super::graph::{Encoding, QuantisationGraph, nhwc};
 use super::noise::Noise;
 use super::options::Rounding;
+use super::steps::Steps;
 use crate::graph::{FloatGraph, GraphOutput, NodeId};
 
 /// What quantisation cost.
@@ -138,7 +139,7 @@ pub fn judge_weights(graph: &mut QuantisationGraph<'_>) -> Result<(), QuantiseEr
         let noise = weights_noise(graph, id)?;
         let annotation = &mut graph.annotations[id];
         annotation.weights_noise = Some(noise);
-        annotation.weights = vec![];
+        annotation.weights = Steps::default();
     }
     Ok(())
 }

@@ -28,10 +28,13 @@ pub enum HeadFault {
         "it is of one output, whose probability is always 1; export the network with a Sigmoid, or without both"
     )]
     SoftmaxOfOne,
-    #[error("it is over one group, whose share is always 1")]
-    OneGroup,
-    #[error("it is over {groups} groups of {channels} channels; only two are supported")]
-    Groups { groups: usize, channels: usize },
+    #[error("it is over one part, whose share is always 1")]
+    OnePart,
+    #[error(
+        "it is over {parts} parts of {channels} channels; 2, 4, 8 and so on are supported, of at most {most} channels at \
+         one position"
+    )]
+    Parts { parts: usize, channels: usize, most: usize },
     #[error(
         "it is not the last node; Sigmoid is only supported at the end of a network, as an activation train with ReLU"
     )]

@@ -60,11 +60,6 @@ pub enum Purpose {
     #[error(": attention over positions is not supported; use a convolutional network")]
     Attention,
     #[error(
-        ": split attention over {parts} parts in {groups} groups; two parts in one group are supported, as in \
-         ResNeSt-50"
-    )]
-    SplitAttention { groups: i64, parts: i64 },
-    #[error(
         "; only dimensions of 1 can come and go and channels be divided into groups, with a symbolic batch or batch 1"
     )]
     Other,

@@ -3,7 +3,7 @@
 use resight_model_file::Activation;
 use tract_onnx::pb::NodeProto;
 
-use crate::function::{Function, Unary};
+use super::shares::{is_of_parts, softmax_of_parts};
 use crate::import::array::{Array, normalise_axes};
 use crate::import::attributes::Attributes;
 use crate::import::fault::NodeFault;
@@ -11,14 +11,10 @@ use crate::import::fault::heads::HeadFault;
 use crate::import::fault::inputs::InputFault;
 use crate::import::importer::Importer;
 use crate::import::limits::LimitFault;
-use crate::import::model::{integer, integers};
 use crate::import::names::node_name;
 use crate::import::operation::Kind;
 use crate::import::rows::Rows;
 use crate::import::value::{Axis, Data, FLAT, Outcome, Value};
-
-/// Most channels of a softmax over two groups.
-const MAX_DIFFERENCES: usize = 1 << 12;
 
 pub(super) fn gemm(importer: &mut Importer<'_>, node: &NodeProto, attributes: &Attributes<'_>) -> Outcome {
     let (data, features) = features(importer, node)?;
@@ -144,8 +140,8 @@ pub(super) fn softmax(importer: &mut Importer<'_>, node: &NodeProto, attributes:
     let data = importer.plain(node, 0)?;
     let axis = attributes.integer("axis")?.unwrap_or(if importer.opset < 13 { 1 } else { -1 });
     let axes = normalise_axes(&[axis], data.layout.len())?;
-    if matches!(data.layout[axes[0]], Axis::Outer(_)) && node.op_type == "Softmax" {
-        return softmax_of_groups(importer, node, &data, axes[0]);
+    if is_of_parts(data.layout[axes[0]]) && node.op_type == "Softmax" {
+        return softmax_of_parts(importer, node, &data, axes[0]);
     }
     if data.layout[axes[0]] == Axis::Channels && importer.ends_in_map(node) {
         return Ok(Value::Probabilities(data.operation, Activation::Softmax));
@@ -162,41 +158,6 @@ pub(super) fn softmax(importer: &mut Importer<'_>, node: &NodeProto, attributes:
     importer.activation = Some(Activation::Softmax);
     log::info!("node `{}` ({}) is left out: logits come before softmax", node_name(node), node.op_type);
     Ok(Value::Probabilities(data.operation, Activation::Softmax))
-}
-
-/// The softmax over two groups of channels: the sigmoid of their difference.
-fn softmax_of_groups(importer: &mut Importer<'_>, node: &NodeProto, data: &Data, axis: usize) -> Outcome {
-    let channels = data.shape[0];
-    if data.groups() == 1 {
-        return Err(HeadFault::OneGroup.into());
-    }
-    if data.groups() != 2 || channels > MAX_DIFFERENCES || data.shape[1..] != [1, 1] {
-        return Err(HeadFault::Groups { groups: data.groups(), channels }.into());
-    }
-    // Each channel less its counterpart, as a convolution.
-    let half = channels / 2;
-    let mut weights = vec![0.0; channels * channels];
-    for channel in 0..channels {
-        weights[channel * channels + channel] = 1.0;
-        weights[channel * channels + (channel + half) % channels] = -1.0;
-    }
-    importer.charge(weights.len())?;
-    let tensor = importer.tensor_of(&node.input[0], data.operation);
-    let order = importer.add_node("Constant", &[], vec![integers(&[1, 0])]);
-    let exchanged = importer.add_node("Gather", &[&tensor, &order], vec![integer("axis", axis as i64)]);
-    let difference = importer.add_node("Sub", &[&tensor, &exchanged], vec![]);
-    let kind = Kind::Convolution {
-        weights,
-        bias: vec![0.0; channels],
-        kernel: [1, 1],
-        stride: [1, 1],
-        padding: [0; 4],
-        dilation: [1, 1],
-        groups: 1,
-    };
-    let step = importer.step(node, kind, vec![data.operation], data.shape, &difference)?;
-    let sigmoid = Kind::Function(Function::Argument.then(Unary::Sigmoid));
-    importer.value_of(node, sigmoid, vec![step], data.shape, &data.layout)
 }
 
 /// The probabilities of outputs that do not exclude each other.

@@ -12,6 +12,7 @@ mod reshape;
 mod resize;
 mod response;
 mod select;
+mod shares;
 mod transposed;
 
 use tract_onnx::pb::NodeProto;

@@ -24,7 +24,8 @@ pub(super) fn flatten(importer: &mut Importer<'_>, node: &NodeProto, attributes:
     let split = usize::try_from(split).ok().filter(|&split| split <= rank);
     // The batch and nothing but dimensions of 1 with it, the channels and nothing else with them.
     let batch = split.map(|split| merged(&data, &data.layout[..split]));
-    let in_groups = data.layout.iter().any(|axis| matches!(axis, Axis::Outer(_) | Axis::Features));
+    let in_groups =
+        data.layout.iter().any(|axis| matches!(axis, Axis::Outer(_) | Axis::Middle(_) | Axis::Features));
     if batch != Some(vec![Axis::Batch]) || in_groups {
         return Err(ShapeFault::FlattenAxis(axis).into());
     }
@@ -57,12 +58,6 @@ pub(super) fn reshape(importer: &mut Importer<'_>, node: &NodeProto, attributes:
         Purpose::GroupNormalisation
     } else if feeds("MatMul") || feeds("Einsum") || (own.len() == 4 && target.len() == 3) {
         Purpose::Attention
-    } else if let (&[_, Some(groups), Some(parts), _], [1, 1]) = (target.as_slice(), &data.shape[1..])
-        && groups > 1
-        && parts > 1
-        && feeds("Transpose")
-    {
-        Purpose::SplitAttention { groups, parts }
     } else {
         Purpose::Other
     };
@@ -98,7 +93,7 @@ pub(super) fn reshape(importer: &mut Importer<'_>, node: &NodeProto, attributes:
     if let Some(layout) = flattened(&data, &result) {
         return Ok(Value::Data(Data { layout, ..data }));
     }
-    let Some(Matched { layout, shuffled }) = matched(&data, &result) else {
+    let Some(Matched { layout, shuffled }) = matched(&data, &result, !importer.gives_maps) else {
         let rows = if importer.gives_maps { Rows::of(&data, &result) } else { None };
         return rows.map(Value::Rows).ok_or_else(|| refuse().into());
     };
@@ -145,8 +140,8 @@ struct Matched {
 }
 
 /// The data under other dimensions, if only dimensions of 1 come or go, channels are divided into
-/// parts, or their parts merged.
-fn matched(data: &Data, dims: &[usize]) -> Option<Matched> {
+/// groups, these where `in_parts` into parts, or all of them merged.
+fn matched(data: &Data, dims: &[usize], in_parts: bool) -> Option<Matched> {
     if data.layout.first() != Some(&Axis::Batch) || dims.first() != Some(&1) {
         return None;
     }
@@ -168,6 +163,18 @@ fn matched(data: &Data, dims: &[usize]) -> Option<Matched> {
                 let inner = channels / groups;
                 shuffled = Some((0..channels).map(|c| c % groups * inner + c / groups).collect());
             }
+            ([Axis::Outer(_), Axis::Middle(_), Axis::Inner, after @ ..], _) if size == channels => {
+                layout.push(Axis::Channels);
+                left = after;
+            }
+            ([Axis::Middle(parts), Axis::Outer(groups), Axis::Inner, after @ ..], _) if size == channels => {
+                layout.push(Axis::Channels);
+                left = after;
+                let inner = channels / (groups * parts);
+                let place = |part: usize, group: usize| (group * parts + part) * inner;
+                let places = (0..*parts).flat_map(|part| (0..*groups).map(move |group| place(part, group)));
+                shuffled = Some(places.flat_map(|place| place..place + inner).collect());
+            }
             ([axis, after @ ..], _) if data.size(*axis) == size => {
                 layout.push(*axis);
                 left = after;
@@ -175,6 +182,12 @@ fn matched(data: &Data, dims: &[usize]) -> Option<Matched> {
             (_, _) if size == 1 => layout.push(Axis::One),
             ([Axis::Channels, after @ ..], [inner, others @ ..]) if size * inner == channels => {
                 layout.extend([Axis::Outer(size), Axis::Inner]);
+                (left, rest) = (after, others);
+            }
+            ([Axis::Channels, after @ ..], [parts, inner, others @ ..])
+                if in_parts && size * parts * inner == channels =>
+            {
+                layout.extend([Axis::Outer(size), Axis::Middle(*parts), Axis::Inner]);
                 (left, rest) = (after, others);
             }
             _ => return None,

@@ -54,7 +54,9 @@ pub(super) fn pad(importer: &mut Importer<'_>, node: &NodeProto, attributes: &At
             Axis::Channels => &mut channels,
             Axis::Height => &mut vertical,
             Axis::Width => &mut horizontal,
-            Axis::Batch | Axis::One | Axis::Outer(_) | Axis::Inner | Axis::Features => &mut others,
+            Axis::Batch | Axis::One | Axis::Outer(_) | Axis::Middle(_) | Axis::Inner | Axis::Features => {
+                &mut others
+            }
         };
         for side in 0..2 {
             let amount = usize::try_from(pads[position + side * axes.len()])
@@ -265,7 +267,7 @@ fn part(importer: &mut Importer<'_>, node: &NodeProto, data: &Data, axis: Axis, 
     }
     let mut layout = data.layout.clone();
     let order: Vec<usize> = if let Axis::Outer(_) = axis {
-        let inner = data.size(Axis::Inner);
+        let inner = data.shape[0] / data.groups().max(1);
         layout.iter_mut().filter(|own| **own == axis).for_each(|own| *own = Axis::Outer(chosen.len()));
         chosen.iter().flat_map(|&outer| outer * inner..(outer + 1) * inner).collect()
     } else {
@@ -356,7 +358,11 @@ pub(super) fn concat(importer: &mut Importer<'_>, node: &NodeProto, attributes: 
             layout[axis] = Axis::Outer(parts.len());
             layout.iter_mut().filter(|own| **own == Axis::Channels).for_each(|own| *own = Axis::Inner);
         }
-        Axis::Outer(_) if parts.iter().all(|p| p.size(Axis::Inner) == first.size(Axis::Inner)) => {
+        Axis::Outer(_)
+            if parts
+                .iter()
+                .all(|p| p.parts() == first.parts() && p.size(Axis::Inner) == first.size(Axis::Inner)) =>
+        {
             layout[axis] = Axis::Outer(parts.iter().map(Data::groups).sum());
         }
         _ => {
@@ -421,7 +427,7 @@ pub(super) fn reduce_sum(
     let keep = attributes.integer("keepdims")?.unwrap_or(1) != 0;
     let axes = normalise_axes(&axes, data.layout.len())?;
     let &[axis] = axes.as_slice() else { return Err(PartFault::SumAxes(axes.len()).into()) };
-    if !matches!(data.layout[axis], Axis::Outer(_)) {
+    if !matches!(data.layout[axis], Axis::Outer(_)) || data.parts() > 1 {
         return Err(PartFault::SumAxis { axis, layout: data.layout }.into());
     }
     let mut layout = data.layout.clone();

@@ -118,8 +118,8 @@ fn layer(
         let error = layer.error(&moments, targets, &weights, &correction);
         choices.push(Choice { weights, correction, name, error });
     };
-    choose("nearest", annotation.weights.clone(), Some(annotation.bias_correction.clone()));
-    choose("nearest with the mean", annotation.weights.clone(), None);
+    choose("nearest", annotation.weights.to_vec(), Some(annotation.bias_correction.clone()));
+    choose("nearest with the mean", annotation.weights.to_vec(), None);
     choose("second order", layer.round(&layer.weights, &solved), None);
     if incoming.share > LEAST_SHARE {
         let all = layer.weights.iter().zip(&incoming.weights);
@@ -142,8 +142,8 @@ fn layer(
         let folded = fold::convolution(graph, id, &output, scales, &weights, &correction)?;
         // A row whose weights are rounded away from zero may just not fit any more.
         let Some(folded) = folded else { continue };
+        graph.set_weights(id, &weights)?;
         let annotation = &mut graph.annotations[id];
-        annotation.weights = weights;
         annotation.bias_correction = correction;
         annotation.folded = Some(folded);
         break;

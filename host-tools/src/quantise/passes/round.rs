@@ -16,7 +16,7 @@ pub fn run(graph: &mut QuantisationGraph<'_>, _: &Calibration<'_>) -> Result<(),
         for (row, scale) in scales.iter().enumerate().take(rows.len()) {
             weights.extend(of_row(rows.row(row), *scale));
         }
-        graph.annotations[id].weights = weights;
+        graph.set_weights(id, &weights)?;
     }
     Ok(())
 }
