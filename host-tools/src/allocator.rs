@@ -4,7 +4,8 @@
 ///
 /// glibc maps them one by one at first, but with each that is freed it lets blocks as large be parts of its heaps,
 /// up to 32 MiB, where the tensors of one layer leave holes that those of the next do not fit into: 150 MB of
-/// `resight quantize` for VGG-16.
+/// `resight quantize` for VGG-16. Mapping takes time, for ResNet-50 an eighth of all: for networks whose memory is
+/// large alone.
 pub fn return_large_blocks() {
     #[cfg(target_env = "gnu")]
     {

@@ -33,6 +33,16 @@ impl FloatGraph {
             outputs => outputs.iter().map(|output| output.node).collect(),
         }
     }
+
+    /// Whether there are layers with so many weights that these lie in a file.
+    pub fn has_stored_weights(&self) -> bool {
+        self.nodes.iter().any(|node| match &node.operator {
+            Operator::Convolution(FloatConvolution { weights, .. }) | Operator::Linear { weights, .. } => {
+                weights.are_stored()
+            }
+            _ => false,
+        })
+    }
 }
 
 /// A map that is an output of the network.

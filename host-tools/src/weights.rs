@@ -35,6 +35,11 @@ impl Weights {
         Arc::make_mut(&mut self.held)
     }
 
+    /// Whether they lie in a temporary file.
+    pub fn are_stored(&self) -> bool {
+        self.stored.is_some()
+    }
+
     /// Moves very many weights into a temporary file, where there is room for one.
     pub fn store(&mut self) {
         if self.held.len() < LEAST_STORED {

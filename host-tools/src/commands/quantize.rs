@@ -261,12 +261,14 @@ impl Arguments {
 
     pub(crate) fn run(self) -> Result<()> {
         let start = Instant::now();
-        return_large_blocks();
         self.check()?;
         let folder = ImageFolder::read(&self.calibration)?;
         let decoder = Decoder::read(self.task, self.decoder.as_deref())?;
         let is_vector = self.task == TaskKind::Embed;
         let imported = self.import(decoder.as_ref())?;
+        if imported.graph.has_stored_weights() {
+            return_large_blocks();
+        }
         // Before the calibration, which takes its time.
         let head = decoder.as_ref().map(|decoder| decoder.head(&imported.graph, &self.model)).transpose()?;
         let labels = match &self.labels {
