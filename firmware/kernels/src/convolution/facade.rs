@@ -1,4 +1,5 @@
 use alloc::boxed::Box;
+use core::ops::Range;
 
 use super::packed::PackedConvolution;
 use super::parameters::ConvolutionParameters;
@@ -67,6 +68,49 @@ impl Convolution {
         self.packed.kernel()
     }
 
+    /// The same layer for some rows of its output alone; it shares the weights. None where the kernel cannot,
+    /// or where all of its input would be padding.
+    pub fn band(&self, rows: Range<usize>) -> Option<Self> {
+        let (shape, _) = self.shape.band(rows)?;
+        let packed = self.packed.with_rows(shape.clone())?;
+        Some(Self { shape, residual: self.residual, isa: self.isa, packed })
+    }
+
+    /// The rows of the input that a [`band`](Self::band) takes; none where there is none.
+    pub fn band_input(&self, rows: Range<usize>) -> Option<Range<usize>> {
+        self.packed.row_unit()?;
+        Some(self.shape.band(rows)?.1)
+    }
+
+    /// Rows of output that the kernel computes together: a [`band`](Self::band) is best a multiple of it.
+    pub fn row_unit(&self) -> usize {
+        self.packed.row_unit().unwrap_or(1)
+    }
+
+    /// Whether the residual may lie where the output is written, for [`run_in_place`](Self::run_in_place).
+    pub fn adds_in_place(&self) -> bool {
+        self.residual && self.packed.adds_in_place()
+    }
+
+    /// As [`run`](Self::run), with a residual of the output's shape that lies in `output`.
+    ///
+    /// # Errors
+    /// Those of [`run`](Self::run), and [`KernelError::Invalid`] where the layer does not
+    /// [add in place](Self::adds_in_place).
+    pub fn run_in_place(
+        &self,
+        parallel: &dyn Parallel,
+        input: &[i8],
+        output: &mut [i8],
+        scratch: &mut [u8],
+    ) -> Result<(), KernelError> {
+        if !self.adds_in_place() {
+            return Err(KernelError::Invalid("this layer adds no residual in place of its output".into()));
+        }
+        let residual = Residual::in_output(self.shape.output_channels);
+        self.run_checked(parallel, input, Some(residual), output, scratch)
+    }
+
     /// Bytes of scratch memory that [`run`](Self::run) needs with so many threads.
     pub fn scratch_len(&self, threads: usize) -> usize {
         self.packed.scratch_len(threads)
@@ -88,13 +132,24 @@ impl Convolution {
         output: &mut [i8],
         scratch: &mut [u8],
     ) -> Result<(), KernelError> {
-        KernelError::check("input", self.shape.input_len(), input.len())?;
-        KernelError::check("output", self.shape.output_len(), output.len())?;
         let (channels, found) = (self.shape.output_channels, residual.map_or(0, <[i8]>::len));
         if !self.residual || found != channels {
             KernelError::check("residual", if self.residual { output.len() } else { 0 }, found)?;
         }
         let residual = residual.map(|residual| Residual::new(residual, channels));
+        self.run_checked(parallel, input, residual, output, scratch)
+    }
+
+    fn run_checked(
+        &self,
+        parallel: &dyn Parallel,
+        input: &[i8],
+        residual: Option<Residual<'_>>,
+        output: &mut [i8],
+        scratch: &mut [u8],
+    ) -> Result<(), KernelError> {
+        KernelError::check("input", self.shape.input_len(), input.len())?;
+        KernelError::check("output", self.shape.output_len(), output.len())?;
         let needed = self.scratch_len(parallel.threads());
         if scratch.len() < needed {
             return Err(KernelError::Length { what: "scratch", expected: needed, found: scratch.len() });
