@@ -38,6 +38,7 @@
 )]
 
 mod arena;
+mod bands;
 mod caches;
 mod classifier;
 mod direction;

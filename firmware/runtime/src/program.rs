@@ -1,6 +1,7 @@
 //! A network compiled for the loop: packed layers over one arena, nothing allocated per run.
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::time::Instant;
 
 use resight_kernels::{CacheSizes, Isa, Parallel};
@@ -8,7 +9,8 @@ use tract_nnef::internal::*;
 use tract_nnef::tract_core::ops::konst::Const;
 use tract_nnef::tract_core::ops::source::TypedSource;
 
-use crate::arena::{Lifetime, place};
+use crate::arena::{Lifetime, Piece, place};
+use crate::bands::{Job, Link, reads, schedule, uses, whole_layers};
 use crate::error::RuntimeError;
 use crate::layer::{Description, Layer, PackedLayer};
 use crate::layers::Layers;
@@ -22,6 +24,9 @@ use crate::tensors::{Arena, TensorFact, TensorView, Value};
 #[derive(Debug)]
 pub struct Program {
     steps: Vec<Step>,
+    /// What is run, in its order: whole steps, or bands of them.
+    runs: Vec<Run>,
+    /// Those of the network, and behind them the bands of them that runs read and write.
     values: Vec<Value>,
     /// `[height, width, channels]` of the input, the first value.
     input_shape: [usize; 3],
@@ -35,6 +40,15 @@ pub struct Program {
 struct Step {
     name: String,
     description: Description,
+    kernel: &'static str,
+    /// The value that it writes.
+    output: usize,
+}
+
+#[derive(Debug)]
+struct Run {
+    /// The step of which it is all or a part.
+    step: usize,
     layer: Box<dyn PackedLayer>,
     /// The values that it reads.
     inputs: Vec<usize>,
@@ -174,23 +188,74 @@ impl<'a> Wiring<'a> {
         within_limits(work, largest)
     }
 
-    /// When each value lives.
-    fn lifetimes(&self) -> Vec<Lifetime> {
-        let mut lifetimes: Vec<Lifetime> = self
-            .values
-            .iter()
-            .enumerate()
-            .map(|(defined, fact)| Lifetime { bytes: fact.bytes(), defined, last_use: defined })
-            .collect();
-        for (step, wired) in self.nodes.iter().enumerate() {
-            for &value in &wired.inputs {
-                lifetimes[value].last_use = step + 1;
+    fn links<'b>(&'b self, steps: &[Step], layers: &'b [Box<dyn PackedLayer>]) -> Vec<Link<'b>> {
+        let link = |index: usize| Link {
+            layer: &*layers[index],
+            inputs: &self.nodes[index].inputs,
+            weights: steps[index].description.weight_bytes,
+            output: steps[index].output,
+        };
+        (0..layers.len()).map(link).collect()
+    }
+
+    /// The packed layers, or bands of them, over the values; appends to these the bands that are read and
+    /// written.
+    fn runs(
+        &self,
+        steps: &[Step],
+        layers: Vec<Box<dyn PackedLayer>>,
+        jobs: &[Job],
+        values: &mut Vec<Value>,
+    ) -> TractResult<Vec<Run>> {
+        let links = self.links(steps, &layers);
+        let mut bands = vec![];
+        for job in jobs {
+            let Some(rows) = &job.rows else { continue };
+            let layer = links[job.step].layer.band(rows.clone());
+            let layer = layer.with_context(|| format!("node `{}` has no band", steps[job.step].name))?;
+            let mut part = |value: usize, rows: Option<Range<usize>>| {
+                let Some(rows) = rows else { return value };
+                values.push(values[value].rows(rows));
+                values.len() - 1
+            };
+            let read = reads(&links, &self.values, job);
+            let inputs = read.into_iter().map(|(value, rows)| part(value, rows)).collect();
+            let output = part(steps[job.step].output, Some(rows.clone()));
+            bands.push(Run { step: job.step, layer, inputs, output });
+        }
+        drop(links);
+        let mut bands = bands.into_iter();
+        let mut whole = layers.into_iter().enumerate();
+        let run = |job: &Job| {
+            if job.rows.is_some() {
+                return bands.next();
             }
-        }
-        for &value in &self.outputs {
-            lifetimes[value].last_use = usize::MAX;
-        }
-        lifetimes
+            // Whole layers are in the order of the steps.
+            let (step, layer) = whole.find(|(step, _)| *step == job.step)?;
+            Some(Run { step, layer, inputs: self.nodes[step].inputs.clone(), output: steps[step].output })
+        };
+        Ok(jobs.iter().filter_map(run).collect())
+    }
+
+    /// When each value lives, if these jobs run.
+    fn lifetimes(&self, links: &[Link<'_>], jobs: &[Job]) -> Vec<Lifetime> {
+        let lifetime = |(index, mut pieces): (usize, Vec<Piece>)| {
+            // The image is there before the first job, outputs stay.
+            if self.outputs.contains(&index) {
+                pieces.iter_mut().for_each(|piece| piece.last_use = usize::MAX);
+            } else if index == 0 {
+                pieces.iter_mut().for_each(|piece| piece.defined = 0);
+            }
+            let replaces = index.checked_sub(1).and_then(|step| {
+                let (layer, inputs) = (links[step].layer, links[step].inputs);
+                let value = inputs[layer.overwrites()?];
+                let once = inputs.iter().filter(|&&other| other == value).count() == 1;
+                (once && self.values[value] == self.values[index] && !self.outputs.contains(&value))
+                    .then_some(value)
+            });
+            Lifetime { bytes: self.values[index].bytes(), pieces, replaces }
+        };
+        uses(links, &self.values, jobs).into_iter().enumerate().map(lifetime).collect()
     }
 }
 
@@ -231,33 +296,56 @@ impl Program {
     /// A node that is none of `layers`, a graph whose only input is not an int8 image, or
     /// parameters that the kernels refuse; the node is named.
     pub fn compile(graph: &TypedModel, layers: &Layers, target: &Target) -> Result<Self, RuntimeError> {
-        Self::try_compile(graph, layers, target).map_err(|error| graph_error(&error))
+        let caches = target.caches;
+        if target.bands {
+            Self::compile_jobs(graph, layers, target, &|links, facts| schedule(links, facts, caches))
+        } else {
+            Self::compile_jobs(graph, layers, target, &|links, _| whole_layers(links))
+        }
     }
 
-    fn try_compile(graph: &TypedModel, layers: &Layers, target: &Target) -> TractResult<Self> {
+    /// Compiles for the runs that `jobs` makes of the packed layers and the values.
+    pub(crate) fn compile_jobs(
+        graph: &TypedModel,
+        layers: &Layers,
+        target: &Target,
+        jobs: &dyn Fn(&[Link<'_>], &[TensorFact]) -> Vec<Job>,
+    ) -> Result<Self, RuntimeError> {
+        Self::try_compile(graph, layers, target, jobs).map_err(|error| graph_error(&error))
+    }
+
+    fn try_compile(
+        graph: &TypedModel,
+        layers: &Layers,
+        target: &Target,
+        jobs: &dyn Fn(&[Link<'_>], &[TensorFact]) -> Vec<Job>,
+    ) -> TractResult<Self> {
         let wiring = Wiring::of(graph, layers)?;
         wiring.check_work()?;
-        let (mut steps, mut scratch) = (vec![], 0);
+        let (mut steps, mut layers) = (vec![], vec![]);
         for (index, wired) in wiring.nodes.iter().enumerate() {
             let context = || format!("node `{}` ({})", wired.node.name, wired.node.op.name());
             let facts = wiring.inputs(wired);
             let layer = wired.layer.pack(target, &facts).with_context(context)?;
-            scratch = scratch.max(layer.scratch_len(target.threads));
             steps.push(Step {
                 name: wired.node.name.clone(),
                 description: wired.layer.describe(&facts).with_context(context)?,
-                layer,
-                inputs: wired.inputs.clone(),
+                kernel: layer.kernel(),
                 output: index + 1,
             });
+            layers.push(layer);
         }
-        let (ranges, arena) = place(&wiring.lifetimes());
-        let input_shape = image_shape(&wiring.values[0].shape);
-        let values = wiring.values.into_iter().zip(ranges).map(|(fact, range)| Value { fact, range });
+        let jobs = jobs(&wiring.links(&steps, &layers), &wiring.values);
+        let (ranges, arena) = place(&wiring.lifetimes(&wiring.links(&steps, &layers), &jobs));
+        let placed = wiring.values.iter().cloned().zip(ranges);
+        let mut values: Vec<Value> = placed.map(|(fact, range)| Value { fact, range }).collect();
+        let runs = wiring.runs(&steps, layers, &jobs, &mut values)?;
+        let scratch = runs.iter().map(|run| run.layer.scratch_len(target.threads)).max().unwrap_or(0);
         Ok(Self {
             steps,
-            values: values.collect(),
-            input_shape,
+            runs,
+            input_shape: image_shape(&values[0].fact.shape),
+            values,
             outputs: wiring.outputs,
             arena: Arena::new(arena),
             scratch: vec![0; scratch],
@@ -299,6 +387,11 @@ impl Program {
         Outputs(self)
     }
 
+    /// Runs of layers, or of bands of them, that an inference is.
+    pub fn runs(&self) -> usize {
+        self.runs.len()
+    }
+
     /// Bytes of activations and scratch memory.
     pub fn working_bytes(&self) -> usize {
         self.arena.len() + self.scratch.len()
@@ -308,7 +401,7 @@ impl Program {
     pub fn steps(&self) -> Vec<StepInfo> {
         let info = |step: &Step| {
             let output = &self.values[step.output].fact;
-            StepInfo::new(&step.name, step.description.clone(), step.layer.kernel(), output)
+            StepInfo::new(&step.name, step.description.clone(), step.kernel, output)
         };
         self.steps.iter().map(info).collect()
     }
@@ -318,17 +411,48 @@ impl Program {
     /// # Errors
     /// An input of another size.
     pub fn run(&mut self, parallel: &dyn Parallel, input: &[i8]) -> Result<Outputs<'_>, RuntimeError> {
-        self.run_observed(parallel, input, |_, _| ())
+        self.run_announced(parallel, input, |_| ())
     }
 
     /// Like [`run`](Self::run), calling `observe` with each step's index and output.
     ///
     /// # Errors
-    /// An input of another size.
+    /// An input of another size; a program whose layers run in bands, which
+    /// [`Target::with_whole_layers`] prevents.
     pub fn run_observed(
         &mut self,
         parallel: &dyn Parallel,
         input: &[i8],
+        observe: impl FnMut(usize, TensorView<'_>),
+    ) -> Result<Outputs<'_>, RuntimeError> {
+        if self.runs.len() > self.steps.len() {
+            return Err(RuntimeError::Graph(
+                "layers that run in bands have no whole outputs to observe; compile the network for a target \
+                 with whole layers"
+                    .into(),
+            ));
+        }
+        self.run_all(parallel, input, |_| (), observe)
+    }
+
+    /// Like [`run`](Self::run), calling `announce` with a step's index before the step, or a band of it, runs.
+    ///
+    /// # Errors
+    /// An input of another size.
+    pub fn run_announced(
+        &mut self,
+        parallel: &dyn Parallel,
+        input: &[i8],
+        announce: impl FnMut(usize),
+    ) -> Result<Outputs<'_>, RuntimeError> {
+        self.run_all(parallel, input, announce, |_, _| ())
+    }
+
+    fn run_all(
+        &mut self,
+        parallel: &dyn Parallel,
+        input: &[i8],
+        mut announce: impl FnMut(usize),
         mut observe: impl FnMut(usize, TensorView<'_>),
     ) -> Result<Outputs<'_>, RuntimeError> {
         let expected = self.values[0].fact.len();
@@ -340,13 +464,14 @@ impl Program {
             )));
         }
         self.arena.bytes_mut(&self.values[0]).copy_from_slice(bytemuck::cast_slice(input));
-        let Self { steps, values, arena, scratch, .. } = self;
-        for (index, step) in steps.iter().enumerate() {
-            let (inputs, output) = arena.step(values, &step.inputs, step.output);
-            step.layer
+        let Self { steps, runs, values, arena, scratch, .. } = self;
+        for run in runs {
+            announce(run.step);
+            let (inputs, output) = arena.step(values, &run.inputs, run.output);
+            run.layer
                 .run(parallel, inputs, output, scratch)
-                .map_err(|error| RuntimeError::Graph(format!("node `{}`: {error}", step.name)))?;
-            observe(index, arena.view(&values[step.output]));
+                .map_err(|error| RuntimeError::Graph(format!("node `{}`: {error}", steps[run.step].name)))?;
+            observe(run.step, arena.view(&values[run.output]));
         }
         Ok(Outputs(self))
     }
@@ -361,14 +486,18 @@ impl Program {
         input: &[i8],
         nanoseconds: &mut [u64],
     ) -> Result<Outputs<'_>, RuntimeError> {
-        let mut last = Instant::now();
-        self.run_observed(parallel, input, |index, _| {
+        // Before the first step the image is copied.
+        let mut last = (0, Instant::now());
+        let mut end = |next: usize| {
             let now = Instant::now();
-            if let Some(total) = nanoseconds.get_mut(index) {
-                *total += (now - last).as_nanos() as u64;
+            if let Some(total) = nanoseconds.get_mut(last.0) {
+                *total += (now - last.1).as_nanos() as u64;
             }
-            last = now;
-        })
+            last = (next, now);
+        };
+        let outputs = self.run_announced(parallel, input, &mut end)?;
+        end(0);
+        Ok(outputs)
     }
 }
 

@@ -101,6 +101,16 @@ pub struct Value {
     pub(crate) range: Range<usize>,
 }
 
+impl Value {
+    /// Some rows of an image.
+    pub(crate) fn rows(&self, rows: Range<usize>) -> Self {
+        let mut fact = self.fact.clone();
+        let row = self.range.len() / fact.shape[1];
+        fact.shape[1] = rows.len();
+        Self { fact, range: self.range.start + rows.start * row..self.range.start + rows.end * row }
+    }
+}
+
 /// A tensor that can be read.
 #[derive(Debug, Clone, Copy)]
 pub struct TensorView<'a> {
@@ -180,19 +190,33 @@ impl<'a> Inputs<'a> {
         self.len() == 0
     }
 
+    /// Whether an input lies where the output is written; then it cannot be read from here.
+    pub(crate) fn is_overwritten(&self, index: usize) -> bool {
+        match self.0 {
+            Place::Arena { written, values, indices, .. } => {
+                indices.get(index).is_some_and(|&value| values[value].range == *written)
+            }
+            Place::Views(_) => false,
+        }
+    }
+
     /// An input.
     ///
     /// # Errors
-    /// There are fewer.
+    /// There are fewer, or it lies where the output is written.
     pub fn get(&self, index: usize) -> Result<TensorView<'a>, KernelError> {
         let missing = || KernelError::Invalid(format!("there is no input {index}"));
         match self.0 {
             Place::Arena { before, after, written, values, indices } => {
                 let Value { fact, range } = &values[*indices.get(index).ok_or_else(missing)?];
-                let bytes = if range.start < written.start {
+                let bytes = if range.end <= written.start {
                     &before[range.clone()]
-                } else {
+                } else if range.start >= written.end {
                     &after[range.start - written.end..range.end - written.end]
+                } else {
+                    return Err(KernelError::Invalid(format!(
+                        "input {index} lies where the output is written"
+                    )));
                 };
                 Ok(TensorView { datum_type: fact.datum_type, shape: &fact.shape, bytes })
             }
