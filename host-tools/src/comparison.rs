@@ -205,7 +205,7 @@ impl Side {
     fn runner(&self, target: &Target) -> Result<Runner<'_>> {
         let program = match &self.network {
             Network::Float(_) => None,
-            Network::Int8(model, _) => Some(model.compile(target)?),
+            Network::Int8(model, _) => Some(model.compile(&target.with_whole_layers())?),
         };
         Ok(Runner { side: self, preprocessor: Preprocessor::new(&self.preprocessing)?, program })
     }

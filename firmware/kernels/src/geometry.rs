@@ -14,6 +14,11 @@ pub(crate) struct Windows {
 }
 
 impl Windows {
+    /// Windows of another shape, with the same padding.
+    pub(crate) fn with_shape(&self, shape: ConvolutionShape) -> Self {
+        Self { shape, padding_value: self.padding_value.clone() }
+    }
+
     /// Where a tap of the window of an output position falls along an axis. What lies above or left of
     /// the image becomes a huge position, so that one comparison finds all that is outside of it.
     #[inline(always)]

@@ -71,19 +71,29 @@ impl Grid {
     }
 }
 
-/// What is added to the outputs of a layer: a pixel for each of theirs, or one that counts for all.
+/// What is added to the outputs of a layer: a pixel for each of theirs, or one that counts for all. It may lie
+/// where the outputs are written.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Residual<'a> {
     values: &'a [i8],
     channels: usize,
     /// Elements from one pixel to the next: as many as there are channels, or none.
     stride: usize,
+    /// Then there are no values: each is where its output will be.
+    in_output: bool,
 }
 
 impl<'a> Residual<'a> {
     /// `values` are `channels`, or as many for each pixel.
     pub(crate) fn new(values: &'a [i8], channels: usize) -> Self {
-        Self { values, channels, stride: if values.len() == channels { 0 } else { channels } }
+        let stride = if values.len() == channels { 0 } else { channels };
+        Self { values, channels, stride, in_output: false }
+    }
+
+    /// The values are where the outputs will be written; only for kernels that
+    /// [add in place](crate::convolution::packed::PackedConvolution::adds_in_place).
+    pub(crate) fn in_output(channels: usize, stride: usize) -> Self {
+        Self { values: &[], channels, stride, in_output: true }
     }
 
     /// A pixel.
@@ -115,6 +125,19 @@ impl<'a> Buffers<'a> {
     pub(crate) fn new(input: Strided<'a>, residual: Option<Residual<'a>>, output: StridedMut<'a>) -> Self {
         let output_stride = output.stride();
         Self { input, residual, output: output.shared(), output_stride }
+    }
+}
+
+impl Buffers<'_> {
+    /// As [`Residual::place`], also of a residual that lies in the output.
+    #[inline(always)]
+    pub(crate) fn residual(&self, pixel: usize, channel: usize) -> (*const i8, usize) {
+        match self.residual {
+            Some(Residual { in_output: true, stride, .. }) => {
+                (self.output.get().wrapping_add(pixel * stride + channel), stride)
+            }
+            residual => Residual::place(residual, pixel, channel),
+        }
     }
 }
 

@@ -33,6 +33,16 @@ impl MaxPool {
         &self.shape
     }
 
+    /// The same pool for some rows of its output alone; none where all of its input would be padding.
+    pub fn band(&self, rows: Range<usize>) -> Option<Self> {
+        Some(Self { shape: self.shape.band(rows)?.0, vectors: self.vectors })
+    }
+
+    /// The rows of the input that a [`band`](Self::band) takes.
+    pub fn band_input(&self, rows: Range<usize>) -> Option<Range<usize>> {
+        Some(self.shape.band(rows)?.1)
+    }
+
     /// Computes the output from the input, both NHWC.
     ///
     /// # Errors

@@ -1,4 +1,5 @@
 use alloc::format;
+use core::ops::Range;
 
 use crate::KernelError;
 
@@ -40,6 +41,20 @@ impl ConvolutionShape {
     /// Rows (axis 0) or columns (axis 1) of the image from the first tap of a window to its last.
     pub(crate) fn window(&self, axis: usize) -> usize {
         self.dilation[axis] * (self.kernel[axis] - 1) + 1
+    }
+
+    /// The same windows over some rows of the output alone, and the rows of the input that they cover; none
+    /// where these are all outside of the image.
+    pub(crate) fn band(&self, rows: Range<usize>) -> Option<(Self, Range<usize>)> {
+        let (height, top) = (self.input[0], self.padding[0]);
+        let start = rows.start * self.stride[0];
+        let end = rows.end.checked_sub(1)? * self.stride[0] + self.window(0);
+        let inside = start.saturating_sub(top)..end.saturating_sub(top).min(height);
+        let mut shape = self.clone();
+        shape.input[0] = inside.len();
+        shape.padding[0] = top.saturating_sub(start);
+        shape.padding[2] = end.saturating_sub(top + height);
+        (!rows.is_empty() && rows.end <= self.output()[0] && !inside.is_empty()).then_some((shape, inside))
     }
 
     /// Elements of the input.
@@ -143,6 +158,12 @@ impl PoolShape {
     /// Output `[height, width, channels]`.
     pub fn output(&self) -> [usize; 3] {
         self.as_convolution().output()
+    }
+
+    /// See [`ConvolutionShape::band`].
+    pub(crate) fn band(&self, rows: Range<usize>) -> Option<(Self, Range<usize>)> {
+        let (shape, inside) = self.as_convolution().band(rows)?;
+        Some((Self { input: shape.input, padding: shape.padding, ..self.clone() }, inside))
     }
 
     /// Comparisons that it takes: of each output with all that its window covers at most.

@@ -5,7 +5,9 @@ mod common;
 
 use common::{Case, Threads, Values, available, compare, report_skipped, resnet_layers, square};
 use proptest::prelude::*;
-use resight_kernels::{CacheSizes, Convolution, ConvolutionShape, Isa, KernelError, Sequential};
+use resight_kernels::{
+    CacheSizes, Convolution, ConvolutionShape, Isa, KernelError, Sequential, Strided, StridedMut,
+};
 
 /// The shapes that once were, or could be, an edge of some kernel.
 fn table() -> Vec<ConvolutionShape> {
@@ -338,6 +340,63 @@ proptest! {
             let convolution = Convolution::with_caches(isa, &case.parameters(), caches).unwrap();
             let found = case.run_packed(&convolution, &Threads { threads, twice: false }, threads % 2);
             compare(isa, &case, &expected, &found, seed);
+        }
+    }
+}
+
+/// Splits the rows of the output into bands of different heights, each computed by a layer of its own.
+#[test]
+fn bands_give_what_the_whole_layer_gives_and_a_residual_may_lie_in_the_output() {
+    for (seed, shape) in table().iter().enumerate() {
+        let case = Case::new(shape, Values::Uniform, true, seed as u64);
+        let expected = case.plain();
+        let residual = case.residual.as_deref().unwrap();
+        let [height, width, channels] = shape.output();
+        let row = width * channels;
+        for isa in available() {
+            let whole = Convolution::new(isa, &case.parameters()).unwrap();
+            let threads = Threads { threads: 3, twice: true };
+            let (mut start, mut next) = (0, 4);
+            while start < height {
+                let mut end = (start + next).min(height);
+                // Winograd's algorithm takes two rows at least.
+                end = if height - end < 2 { height } else { end };
+                next = next % 5 + 2;
+                let rows = start..end;
+                start = end;
+                let (Some(input), Some(band)) = (whole.band_input(rows.clone()), whole.band(rows.clone()))
+                else {
+                    continue;
+                };
+                let input_row = shape.input[1] * shape.input[2];
+                let input = &case.input[input.start * input_row..input.end * input_row];
+                let own = if residual.len() == expected.len() {
+                    &residual[rows.start * row..rows.end * row]
+                } else {
+                    residual
+                };
+                let expected = &expected[rows.start * row..rows.end * row];
+                let mut scratch = vec![0; band.scratch_len(3)];
+                let mut output = vec![0; expected.len()];
+                band.run(&threads, input, Some(own), &mut output, &mut scratch).unwrap();
+                assert!(output == expected, "{isa}, {shape:?}, rows {rows:?}");
+                output.fill(0);
+                if own.len() != output.len() {
+                    continue;
+                }
+                output.copy_from_slice(own);
+                let inputs = shape.input[2];
+                let read = Strided::new(input, 0, inputs, inputs).unwrap();
+                let written = StridedMut::new(&mut output, 0, channels, channels).unwrap();
+                let done = band.run_in_place(&threads, read, written, &mut scratch);
+                if band.adds_in_place() {
+                    assert!(done.is_ok() && output == expected, "in place, {isa}, {shape:?}, rows {rows:?}");
+                } else {
+                    assert!(done.unwrap_err().to_string().contains("in place"), "{isa}");
+                }
+            }
+            let bands = whole.band_input(0..1).is_some();
+            assert!(bands || shape.is_depthwise() || shape.padding[0] >= shape.kernel[0], "{isa}, {shape:?}");
         }
     }
 }

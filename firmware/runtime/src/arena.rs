@@ -1,43 +1,120 @@
-//! Where the values of a program lie: those that do not live together share memory.
+//! Where the values of a program lie: what does not live together shares memory.
 
 use std::ops::Range;
 
 /// Bytes of a cache line: values start at multiples of it.
 pub(crate) const CACHE_LINE: usize = 64;
 
-/// A value that needs memory while it lives.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Lifetime {
-    /// Its size, at least 1.
-    pub(crate) bytes: usize,
-    /// The step that writes it.
+/// Some bytes of a value that live together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Piece {
+    /// Where in the value, not empty.
+    pub(crate) bytes: Range<usize>,
+    /// The run that writes it.
     pub(crate) defined: usize,
-    /// The last step that reads it, at least `defined`.
+    /// The last run that reads it, at least `defined`.
     pub(crate) last_use: usize,
 }
 
-/// Places every value. They are in the order of their definition: each takes the lowest gap
-/// that is free over its whole lifetime. Returns the ranges and the size of all.
-pub(crate) fn place(values: &[Lifetime]) -> (Vec<Range<usize>>, usize) {
-    let mut placed: Vec<Range<usize>> = vec![];
-    let mut size = 0;
-    for value in values {
-        let others = placed.iter().zip(values);
-        let alive = others.filter(|(_, other)| other.last_use >= value.defined);
-        let mut alive: Vec<&Range<usize>> = alive.map(|(range, _)| range).collect();
-        alive.sort_by_key(|range| range.start);
-        let mut start = 0;
-        for range in alive {
-            if range.start >= start + value.bytes {
-                break;
-            }
-            start = start.max(range.end.next_multiple_of(CACHE_LINE));
-        }
-        let range = start..start + value.bytes;
-        size = size.max(range.end);
-        placed.push(range);
+impl Piece {
+    fn lives_with(&self, other: &Self) -> bool {
+        self.last_use >= other.defined && other.last_use >= self.defined
     }
-    (placed, size)
+}
+
+/// A value that needs memory, a piece at a time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Lifetime {
+    /// Its size, at least 1.
+    pub(crate) bytes: usize,
+    /// All of its bytes, in their order.
+    pub(crate) pieces: Vec<Piece>,
+    /// An earlier value of the same size in whose place it may be written: what reads a piece of that for the
+    /// last time may write the same bytes of this.
+    pub(crate) replaces: Option<usize>,
+}
+
+/// Values that lie in one place, each but the first written over another of them.
+struct Chain<'a> {
+    bytes: usize,
+    pieces: Vec<&'a Piece>,
+    members: Vec<usize>,
+}
+
+/// Places every value: in the place of the one that it replaces where that is free, otherwise in the lowest gap,
+/// where pieces may follow those of other values that are no longer needed. Large ones choose first. Returns
+/// the ranges and the size of all.
+pub(crate) fn place(values: &[Lifetime]) -> (Vec<Range<usize>>, usize) {
+    let mut chains = chains(values);
+    // Those of equal size in the order of their definition.
+    chains.sort_by_key(|chain| std::cmp::Reverse(chain.bytes));
+    let mut starts: Vec<usize> = vec![];
+    let mut ranges = vec![0..0; values.len()];
+    for (index, chain) in chains.iter().enumerate() {
+        let mut start = 0;
+        while let Some(next) = next_start(&chains[..index], &starts, chain, start) {
+            start = next;
+        }
+        starts.push(start);
+        for &member in &chain.members {
+            ranges[member] = start..start + chain.bytes;
+        }
+    }
+    let size = ranges.iter().map(|range| range.end).max().unwrap_or(0);
+    (ranges, size)
+}
+
+fn chains(values: &[Lifetime]) -> Vec<Chain<'_>> {
+    let mut chains: Vec<Chain<'_>> = vec![];
+    for (index, value) in values.iter().enumerate() {
+        let follows = |member: usize| {
+            let other = &values[member];
+            let replaced = value.replaces == Some(member);
+            value.bytes == other.bytes
+                && value.pieces.iter().all(|own| {
+                    other.pieces.iter().all(|theirs| {
+                        let apart =
+                            own.bytes.end <= theirs.bytes.start || theirs.bytes.end <= own.bytes.start;
+                        apart || !own.lives_with(theirs) || replaced && theirs.last_use <= own.defined
+                    })
+                })
+        };
+        let replaced = value.replaces.and_then(|other| {
+            let chain = chains.iter_mut().find(|chain| chain.members.contains(&other))?;
+            chain.members.iter().all(|&member| follows(member)).then_some(chain)
+        });
+        match replaced {
+            Some(chain) => {
+                chain.members.push(index);
+                chain.pieces.extend(&value.pieces);
+            }
+            None => chains.push(Chain {
+                bytes: value.bytes,
+                pieces: value.pieces.iter().collect(),
+                members: vec![index],
+            }),
+        }
+    }
+    chains
+}
+
+/// None if a chain can start here; otherwise a place behind this one before which it cannot start.
+fn next_start(placed: &[Chain<'_>], starts: &[usize], chain: &Chain<'_>, start: usize) -> Option<usize> {
+    for (other, &place) in placed.iter().zip(starts) {
+        if start >= place + other.bytes || start + chain.bytes <= place {
+            continue;
+        }
+        for theirs in &other.pieces {
+            let taken = place + theirs.bytes.start..place + theirs.bytes.end;
+            for own in &chain.pieces {
+                let overlap = start + own.bytes.start < taken.end && taken.start < start + own.bytes.end;
+                if overlap && own.lives_with(theirs) {
+                    return Some((taken.end - own.bytes.start).next_multiple_of(CACHE_LINE));
+                }
+            }
+        }
+    }
+    None
 }
 
 #[cfg(test)]
@@ -45,7 +122,7 @@ mod tests {
     use super::*;
 
     fn value(bytes: usize, defined: usize, last_use: usize) -> Lifetime {
-        Lifetime { bytes, defined, last_use }
+        Lifetime { bytes, pieces: vec![Piece { bytes: 0..bytes, defined, last_use }], replaces: None }
     }
 
     #[test]
@@ -64,8 +141,36 @@ mod tests {
     }
 
     #[test]
-    fn a_gap_is_taken_only_when_the_whole_value_fits() {
+    fn large_values_choose_first() {
         let values = [value(64, 0, 1), value(64, 0, 5), value(65, 2, 5), value(64, 2, 5)];
-        assert_eq!(place(&values).0, [0..64, 64..128, 128..193, 0..64]);
+        assert_eq!(place(&values).0, [0..64, 128..192, 0..65, 192..256]);
+    }
+
+    #[test]
+    fn a_value_takes_the_place_of_one_that_ends_with_it_and_no_other() {
+        let replaces = |value: Lifetime| Lifetime { replaces: Some(1), ..value };
+        let values = [value(64, 0, 1), value(64, 0, 2), replaces(value(64, 2, 3))];
+        assert_eq!(place(&values).0, [0..64, 64..128, 64..128]);
+        let values = [value(64, 0, 1), value(64, 0, 3), replaces(value(64, 2, 3))];
+        assert_eq!(place(&values).0, [0..64, 64..128, 0..64]);
+    }
+
+    /// Four rows of a line each, computed one by one, each from the row above and its own.
+    #[test]
+    fn rows_follow_those_that_are_no_longer_needed() {
+        let rows = |first: usize, lasts: usize| Lifetime {
+            bytes: 256,
+            pieces: (0..4)
+                .map(|row| Piece {
+                    bytes: row * 64..(row + 1) * 64,
+                    defined: first + 2 * row,
+                    last_use: first + 2 * row + lasts,
+                })
+                .collect(),
+            replaces: None,
+        };
+        // Row r of the second lies where row r + 2 of the first will be written when nobody needs it.
+        assert_eq!(place(&[rows(0, 3), rows(1, 1)]), (vec![0..256, 128..384], 384));
+        assert_eq!(place(&[rows(0, 3), rows(1, 20)]), (vec![0..256, 256..512], 512));
     }
 }

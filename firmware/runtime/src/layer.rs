@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::marker::PhantomData;
+use std::ops::Range;
 use std::sync::Arc;
 
 use resight_kernels::{CacheSizes, Isa, KernelError, Parallel, Sequential};
@@ -130,6 +131,28 @@ pub trait PackedLayer: fmt::Debug + Send + Sync {
     /// Bytes of scratch memory that [`run`](Self::run) needs with so many threads.
     fn scratch_len(&self, _threads: usize) -> usize {
         0
+    }
+
+    /// The same layer for some rows of its output alone, so that it can run band by band; none where it
+    /// cannot.
+    fn band(&self, _rows: Range<usize>) -> Option<Box<dyn PackedLayer>> {
+        None
+    }
+
+    /// The rows of the first input that a [`band`](Self::band) takes. Of another input it takes all or, where
+    /// that has the output's shape, the rows that it computes.
+    fn band_input(&self, _rows: Range<usize>) -> Option<Range<usize>> {
+        None
+    }
+
+    /// Bands are best a multiple of so many rows.
+    fn row_unit(&self) -> usize {
+        1
+    }
+
+    /// The input of the output's shape in whose place the output may be written.
+    fn overwrites(&self) -> Option<usize> {
+        None
     }
 
     /// Computes the output. It allocates nothing; `scratch` has at least

@@ -38,6 +38,7 @@
 )]
 
 mod arena;
+mod bands;
 mod caches;
 mod classifier;
 mod direction;
@@ -59,6 +60,7 @@ mod target;
 mod tensors;
 mod threads;
 mod tiles;
+mod wiring;
 
 pub use classifier::Classifier;
 pub use direction::{cosine, normalise};

@@ -1,20 +1,17 @@
 //! A network compiled for the loop: packed layers over one arena, nothing allocated per run.
 
-use std::collections::HashMap;
 use std::time::Instant;
 
 use resight_kernels::{CacheSizes, Isa, Parallel};
 use tract_nnef::internal::*;
-use tract_nnef::tract_core::ops::konst::Const;
-use tract_nnef::tract_core::ops::source::TypedSource;
 
-use crate::arena::{Lifetime, place};
+use crate::bands::{Job, Link, schedule, whole_layers};
 use crate::error::RuntimeError;
-use crate::joins::{self, Joins, Place};
-use crate::layer::{Description, Layer, PackedLayer};
-use crate::layers::{Layers, SideBySide};
+use crate::layer::Description;
+use crate::layers::Layers;
 use crate::target::Target;
-use crate::tensors::{Arena, Part, TensorFact, TensorView, Value};
+use crate::tensors::{Arena, TensorFact, TensorView, Value};
+use crate::wiring::{Run, Wired, Wiring, image_shape};
 
 /// A compiled network: runs one image at a time.
 ///
@@ -23,6 +20,9 @@ use crate::tensors::{Arena, Part, TensorFact, TensorView, Value};
 #[derive(Debug)]
 pub struct Program {
     steps: Vec<Step>,
+    /// What is run, in its order: whole steps, or bands of them.
+    runs: Vec<Run>,
+    /// Those of the network, and behind them the bands of them that runs read and write.
     values: Vec<Value>,
     /// `[height, width, channels]` of the input, the first value.
     input_shape: [usize; 3],
@@ -36,9 +36,7 @@ pub struct Program {
 struct Step {
     name: String,
     description: Description,
-    layer: Box<dyn PackedLayer>,
-    /// The values that it reads.
-    inputs: Vec<usize>,
+    kernel: &'static str,
     /// The value that it writes.
     output: usize,
 }
@@ -96,196 +94,6 @@ impl<'a> Outputs<'a> {
     }
 }
 
-/// A graph as steps over values, before anything is packed or placed.
-struct Wiring<'a> {
-    values: Vec<TensorFact>,
-    /// The step that writes each value; the input is there before the first.
-    nodes: Vec<Wired<'a>>,
-    outputs: Vec<usize>,
-}
-
-struct Wired<'a> {
-    node: &'a TypedNode,
-    layer: &'a dyn Layer,
-    inputs: Vec<usize>,
-}
-
-impl<'a> Wiring<'a> {
-    /// Values are numbered in the order of their definition: the input is 0, the output of step
-    /// `i` is `i + 1`.
-    fn of(graph: &'a TypedModel, layers: &Layers) -> TractResult<Self> {
-        let &[input] = graph.input_outlets()? else { bail!("a network has one input") };
-        let fact = TensorFact::of(graph.outlet_fact(input)?)?;
-        ensure!(
-            matches!((fact.datum_type, &*fact.shape), (DatumType::I8, [1, _, _, _])),
-            "`{}` is not an int8 image: {fact:?}",
-            graph.node(input.node).name
-        );
-        let mut numbers = HashMap::from([(input, 0)]);
-        let mut wiring = Self { values: vec![fact], nodes: vec![], outputs: vec![] };
-        for id in graph.eval_order()? {
-            let node = graph.node(id);
-            if node.op_is::<TypedSource>() || node.op_is::<Const>() {
-                continue;
-            }
-            let wired = wiring.wire(node, layers, &numbers);
-            let (wired, output) =
-                wired.with_context(|| format!("node `{}` ({})", node.name, node.op.name()))?;
-            numbers.insert(id.into(), wiring.values.len());
-            wiring.nodes.push(wired);
-            wiring.values.push(output);
-        }
-        for outlet in graph.output_outlets()? {
-            let number = numbers.get(outlet).filter(|&&number| number != 0);
-            let node = &graph.node(outlet.node).name;
-            wiring
-                .outputs
-                .push(*number.with_context(|| format!("the output `{node}` is computed by no layer"))?);
-        }
-        ensure!(!wiring.outputs.is_empty(), "a network has at least one output");
-        Ok(wiring)
-    }
-
-    fn wire(
-        &self,
-        node: &'a TypedNode,
-        layers: &Layers,
-        numbers: &HashMap<OutletId, usize>,
-    ) -> TractResult<(Wired<'a>, TensorFact)> {
-        let layer = layers.of(node).context("not an int8 operator of resight")?;
-        let number = |outlet| numbers.get(outlet).copied().context("an input of it is computed by no layer");
-        let inputs: Vec<usize> = node.inputs.iter().map(number).collect::<TractResult<_>>()?;
-        let wired = Wired { node, layer, inputs };
-        let output = layer.output(&self.inputs(&wired))?;
-        ensure!(!output.is_empty(), "its output of shape {:?} is empty", output.shape);
-        Ok((wired, output))
-    }
-
-    fn inputs(&self, wired: &Wired<'_>) -> Vec<TensorFact> {
-        wired.inputs.iter().map(|&value| self.values[value].clone()).collect()
-    }
-
-    /// Refuses what no board would finish, before weights are packed and memory is taken.
-    fn check_work(&self) -> TractResult<()> {
-        let mut work = 0_u64;
-        for wired in &self.nodes {
-            work = work.saturating_add(wired.layer.work(&self.inputs(wired))?);
-        }
-        let largest = self.values.iter().map(TensorFact::bytes).max().unwrap_or(0);
-        within_limits(work, largest)
-    }
-
-    /// What is written where a concatenation has it.
-    fn joins(&self) -> Joins {
-        let node = |wired: &Wired<'_>| joins::Node {
-            inputs: wired.inputs.clone(),
-            concatenates: wired.layer.concatenates(),
-            takes_strides: wired.layer.takes_strides(),
-        };
-        let nodes: Vec<joins::Node> = self.nodes.iter().map(node).collect();
-        let channels: Vec<usize> = self.values.iter().map(|fact| image_shape(&fact.shape)[2]).collect();
-        joins::plan(&nodes, &channels, &self.outputs)
-    }
-
-    /// Packs a step, of which the inputs that are in `copies` are left to do if it is a concatenation.
-    fn pack(
-        &self,
-        wired: &Wired<'_>,
-        target: &Target,
-        copies: &[usize],
-    ) -> TractResult<Box<dyn PackedLayer>> {
-        let facts = self.inputs(wired);
-        if wired.layer.concatenates() {
-            return Ok(Box::new(SideBySide::new(target, &facts, copies)?));
-        }
-        wired.layer.pack(target, &facts)
-    }
-
-    /// Places the values in an arena, of which the size is returned too.
-    fn place(&self, joins: &Joins) -> (Vec<Value>, usize) {
-        let mut lifetimes = self.lifetimes();
-        for (value, place) in joins.places.iter().enumerate() {
-            let Some(Place { whole, .. }) = *place else { continue };
-            let part = lifetimes[value];
-            lifetimes[whole].defined = lifetimes[whole].defined.min(part.defined);
-            lifetimes[whole].last_use = lifetimes[whole].last_use.max(part.last_use);
-        }
-        // A copy is there as soon as the first step needs it.
-        for (step, copies) in joins.copies.iter().enumerate() {
-            if let (false, Some(Place { whole, .. })) = (copies.is_empty(), joins.places[step + 1]) {
-                lifetimes[whole].defined = lifetimes[whole].defined.min(step + 1);
-            }
-        }
-        let mut order: Vec<usize> =
-            (0..lifetimes.len()).filter(|&value| joins.places[value].is_none()).collect();
-        order.sort_by_key(|&value| lifetimes[value].defined);
-        let (placed, arena) = place(&order.iter().map(|&value| lifetimes[value]).collect::<Vec<_>>());
-        let mut ranges = vec![0..0; lifetimes.len()];
-        for (value, range) in order.into_iter().zip(placed) {
-            ranges[value] = range;
-        }
-        let value = |(value, fact): (usize, &TensorFact)| {
-            let place = joins.places[value];
-            let part = place.map(|Place { whole, first }| Part {
-                first,
-                stride: image_shape(&self.values[whole].shape)[2],
-            });
-            let range = ranges[place.map_or(value, |place| place.whole)].clone();
-            Value { fact: fact.clone(), range, part }
-        };
-        (self.values.iter().enumerate().map(value).collect(), arena)
-    }
-
-    /// When each value lives.
-    fn lifetimes(&self) -> Vec<Lifetime> {
-        let mut lifetimes: Vec<Lifetime> = self
-            .values
-            .iter()
-            .enumerate()
-            .map(|(defined, fact)| Lifetime { bytes: fact.bytes(), defined, last_use: defined })
-            .collect();
-        for (step, wired) in self.nodes.iter().enumerate() {
-            for &value in &wired.inputs {
-                lifetimes[value].last_use = step + 1;
-            }
-        }
-        for &value in &self.outputs {
-            lifetimes[value].last_use = usize::MAX;
-        }
-        lifetimes
-    }
-}
-
-/// Most multiplications and comparisons of a network: a ResNet-152 takes 2^33.5 for 224 x 224 pixels, and 2^39 for
-/// 1500 x 1500.
-const MAX_WORK: u64 = 1 << 41;
-
-/// Largest tensor between layers, in bytes.
-const MAX_TENSOR: usize = 256 << 20;
-
-fn within_limits(work: u64, largest: usize) -> TractResult<()> {
-    ensure!(work <= MAX_WORK, "{work} multiplications and comparisons; a network of up to {MAX_WORK} is run");
-    ensure!(
-        largest <= MAX_TENSOR,
-        "a tensor of {largest} bytes between its layers; up to {MAX_TENSOR} are taken"
-    );
-    Ok(())
-}
-
-/// `[height, width, channels]` of a shape whose first dimension is the batch; missing ones are 1
-/// and surplus ones count as height.
-fn image_shape(shape: &[usize]) -> [usize; 3] {
-    match shape {
-        [] => [1, 1, 1],
-        [_, rest @ ..] => match *rest {
-            [] => [1, 1, 1],
-            [channels] => [1, 1, channels],
-            [width, channels] => [1, width, channels],
-            [ref height @ .., width, channels] => [height.iter().product(), width, channels],
-        },
-    }
-}
-
 impl Program {
     /// Packs every node of `graph` for `target` and plans the memory.
     ///
@@ -293,30 +101,52 @@ impl Program {
     /// A node that is none of `layers`, a graph whose only input is not an int8 image, or
     /// parameters that the kernels refuse; the node is named.
     pub fn compile(graph: &TypedModel, layers: &Layers, target: &Target) -> Result<Self, RuntimeError> {
-        Self::try_compile(graph, layers, target).map_err(|error| graph_error(&error))
+        let caches = target.caches;
+        if target.bands {
+            Self::compile_jobs(graph, layers, target, &|links, facts| schedule(links, facts, caches))
+        } else {
+            Self::compile_jobs(graph, layers, target, &|links, _| whole_layers(links))
+        }
     }
 
-    fn try_compile(graph: &TypedModel, layers: &Layers, target: &Target) -> TractResult<Self> {
+    /// Compiles for the runs that `jobs` makes of the packed layers and the values.
+    pub(crate) fn compile_jobs(
+        graph: &TypedModel,
+        layers: &Layers,
+        target: &Target,
+        jobs: &dyn Fn(&[Link<'_>], &[TensorFact]) -> Vec<Job>,
+    ) -> Result<Self, RuntimeError> {
+        Self::try_compile(graph, layers, target, jobs).map_err(|error| graph_error(&error))
+    }
+
+    fn try_compile(
+        graph: &TypedModel,
+        layers: &Layers,
+        target: &Target,
+        jobs: &dyn Fn(&[Link<'_>], &[TensorFact]) -> Vec<Job>,
+    ) -> TractResult<Self> {
         let wiring = Wiring::of(graph, layers)?;
         wiring.check_work()?;
         let joins = wiring.joins();
-        let (mut steps, mut scratch) = (vec![], 0);
-        for (index, wired) in wiring.nodes.iter().enumerate() {
+        let (mut descriptions, mut layers) = (vec![], vec![]);
+        for (wired, copies) in wiring.nodes.iter().zip(&joins.copies) {
             let context = || format!("node `{}` ({})", wired.node.name, wired.node.op.name());
-            let layer = wiring.pack(wired, target, &joins.copies[index]).with_context(context)?;
-            scratch = scratch.max(layer.scratch_len(target.threads));
-            steps.push(Step {
-                name: wired.node.name.clone(),
-                description: wired.layer.describe(&wiring.inputs(wired)).with_context(context)?,
-                layer,
-                inputs: wired.inputs.clone(),
-                output: index + 1,
-            });
+            layers.push(wiring.pack(wired, target, copies).with_context(context)?);
+            descriptions.push(wired.layer.describe(&wiring.inputs(wired)).with_context(context)?);
         }
-        let (values, arena) = wiring.place(&joins);
+        let jobs = jobs(&wiring.links(&descriptions, &layers), &wiring.values);
+        let (mut values, arena) = wiring.place(&wiring.links(&descriptions, &layers), &joins, &jobs);
+        let kernels: Vec<&'static str> = layers.iter().map(|layer| layer.kernel()).collect();
+        let runs = wiring.runs(&descriptions, layers, &jobs, &mut values)?;
+        let scratch = runs.iter().map(|run| run.layer.scratch_len(target.threads)).max().unwrap_or(0);
+        let step = |(index, (description, kernel)): (usize, (Description, &'static str))| {
+            let name = wiring.nodes[index].node.name.clone();
+            Step { name, description, kernel, output: index + 1 }
+        };
         Ok(Self {
-            steps,
-            input_shape: image_shape(&wiring.values[0].shape),
+            steps: descriptions.into_iter().zip(kernels).enumerate().map(step).collect(),
+            runs,
+            input_shape: image_shape(&values[0].fact.shape),
             values,
             outputs: wiring.outputs,
             arena: Arena::new(arena),
@@ -359,6 +189,11 @@ impl Program {
         Outputs(self)
     }
 
+    /// Runs of layers, or of bands of them, that an inference is.
+    pub fn runs(&self) -> usize {
+        self.runs.len()
+    }
+
     /// Bytes of activations and scratch memory.
     pub fn working_bytes(&self) -> usize {
         self.arena.len() + self.scratch.len()
@@ -368,7 +203,7 @@ impl Program {
     pub fn steps(&self) -> Vec<StepInfo> {
         let info = |step: &Step| {
             let output = &self.values[step.output].fact;
-            StepInfo::new(&step.name, step.description.clone(), step.layer.kernel(), output)
+            StepInfo::new(&step.name, step.description.clone(), step.kernel, output)
         };
         self.steps.iter().map(info).collect()
     }
@@ -378,46 +213,56 @@ impl Program {
     /// # Errors
     /// An input of another size.
     pub fn run(&mut self, parallel: &dyn Parallel, input: &[i8]) -> Result<Outputs<'_>, RuntimeError> {
-        self.run_steps(parallel, input, |_, _, _| ())
+        self.run_announced(parallel, input, |_| ())
     }
 
     /// Like [`run`](Self::run), calling `observe` with each step's index and output. Outputs that are part
     /// of other values are copied for it.
     ///
     /// # Errors
-    /// An input of another size.
+    /// An input of another size; a program whose layers run in bands, which
+    /// [`Target::with_whole_layers`] prevents.
     pub fn run_observed(
         &mut self,
         parallel: &dyn Parallel,
         input: &[i8],
         mut observe: impl FnMut(usize, TensorView<'_>),
     ) -> Result<Outputs<'_>, RuntimeError> {
-        self.run_steps(parallel, input, |index, arena, value| match value.part {
-            None => observe(index, arena.view(value)),
+        if self.runs.len() > self.steps.len() {
+            return Err(RuntimeError::Graph(
+                "layers that run in bands have no whole outputs to observe; compile the network for a target \
+                 with whole layers"
+                    .into(),
+            ));
+        }
+        let observed = |step: usize, arena: &Arena, value: &Value| match value.part {
+            None => observe(step, arena.view(value)),
             Some(part) => {
                 let TensorFact { datum_type, ref shape } = value.fact;
-                observe(index, TensorView { datum_type, shape, bytes: &arena.gather(value, part) });
+                observe(step, TensorView { datum_type, shape, bytes: &arena.gather(value, part) });
             }
-        })
+        };
+        self.run_all(parallel, input, |_| (), observed)
     }
 
-    /// Like [`run`](Self::run), calling `done` with the index of each step after it.
+    /// Like [`run`](Self::run), calling `announce` with a step's index before the step, or a band of it, runs.
     ///
     /// # Errors
     /// An input of another size.
-    pub fn run_stepwise(
+    pub fn run_announced(
         &mut self,
         parallel: &dyn Parallel,
         input: &[i8],
-        mut done: impl FnMut(usize),
+        announce: impl FnMut(usize),
     ) -> Result<Outputs<'_>, RuntimeError> {
-        self.run_steps(parallel, input, |index, _, _| done(index))
+        self.run_all(parallel, input, announce, |_, _, _| ())
     }
 
-    fn run_steps(
+    fn run_all(
         &mut self,
         parallel: &dyn Parallel,
         input: &[i8],
+        mut announce: impl FnMut(usize),
         mut done: impl FnMut(usize, &Arena, &Value),
     ) -> Result<Outputs<'_>, RuntimeError> {
         let expected = self.values[0].fact.len();
@@ -429,13 +274,14 @@ impl Program {
             )));
         }
         self.arena.bytes_mut(&self.values[0]).copy_from_slice(bytemuck::cast_slice(input));
-        let Self { steps, values, arena, scratch, .. } = self;
-        for (index, step) in steps.iter().enumerate() {
-            let (inputs, output) = arena.step(values, &step.inputs, step.output);
-            step.layer
+        let Self { steps, runs, values, arena, scratch, .. } = self;
+        for run in runs {
+            announce(run.step);
+            let (inputs, output) = arena.step(values, &run.inputs, run.output);
+            run.layer
                 .run(parallel, inputs, output, scratch)
-                .map_err(|error| RuntimeError::Graph(format!("node `{}`: {error}", step.name)))?;
-            done(index, arena, &values[step.output]);
+                .map_err(|error| RuntimeError::Graph(format!("node `{}`: {error}", steps[run.step].name)))?;
+            done(run.step, arena, &values[run.output]);
         }
         Ok(Outputs(self))
     }
@@ -450,41 +296,22 @@ impl Program {
         input: &[i8],
         nanoseconds: &mut [u64],
     ) -> Result<Outputs<'_>, RuntimeError> {
-        let mut last = Instant::now();
-        self.run_stepwise(parallel, input, |index| {
+        // Before the first step the image is copied.
+        let mut last = (0, Instant::now());
+        let mut end = |next: usize| {
             let now = Instant::now();
-            if let Some(total) = nanoseconds.get_mut(index) {
-                *total += (now - last).as_nanos() as u64;
+            if let Some(total) = nanoseconds.get_mut(last.0) {
+                *total += (now - last.1).as_nanos() as u64;
             }
-            last = now;
-        })
+            last = (next, now);
+        };
+        let outputs = self.run_announced(parallel, input, &mut end)?;
+        end(0);
+        Ok(outputs)
     }
 }
 
 /// The whole chain of causes on one line.
 fn graph_error(error: &TractError) -> RuntimeError {
     RuntimeError::Graph(error.chain().map(ToString::to_string).collect::<Vec<_>>().join(": "))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{MAX_TENSOR, MAX_WORK, image_shape, within_limits};
-
-    #[test]
-    fn work_without_end_is_refused() {
-        within_limits(MAX_WORK, MAX_TENSOR).unwrap();
-        let error = within_limits(MAX_WORK + 1, 0).unwrap_err().to_string();
-        assert!(error.starts_with("2199023255553 multiplications"), "{error}");
-        let error = within_limits(0, MAX_TENSOR + 1).unwrap_err().to_string();
-        assert!(error.starts_with("a tensor of 268435457 bytes"), "{error}");
-    }
-
-    #[test]
-    fn shapes_are_shown_as_images() {
-        assert_eq!(image_shape(&[1, 5, 6, 7]), [5, 6, 7]);
-        assert_eq!(image_shape(&[1, 7]), [1, 1, 7]);
-        assert_eq!(image_shape(&[1, 6, 7]), [1, 6, 7]);
-        assert_eq!(image_shape(&[1, 2, 5, 6, 7]), [10, 6, 7]);
-        assert_eq!((image_shape(&[1]), image_shape(&[])), ([1, 1, 1], [1, 1, 1]));
-    }
 }

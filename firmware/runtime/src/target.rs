@@ -27,13 +27,16 @@ pub struct Target {
     pub caches: CacheSizes,
     /// Compute threads that share a layer, at least 1.
     pub threads: usize,
+    /// Whether layers may run band by band, so that what passes between them stays in the caches. Then the
+    /// tensors between them are never whole, and nobody can [observe](crate::Program::run_observed) them.
+    pub bands: bool,
 }
 
 impl Target {
     /// The scalar kernels on one thread: runs anywhere, and is what the others are measured
     /// against.
     pub fn reference() -> Self {
-        Self { isa: Isa::Generic, caches: CacheSizes::default(), threads: 1 }
+        Self { isa: Isa::Generic, caches: CacheSizes::default(), threads: 1, bands: false }
     }
 
     /// The running machine with one compute thread: the instruction set that `RESIGHT_ISA`
@@ -42,7 +45,12 @@ impl Target {
     /// # Errors
     /// A name that is unknown or that this CPU cannot run; there is no silent fallback.
     pub fn of_this_machine() -> Result<Self, RuntimeError> {
-        Ok(Self { isa: isa_from_environment()?, caches: cache_sizes(&fastest_core()), threads: 1 })
+        Ok(Self {
+            isa: isa_from_environment()?,
+            caches: cache_sizes(&fastest_core()),
+            threads: 1,
+            bands: true,
+        })
     }
 
     /// What runs layers that have no kernel of their own.
@@ -57,6 +65,12 @@ impl Target {
     #[must_use]
     pub fn with_isa(self, isa: Isa) -> Self {
         Self { isa, ..self }
+    }
+
+    /// With whole layers one after the other, whose outputs can be observed.
+    #[must_use]
+    pub fn with_whole_layers(self) -> Self {
+        Self { bands: false, ..self }
     }
 
     /// With so many compute threads.

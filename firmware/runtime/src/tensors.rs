@@ -123,6 +123,17 @@ fn channels(shape: &[usize], part: Option<Part>) -> (usize, Part) {
     (channels, part.unwrap_or(Part { first: 0, stride: channels }))
 }
 
+impl Value {
+    /// Some rows of an image.
+    pub(crate) fn rows(&self, rows: Range<usize>) -> Self {
+        let mut fact = self.fact.clone();
+        let row = self.range.len() / fact.shape[1];
+        fact.shape[1] = rows.len();
+        let range = self.range.start + rows.start * row..self.range.start + rows.end * row;
+        Self { fact, range, part: self.part }
+    }
+}
+
 /// A tensor that can be read.
 #[derive(Debug, Clone, Copy)]
 pub struct TensorView<'a> {
@@ -202,10 +213,21 @@ impl<'a> Inputs<'a> {
         self.len() == 0
     }
 
+    /// Whether an input lies where the output is written; then it cannot be read from here.
+    pub(crate) fn is_overwritten(&self, index: usize) -> bool {
+        match self.0 {
+            Place::Arena { written, values, indices, .. } => {
+                let is_it = |value: &Value| value.part.is_none() && value.range == *written;
+                indices.get(index).is_some_and(|&value| is_it(&values[value]))
+            }
+            Place::Views(_) => false,
+        }
+    }
+
     /// An input.
     ///
     /// # Errors
-    /// There are fewer, or it is part of another value.
+    /// There are fewer, it is part of another value, or it lies where the output is written.
     pub fn get(&self, index: usize) -> Result<TensorView<'a>, KernelError> {
         match self.find(index)? {
             (view, None) => Ok(view),
@@ -227,7 +249,8 @@ impl<'a> Inputs<'a> {
                         .checked_sub(written.end)
                         .and_then(|start| after.get(start..start + range.len()))
                 };
-                let overlaps = || KernelError::Invalid(format!("input {index} is being written"));
+                let overlaps =
+                    || KernelError::Invalid(format!("input {index} lies where the output is written"));
                 let bytes = bytes.ok_or_else(overlaps)?;
                 Ok((TensorView { datum_type: fact.datum_type, shape: &fact.shape, bytes }, *part))
             }

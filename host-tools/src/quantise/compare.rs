@@ -60,7 +60,7 @@ pub fn compare(
     images.truncate(COMPARED_IMAGES);
     let done = AtomicUsize::new(0);
     // One for all threads: packed weights are as large as the network, and f32 takes most of the time.
-    let program = Mutex::new(Program::compile(model, &Layers::default(), target)?);
+    let program = Mutex::new(Program::compile(model, &Layers::default(), &target.with_whole_layers())?);
     let run = |path: &&Path| {
         let one = compare_image(graph, calibration, &program, path)?;
         let done = done.fetch_add(1, Ordering::Relaxed) + 1;

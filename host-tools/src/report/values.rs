@@ -78,7 +78,7 @@ pub fn activations(
         layers.iter().enumerate().map(|(place, layer)| (layer.name.as_str(), place)).collect();
     let done = AtomicUsize::new(0);
     let of_picture = |path: &&Path| -> Result<Vec<Option<Counts>>> {
-        let mut program = model.compile(target)?;
+        let mut program = model.compile(&target.with_whole_layers())?;
         let places: Vec<Option<usize>> =
             program.steps().iter().map(|step| places.get(step.name.as_str()).copied()).collect();
         let mut preprocessor = Preprocessor::new(model.preprocessing())?;

@@ -1,4 +1,5 @@
 use alloc::boxed::Box;
+use core::ops::Range;
 
 use super::packed::PackedConvolution;
 use super::parameters::ConvolutionParameters;
@@ -67,6 +68,50 @@ impl Convolution {
         self.packed.kernel()
     }
 
+    /// The same layer for some rows of its output alone; it shares the weights. None where the kernel cannot,
+    /// or where all of its input would be padding.
+    pub fn band(&self, rows: Range<usize>) -> Option<Self> {
+        let (shape, _) = self.shape.band(rows)?;
+        let packed = self.packed.with_rows(shape.clone())?;
+        Some(Self { shape, residual: self.residual, isa: self.isa, packed })
+    }
+
+    /// The rows of the input that a [`band`](Self::band) takes; none where there is none.
+    pub fn band_input(&self, rows: Range<usize>) -> Option<Range<usize>> {
+        self.packed.row_unit()?;
+        Some(self.shape.band(rows)?.1)
+    }
+
+    /// Rows of output that the kernel computes together: a [`band`](Self::band) is best a multiple of it.
+    pub fn row_unit(&self) -> usize {
+        self.packed.row_unit().unwrap_or(1)
+    }
+
+    /// Whether the residual may lie where the output is written, for [`run_in_place`](Self::run_in_place).
+    pub fn adds_in_place(&self) -> bool {
+        self.residual && self.packed.adds_in_place()
+    }
+
+    /// As [`run_strided`](Self::run_strided), with a residual of the output's shape that lies where the output
+    /// is written.
+    ///
+    /// # Errors
+    /// Those of [`run`](Self::run), and [`KernelError::Invalid`] where the layer does not
+    /// [add in place](Self::adds_in_place).
+    pub fn run_in_place(
+        &self,
+        parallel: &dyn Parallel,
+        input: Strided<'_>,
+        output: StridedMut<'_>,
+        scratch: &mut [u8],
+    ) -> Result<(), KernelError> {
+        if !self.adds_in_place() {
+            return Err(KernelError::Invalid("this layer adds no residual in place of its output".into()));
+        }
+        let residual = Residual::in_output(self.shape.output_channels, output.stride());
+        self.run_checked(parallel, input, Some(residual), output, scratch)
+    }
+
     /// Bytes of scratch memory that [`run`](Self::run) needs with so many threads.
     pub fn scratch_len(&self, threads: usize) -> usize {
         self.packed.scratch_len(threads)
@@ -108,16 +153,27 @@ impl Convolution {
         output: StridedMut<'_>,
         scratch: &mut [u8],
     ) -> Result<(), KernelError> {
-        let (inputs, channels) = (self.shape.input[2], self.shape.output_channels);
-        KernelError::check("channels of the input", inputs, input.channels())?;
-        KernelError::check("channels of the output", channels, output.channels())?;
-        KernelError::check("input", self.shape.input_len(), input.len())?;
-        KernelError::check("output", self.shape.output_len(), output.len())?;
-        let found = residual.map_or(0, <[i8]>::len);
+        let (channels, found) = (self.shape.output_channels, residual.map_or(0, <[i8]>::len));
         if !self.residual || found != channels {
-            KernelError::check("residual", if self.residual { output.len() } else { 0 }, found)?;
+            let expected = if self.residual { self.shape.output_len() } else { 0 };
+            KernelError::check("residual", expected, found)?;
         }
         let residual = residual.map(|residual| Residual::new(residual, channels));
+        self.run_checked(parallel, input, residual, output, scratch)
+    }
+
+    fn run_checked(
+        &self,
+        parallel: &dyn Parallel,
+        input: Strided<'_>,
+        residual: Option<Residual<'_>>,
+        output: StridedMut<'_>,
+        scratch: &mut [u8],
+    ) -> Result<(), KernelError> {
+        KernelError::check("channels of the input", self.shape.input[2], input.channels())?;
+        KernelError::check("channels of the output", self.shape.output_channels, output.channels())?;
+        KernelError::check("input", self.shape.input_len(), input.len())?;
+        KernelError::check("output", self.shape.output_len(), output.len())?;
         let needed = self.scratch_len(parallel.threads());
         if scratch.len() < needed {
             return Err(KernelError::Length { what: "scratch", expected: needed, found: scratch.len() });

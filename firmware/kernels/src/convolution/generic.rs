@@ -1,7 +1,7 @@
 //! The scalar reference: plain loops over the formula, no packing, no threads.
 
 use alloc::boxed::Box;
-use alloc::vec::Vec;
+use alloc::sync::Arc;
 
 use super::choose::Target;
 use super::packed::PackedConvolution;
@@ -9,15 +9,15 @@ use super::parameters::ConvolutionParameters;
 use crate::geometry::Windows;
 use crate::parts::Residual;
 use crate::requantise::Requantisation;
-use crate::{KernelError, Parallel, Strided, StridedMut};
+use crate::{ConvolutionShape, KernelError, Parallel, Strided, StridedMut};
 
 /// A convolution of any kernel size, stride, padding, dilation and groups.
 #[derive(Debug)]
 struct Generic {
     kernel: &'static str,
     windows: Windows,
-    weights: Vec<i8>,
-    requantisation: Requantisation,
+    weights: Arc<[i8]>,
+    requantisation: Arc<Requantisation>,
 }
 
 /// Copies a layer; the parameters are valid.
@@ -29,8 +29,8 @@ pub(crate) fn pack(
     Some(Box::new(Generic {
         kernel: target.kernel,
         windows: parameters.windows(),
-        weights: parameters.weights.to_vec(),
-        requantisation: parameters.requantisation(),
+        weights: parameters.weights.into(),
+        requantisation: Arc::new(parameters.requantisation()),
     }))
 }
 
@@ -58,6 +58,19 @@ impl Generic {
 impl PackedConvolution for Generic {
     fn kernel(&self) -> &'static str {
         self.kernel
+    }
+
+    fn row_unit(&self) -> Option<usize> {
+        Some(1)
+    }
+
+    fn with_rows(&self, shape: ConvolutionShape) -> Option<Box<dyn PackedConvolution>> {
+        Some(Box::new(Self {
+            kernel: self.kernel,
+            windows: self.windows.with_shape(shape),
+            weights: Arc::clone(&self.weights),
+            requantisation: Arc::clone(&self.requantisation),
+        }))
     }
 
     fn run(

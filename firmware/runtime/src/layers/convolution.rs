@@ -1,5 +1,6 @@
 //! The convolution.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use resight_kernels::{
@@ -221,6 +222,22 @@ impl PackedLayer for kernels::Convolution {
         kernels::Convolution::scratch_len(self, threads)
     }
 
+    fn band(&self, rows: Range<usize>) -> Option<Box<dyn PackedLayer>> {
+        Some(Box::new(kernels::Convolution::band(self, rows)?))
+    }
+
+    fn band_input(&self, rows: Range<usize>) -> Option<Range<usize>> {
+        kernels::Convolution::band_input(self, rows)
+    }
+
+    fn row_unit(&self) -> usize {
+        kernels::Convolution::row_unit(self)
+    }
+
+    fn overwrites(&self) -> Option<usize> {
+        self.adds_in_place().then_some(1)
+    }
+
     fn run(
         &self,
         parallel: &dyn Parallel,
@@ -228,6 +245,9 @@ impl PackedLayer for kernels::Convolution {
         output: Output<'_>,
         scratch: &mut [u8],
     ) -> Result<(), KernelError> {
+        if inputs.len() > 1 && inputs.is_overwritten(1) {
+            return self.run_in_place(parallel, inputs.strided(0)?, output.strided()?, scratch);
+        }
         let residual = if inputs.len() > 1 { Some(inputs.slice(1)?) } else { None };
         self.run_strided(parallel, inputs.strided(0)?, residual, output.strided()?, scratch)
     }

@@ -1,5 +1,7 @@
 //! The maximum pool.
 
+use std::ops::Range;
+
 use resight_kernels::{self as kernels, CacheSizes, Isa, KernelError, Parallel, PoolShape};
 use tract_nnef::ast::Parameter;
 use tract_nnef::internal::*;
@@ -109,6 +111,14 @@ impl Layer for MaxPool {
 impl PackedLayer for kernels::MaxPool {
     fn kernel(&self) -> &'static str {
         "max_pool"
+    }
+
+    fn band(&self, rows: Range<usize>) -> Option<Box<dyn PackedLayer>> {
+        Some(Box::new(kernels::MaxPool::band(self, rows)?))
+    }
+
+    fn band_input(&self, rows: Range<usize>) -> Option<Range<usize>> {
+        kernels::MaxPool::band_input(self, rows)
     }
 
     fn run(

@@ -2,6 +2,7 @@
 
 use alloc::boxed::Box;
 use alloc::format;
+use alloc::sync::Arc;
 use core::ops::Range;
 
 use super::matrix::Matrix;
@@ -13,7 +14,9 @@ use crate::convolution::choose::Target;
 use crate::convolution::packed::PackedConvolution;
 use crate::parts::{Buffers, CACHE_LINE, Residual, run_parts_with_scratch, scratch_len};
 use crate::requantise::Requantisation;
-use crate::{CacheSizes, ConvolutionParameters, KernelError, Parallel, Strided, StridedMut};
+use crate::{
+    CacheSizes, ConvolutionParameters, ConvolutionShape, KernelError, Parallel, Strided, StridedMut,
+};
 
 /// A convolution packed for a micro-kernel.
 #[derive(Debug)]
@@ -23,8 +26,8 @@ struct Tiled<M> {
     caches: CacheSizes,
     matrix: Matrix,
     packer: PanelPacker,
-    weights: CacheLines,
-    requantisation: Requantisation,
+    weights: Arc<CacheLines>,
+    requantisation: Arc<Requantisation>,
     grid: LastGrid,
 }
 
@@ -49,8 +52,8 @@ pub(crate) fn pack<M: Microkernel>(
         kernel: target.kernel,
         caches: target.caches,
         packer: PanelPacker::new(parameters.windows(), matrix),
-        weights: pack_weights::<M>(parameters, &matrix),
-        requantisation: pack_constants::<M>(parameters, &matrix),
+        weights: Arc::new(pack_weights::<M>(parameters, &matrix)),
+        requantisation: Arc::new(pack_constants::<M>(parameters, &matrix)),
         matrix,
         grid: LastGrid::default(),
     }))
@@ -124,7 +127,7 @@ impl<M: Microkernel> Tiled<M> {
         let channels = self.matrix.channels(column);
         let stride = buffers.output_stride;
         let offset = block.start * stride + channels.start;
-        let (residual, residual_stride) = Residual::place(buffers.residual, block.start, channels.start);
+        let (residual, residual_stride) = buffers.residual(block.start, channels.start);
         // SAFETY: panels, weights and constants lie within their buffers, and so do rows of output and
         // residual, which have `channels` elements: `store` narrows the tiles to them.
         unsafe {
@@ -212,6 +215,28 @@ impl<M: Microkernel> Tiled<M> {
 impl<M: Microkernel> PackedConvolution for Tiled<M> {
     fn kernel(&self) -> &'static str {
         self.kernel
+    }
+
+    fn row_unit(&self) -> Option<usize> {
+        Some(1)
+    }
+
+    fn with_rows(&self, shape: ConvolutionShape) -> Option<Box<dyn PackedConvolution>> {
+        let matrix = Matrix::new::<M>(&shape);
+        Some(Box::new(Self {
+            microkernel: self.microkernel,
+            kernel: self.kernel,
+            caches: self.caches,
+            packer: PanelPacker::new(self.packer.windows.with_shape(shape), matrix),
+            weights: Arc::clone(&self.weights),
+            requantisation: Arc::clone(&self.requantisation),
+            matrix,
+            grid: LastGrid::default(),
+        }))
+    }
+
+    fn adds_in_place(&self) -> bool {
+        true
     }
 
     fn scratch_len(&self, threads: usize) -> usize {

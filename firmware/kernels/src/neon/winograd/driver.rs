@@ -1,6 +1,7 @@
 //! Runs a layer: parts, blocks of tiles, columns, depth.
 
 use alloc::boxed::Box;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::ops::Range;
 
@@ -19,7 +20,9 @@ use crate::parts::{
     Axis, Buffers, CACHE_LINE, Grid, MAX_PARTS, Residual, run_parts_with_scratch, scratch_len,
 };
 use crate::requantise::Requantisation;
-use crate::{CacheSizes, ConvolutionParameters, KernelError, Parallel, Strided, StridedMut};
+use crate::{
+    CacheSizes, ConvolutionParameters, ConvolutionShape, KernelError, Parallel, Strided, StridedMut,
+};
 
 /// A convolution whose products are taken at points.
 #[derive(Debug)]
@@ -32,8 +35,8 @@ struct Winograd {
     /// Output columns of the tiles.
     horizontal: Vec<Segment>,
     /// `[column block][input channel][3][3][16]`.
-    weights: Vec<i8>,
-    requantisation: Requantisation,
+    weights: Arc<[i8]>,
+    requantisation: Arc<Requantisation>,
 }
 
 /// Packs the weights; [`WINOGRAD`](crate::convolution::winograd::WINOGRAD) says that they can be.
@@ -49,8 +52,8 @@ pub(crate) fn pack(
         windows: parameters.windows(),
         vertical: Segment::cut(height),
         horizontal: Segment::cut(width),
-        weights: pack_weights(parameters),
-        requantisation: parameters.requantisation(),
+        weights: pack_weights(parameters).into(),
+        requantisation: Arc::new(parameters.requantisation()),
     }))
 }
 
@@ -258,7 +261,7 @@ impl Winograd {
             sources[vertical][horizontal] = unsafe { scratch.products.add(offset).cast_const() };
         }
         let pixel = vertical.start * width + horizontal.start;
-        let (residual, residual_stride) = Residual::place(buffers.residual, pixel, channel);
+        let (residual, residual_stride) = buffers.residual(pixel, channel);
         // SAFETY: 16 channels of bias and multiplier, and of each pixel of the tile.
         unsafe {
             let tile = Tile {
@@ -300,6 +303,30 @@ fn pairs(vertical: Segment, horizontal: Segment) -> impl Iterator<Item = (usize,
 impl PackedConvolution for Winograd {
     fn kernel(&self) -> &'static str {
         self.kernel
+    }
+
+    fn with_rows(&self, shape: ConvolutionShape) -> Option<Box<dyn PackedConvolution>> {
+        let [height, _, _] = shape.output();
+        // No segment is shorter than 2.
+        (height >= 2).then(|| -> Box<dyn PackedConvolution> {
+            Box::new(Self {
+                kernel: self.kernel,
+                caches: self.caches,
+                vertical: Segment::cut(height),
+                horizontal: self.horizontal.clone(),
+                windows: self.windows.with_shape(shape),
+                weights: Arc::clone(&self.weights),
+                requantisation: Arc::clone(&self.requantisation),
+            })
+        })
+    }
+
+    fn row_unit(&self) -> Option<usize> {
+        Some(POINTS - 2)
+    }
+
+    fn adds_in_place(&self) -> bool {
+        true
     }
 
     fn scratch_len(&self, threads: usize) -> usize {
