@@ -608,7 +608,7 @@ fn what_integers_cannot_is_named() {
     );
 }
 
-/// As ResNeSt's blocks with several groups: the parts of each exclude each other.
+/// As `ResNeSt`'s blocks with several groups: the parts of each exclude each other.
 fn parts_of_groups(groups: i64, parts: i64) -> ModelProto {
     let nodes = vec![
         node("GlobalAveragePool", "mean", &["conv_out"], vec![]),

@@ -621,7 +621,7 @@ fn gates_of_every_kind() {
 }
 
 impl Network {
-    /// A block of ResNeSt: `parts` images of a convolution, in so many groups, each channel of them with its
+    /// A block of `ResNeSt`: `parts` images of a convolution, in so many groups, each channel of them with its
     /// share.
     fn split_attention(&mut self, input: &str, channels: i64, groups: i64, parts: i64) -> String {
         let all = channels * parts;

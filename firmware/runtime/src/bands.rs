@@ -29,13 +29,21 @@ pub(crate) struct Job {
     pub(crate) rows: Option<Range<usize>>,
 }
 
+/// What makes the runs of a program of its packed layers and its values.
+pub(crate) type Scheduling<'s> = &'s dyn Fn(&[Link<'_>], &[TensorFact]) -> Vec<Job>;
+
 /// Rows of a band in the smallest image of a group. With fewer, Winograd's weights are transformed more often, and
 /// there is too little work for several threads.
 const BAND_ROWS: usize = 8;
 
-/// The runs of a program, in their order.
+/// The runs of a program with one thread, in their order. Where there is a third level, or several threads,
+/// each with scratch memory of its own, bands were no gain: docs/kernels.md has the figures.
 pub(crate) fn schedule(links: &[Link<'_>], facts: &[TensorFact], caches: CacheSizes) -> Vec<Job> {
-    let chains = Chains { links, facts, budget: budget(caches) };
+    let chains = Chains { links, facts, budget: caches.l2 / 8 * 7 };
+    let whole = whole_layers(links);
+    if caches.l3 > 0 || chains.peak(&whole) <= chains.budget {
+        return whole;
+    }
     let mut jobs = vec![];
     let mut step = 0;
     while step < links.len() {
@@ -55,15 +63,10 @@ pub(crate) fn whole_layers(links: &[Link<'_>]) -> Vec<Job> {
     (0..links.len()).map(|step| Job { step, rows: None }).collect()
 }
 
-/// What of the last level the tensors and the weights of a group may take.
-fn budget(caches: CacheSizes) -> usize {
-    let last = if caches.l3 > 0 { caches.l3 } else { caches.l2 };
-    last / 8 * 5
-}
-
 struct Chains<'a> {
     links: &'a [Link<'a>],
     facts: &'a [TensorFact],
+    /// What of the second level the tensors, the weights and the scratch memory of a group may take.
     budget: usize,
 }
 
@@ -86,7 +89,8 @@ impl Chains<'_> {
             let rows = |step: usize| height(&self.facts[self.links[step].output]).unwrap_or(1);
             let passes = group.clone().map(rows).min().unwrap_or(1) / BAND_ROWS;
             let fits = |passes| {
-                self.bands(&group, passes).is_some_and(|jobs| self.peak(&jobs) + weights <= self.budget)
+                let takes = |jobs: Vec<Job>| self.peak(&jobs) + self.scratch(&jobs) + weights;
+                self.bands(&group, passes).map(takes).is_some_and(|bytes| bytes <= self.budget)
             };
             if passes > 1 && fits(passes) {
                 longest = Some((fits(1), group, passes));
@@ -160,6 +164,17 @@ impl Chains<'_> {
         }
         let (input, output) = (&self.facts[value], &self.facts[link.output]);
         Some(if input.shape == output.shape { rows.clone() } else { 0..height(input)? })
+    }
+
+    /// The most scratch memory of the first run of each layer.
+    fn scratch(&self, jobs: &[Job]) -> usize {
+        let mut seen = vec![false; self.links.len()];
+        let first = jobs.iter().filter(|job| !std::mem::replace(&mut seen[job.step], true));
+        let bytes = |job: &Job| {
+            let band = self.links[job.step].layer.band(job.rows.clone()?)?;
+            Some(band.scratch_len(1))
+        };
+        first.filter_map(bytes).max().unwrap_or(0)
     }
 
     /// The most bytes that are needed at a time between the first use of a row and its last, in a group.

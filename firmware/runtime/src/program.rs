@@ -5,7 +5,7 @@ use std::time::Instant;
 use resight_kernels::{CacheSizes, Isa, Parallel};
 use tract_nnef::internal::*;
 
-use crate::bands::{Job, Link, schedule, whole_layers};
+use crate::bands::{Scheduling, schedule, whole_layers};
 use crate::error::RuntimeError;
 use crate::layer::Description;
 use crate::layers::Layers;
@@ -102,7 +102,7 @@ impl Program {
     /// parameters that the kernels refuse; the node is named.
     pub fn compile(graph: &TypedModel, layers: &Layers, target: &Target) -> Result<Self, RuntimeError> {
         let caches = target.caches;
-        if target.bands {
+        if target.bands && target.threads == 1 {
             Self::compile_jobs(graph, layers, target, &|links, facts| schedule(links, facts, caches))
         } else {
             Self::compile_jobs(graph, layers, target, &|links, _| whole_layers(links))
@@ -114,7 +114,7 @@ impl Program {
         graph: &TypedModel,
         layers: &Layers,
         target: &Target,
-        jobs: &dyn Fn(&[Link<'_>], &[TensorFact]) -> Vec<Job>,
+        jobs: Scheduling<'_>,
     ) -> Result<Self, RuntimeError> {
         Self::try_compile(graph, layers, target, jobs).map_err(|error| graph_error(&error))
     }
@@ -123,7 +123,7 @@ impl Program {
         graph: &TypedModel,
         layers: &Layers,
         target: &Target,
-        jobs: &dyn Fn(&[Link<'_>], &[TensorFact]) -> Vec<Job>,
+        jobs: Scheduling<'_>,
     ) -> TractResult<Self> {
         let wiring = Wiring::of(graph, layers)?;
         wiring.check_work()?;

@@ -27,8 +27,8 @@ pub struct Target {
     pub caches: CacheSizes,
     /// Compute threads that share a layer, at least 1.
     pub threads: usize,
-    /// Whether layers may run band by band, so that what passes between them stays in the caches. Then the
-    /// tensors between them are never whole, and nobody can [observe](crate::Program::run_observed) them.
+    /// Whether one thread may run layers band by band, so that what passes between them stays in the caches.
+    /// Then the tensors between them are never whole, and nobody can [observe](crate::Program::run_observed) them.
     pub bands: bool,
 }
 

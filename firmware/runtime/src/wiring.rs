@@ -138,13 +138,13 @@ impl<'a> Wiring<'a> {
         steps: &[Description],
         layers: &'b [Box<dyn PackedLayer>],
     ) -> Vec<Link<'b>> {
-        let link = |(index, layer): (usize, &'b Box<dyn PackedLayer>)| Link {
-            layer: &**layer,
+        let link = |index: usize| Link {
+            layer: &*layers[index],
             inputs: &self.nodes[index].inputs,
             weights: steps[index].weight_bytes,
             output: index + 1,
         };
-        layers.iter().enumerate().map(link).collect()
+        (0..layers.len()).map(link).collect()
     }
 
     /// The packed layers, or bands of them, over the values; appends to these the bands that are read and

@@ -203,7 +203,7 @@ fn residual(
 
 /// A convolution that gives a value for each channel, whatever the network's input is.
 pub(super) fn constant<'a>(writer: &Writer<'_>, node: &'a TypedNode) -> Option<&'a Convolution> {
-    let is_filled = writer.maker(node, 0).is_some_and(|maker| maker.op_is::<Fill>());
+    let is_filled = writer.maker(node, 0).is_some_and(TypedNode::op_is::<Fill>);
     let layer =
         node.op_as::<Convolution>().filter(|layer| is_filled && layer.residual_multiplier.is_none())?;
     let weights: Vec<i8> = writer.numbers(node, &layer.weights).ok()?;

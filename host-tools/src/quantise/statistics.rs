@@ -165,7 +165,9 @@ fn extremes(values: &[f32]) -> Option<(f32, f32)> {
     };
     let (blocks, rest) = values.as_chunks::<LANES>();
     blocks.iter().for_each(&mut block);
-    rest.iter().for_each(|&value| block(&[value; LANES]));
+    for &value in rest {
+        block(&[value; LANES]);
+    }
     let is_finite = exponents.iter().all(|exponent| *exponent < EXPONENT);
     let low = low.into_iter().fold(f32::INFINITY, f32::min);
     let high = high.into_iter().fold(f32::NEG_INFINITY, f32::max);

@@ -145,7 +145,7 @@ fn networks_of_any_concatenations_give_the_same_bytes() {
         let last = growing.values.len() - 1;
         let other = 1 + growing.random.below(last);
         let outputs: Vec<usize> =
-            if other % 3 == 0 && other != last { vec![last, other] } else { vec![last] };
+            if other.is_multiple_of(3) && other != last { vec![last, other] } else { vec![last] };
         let mut whole = growing.model.clone();
         let outlets: Vec<OutletId> = all.iter().map(|&value| growing.values[value].0).collect();
         whole.select_output_outlets(&outlets).unwrap();

@@ -158,7 +158,7 @@ impl Division {
         let mut weights = vec![0.0; channels * parts];
         for (channel, row) in weights.chunks_exact_mut(parts).enumerate() {
             row[channel % parts] = 1.0;
-            row[channel % parts ^ distance] = -1.0;
+            row[(channel % parts) ^ distance] = -1.0;
         }
         importer.charge(weights.len())?;
         let order: Vec<i64> = (0..parts).map(|part| (part ^ distance) as i64).collect();
