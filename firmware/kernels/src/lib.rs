@@ -16,6 +16,7 @@ extern crate alloc;
 
 pub mod arithmetic;
 mod average;
+mod buffers;
 mod caches;
 mod convolution;
 mod error;

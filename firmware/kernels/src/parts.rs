@@ -4,7 +4,7 @@ use core::marker::PhantomData;
 use core::ops::Range;
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use crate::{KernelError, Parallel, Strided, StridedMut};
+use crate::{KernelError, Parallel};
 
 /// Parts of a layer are claimed in one `u64`.
 pub(crate) const MAX_PARTS: usize = 64;
@@ -78,9 +78,9 @@ pub(crate) struct Residual<'a> {
     values: &'a [i8],
     channels: usize,
     /// Elements from one pixel to the next: as many as there are channels, or none.
-    stride: usize,
+    pub(crate) stride: usize,
     /// Then there are no values: each is where its output will be.
-    in_output: bool,
+    pub(crate) in_output: bool,
 }
 
 impl<'a> Residual<'a> {
@@ -108,36 +108,6 @@ impl<'a> Residual<'a> {
         residual.map_or((core::ptr::null(), 0), |Self { values, stride, .. }| {
             (values.as_ptr().wrapping_add(pixel * stride + channel), stride)
         })
-    }
-}
-
-/// What the parts of a layer read and write.
-pub(crate) struct Buffers<'a> {
-    pub(crate) input: Strided<'a>,
-    pub(crate) residual: Option<Residual<'a>>,
-    /// The first channel of the first pixel.
-    pub(crate) output: Shared<'a, i8>,
-    /// Elements from one pixel of the output to the next.
-    pub(crate) output_stride: usize,
-}
-
-impl<'a> Buffers<'a> {
-    pub(crate) fn new(input: Strided<'a>, residual: Option<Residual<'a>>, output: StridedMut<'a>) -> Self {
-        let output_stride = output.stride();
-        Self { input, residual, output: output.shared(), output_stride }
-    }
-}
-
-impl Buffers<'_> {
-    /// As [`Residual::place`], also of a residual that lies in the output.
-    #[inline(always)]
-    pub(crate) fn residual(&self, pixel: usize, channel: usize) -> (*const i8, usize) {
-        match self.residual {
-            Some(Residual { in_output: true, stride, .. }) => {
-                (self.output.get().wrapping_add(pixel * stride + channel), stride)
-            }
-            residual => Residual::place(residual, pixel, channel),
-        }
     }
 }
 

@@ -10,9 +10,10 @@ use super::microkernel::{MAX_COLUMNS, MAX_ROWS, Microkernel, Tile};
 use super::panels::PanelPacker;
 use super::plan::{LastGrid, Plan};
 use super::weights::{CacheLines, pack_constants, pack_weights};
+use crate::buffers::Buffers;
 use crate::convolution::choose::Target;
 use crate::convolution::packed::PackedConvolution;
-use crate::parts::{Buffers, CACHE_LINE, Residual, run_parts_with_scratch, scratch_len};
+use crate::parts::{CACHE_LINE, Residual, run_parts_with_scratch, scratch_len};
 use crate::requantise::Requantisation;
 use crate::{
     CacheSizes, ConvolutionParameters, ConvolutionShape, KernelError, Parallel, Strided, StridedMut,

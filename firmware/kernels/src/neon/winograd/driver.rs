@@ -8,6 +8,7 @@ use core::ops::Range;
 use super::products::multiply;
 use super::scratch::{DEPTH_BLOCK, Layout, ROWS, Scratch};
 use super::transforms::{input_tile, output_tile, transform_weights};
+use crate::buffers::Buffers;
 use crate::convolution::choose::Target;
 use crate::convolution::packed::PackedConvolution;
 use crate::convolution::tiled::Tile;
@@ -16,9 +17,7 @@ use crate::convolution::winograd::{
     products,
 };
 use crate::geometry::Windows;
-use crate::parts::{
-    Axis, Buffers, CACHE_LINE, Grid, MAX_PARTS, Residual, run_parts_with_scratch, scratch_len,
-};
+use crate::parts::{Axis, CACHE_LINE, Grid, MAX_PARTS, Residual, run_parts_with_scratch, scratch_len};
 use crate::requantise::Requantisation;
 use crate::{
     CacheSizes, ConvolutionParameters, ConvolutionShape, KernelError, Parallel, Strided, StridedMut,
