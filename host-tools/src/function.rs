@@ -15,6 +15,19 @@ pub enum Function {
     Unary(Unary, Box<Function>),
     /// Two functions of the same `x`, brought together.
     Binary(Binary, Box<[Function; 2]>),
+    /// The number that a function of `x` has in a list.
+    Lookup(Lookup, Box<Function>),
+}
+
+/// Numbers by whole steps of an argument. Beyond the ends it is the first one and the last one.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Lookup {
+    /// What a step is worth.
+    pub step: f64,
+    /// How many steps from zero the first number is at.
+    pub first: f64,
+    /// The numbers.
+    pub numbers: Vec<f64>,
 }
 
 /// What a function does with one number.
@@ -105,6 +118,9 @@ impl Function {
             Self::Binary(operation, functions) => {
                 functions[0].substitute(inner).with(*operation, functions[1].substitute(inner))
             }
+            Self::Lookup(lookup, function) => {
+                Self::Lookup(lookup.clone(), Box::new(function.substitute(inner)))
+            }
         }
     }
 
@@ -112,7 +128,7 @@ impl Function {
     fn parts(&self) -> usize {
         match self {
             Self::Argument | Self::Constant(_) => 1,
-            Self::Unary(_, function) => 1 + function.parts(),
+            Self::Unary(_, function) | Self::Lookup(_, function) => 1 + function.parts(),
             Self::Binary(_, functions) => 1 + functions[0].parts() + functions[1].parts(),
         }
     }
@@ -127,7 +143,7 @@ impl Function {
         match self {
             Self::Argument => None,
             Self::Constant(values) => (values.len() > 1).then_some(values.len()),
-            Self::Unary(_, function) => function.channels(),
+            Self::Unary(_, function) | Self::Lookup(_, function) => function.channels(),
             Self::Binary(_, functions) => functions[0].channels().or_else(|| functions[1].channels()),
         }
     }
@@ -141,7 +157,16 @@ impl Function {
             Self::Binary(operation, functions) => {
                 operation.of(functions[0].at(x, channel), functions[1].at(x, channel))
             }
+            Self::Lookup(lookup, function) => lookup.of(function.at(x, channel)),
         }
+    }
+}
+
+impl Lookup {
+    fn of(&self, x: f64) -> f64 {
+        // A negative place is the first one.
+        let place = (x / self.step - self.first).round() as usize;
+        self.numbers.get(place).or(self.numbers.last()).copied().unwrap_or(f64::NAN)
     }
 }
 
@@ -204,6 +229,16 @@ mod tests {
         assert_eq!((both.at(3.0, 0), both.at(3.0, 1), both.channels()), (2.0, 8.0, Some(2)));
         assert_eq!(shifted.channels(), None);
         assert_eq!(Function::numbers(&[3.0; 5]), Function::number(3.0));
+    }
+
+    #[test]
+    fn a_list_has_a_number_for_each_step() {
+        let lookup = Lookup { step: 0.5, first: -1.0, numbers: vec![7.0, -3.0, 2.0] };
+        let function = Function::Lookup(lookup, Box::new(Function::Argument));
+        let found = [-9.0, -0.5, -0.1, 0.0, 0.5, 9.0].map(|x| function.at(x, 0));
+        assert_eq!(found, [7.0, 7.0, -3.0, -3.0, 2.0, 2.0]);
+        let shifted = Function::Argument.with(Binary::Sum, Function::number(0.5));
+        assert_eq!(function.of(&shifted).map(|both| both.at(0.0, 0)), Some(2.0));
     }
 
     #[test]

@@ -21,7 +21,7 @@ import quantised
 VERSIONS = ["0.6.1", "1.0.0", "2.0.0"]
 
 
-def simulated(source, folder, files, others):
+def simulated(source, folder, files, others, folds):
     """Exports the encodings, and gives the logits of AIMET's simulation."""
     import numpy
     import onnx
@@ -29,7 +29,8 @@ def simulated(source, folder, files, others):
     from aimet_onnx.quantsim import QuantizationSimModel
 
     model = onnx.load(source)
-    fold_all_batch_norms_to_weight(model)
+    if folds:
+        fold_all_batch_norms_to_weight(model)
     simulation = QuantizationSimModel(model, param_type="int8", activation_type="int8")
     name = simulation.session.get_inputs()[0].name
     simulation.compute_encodings([{name: quantised.tensor(file)} for file in files])
@@ -46,6 +47,7 @@ def main():
     parser.add_argument("networks", nargs="+", type=pathlib.Path)
     parser.add_argument("--pictures", type=pathlib.Path, help="folder of photographs")
     parser.add_argument("--count", type=int, default=200, help="pictures to compare on")
+    parser.add_argument("--unfolded", action="store_true", help="leave batch normalisation apart, to be rounded by itself")
     parser.add_argument("--resight", default="target/debug/resight")
     arguments = parser.parse_args()
     arguments.folder.mkdir(parents=True, exist_ok=True)
@@ -56,7 +58,7 @@ def main():
         others = files[quantised.CALIBRATED :][: arguments.count]
         with tempfile.TemporaryDirectory() as temporary:
             temporary = pathlib.Path(temporary)
-            real = simulated(network, temporary, files[: quantised.CALIBRATED], others)
+            real = simulated(network, temporary, files[: quantised.CALIBRATED], others, not arguments.unfolded)
             for version in VERSIONS:
                 name = temporary / f"aimet-{version}"
                 ours, refusal = compared.converted_logits(

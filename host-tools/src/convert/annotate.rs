@@ -222,10 +222,33 @@ fn exact_steps(
     let Encoding::Tensor(input) = graph.encoding(graph.input(id))? else { return Ok(None) };
     let Some(scales) = of_layer(&graph.node(id).name, &file.scales) else { return Ok(None) };
     let step = |scale: &f32| match output.filter(|output| output.residual_multiplier.is_none()) {
-        Some(output) => f64::from(input.scale * scale / output.scale as f32) * output.scale,
+        Some(output) => halves_to_even(input.scale * scale / output.scale as f32) * output.scale,
         None => f64::from(input.scale) * f64::from(*scale),
     };
     Ok(Some(scales.iter().map(step).collect()))
+}
+
+/// A multiplier that takes accumulators where `multiplier` does by products of `f32` that are rounded halves to
+/// even: to a half, or so near that `f32` has nothing between. It is moved, where need be, to the side of the least
+/// such half where the even step is.
+fn halves_to_even(multiplier: f32) -> f64 {
+    // What 31 bits can tell of a multiplier, also of one far below the layer's largest.
+    const BESIDE: f64 = 1.0 / 67_108_864.0;
+    const MOST: f64 = 16_777_216.0;
+    let exact = f64::from(multiplier);
+    let half_met = |steps: u32| {
+        let half = f64::from(steps) + 0.5;
+        let accumulator = (half / exact).round();
+        #[expect(clippy::float_cmp, reason = "what is rounded to exactly a half")]
+        let meets = accumulator < MOST && f64::from(accumulator as f32 * multiplier) == half;
+        // As much larger as brings the product to the half.
+        meets.then(|| (steps, half / accumulator / exact))
+    };
+    match (0..256).find_map(half_met) {
+        Some((steps, factor)) if steps % 2 == 1 => exact * (factor + BESIDE).max(1.0),
+        Some((_, factor)) => exact * (factor - BESIDE).min(1.0),
+        None => exact,
+    }
 }
 
 /// What is known of a layer of the file.
@@ -248,7 +271,25 @@ pub(super) fn integers(name: &str, largest: &HashMap<String, Vec<u32>>, rows: us
 
 #[cfg(test)]
 mod tests {
-    use super::parts_of_step;
+    use super::{halves_to_even, parts_of_step};
+
+    #[test]
+    fn multipliers_round_halves_as_f32_does() {
+        let mut different = 0;
+        for (multiplier, accumulator) in [(0.5f32, 1), (1.0 / 26.0, 13), (0.1, 5), (0.3, 5), (0.007, 500)] {
+            let found = halves_to_even(multiplier);
+            assert!((found / f64::from(multiplier) - 1.0).abs() < 2e-7);
+            for accumulator in [accumulator, -accumulator] {
+                let expected = (accumulator as f32 * multiplier).round_ties_even();
+                let half_up = |multiplier: f64| (f64::from(accumulator) * multiplier + 0.5).floor() as f32;
+                assert_eq!(half_up(found), expected, "{accumulator} x {multiplier}");
+                different += usize::from(half_up(multiplier.into()) != expected);
+            }
+        }
+        assert!(different > 1, "{different}");
+        // Where no half is met nothing moves.
+        assert_eq!(halves_to_even(0.010_700_001), f64::from(0.010_700_001f32));
+    }
 
     #[test]
     fn parts_of_a_step_bring_a_bias_to_its_place() {

@@ -209,7 +209,8 @@ fn wire(
         }
         Operator::Multiply => {
             let [a, b] = [int8(graph, node.inputs[0])?, int8(graph, node.inputs[1])?];
-            let product = Multiply::new(a, b, int8(graph, id)?);
+            let is_of_file = graph.annotations[id].halves_to_even;
+            let product = if is_of_file { Multiply::exact } else { Multiply::new }(a, b, int8(graph, id)?);
             Box::new(product.map_err(|error| LayerFault::graph(&error).of(node))?)
         }
         Operator::Normalise(factors) => {

@@ -224,6 +224,34 @@ fn products_are_the_nearest_numbers() {
 }
 
 #[test]
+fn products_of_others_are_rounded_where_theirs_are() {
+    // A gate of a MobileNetV3: 34 x 11 steps are 15.49985 of the output, which 14 bits make 15.50003 of.
+    let (a, gate) = (quantisation(0.060_860_243, -122), quantisation(0.003_921_569, -128));
+    let output = quantisation(0.059_929_27, -122);
+    let moved = |x: i8| if x >= 0 { -94 } else { x };
+    let products = |layer: Multiply, gate: i8| {
+        run(&graph(|model, image| {
+            let values: Vec<i8> = (i8::MIN..=i8::MAX).map(moved).collect();
+            let a = Table { table: tensor(&[256], &values), output: a };
+            let gate = Table { table: tensor(&[256], &[gate; 256]), output: a.output };
+            let one = model.wire_node("a", a, &[image]).unwrap()[0];
+            let two = model.wire_node("gate", gate, &[image]).unwrap()[0];
+            model.wire_node("product", layer.clone(), &[one, two]).unwrap()[0]
+        }))
+    };
+    let at = input().iter().position(|&x| x >= 0).unwrap();
+    let exact = Multiply::exact(a, gate, output).unwrap();
+    assert_eq!(products(Multiply::new(a, gate, output).unwrap(), 11)[at], -106);
+    assert_eq!(products(exact.clone(), 11)[at], -107);
+    for y in [-3, 99] {
+        for (found, x) in products(exact.clone(), y).into_iter().zip(input()) {
+            let steps = real(moved(x), a) * real(y, gate) / f64::from(output.scale);
+            assert_eq!(f64::from(found), (steps.round() - 122.0).clamp(-128.0, 127.0), "{x} and {y}");
+        }
+    }
+}
+
+#[test]
 fn averages_are_the_nearest_numbers() {
     let (from, output) = (quantisation(0.5, 9), quantisation(0.2, -3));
     let (multiplier, shift) = AveragePool::rescale(from, output).unwrap();
@@ -436,10 +464,10 @@ fn what_does_not_fit_is_refused() {
         (
             refusal(&|model, image| {
                 let product =
-                    Multiply { zero_points: [0; 2], multiplier: 1, shift: 23, output: quantisation(1.0, 0) };
+                    Multiply { zero_points: [0; 2], multiplier: 1, shift: 32, output: quantisation(1.0, 0) };
                 model.wire_node("product", product, &[image, image])
             }),
-            "multiplier 1 and shift 23 does not fit its arithmetic",
+            "multiplier 1 and shift 32 does not fit its arithmetic",
         ),
         (
             refusal(&|model, image| {

@@ -5,13 +5,15 @@ use tract_onnx::pb::NodeProto;
 
 use super::arithmetic::constant_per_channel;
 use super::{head, norm};
-use crate::function::{Binary, Function, Unary};
+use crate::function::{Binary, Function, Lookup, Unary};
 use crate::import::attributes::Attributes;
 use crate::import::fault::NodeFault;
+use crate::import::fault::arithmetic::ArithmeticFault;
 use crate::import::fault::attributes::AttributeFault;
 use crate::import::fault::functions::FunctionFault;
 use crate::import::importer::Importer;
 use crate::import::operation::Kind;
+use crate::import::quantised::{FIRST, STEP};
 use crate::import::value::{Outcome, Value};
 
 pub(super) fn relu(importer: &mut Importer<'_>, node: &NodeProto, _: &Attributes<'_>) -> Outcome {
@@ -75,6 +77,22 @@ pub(super) fn parametric_relu(importer: &mut Importer<'_>, node: &NodeProto, _: 
     let data = importer.plain(node, 0)?;
     let slope = constant_per_channel(importer, node, &data, 1)?;
     importer.apply(node, &data, &leaky(Function::numbers(&slope)))
+}
+
+/// A number in a list for each step of what was rounded.
+pub(super) fn looked_up(
+    importer: &mut Importer<'_>,
+    node: &NodeProto,
+    attributes: &Attributes<'_>,
+) -> Outcome {
+    let data = importer.plain(node, 0)?;
+    let numbers = importer.weights(node, 1)?.ok_or(ArithmeticFault::NoConstant)?;
+    let lookup = Lookup {
+        step: f64::from(attributes.float(STEP)?.unwrap_or(1.0)),
+        first: attributes.integer(FIRST)?.unwrap_or(0) as f64,
+        numbers: numbers.data.iter().map(|&number| f64::from(number)).collect(),
+    };
+    importer.apply(node, &data, &Function::Lookup(lookup, Box::new(Function::Argument)))
 }
 
 /// A function that has a name in ONNX.

@@ -25,7 +25,7 @@ use super::fault::structure::StructureFault;
 use super::importer::Importer;
 use super::names::is_standard;
 use super::operation::Kind;
-use super::quantised::{FROM_ZERO, MARK, WHOLE_LEVELS, is_quantised_operator};
+use super::quantised::{FROM_ZERO, MARK, TABLE, WHOLE_LEVELS, is_quantised_operator};
 use super::value::{Data, Outcome, Value};
 
 /// Reads a node that works on results of the network. The message of a refusal goes on after the
@@ -79,6 +79,7 @@ const HANDLERS: &[(&str, Handler)] = &[
     ("ReduceSum", select::reduce_sum),
     ("Relu", activation::relu),
     ("Reshape", reshape::reshape),
+    (TABLE, activation::looked_up),
     ("Resize", resize::resize),
     ("Shape", reshape::shape),
     ("Selu", activation::function),

@@ -17,6 +17,16 @@ pub(in crate::import) const WHOLE_LEVELS: &str = "whole_levels";
 /// The attribute of a mark that rounds to numbers of which the least is zero.
 pub(in crate::import) const FROM_ZERO: &str = "from_zero";
 
+/// The operator that has a number in a list for each integer of what was rounded: of a TFLite file's functions. Its
+/// inputs are the result and the numbers.
+pub(in crate::import) const TABLE: &str = "ResightTable";
+
+/// The attribute of a table with what a step of its input is worth.
+pub(in crate::import) const STEP: &str = "step";
+
+/// The attribute of a table with how many steps from zero its first number is at.
+pub(in crate::import) const FIRST: &str = "first";
+
 /// What a quantised file says of its numbers.
 #[derive(Debug, Clone, Default)]
 pub struct FileQuantisation {

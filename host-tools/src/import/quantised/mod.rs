@@ -21,7 +21,7 @@ use std::path::Path;
 
 use tract_onnx::pb::ModelProto;
 
-pub(super) use self::marks::{FROM_ZERO, MARK, WHOLE_LEVELS, is_quantised_operator};
+pub(super) use self::marks::{FIRST, FROM_ZERO, MARK, STEP, TABLE, WHOLE_LEVELS, is_quantised_operator};
 pub use self::marks::{FileQuantisation, is_quantised};
 pub(super) use self::reference::with_rounding;
 use self::rewriting::Rewriting;

@@ -10,6 +10,7 @@
 
 pub(super) mod fault;
 mod flatbuffer;
+mod hard_swish;
 mod operators;
 mod schema;
 mod writer;

@@ -4,7 +4,8 @@ use tract_onnx::pb::AttributeProto;
 
 use super::fault::TfliteFault;
 use super::flatbuffer::Number;
-use super::schema::{Kind, Operator};
+use super::hard_swish;
+use super::schema::{Kind, Operator, Steps};
 use super::writer::{Order, Writer, activation_steps};
 use crate::onnx;
 
@@ -332,11 +333,29 @@ fn leaky_relu(writer: &mut Writer<'_>, operator: &Operator<'_>, name: &str) -> R
 
 fn hard_swish(writer: &mut Writer<'_>, operator: &Operator<'_>, name: &str) -> Result<(), TfliteFault> {
     let x = input(writer, operator, 0)?;
-    let slope = vec![onnx::float("alpha", 1.0 / 6.0), onnx::float("beta", 0.5)];
-    let gate = writer.node(&format!("{name}_gate"), "HardSigmoid", &[&x], slope);
-    let real = writer.node(name, "Mul", &[&x, &gate], vec![]);
+    let real = if let Some((from, least, numbers)) = hard_swish_of_integers(writer, operator) {
+        writer.looked_up(name, &x, &from, least, &numbers)
+    } else {
+        let slope = vec![onnx::float("alpha", 1.0 / 6.0), onnx::float("beta", 0.5)];
+        let gate = writer.node(&format!("{name}_gate"), "HardSigmoid", &[&x], slope);
+        writer.node(name, "Mul", &[&x, &gate], vec![])
+    };
     keep_flat(writer, operator);
     writer.finish(operator, name, real)
+}
+
+/// Where it is of integers: their steps, the least of them, and the real numbers of what becomes of each.
+fn hard_swish_of_integers(writer: &Writer<'_>, operator: &Operator<'_>) -> Option<(Steps, i64, Vec<f32>)> {
+    let tensor = |tensors: &[i32]| tensors.first().and_then(|&tensor| writer.network.tensor(tensor));
+    let (from, to) = (tensor(&operator.inputs)?, tensor(&operator.outputs)?);
+    if from.kind != to.kind {
+        return None;
+    }
+    let least = if from.kind == Kind::Int8 { -128 } else { 0 };
+    let (from, to) = (activation_steps(from).ok()?, activation_steps(to).ok()?);
+    let integers = hard_swish::integers(&from, &to, least)?;
+    let (scale, zero) = (to.scales[0], to.zero_points[0]);
+    Some((from, least, integers.into_iter().map(|q| scale * (q - zero) as f32).collect()))
 }
 
 /// The same numbers, rounded otherwise or not at all.

@@ -7,6 +7,7 @@ use tract_onnx::pb::{AttributeProto, NodeProto, TensorProto};
 
 use super::fault::TfliteFault;
 use super::schema::{Kind, Network, Operator, Steps, Tensor};
+use crate::import::quantised::{FIRST, STEP, TABLE};
 use crate::onnx;
 
 /// The order of a constant's values.
@@ -119,6 +120,23 @@ impl<'a> Writer<'a> {
             _ => onnx::of_i32(&zero, &dims, &numbers.iter().map(|&z| z as i32).collect::<Vec<_>>()),
         });
         [scale, zero]
+    }
+
+    /// The number in a list for each integer from `least` on of what was rounded to these steps.
+    pub(super) fn looked_up(
+        &mut self,
+        name: &str,
+        real: &str,
+        steps: &Steps,
+        least: i64,
+        numbers: &[f32],
+    ) -> String {
+        let list = self.unused("numbers");
+        self.constants.push(onnx::of_f32(&list, &[numbers.len()], numbers));
+        let zero = steps.zero_points.first().copied().unwrap_or(0);
+        let step = steps.scales.first().copied().unwrap_or(1.0);
+        let attributes = vec![onnx::float(STEP, step), onnx::integer(FIRST, least - zero)];
+        self.node(name, TABLE, &[real, &list], attributes)
     }
 
     /// Makes `real`, an operator's result, that of its output: rounded if the file has it in integers.
