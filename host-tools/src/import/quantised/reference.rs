@@ -19,7 +19,7 @@ pub(in crate::import) fn with_rounding(proto: &mut ModelProto, roundings: &HashM
     let mut nodes = Vec::with_capacity(graph.node.len());
     for node in std::mem::take(&mut graph.node) {
         if node.op_type == TABLE {
-            nodes.extend(gathered(graph, node));
+            nodes.extend(gathered(graph, &node));
             continue;
         }
         let output = node.output.first().cloned().unwrap_or_default();
@@ -61,7 +61,7 @@ pub(in crate::import) fn with_rounding(proto: &mut ModelProto, roundings: &HashM
 }
 
 /// What a table stands for: the numbers at the places that its input's steps are.
-fn gathered(graph: &mut GraphProto, table: NodeProto) -> [NodeProto; 4] {
+fn gathered(graph: &mut GraphProto, table: &NodeProto) -> [NodeProto; 4] {
     let find = |name: &str| table.attribute.iter().find(|attribute| attribute.name == name);
     let step = find(STEP).map_or(1.0, |attribute| attribute.f);
     let first = find(FIRST).map_or(0, |attribute| attribute.i) as f32;

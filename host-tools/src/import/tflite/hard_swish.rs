@@ -75,7 +75,8 @@ mod tests {
     #[test]
     fn integers_are_those_that_litert_gives() {
         // What LiteRT 2.3.0 gives is the real function but for these integers.
-        let cases: [((f32, i64), (f32, i64), &[(i64, i64)]); 5] = [
+        type Case<'c> = ((f32, i64), (f32, i64), &'c [(i64, i64)]);
+        let cases: [Case<'_>; 5] = [
             ((0.0716, 1), (0.037, -118), &[(-3, -121)]),
             ((99.0 / 4096.0, -20), (61.0 / 4096.0, -103), &[(62, 7)]),
             ((0.25, -8), (0.125, -125), &[]),
