@@ -20,7 +20,7 @@ use resight_fixtures::Random;
 use resight_imaging::{ImageFolder, ImageView, Orientation, decode};
 use resight_kernels::Sequential;
 use resight_model_file::{Activation, Labels};
-use resight_runtime::layers::GeneralisedMean;
+use resight_runtime::layers::{GeneralisedMean, Table};
 use resight_runtime::tract::TypedNode;
 use resight_runtime::{Classes, Found, Layers, Locator, Model, Program, Target, ThreadSettings};
 use resight_teach::Backbone;
@@ -408,6 +408,28 @@ fn borders_of_zeros_are_made_where_no_convolution_takes_them() {
         let classes = mask(&model);
         assert!(classes.iter().any(|class| *class != classes[0]), "a plain mask proves nothing");
     }
+}
+
+/// A value with a scale of its own is brought to that of a concatenation by a table: by one for all concatenations of
+/// one scale, by another for another scale.
+#[test]
+fn what_several_concatenations_take_has_a_table_for_each_scale() {
+    let mut n = Network::new(53);
+    let stem = n.convolution("input", 3, 16, 3, 1, 1);
+    let stem = n.node("Relu", &[&stem], vec![]);
+    let [small, more, large] = [1, 1, 1].map(|kernel| n.convolution(&stem, 16, 16, kernel, 1, 1));
+    let factor = n.scalar(20.0);
+    let large = n.node("Mul", &[&large, &factor], vec![]);
+    let [first, again, other] =
+        [n.join(&[&stem, &small]), n.join(&[&stem, &small, &more]), n.join(&[&stem, &large])];
+    let ends = [(first, 32), (again, 48), (other, 32)]
+        .map(|(joined, from)| n.convolution(&joined, from, 3, 1, 1, 1));
+    let sum = n.node("Add", &[&ends[0], &ends[1]], vec![]);
+    let out = n.node("Add", &[&sum, &ends[2]], vec![]);
+    let decoder = Decoder::read(TaskKind::Segment, None).unwrap().unwrap();
+    let model = located("scales", n.maps(&[(&out, "out")]), &decoder, Rounding::Nearest, 22.0);
+    let tables = model.graph().nodes().iter().filter(|node| node.op_is::<Table>());
+    assert_eq!(tables.count(), 2);
 }
 
 #[test]
