@@ -41,6 +41,12 @@ struct Chain<'a> {
     members: Vec<usize>,
 }
 
+impl Chain<'_> {
+    fn lives_with(&self, other: &Self) -> bool {
+        self.pieces.iter().any(|own| other.pieces.iter().any(|theirs| own.lives_with(theirs)))
+    }
+}
+
 /// Places every value: in the place of the one that it replaces where that is free, otherwise in the lowest gap,
 /// where pieces may follow those of other values that are no longer needed. Large ones choose first. Returns
 /// the ranges and the size of all.
@@ -48,14 +54,28 @@ pub(crate) fn place(values: &[Lifetime]) -> (Vec<Range<usize>>, usize) {
     let mut chains = chains(values);
     // Those of equal size in the order of their definition.
     chains.sort_by_key(|chain| std::cmp::Reverse(chain.bytes));
-    let mut starts: Vec<usize> = vec![];
+    let mut starts = vec![0; chains.len()];
     let mut ranges = vec![0..0; values.len()];
+    // Chains that are placed, the lowest first.
+    let mut placed: Vec<usize> = vec![];
     for (index, chain) in chains.iter().enumerate() {
+        let alive: Vec<(usize, &Chain<'_>)> = placed
+            .iter()
+            .map(|&other| (starts[other], &chains[other]))
+            .filter(|it| it.1.lives_with(chain))
+            .collect();
         let mut start = 0;
-        while let Some(next) = next_start(&chains[..index], &starts, chain, start) {
+        loop {
+            let next =
+                alive.iter().fold(start, |start, &(place, other)| free_start(place, other, chain, start));
+            if next == start {
+                break;
+            }
             start = next;
         }
-        starts.push(start);
+        starts[index] = start;
+        let at = placed.partition_point(|&other| starts[other] <= start);
+        placed.insert(at, index);
         for &member in &chain.members {
             ranges[member] = start..start + chain.bytes;
         }
@@ -98,23 +118,18 @@ fn chains(values: &[Lifetime]) -> Vec<Chain<'_>> {
     chains
 }
 
-/// None if a chain can start here; otherwise a place behind this one before which it cannot start.
-fn next_start(placed: &[Chain<'_>], starts: &[usize], chain: &Chain<'_>, start: usize) -> Option<usize> {
-    for (other, &place) in placed.iter().zip(starts) {
-        if start >= place + other.bytes || start + chain.bytes <= place {
-            continue;
-        }
-        for theirs in &other.pieces {
-            let taken = place + theirs.bytes.start..place + theirs.bytes.end;
-            for own in &chain.pieces {
-                let overlap = start + own.bytes.start < taken.end && taken.start < start + own.bytes.end;
-                if overlap && own.lives_with(theirs) {
-                    return Some((taken.end - own.bytes.start).next_multiple_of(CACHE_LINE));
-                }
+/// Where a chain can start beside another one that is placed: here, or a place before which it cannot.
+fn free_start(place: usize, other: &Chain<'_>, chain: &Chain<'_>, mut start: usize) -> usize {
+    for theirs in &other.pieces {
+        let taken = place + theirs.bytes.start..place + theirs.bytes.end;
+        for own in &chain.pieces {
+            let overlap = start + own.bytes.start < taken.end && taken.start < start + own.bytes.end;
+            if overlap && own.lives_with(theirs) {
+                start = (taken.end - own.bytes.start).next_multiple_of(CACHE_LINE);
             }
         }
     }
-    None
+    start
 }
 
 #[cfg(test)]

@@ -86,9 +86,14 @@ pub(super) fn looked_up(
     attributes: &Attributes<'_>,
 ) -> Outcome {
     let data = importer.plain(node, 0)?;
-    let numbers = importer.weights(node, 1)?.ok_or(ArithmeticFault::NoConstant)?;
+    let numbers = importer.weights(node, 1)?.filter(|numbers| !numbers.data.is_empty());
+    let numbers = numbers.ok_or(ArithmeticFault::NoConstant)?;
+    let step = attributes.float(STEP)?.unwrap_or(1.0);
+    if !(step.is_finite() && step > 0.0) {
+        return Err(ArithmeticFault::NotFinite.into());
+    }
     let lookup = Lookup {
-        step: f64::from(attributes.float(STEP)?.unwrap_or(1.0)),
+        step: f64::from(step),
         first: attributes.integer(FIRST)?.unwrap_or(0) as f64,
         numbers: numbers.data.iter().map(|&number| f64::from(number)).collect(),
     };

@@ -7,8 +7,8 @@ use super::schema::Steps;
 pub(super) fn integers(from: &Steps, to: &Steps, least: i64) -> Option<Vec<i64>> {
     // In `f32`, as the rest of it is.
     let fine = from.scales.first()? / 128.0;
-    let output = Multiplier::of(f64::from(fine / to.scales.first()?));
-    let gate = Multiplier::of(f64::from(fine / (3.0 / 32768.0)));
+    let output = Multiplier::of(f64::from(fine / to.scales.first()?))?;
+    let gate = Multiplier::of(f64::from(fine / (3.0 / 32768.0)))?;
     let (zero, output_zero) = (*from.zero_points.first()?, *to.zero_points.first()?);
     let is_usable = (-15..=0).contains(&output.exponent) && gate.exponent >= -15;
     let of = |q: i64| {
@@ -37,13 +37,17 @@ struct Multiplier {
 }
 
 impl Multiplier {
-    fn of(value: f64) -> Self {
+    /// `None` of what is not finite, as two scales that are far apart may give.
+    fn of(value: f64) -> Option<Self> {
+        if !value.is_finite() {
+            return None;
+        }
         let (fraction, mut exponent) = libm::frexp(value);
         let mut wide = (fraction * f64::from(1u32 << 31)).round() as i64;
         if wide == 1 << 31 {
             (wide, exponent) = (1 << 30, exponent + 1);
         }
-        Self { multiplier: ((wide + (1 << 15)) >> 16).min(i64::from(i16::MAX)), exponent }
+        Some(Self { multiplier: ((wide + (1 << 15)) >> 16).min(i64::from(i16::MAX)), exponent })
     }
 }
 
@@ -106,5 +110,7 @@ mod tests {
     fn scales_beyond_the_arithmetic_have_no_integers() {
         assert_eq!(integers(&steps(1.0, 0), &steps(1e-3, 0), -128), None);
         assert_eq!(integers(&steps(1e-9, 0), &steps(1e-9, 0), -128), None);
+        assert_eq!(integers(&steps(1e30, 0), &steps(1e-30, 0), -128), None);
+        assert_eq!(integers(&steps(f32::MAX, 0), &steps(f32::MAX, 0), -128), None);
     }
 }
